@@ -1,0 +1,15 @@
+"""Image names that the compiled pipeline carries; one role an image (see images/).
+
+The names are without a registry on purpose: a cluster overrides them with digests of its own mirror.
+"""
+
+BASE_IMAGE = "python:3.11-slim"
+
+DATA_IMAGE = "trimtab/data:0.1.0"
+"""Data preparation, checks and reports: no torch."""
+
+TRAIN_IMAGE = "trimtab/train:0.1.0"
+"""Everything that trains or converts: torch, timm, torch-pruning, onnx, onnxruntime."""
+
+RUNTIME_IMAGE = "trimtab/runtime:0.1.0"
+"""onnxruntime only: what production would run."""
