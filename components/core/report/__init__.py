@@ -1,0 +1,1 @@
+"""Figures, tables and whole pages as self-contained HTML with inline SVG; nothing here needs torch or a network."""

@@ -1,0 +1,110 @@
+"""The frame of an x-y figure, and the placing of names in it so that they do not cover each other."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from components.core.report.svg import Scale, label, line, text_width, tick_labels, ticks
+
+WIDTH = 520.0
+HEIGHT = 300.0
+_TOP, _BOTTOM = 52.0, 44.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plot:
+    """The frame of an x-y figure: scales, grid, tick labels and axis names."""
+
+    x: Scale
+    y: Scale
+    parts: list[Markup]
+    width: float
+
+
+def frame(
+    xs: Sequence[float],
+    ys: Sequence[float],
+    *,
+    title: str,
+    x: str,
+    y: str,
+    percent_y: bool,
+    right: float,
+    tight_x: bool = False,
+    width: float = WIDTH,
+) -> Plot:
+    """The frame around the data; `right` is the room kept for names, `tight_x` ends the x axis with the data."""
+    x_ticks = ticks(min(xs), max(xs), wanted=6)
+    x_low, x_high = x_ticks[0], x_ticks[-1]
+    if tight_x and max(xs) > min(xs):
+        x_low, x_high = min(xs), max(xs)
+        x_ticks = [value for value in x_ticks if x_low <= value <= x_high]
+    if all(value == round(value) for value in xs):  # epochs and steps: no half ones
+        x_ticks = sorted({float(round(value)) for value in x_ticks})
+    y_ticks = ticks(min(ys), max(ys))
+    y_labels = tick_labels(y_ticks, as_percent=percent_y)
+    left = 12.0 + max(text_width(text, 11) for text in y_labels)
+    x_scale = Scale(low=x_low, high=x_high, start=left, end=width - right)
+    y_scale = Scale(low=y_ticks[0], high=y_ticks[-1], start=HEIGHT - _BOTTOM, end=_TOP)
+    parts = [
+        label(0, 14, title, class_="t title"),
+        label(0, 36, y + (" (%)" if percent_y else ""), class_="t axis"),
+        label((x_scale.start + x_scale.end) / 2, HEIGHT - 6, x, class_="t axis", text_anchor="middle"),
+    ]
+    for value, text in zip(y_ticks, y_labels, strict=True):
+        parts.append(line(left, y_scale(value), width - right, y_scale(value), class_="grid"))
+        parts.append(label(left - 8, y_scale(value) + 4, text, class_="t tick", text_anchor="end"))
+    for value, text in zip(x_ticks, tick_labels(x_ticks), strict=True):
+        parts.append(label(x_scale(value), HEIGHT - _BOTTOM + 18, text, class_="t tick", text_anchor="middle"))
+    return Plot(x=x_scale, y=y_scale, parts=parts, width=width)
+
+
+def spread(positions: Sequence[float], gap: float) -> list[float]:
+    """The positions moved apart so that neighbours keep `gap` pixels, near to where they were."""
+    order = sorted(range(len(positions)), key=lambda index: positions[index])
+    placed = list(positions)
+    for earlier, later in itertools.pairwise(order):
+        placed[later] = max(placed[later], placed[earlier] + gap)
+    shift = sum(placed[index] - positions[index] for index in order) / max(len(order), 1)
+    return [value - shift for value in placed]
+
+
+def _overlaps(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def place_labels(
+    pixels: Sequence[tuple[float, float]], names: Sequence[str], bounds: tuple[float, float, float, float]
+) -> list[tuple[float, float, str]]:
+    """For each point where its name goes, (x, y, anchor): the side where it hides least; first come, first served."""
+    taken = [(x - 6, y - 6, x + 6, y + 6) for x, y in pixels]
+    placed = []
+    for (x, y), name in zip(pixels, names, strict=True):
+        width = text_width(name)
+        choices = [
+            (x + 10, y + 4, "start"),
+            (x - 10, y + 4, "end"),
+            (x, y - 11, "middle"),
+            (x, y + 20, "middle"),
+            (x + 8, y - 9, "start"),
+            (x + 8, y + 17, "start"),
+            (x - 8, y - 9, "end"),
+            (x - 8, y + 17, "end"),
+        ]
+
+        def box(choice: tuple[float, float, str], width: float = width) -> tuple[float, float, float, float]:
+            left = choice[0] - {"start": 0.0, "middle": width / 2, "end": width}[choice[2]]
+            return (left, choice[1] - 11, left + width, choice[1] + 3)
+
+        def cost(choice: tuple[float, float, str]) -> float:
+            area = box(choice)
+            hidden = sum(_overlaps(area, other) for other in taken)
+            outside = area[0] < bounds[0] or area[1] < bounds[1] or area[2] > bounds[2] or area[3] > bounds[3]
+            return hidden + 3 * outside
+
+        best = min(choices, key=cost)
+        taken.append(box(best))
+        placed.append(best)
+    return placed
