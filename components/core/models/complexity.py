@@ -1,0 +1,52 @@
+"""What a network costs: parameters and multiply-accumulates."""
+
+import math
+
+import torch
+from torch import nn
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Number of scalar parameters; buffers (batch-norm statistics) are not counted."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def count_macs(module: nn.Module, image_size: int) -> int:
+    """Multiply-accumulates of one forward pass of one RGB image of `image_size` pixels a side.
+
+    Convolution: `(C_in / groups) · k_h · k_w` for each output element. Linear: `in_features` for each output
+    element. Biases, norms, activations, pooling, resizing and products inside attention are not counted, as is usual
+    in published figures. Counted by hooks in a real pass on the module's device, so any input-dependent padding is
+    seen; mode and weights are left as they were.
+    """
+    total = 0
+
+    def count_convolution(layer: nn.Module, _inputs: object, output: torch.Tensor) -> None:
+        nonlocal total
+        assert isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d)
+        total += output[0].numel() * (layer.in_channels // layer.groups) * math.prod(layer.kernel_size)
+
+    def count_linear(layer: nn.Module, _inputs: object, output: torch.Tensor) -> None:
+        nonlocal total
+        assert isinstance(layer, nn.Linear)
+        total += output[0].numel() * layer.in_features
+
+    handles = []
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d):
+            handles.append(layer.register_forward_hook(count_convolution))
+        elif isinstance(layer, nn.Linear):
+            handles.append(layer.register_forward_hook(count_linear))
+    parameter = next(module.parameters())
+    images = torch.zeros(1, 3, image_size, image_size, device=parameter.device, dtype=parameter.dtype)
+    modes = {part: part.training for part in module.modules()}
+    try:
+        module.eval()
+        with torch.no_grad():
+            module(images)
+    finally:
+        for part, training in modes.items():
+            part.training = training
+        for handle in handles:
+            handle.remove()
+    return total

@@ -1,0 +1,126 @@
+"""Finds, verifies and reads a backbone's published weights. No file is opened before its digest is right."""
+
+import hashlib
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from components.core.errors import UserError
+from components.core.models.catalog import Backbone, check_weights_available, locate_package_file, weight_scheme
+
+if TYPE_CHECKING:
+    import torch
+
+
+def read_weights(backbone: Backbone) -> "dict[str, torch.Tensor]":
+    """The tensors of the backbone's weights file, in the file's order, on the CPU.
+
+    `.safetensors` is read by safetensors, anything else by `torch.load(weights_only=True)`; neither can run code.
+    UserError when the file cannot be had, its digest is not the pinned one, or it is no state dict.
+    """
+    check_weights_available(backbone)
+    if weight_scheme(backbone.weights) == "torchvision:":
+        return _read_torchvision(backbone)
+    with _weights_file(backbone) as path:
+        if backbone.sha256 is not None:
+            _verify(path, backbone)
+        return _read_file(path, backbone)
+
+
+@contextmanager
+def _weights_file(backbone: Backbone) -> Iterator[Path]:
+    scheme = weight_scheme(backbone.weights)
+    if scheme == "package:":
+        yield locate_package_file(backbone)
+    elif scheme == "file:":
+        yield Path(backbone.weights.removeprefix("file:"))
+    elif scheme == "hf-hub:":
+        yield _download_from_hub(backbone)
+    elif scheme == "s3://":
+        with tempfile.TemporaryDirectory(prefix="trimtab-weights-") as folder:
+            path = Path(folder) / Path(backbone.weights).name
+            _fetch_object(backbone.weights, path)
+            yield path
+    else:
+        raise UserError(f"backbone {backbone.name!r} has no pretrained weights (weights: {backbone.weights})")
+
+
+def _fetch_object(uri: str, path: Path) -> None:
+    from components.core.store import fetch_object
+
+    fetch_object(uri, path)
+
+
+def _download_from_hub(backbone: Backbone) -> Path:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    parts = backbone.weights.removeprefix("hf-hub:").split("/", 2)
+    if len(parts) < 2:
+        raise UserError(f"weights of backbone {backbone.name!r} must be hf-hub:ORG/NAME, got {backbone.weights!r}")
+    name = parts[2] if len(parts) == 3 else "model.safetensors"
+    if not name.endswith(".safetensors"):
+        raise UserError(f"weights of backbone {backbone.name!r}: only .safetensors is read from a hub, got {name!r}")
+    try:
+        return Path(hf_hub_download("/".join(parts[:2]), name))
+    except (OSError, HfHubHTTPError, LocalEntryNotFoundError) as error:
+        raise _unreachable(backbone, error) from None
+
+
+def _read_torchvision(backbone: Backbone) -> "dict[str, torch.Tensor]":
+    from torchvision.models import get_weight
+
+    enum = backbone.weights.removeprefix("torchvision:")
+    try:
+        weights = get_weight(enum)
+    except (ValueError, KeyError, AttributeError) as error:
+        raise UserError(f"backbone {backbone.name!r}: torchvision knows no weights {enum!r}: {error}") from None
+    try:
+        # The file name carries the start of the sha256; check_hash compares it before the file is kept.
+        state = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
+    except (OSError, RuntimeError) as error:
+        raise _unreachable(backbone, error) from None
+    return dict(state)
+
+
+def _unreachable(backbone: Backbone, error: Exception) -> UserError:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return UserError(
+        f"weights of backbone {backbone.name!r} could not be downloaded from {backbone.weights} ({reason}); "
+        "without internet, give 'weights: file:…' or 's3://…' and 'sha256' in a catalog of your own"
+    )
+
+
+def _verify(path: Path, backbone: Backbone) -> None:
+    with path.open("rb") as stream:
+        actual = hashlib.file_digest(stream, "sha256").hexdigest()
+    if actual != backbone.sha256:
+        raise UserError(
+            f"weights of backbone {backbone.name!r} ({backbone.weights}) have sha256 {actual}, "
+            f"{backbone.origin} pins {backbone.sha256}: the file is damaged or another one"
+        )
+
+
+def _read_file(path: Path, backbone: Backbone) -> "dict[str, torch.Tensor]":
+    import pickle
+
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    state: object
+    try:
+        if path.suffix == ".safetensors":
+            state = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(f"weights of backbone {backbone.name!r}: {backbone.weights} cannot be read: {reason}") from None
+    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
+        state = state["state_dict"]
+    if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise UserError(f"weights of backbone {backbone.name!r}: {backbone.weights} holds no state dict of tensors")
+    return dict(state)
