@@ -1,0 +1,1 @@
+"""What passes between stages: manifests in KFP artifacts, bytes in the store."""

@@ -1,0 +1,268 @@
+"""The dataset artifact: Parquet shards, one file set a split, read back one shard at a time.
+
+Shards are named ``train-00000.parquet``, ``validation-00000.parquet``, ``test-00000.parquet``; their columns are the
+task's schema (`components.core.tasks`). Rows keep the image as it was encoded.
+"""
+
+import hashlib
+import re
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from components.core.artifacts.manifest import (
+    FileEntry,
+    Manifest,
+    materialize,
+    publish_entries,
+    read_manifest,
+)
+from components.core.errors import UserError
+from components.core.tasks import Task, get_task
+
+if TYPE_CHECKING:
+    from components.core.store import Store
+
+SPLITS = ("train", "validation", "test")
+SHARD_BYTES = 60 * 1000 * 1000
+"""Row bytes after which a shard is closed: with Parquet's own bookkeeping a file stays below 64 MB."""
+
+_ROW_GROUP_BYTES = 4 * 1000 * 1000
+_ROW_GROUP_ROWS = 2048
+_SHARD_NAME = re.compile(r"(train|validation|test)-\d{5}\.parquet")
+_TAKE_ROWS = 256
+
+
+class Dataset:
+    """A dataset on local disk, opened by `open_dataset`.
+
+    Attributes:
+        task: name of the task, e.g. "classification".
+        classes: class names; a row's label is an index into it.
+        counts: rows per split.
+        class_counts: rows per class, per split; empty for a task whose rows have no label.
+        fingerprint: sha256 over the sorted content digests with their targets, and the classes. It does not depend on
+            how the rows are split, ordered or sharded.
+        manifest: what it was opened from.
+    """
+
+    def __init__(self, manifest: Manifest, folder: Path) -> None:
+        facts = manifest.metadata
+        self.manifest = manifest
+        self.task: str = facts["task"]
+        self.classes: list[str] = facts["classes"]
+        self.counts: dict[str, int] = facts["counts"]
+        self.class_counts: dict[str, list[int]] = facts["class_counts"]
+        self.fingerprint: str = facts["fingerprint"]
+        self._shards: dict[str, list[Path]] = {split: [] for split in SPLITS}
+        for entry in manifest.files:
+            if match := _SHARD_NAME.fullmatch(entry.path):
+                self._shards[match[1]].append(folder / entry.path)
+        self._shard_rows: dict[str, list[int]] = {}
+
+    def rows(self, split: str) -> int:
+        """Number of rows in `split`; UserError for an unknown split."""
+        self._known(split)
+        return self.counts[split]
+
+    def iterate(
+        self,
+        split: str,
+        *,
+        seed: int | None = None,
+        epoch: int = 0,
+        columns: Sequence[str] | None = None,
+        limit: int | None = None,
+    ) -> Iterator[dict[str, Any]]:
+        """Rows as dicts; one shard in memory at a time. For order, `seed`, `epoch` and `limit` see `order`.
+
+        Args:
+            columns: which columns to read; None = all.
+        """
+        for shard, rows in self.order(split, seed=seed, epoch=epoch, limit=limit):
+            table = self.read(split, shard, columns=columns)
+            for start in range(0, len(rows), _TAKE_ROWS):
+                yield from table.take(rows[start : start + _TAKE_ROWS]).to_pylist()
+
+    def order(
+        self, split: str, *, seed: int | None = None, epoch: int = 0, limit: int | None = None
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        """The order of one pass as (shard index, row indices in that shard).
+
+        Args:
+            seed: None = stored order; else shards, and rows inside each shard, are permuted by (seed, epoch).
+                Stored order is the order of the content digests, so a shard is a random sample of its split.
+            limit: at most this many rows, spread evenly over the stored order; the same rows in every epoch.
+        """
+        lengths = self.shard_rows(split)
+        ends = np.cumsum([0, *lengths])
+        total = int(ends[-1])
+        if limit is not None and limit < 1:
+            raise ValueError(f"limit must be at least 1, got {limit}")
+        wanted = np.arange(total)
+        if limit is not None and limit < total:
+            wanted = np.arange(limit) * total // limit
+        rng = None if seed is None else np.random.default_rng([seed, epoch])
+        shards = np.arange(len(lengths)) if rng is None else rng.permutation(len(lengths))
+        for shard in shards.tolist():
+            low, high = np.searchsorted(wanted, [ends[shard], ends[shard + 1]])
+            rows = wanted[low:high] - ends[shard]
+            if len(rows):
+                yield shard, rows if rng is None else rng.permutation(rows)
+
+    def read(self, split: str, shard: int, *, columns: Sequence[str] | None = None) -> pa.Table:
+        """One shard as a table with the given columns (None = all)."""
+        return pq.read_table(self._shards[split][shard], columns=None if columns is None else list(columns))
+
+    def shard_rows(self, split: str) -> list[int]:
+        """Number of rows in each shard of `split`."""
+        self._known(split)
+        if split not in self._shard_rows:
+            self._shard_rows[split] = [pq.read_metadata(path).num_rows for path in self._shards[split]]
+        return self._shard_rows[split]
+
+    def _known(self, split: str) -> None:
+        if split not in self._shards:
+            raise UserError(f"unknown split {split!r}; available: {', '.join(SPLITS)}")
+
+
+def open_dataset(artifact_path: str | Path, store: "Store") -> Dataset:
+    """Open the dataset artifact at `artifact_path`; its shards are fetched to the local cache, verified.
+
+    Raises:
+        UserError: no manifest there, or it is not a dataset.
+    """
+    manifest = read_manifest(artifact_path, kind="dataset")
+    return Dataset(manifest, materialize(manifest, store))
+
+
+def write_dataset(
+    artifact_path: str | Path,
+    *,
+    task: str,
+    classes: Sequence[str],
+    splits: Mapping[str, Iterable[Mapping[str, Any]]],
+    store: "Store",
+    metadata: Mapping[str, Any] | None = None,
+    extra_files: Mapping[str, bytes] | None = None,
+) -> Manifest:
+    """Write rows as shards into the store, then the manifest; never more than one row group in memory.
+
+    Args:
+        artifact_path: directory of the KFP artifact.
+        task: name of a task; its schema gives the columns.
+        classes: class names in the order of the labels.
+        splits: rows of each of `SPLITS`, consumed one split after another. The order given is the stored order; give
+            it in the order of the content digests, so that a shard is a random sample.
+        store: where the shards go. Each is uploaded when it is full, and then removed from local disk.
+        metadata: further deterministic facts for the manifest.
+        extra_files: further small files of the artifact, e.g. a quarantine report.
+
+    Raises:
+        UserError: unknown task. ValueError: unknown split.
+    """
+    chosen = get_task(task)
+    if unknown := set(splits) - set(SPLITS):
+        raise ValueError(f"unknown splits {sorted(unknown)}; known: {', '.join(SPLITS)}")
+    tally = _Tally(chosen, len(classes))
+    entries: list[FileEntry] = []
+    with tempfile.TemporaryDirectory(prefix="trimtab-shards-") as scratch:
+        for split in SPLITS:
+            with _ShardWriter(split, chosen.schema, Path(scratch), store) as writer:
+                for row in splits.get(split, ()):
+                    tally.add(split, row)
+                    writer.add(row)
+            entries.extend(writer.entries)
+    for name, content in (extra_files or {}).items():
+        entries.append(FileEntry(path=name, bytes=len(content), sha256=store.blobs.put(content)))
+    facts = {
+        **(metadata or {}),
+        "task": task,
+        "classes": list(classes),
+        "counts": tally.counts,
+        "class_counts": tally.class_counts,
+        "fingerprint": tally.fingerprint(classes),
+    }
+    return publish_entries(artifact_path, kind="dataset", entries=entries, metadata=facts)
+
+
+class _Tally:
+    """Counts and fingerprint while rows pass by: 32 bytes a row."""
+
+    def __init__(self, task: Task, num_classes: int) -> None:
+        self._task = task
+        self._keys = bytearray()
+        labelled = "label" in task.schema.names
+        self.counts = dict.fromkeys(SPLITS, 0)
+        self.class_counts = {split: [0] * num_classes for split in SPLITS} if labelled else {}
+
+    def add(self, split: str, row: Mapping[str, Any]) -> None:
+        self.counts[split] += 1
+        if self.class_counts:
+            self.class_counts[split][row["label"]] += 1
+        self._keys += hashlib.sha256(bytes.fromhex(row["digest"]) + self._task.target_key(row)).digest()
+
+    def fingerprint(self, classes: Sequence[str]) -> str:
+        words = np.frombuffer(self._keys, dtype=">u8").reshape(-1, 4)
+        rows = words[np.lexsort(words.T[::-1])]
+        names = "".join(f"{name}\n" for name in classes).encode()
+        return hashlib.sha256(names + b"\0" + rows.tobytes()).hexdigest()
+
+
+class _ShardWriter:
+    """Appends rows to Parquet files of bounded size, and hands each full file to the store."""
+
+    def __init__(self, split: str, schema: pa.Schema, scratch: Path, store: "Store") -> None:
+        self.entries: list[FileEntry] = []
+        self._split, self._schema, self._scratch, self._store = split, schema, scratch, store
+        self._rows: list[Mapping[str, Any]] = []
+        self._group_bytes = self._shard_bytes = 0
+        self._file: pq.ParquetWriter | None = None
+
+    def __enter__(self) -> "_ShardWriter":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, traceback: object) -> None:
+        if kind is None:
+            self._close_shard()
+        elif self._file is not None:
+            self._file.close()
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        size = sum(len(value) if isinstance(value, bytes | str) else 8 for value in row.values())
+        if self._shard_bytes and self._shard_bytes + size > SHARD_BYTES:
+            self._close_shard()
+        self._rows.append(row)
+        self._group_bytes += size
+        self._shard_bytes += size
+        if self._group_bytes >= _ROW_GROUP_BYTES or len(self._rows) >= _ROW_GROUP_ROWS:
+            self._flush()
+
+    @property
+    def _path(self) -> Path:
+        return self._scratch / f"{self._split}-{len(self.entries):05d}.parquet"
+
+    def _flush(self) -> None:
+        if not self._rows:
+            return
+        if self._file is None:
+            # Images are compressed already; a dictionary of unique values would only cost memory.
+            self._file = pq.ParquetWriter(self._path, self._schema, compression="none", use_dictionary=False)
+        self._file.write_table(pa.Table.from_pylist(self._rows, schema=self._schema))
+        self._rows, self._group_bytes = [], 0
+
+    def _close_shard(self) -> None:
+        self._flush()
+        if self._file is None:
+            return
+        self._file.close()
+        path = self._path
+        digest = self._store.blobs.put(path)
+        self.entries.append(FileEntry(path=path.name, bytes=path.stat().st_size, sha256=digest))
+        path.unlink()
+        self._file, self._shard_bytes = None, 0

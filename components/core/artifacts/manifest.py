@@ -1,0 +1,295 @@
+"""The manifest: what a KFP artifact carries instead of bytes.
+
+A stage's output artifact is a directory holding only ``manifest.json``. It names the files of the artifact by their
+sha256; the bytes are blobs in the store. So nothing is copied twice between stages, and every read is verified.
+"""
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import TYPE_CHECKING, Any
+
+from components.core.errors import UserError
+from components.core.store.keys import canonical_json
+
+if TYPE_CHECKING:
+    from components.core.store import Store
+
+MANIFEST_NAME = "manifest.json"
+FORMAT = 1
+KINDS = ("dataset", "model", "onnx", "ranking", "evaluation", "decision", "release")
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_STAMPS = ".verified.json"
+_CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileEntry:
+    """One file of an artifact: `path` relative with forward slashes, size in bytes, sha256 in lower-case hex.
+
+    Raises:
+        ValueError: the path could leave the artifact's folder, or size or digest are malformed.
+    """
+
+    path: str
+    bytes: int
+    sha256: str
+
+    def __post_init__(self) -> None:
+        check_relative_path(self.path)
+        if type(self.bytes) is not int or self.bytes < 0:
+            raise ValueError(f"size of {self.path!r} must be a count of bytes, got {self.bytes!r}")
+        if not isinstance(self.sha256, str) or not _DIGEST.fullmatch(self.sha256):
+            raise ValueError(f"sha256 of {self.path!r} must be 64 lower-case hex digits, got {self.sha256!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """Kind, facts and files of one artifact; immutable, and named by its own `digest`.
+
+    `metadata` must be deterministic for the kinds dataset, model and onnx (no time, host, URI or latency): cache keys
+    and the release's version rest on the digest. `files` is sorted by path.
+    """
+
+    kind: str
+    metadata: dict[str, Any]
+    files: tuple[FileEntry, ...]
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"unknown artifact kind {self.kind!r}; known: {', '.join(KINDS)}")
+        object.__setattr__(self, "files", tuple(sorted(self.files, key=lambda entry: entry.path)))
+        paths = [entry.path for entry in self.files]
+        if len(set(paths)) != len(paths):
+            twice = next(path for path in paths if paths.count(path) > 1)
+            raise ValueError(f"{twice!r} is listed twice")
+        if _STAMPS in paths:
+            raise ValueError(f"{_STAMPS!r} is reserved for the local cache")
+
+    @property
+    def digest(self) -> str:
+        """sha256 over the canonical JSON of kind, metadata and files."""
+        return hashlib.sha256(canonical_json(self._content())).hexdigest()
+
+    @property
+    def total_bytes(self) -> int:
+        """Sum of the sizes of all files."""
+        return sum(entry.bytes for entry in self.files)
+
+    def entry(self, name: str) -> FileEntry:
+        """The entry of the file called `name`; UserError listing the files when there is none."""
+        for candidate in self.files:
+            if candidate.path == name:
+                return candidate
+        known = ", ".join(entry.path for entry in self.files[:10]) or "none"
+        raise UserError(f"this {self.kind} artifact has no file {name!r}; files: {known}")
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of ``manifest.json``."""
+        return {"format": FORMAT, "digest": self.digest, **self._content()}
+
+    def _content(self) -> dict[str, Any]:
+        return {"kind": self.kind, "metadata": self.metadata, "files": [asdict(entry) for entry in self.files]}
+
+
+def check_relative_path(path: str) -> None:
+    """Accept only a normalised relative path with forward slashes, on any operating system.
+
+    Raises:
+        ValueError: absolute, with a drive or backslash, with empty, ``.`` or ``..`` parts, or with control characters.
+    """
+    if not isinstance(path, str) or not path:
+        raise ValueError(f"a file's path must be a non-empty string, got {path!r}")
+    parts = path.split("/")
+    leaves = PurePosixPath(path).is_absolute() or PureWindowsPath(path).drive or "\\" in path
+    if leaves or any(part in ("", ".", "..") for part in parts) or any(ord(char) < 32 for char in path):
+        raise ValueError(f"unsafe path {path!r} in a manifest; paths are relative, with forward slashes, without '..'")
+
+
+def publish(
+    artifact_path: str | Path, *, kind: str, files: Mapping[str, bytes | Path], metadata: dict[str, Any], store: "Store"
+) -> Manifest:
+    """Put `files` into the store and write the manifest; atomic: the manifest appears last, whole or not at all.
+
+    Args:
+        artifact_path: directory of the KFP artifact (`artifact.path`); created when missing.
+        kind: one of `KINDS`.
+        files: relative path in the artifact → its bytes, or a local file to read them from.
+        metadata: JSON-able facts; see `Manifest`.
+        store: where the bytes go.
+    """
+    for path in files:
+        check_relative_path(path)
+    digests = store.blobs.put_many(list(files.values()))
+    entries = [
+        FileEntry(path=path, bytes=_size(content), sha256=digest)
+        for (path, content), digest in zip(files.items(), digests, strict=True)
+    ]
+    return publish_entries(artifact_path, kind=kind, entries=entries, metadata=metadata)
+
+
+def publish_folder(
+    artifact_path: str | Path, *, kind: str, folder: Path, metadata: dict[str, Any], store: "Store"
+) -> Manifest:
+    """`publish` every regular file below `folder`, named by its path relative to it."""
+    files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    return publish(artifact_path, kind=kind, files=files, metadata=metadata, store=store)
+
+
+def publish_entries(
+    artifact_path: str | Path, *, kind: str, entries: Sequence[FileEntry], metadata: dict[str, Any]
+) -> Manifest:
+    """Write the manifest for blobs that are in the store already (a big artifact uploads as it is produced)."""
+    # Through JSON and back, so that what is returned equals what a later reader gets (a tuple becomes a list).
+    manifest = Manifest(kind=kind, metadata=json.loads(canonical_json(metadata)), files=tuple(entries))
+    folder = Path(artifact_path)
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_atomically(folder / MANIFEST_NAME, json.dumps(manifest.to_json(), indent=1, sort_keys=True).encode())
+    return manifest
+
+
+def read_manifest(artifact_path: str | Path, *, kind: str | None = None) -> Manifest:
+    """Read and validate ``manifest.json`` in the directory `artifact_path`.
+
+    Raises:
+        UserError: there is no manifest, it is malformed or altered, or it is of another kind than `kind`.
+    """
+    path = Path(artifact_path) / MANIFEST_NAME
+    try:
+        document = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UserError(f"no artifact at {artifact_path}: {MANIFEST_NAME} is missing") from error
+    except ValueError as error:
+        raise UserError(f"{path} is not valid JSON: {error}") from error
+    try:
+        manifest = parse_manifest(document)
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from error
+    if kind is not None and manifest.kind != kind:
+        raise UserError(f"{path}: expected a {kind!r} artifact, got {manifest.kind!r}")
+    return manifest
+
+
+def parse_manifest(document: Any) -> Manifest:
+    """The `Manifest` of a parsed ``manifest.json``; ValueError naming what is wrong."""
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        found = document.get("format") if isinstance(document, dict) else type(document).__name__
+        raise ValueError(f"not a manifest of format {FORMAT} (found {found!r})")
+    files, metadata = document.get("files"), document.get("metadata")
+    if not isinstance(files, list) or not isinstance(metadata, dict):
+        raise ValueError("'files' must be a list and 'metadata' an object")
+    entries = []
+    for entry in files:
+        if not isinstance(entry, dict) or set(entry) != {"path", "bytes", "sha256"}:
+            raise ValueError(f"a file needs exactly path, bytes and sha256, got {entry!r}")
+        entries.append(FileEntry(**entry))
+    manifest = Manifest(kind=str(document.get("kind")), metadata=metadata, files=tuple(entries))
+    if document.get("digest") != manifest.digest:
+        raise ValueError(f"digest {document.get('digest')!r} is not that of its content ({manifest.digest})")
+    return manifest
+
+
+def materialize(manifest: Manifest, store: "Store", folder: Path | None = None) -> Path:
+    """Bring the files of `manifest` to local disk and return their folder.
+
+    Each file appears whole or not at all, verified while it streams; what is there already is reused, so an
+    interrupted call goes on where it stopped. A file that was verified before is hashed again only when its size,
+    inode or modification time changed (as git's index does), and fetched again when its bytes did.
+
+    Args:
+        manifest: what to fetch.
+        store: where the blobs are.
+        folder: destination; default ``$TRIMTAB_CACHE`` or ``~/.cache/trimtab``, one sub-folder a manifest digest.
+    """
+    target = folder if folder is not None else cache_folder() / manifest.digest
+    target.mkdir(parents=True, exist_ok=True)
+    stamps = _read_stamps(target)
+    missing: dict[Path, str] = {}
+    for entry in manifest.files:
+        path = target / entry.path
+        if not _is_intact(path, entry, stamps.get(entry.path)):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            missing[path] = entry.sha256
+    if missing:
+        store.blobs.fetch_many(missing)
+    fresh = {entry.path: _stamp(target / entry.path, entry.sha256) for entry in manifest.files}
+    if fresh != stamps:
+        _write_atomically(target / _STAMPS, json.dumps(fresh).encode())
+    return target
+
+
+def cache_folder() -> Path:
+    """``$TRIMTAB_CACHE``, else ``~/.cache/trimtab``; safe to delete at any time between runs."""
+    return Path(os.environ.get("TRIMTAB_CACHE") or Path.home() / ".cache" / "trimtab")
+
+
+def read_file(manifest: Manifest, name: str, store: "Store") -> bytes:
+    """The verified bytes of one (small) file of the artifact."""
+    return store.blobs.get(manifest.entry(name).sha256)
+
+
+def describe(kfp_artifact: Any, manifest: Manifest, store: "Store", **facts: str | int | float | bool) -> None:
+    """Put the important facts on the KFP artifact, so that the pipeline UI shows them.
+
+    Sets `kfp_artifact.metadata` to kind, digest, bytes and store URI, and the given flat `facts`.
+    """
+    for name, value in facts.items():
+        if not isinstance(value, str | int | float | bool):
+            raise TypeError(f"fact {name!r} must be a scalar, got {type(value).__name__}")
+    kfp_artifact.metadata = {
+        "kind": manifest.kind,
+        "digest": manifest.digest,
+        "bytes": manifest.total_bytes,
+        "store": store.uri,
+        **facts,
+    }
+
+
+def _size(content: bytes | Path) -> int:
+    return content.stat().st_size if isinstance(content, Path) else len(content)
+
+
+def _write_atomically(path: Path, data: bytes) -> None:
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        # mkstemp makes the file private; an artifact's manifest is read by other users' pods too.
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except OSError:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _stamp(path: Path, sha256: str) -> list[str | int]:
+    status = path.stat()
+    return [sha256, status.st_size, status.st_mtime_ns, status.st_ino]
+
+
+def _read_stamps(target: Path) -> dict[str, list[str | int]]:
+    try:
+        stamps = json.loads((target / _STAMPS).read_bytes())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return stamps if isinstance(stamps, dict) else {}
+
+
+def _is_intact(path: Path, entry: FileEntry, stamp: list[str | int] | None) -> bool:
+    if not path.is_file() or path.stat().st_size != entry.bytes:
+        return False
+    if stamp == _stamp(path, entry.sha256):
+        return True
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest() == entry.sha256

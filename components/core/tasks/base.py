@@ -1,0 +1,88 @@
+"""The interface between stages and tasks."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from components.core.tasks.preprocess import Preprocess
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from components.core.artifacts.dataset import Dataset
+
+
+class Batch(NamedTuple):
+    """One batch without torch: `images` float32 `(N, 3, H, W)` normalised, `targets`, content `digests` of length N."""
+
+    images: np.ndarray
+    targets: np.ndarray
+    digests: list[str]
+
+
+class Task(Protocol):
+    """Everything a stage must not know about a task. Implementations are stateless and import torch only when used."""
+
+    @property
+    def name(self) -> str:
+        """Name in parameters and manifests."""
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Columns of a dataset row; always with `digest` (sha256 hex of the content) and `source`."""
+
+    @property
+    def metric_name(self) -> str:
+        """Name of the mean of `correct`."""
+
+    def target_key(self, row: Mapping[str, Any]) -> bytes:
+        """The row's target as bytes, for the dataset's fingerprint."""
+
+    def decode(self, row: Mapping[str, Any], preprocess: Preprocess) -> tuple[np.ndarray, Any]:
+        """Pixels uint8 `(H, W, 3)` at `preprocess.image_size`, and the target."""
+
+    def arrays(
+        self,
+        dataset: "Dataset",
+        split: str,
+        preprocess: Preprocess,
+        *,
+        batch_size: int,
+        seed: int | None = None,
+        epoch: int = 0,
+        augment: bool = False,
+        limit: int | None = None,
+    ) -> Iterator[Batch]:
+        """`batches` as numpy arrays, for code that runs without torch."""
+
+    def batches(
+        self,
+        dataset: "Dataset",
+        split: str,
+        preprocess: Preprocess,
+        *,
+        batch_size: int,
+        seed: int | None = None,
+        epoch: int = 0,
+        augment: bool = False,
+        limit: int | None = None,
+    ) -> Iterator[tuple["Tensor", "Tensor", list[str]]]:
+        """Images float32 `(N, 3, H, W)` normalised, targets, digests; the last batch may be smaller.
+
+        Deterministic for (dataset, split, preprocess, batch_size, seed, epoch, augment, limit), whatever the number of
+        threads. `seed` None = stored order. `limit` takes an evenly spread subset, the same in each epoch.
+        """
+
+    def num_outputs(self, classes: Sequence[str]) -> int:
+        """Width of the network's output."""
+
+    def loss(self, logits: "Tensor", targets: "Tensor", *, label_smoothing: float = 0.0) -> "Tensor":
+        """The task's training loss L₀, a scalar: mean over samples."""
+
+    def correct(self, logits: "Tensor", targets: "Tensor") -> "Tensor":
+        """Per sample 1.0 or 0.0 (or a fraction): `(N,)` float32. Its mean is `metric_name`."""
+
+    def flatten_logits(self, logits: "Tensor", targets: "Tensor") -> "Tensor":
+        """Logits as `(samples, classes)`, without what carries no target: what distillation compares."""

@@ -1,0 +1,135 @@
+"""Encoded image in, network input out: PIL and numpy only, so that serving needs neither torch nor torchvision."""
+
+import io
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps
+
+IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
+"""What `open_image` accepts, by content. Pillow knows more, also formats that run an interpreter (EPS)."""
+
+_TRIPLE = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocess:
+    """How an image becomes the network's input; stored beside the weights as ``preprocess.json``.
+
+    The image is turned upright (EXIF), converted to RGB, resized to `image_size` × `image_size` without keeping the
+    aspect ratio ("squash"; nothing is cut off), then per channel ``(value / 255 - mean) / std`` in float32.
+
+    Args:
+        image_size: side of the square input, pixels.
+        mean: per channel R, G, B on the scale 0..1.
+        std: per channel, positive.
+        interpolation: "bilinear" as Pillow does it: with the filter widened when shrinking (antialiased).
+        resize: "squash".
+
+    Raises:
+        ValueError: a value out of range, named.
+    """
+
+    image_size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    interpolation: str = "bilinear"
+    resize: str = "squash"
+
+    def __post_init__(self) -> None:
+        if type(self.image_size) is not int or not 1 <= self.image_size <= 4096:
+            raise ValueError(f"image_size must be a whole number of pixels in 1..4096, got {self.image_size!r}")
+        for name in ("mean", "std"):
+            values = tuple(float(value) for value in getattr(self, name))
+            if len(values) != _TRIPLE or not all(math.isfinite(value) for value in values):
+                raise ValueError(f"{name} must be three finite numbers (R, G, B), got {values!r}")
+            object.__setattr__(self, name, values)
+        if min(self.std) <= 0:
+            raise ValueError(f"std must be positive, got {self.std!r}")
+        if self.interpolation != "bilinear":
+            raise ValueError(f"unknown interpolation {self.interpolation!r}; available: bilinear")
+        if self.resize != "squash":
+            raise ValueError(f"unknown resize {self.resize!r}; available: squash")
+
+    def pixels(self, image: bytes) -> np.ndarray:
+        """Decode and resize: uint8 `(image_size, image_size, 3)`, RGB."""
+        return self.resized(open_image(image))
+
+    def resized(self, image: Image.Image) -> np.ndarray:
+        """Resize an upright RGB image: uint8 `(image_size, image_size, 3)`."""
+        side = (self.image_size, self.image_size)
+        if image.size != side:
+            image = image.resize(side, Image.Resampling.BILINEAR)
+        return np.asarray(image, dtype=np.uint8)
+
+    def normalized(self, pixels: np.ndarray) -> np.ndarray:
+        """`(..., H, W, 3)` uint8 → `(..., 3, H, W)` float32 contiguous: ``(value / 255 - mean) / std``."""
+        values = pixels.astype(np.float32)
+        values /= np.float32(255)
+        values -= np.asarray(self.mean, dtype=np.float32)
+        values /= np.asarray(self.std, dtype=np.float32)
+        return np.ascontiguousarray(np.moveaxis(values, -1, -3))
+
+    def __call__(self, image: bytes) -> np.ndarray:
+        """Encoded image → float32 `(3, image_size, image_size)`, ready for the network."""
+        return self.normalized(self.pixels(image))
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of ``preprocess.json``."""
+        return {
+            "format": 1,
+            "image_size": self.image_size,
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "interpolation": self.interpolation,
+            "resize": self.resize,
+        }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> "Preprocess":
+        """The inverse of `to_json`; ValueError naming a missing, unknown or wrong entry."""
+        names = {"image_size", "mean", "std", "interpolation", "resize"}
+        if document.get("format") != 1:
+            raise ValueError(f"preprocess.json must have format 1, got {document.get('format')!r}")
+        if set(document) != names | {"format"}:
+            raise ValueError(f"preprocess.json must have exactly {sorted(names)}, got {sorted(document)}")
+        return cls(**{name: document[name] for name in names})
+
+
+def open_image(image: bytes) -> Image.Image:
+    """Decode an encoded image to upright RGB (first frame of an animation).
+
+    EXIF orientation is applied; 16-bit grey is scaled to 8 bits (Pillow alone would saturate it); transparency is laid
+    on white, as a viewer would show it. Which formats: `IMAGE_FORMATS`.
+
+    Raises:
+        OSError, SyntaxError, ValueError: Pillow's, for damaged bytes. Data preparation has quarantined such files.
+    """
+    with Image.open(io.BytesIO(image), formats=IMAGE_FORMATS) as opened:
+        opened.load()
+        return as_rgb(_upright(opened))
+
+
+def as_rgb(image: Image.Image) -> Image.Image:
+    """Convert any Pillow mode to 8-bit RGB; see `open_image`."""
+    if image.mode == "RGB":
+        return image
+    if image.mode.startswith("I"):
+        grey = np.asarray(image).astype(np.int64)
+        return Image.fromarray((grey.clip(0, 65535) >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, image).convert("RGB")
+    return image.convert("RGB")
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    # A broken EXIF block says nothing about the pixels, which have been decoded by now.
+    try:
+        return ImageOps.exif_transpose(image)
+    except (OSError, SyntaxError, ValueError, TypeError, KeyError, ZeroDivisionError):
+        return image.copy()
