@@ -1,0 +1,126 @@
+"""Plain files for the serving side."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from components.core.errors import UserError
+from components.core.store.concurrency import run_all
+from components.core.store.errors import Damaged, NotFound, PreconditionFailed, ReleaseExists
+from components.core.store.names import check_name, check_path
+from components.core.store.objects import Objects, digest_of, size_of
+from components.core.store.records import decode, encode
+
+MARKER = "release.json"
+
+
+class Releases:
+    """Files per (name, version). Immutable, and whole or not at all: a release exists once its marker does.
+
+    The marker `release.json`, written last, lists every file with size and sha256.
+    """
+
+    def __init__(self, objects: Objects) -> None:
+        self._objects = objects
+
+    def publish(self, name: str, version: str, files: Mapping[str, bytes | Path]) -> str:
+        """Atomic: publishes the files whole or not at all, and returns the URI of the release's folder.
+
+        The same bytes again change nothing. What an interrupted publisher left is completed or overwritten.
+
+        Raises:
+            ReleaseExists: the version is published with other files; `differing` names them.
+            UserError: no files, or a file name that is not usable.
+        """
+        folder = _folder(name, version)
+        index = _index(files)
+        if self._published_already(name, version, index):
+            return self._objects.address(folder)
+        etags = run_all(lambda file: self._send(name, version, file, files[file], index), sorted(files))
+        marker = encode({"format": 1, "name": name, "version": version, "files": index}, what=f"the marker of {folder}")
+        for file, etag in zip(sorted(files), etags, strict=True):
+            # Two publishers of different bytes may have met in a folder without a marker; the later one owns the file.
+            if self._objects.etag(f"{folder}/{file}") != etag:
+                raise ReleaseExists(f"{name} {version} is being published by someone else", [file])
+        try:
+            self._objects.put(f"{folder}/{MARKER}", marker, if_absent=True)
+        except PreconditionFailed:
+            self._published_already(name, version, index)
+        return self._objects.address(folder)
+
+    def read(self, name: str, version: str, file: str) -> bytes:
+        """One file, verified against the marker. `NotFound`, `Damaged`."""
+        folder = _folder(name, version)
+        index = self._published(name, version)
+        if index is None or file not in index:
+            raise NotFound(f"no release file {self._objects.address(f'{folder}/{file}')}")
+        data = self._objects.get(f"{folder}/{file}").data
+        if digest_of(data) != index[file]["sha256"]:
+            raise Damaged(f"{self._objects.address(f'{folder}/{file}')} is damaged: its sha256 is another")
+        return data
+
+    def files(self, name: str, version: str) -> builtins.list[str]:
+        """Names of the release's files without the marker, sorted. `NotFound`."""
+        index = self._published(name, version)
+        if index is None:
+            raise NotFound(f"no release {self._objects.address(_folder(name, version))}")
+        return sorted(index)
+
+    def list(self) -> builtins.list[tuple[str, str]]:
+        """(name, version) of every release that is whole, sorted."""
+        markers = (listed.key.split("/") for listed in self._objects.walk("releases"))
+        return sorted((parts[1], parts[2]) for parts in markers if len(parts) == 4 and parts[3] == MARKER)
+
+    def _published(self, name: str, version: str) -> dict[str, Any] | None:
+        key = f"{_folder(name, version)}/{MARKER}"
+        try:
+            stored = self._objects.get(key)
+        except NotFound:
+            return None
+        index = decode(stored.data, objects=self._objects, key=key).get("files")
+        if not isinstance(index, dict):
+            raise Damaged(f"{self._objects.address(key)} is damaged: it lists no files")
+        return index
+
+    def _published_already(self, name: str, version: str, index: Mapping[str, Any]) -> bool:
+        published = self._published(name, version)
+        if published is None:
+            return False
+        differing = sorted(file for file in published.keys() | index.keys() if published.get(file) != index.get(file))
+        if differing:
+            raise ReleaseExists(
+                f"{name} {version} is published already with other bytes in {', '.join(differing)}; "
+                "a release never changes, publish another version",
+                differing,
+            )
+        return True
+
+    def _send(self, name: str, version: str, file: str, body: bytes | Path, index: Mapping[str, Any]) -> str:
+        """Writes one file and returns its etag."""
+        key = f"{_folder(name, version)}/{file}"
+        sha256 = index[file]["sha256"]
+        try:
+            return self._objects.put(key, body, sha256=sha256, if_absent=True)
+        except PreconditionFailed:
+            # Of a publisher that was interrupted, or that has just finished: then nothing may be overwritten.
+            etag = self._objects.etag(key)
+            if self._published_already(name, version, index):
+                return etag
+            return self._objects.put(key, body, sha256=sha256, if_match=etag)
+
+
+def _folder(name: str, version: str) -> str:
+    return f"releases/{check_name(name, what='release')}/{check_name(version, what='version')}"
+
+
+def _index(files: Mapping[str, bytes | Path]) -> dict[str, dict[str, Any]]:
+    if not files:
+        raise UserError("a release needs at least one file")
+    for file in files:
+        check_path(file, what="release file")
+        if file == MARKER:
+            raise UserError(f"a release file cannot be called {MARKER}: it is the marker of a whole release")
+    return {file: {"bytes": size_of(body), "sha256": digest_of(body)} for file, body in files.items()}
