@@ -56,7 +56,7 @@ def line_chart(
     names = {name: shorten(name, 120) for name in clean}
     xs = [a for points in clean.values() for a, _ in points]
     ys = [b for points in clean.values() for _, b in points]
-    right = 16 + max(text_width(text) for text in names.values())
+    right = 16 + 1.1 * max(text_width(text) for text in names.values())  # set in bold
     plot = frame(xs, ys, title=title, x=x, y=y, percent_y=percent, right=right, tight_x=True)
     parts = plot.parts
     ends = spread([plot.y(points[-1][1]) for points in clean.values()], FONT_SIZE + 2)

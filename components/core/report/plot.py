@@ -79,19 +79,19 @@ def place_labels(
     pixels: Sequence[tuple[float, float]], names: Sequence[str], bounds: tuple[float, float, float, float]
 ) -> list[tuple[float, float, str]]:
     """For each point where its name goes, (x, y, anchor): the side where it hides least; first come, first served."""
-    taken = [(x - 6, y - 6, x + 6, y + 6) for x, y in pixels]
+    taken = [(x - 7, y - 7, x + 7, y + 7) for x, y in pixels]
     placed = []
     for (x, y), name in zip(pixels, names, strict=True):
-        width = text_width(name)
+        width = 1.1 * text_width(name)  # may be set in bold
         choices = [
-            (x + 10, y + 4, "start"),
-            (x - 10, y + 4, "end"),
-            (x, y - 11, "middle"),
-            (x, y + 20, "middle"),
-            (x + 8, y - 9, "start"),
-            (x + 8, y + 17, "start"),
-            (x - 8, y - 9, "end"),
-            (x - 8, y + 17, "end"),
+            (x + 12, y + 4, "start"),
+            (x - 12, y + 4, "end"),
+            (x, y - 13, "middle"),
+            (x, y + 22, "middle"),
+            (x + 10, y - 10, "start"),
+            (x + 10, y + 18, "start"),
+            (x - 10, y - 10, "end"),
+            (x - 10, y + 18, "end"),
         ]
 
         def box(choice: tuple[float, float, str], width: float = width) -> tuple[float, float, float, float]:
