@@ -1,0 +1,72 @@
+"""What an ONNX file says about itself: exporters' traces out, preprocessing and labels in."""
+
+import json
+from collections.abc import Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import onnx
+
+PREFIX = "trimtab."
+
+
+def strip_metadata(model: onnx.ModelProto) -> None:
+    """Remove, in place, what does not change the result: doc strings, metadata, shapes of inner values.
+
+    Exporters write source paths and stack traces there; a released file must not tell where it was built.
+    Nodes are renumbered, so that names do not depend on what was exported before in the same process.
+    """
+    model.producer_name, model.producer_version = "trimtab", trimtab_version()
+    model.doc_string, model.domain, model.model_version = "", "", 0
+    del model.metadata_props[:]
+    for graph in _graphs(model.graph):
+        graph.doc_string, graph.name = "", "main"
+        del graph.metadata_props[:]
+        del graph.value_info[:]
+        for value in (*graph.input, *graph.output):
+            value.doc_string = ""
+            del value.metadata_props[:]
+        for tensor in graph.initializer:
+            tensor.doc_string = ""
+            del tensor.metadata_props[:]
+        for number, node in enumerate(graph.node):
+            node.name, node.doc_string = f"{node.op_type}_{number}", ""
+            del node.metadata_props[:]
+            for attribute in node.attribute:
+                attribute.doc_string = ""
+    for function in model.functions:
+        function.doc_string = ""
+        del function.metadata_props[:]
+        for node in function.node:
+            node.doc_string = ""
+            del node.metadata_props[:]
+
+
+def write_metadata(model: onnx.ModelProto, facts: Mapping[str, Any]) -> None:
+    """Replace the model's metadata by `facts`, each a JSON value under `trimtab.<name>`, sorted by name."""
+    del model.metadata_props[:]
+    for name in sorted(facts):
+        entry = model.metadata_props.add()
+        entry.key = PREFIX + name
+        entry.value = json.dumps(facts[name], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def read_metadata(entries: Mapping[str, str]) -> dict[str, Any]:
+    """The inverse of `write_metadata`, from onnxruntime's `custom_metadata_map`."""
+    return {key.removeprefix(PREFIX): json.loads(value) for key, value in entries.items() if key.startswith(PREFIX)}
+
+
+def trimtab_version() -> str:
+    """The installed version, or "0" when the package runs from a folder that was never installed."""
+    try:
+        return version("trimtab")
+    except PackageNotFoundError:
+        return "0"
+
+
+def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                yield from _graphs(attribute.g)
