@@ -1,0 +1,115 @@
+"""The rule by which one recipe is chosen; see README.md for the reasons.
+
+Deterministic as far as its inputs are: accuracies, sizes and MACs are equal in every run of a seed, latencies are not.
+Therefore two latencies within `LATENCY_TOLERANCE` count as equal, and then MACs decide.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from components.choose.budget import Budget
+from components.choose.measured import Measured
+from components.choose.pareto import on_front
+
+LATENCY_TOLERANCE = 0.10
+"""Relative difference below which two measured latencies are taken for equal."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """The number of the chosen recipe, whether it keeps the whole budget, and why it was taken."""
+
+    index: int
+    meets_budget: bool
+    reason: str
+
+
+def choose_recipe(measured: Sequence[Measured], budget: Budget, names: Sequence[str]) -> Choice:
+    """One recipe of the Pareto front over (lost points, latency, size).
+
+    1. Of the recipes that keep every limit, with `max_drop` given: the fastest of those that keep it with one standard
+       error to spare (a loss measured on few images may be larger in truth); if none has that margin, the most
+       accurate.
+    2. Without `max_drop`: the fastest of those within one standard error of the most accurate one that keeps the limits
+       (the one-standard-error rule; Breiman, Friedman, Olshen, Stone 1984, section 3.4.3).
+    3. If none keeps the limits: the one with the smallest sum of relative excesses.
+
+    Args:
+        measured: The recipes; at least one.
+        budget: The limits.
+        names: For the reason, in the order of `measured`.
+
+    Raises:
+        ValueError: There is no recipe, or names are missing.
+    """
+    if not measured or len(names) != len(measured):
+        raise ValueError(f"{len(measured)} recipes with {len(names)} names; at least one recipe, each with a name")
+    front = [index for index, kept in enumerate(on_front([one.costs for one in measured])) if kept]
+    # A dominated recipe that meets the budget is dominated by one that meets it too: nothing is lost here.
+    meeting = [index for index in front if not budget.misses(measured[index])]
+    if not meeting:
+        return _nearest(measured, budget, names, front)
+    if budget.max_drop is not None:
+        return _within_drop(measured, budget.max_drop, names, meeting)
+    return _without_drop(measured, budget, names, meeting)
+
+
+def fastest(measured: Sequence[Measured], indices: Sequence[int]) -> int:
+    """Of the recipes `indices`, the fastest; among those about as fast, the one with the fewest MACs, then bytes."""
+    limit = (1 + LATENCY_TOLERANCE) * min(measured[index].relative_latency for index in indices)
+    near = [index for index in indices if measured[index].relative_latency <= limit]
+
+    def cost(index: int) -> tuple[int, int, float, int]:
+        return (measured[index].macs, measured[index].size_bytes, measured[index].drop_points, index)
+
+    return min(near, key=cost)
+
+
+def most_accurate(measured: Sequence[Measured], indices: Sequence[int]) -> int:
+    """Of the recipes `indices`, the one that loses least; among equals the one with the fewest MACs."""
+    return min(indices, key=lambda index: (measured[index].drop_points, measured[index].macs, index))
+
+
+def _within_drop(measured: Sequence[Measured], max_drop: float, names: Sequence[str], meeting: list[int]) -> Choice:
+    safe = [index for index in meeting if measured[index].drop_points + measured[index].drop_error <= max_drop]
+    if safe:
+        index = fastest(measured, safe)
+        why = f"is the fastest that keeps the budget with one standard error ({_error(measured[index])}) to spare"
+    else:
+        index = most_accurate(measured, meeting)
+        why = "is the most accurate that keeps the budget; none keeps max_drop with one standard error to spare"
+    return Choice(index=index, meets_budget=True, reason=f"{names[index]} {why}: {_facts(measured[index])}.")
+
+
+def _without_drop(measured: Sequence[Measured], budget: Budget, names: Sequence[str], meeting: list[int]) -> Choice:
+    best = most_accurate(measured, meeting)
+    limit = measured[best].drop_points + measured[best].drop_error
+    index = fastest(measured, [one for one in meeting if measured[one].drop_points <= limit])
+    within = " that keeps the budget" if budget.given else ""
+    if index == best:
+        why = f"is the most accurate{within}, and no faster one is within one standard error ({_error(measured[best])})"
+    else:
+        why = (
+            f"is the fastest within one standard error ({_error(measured[best])}) of the most accurate one"
+            f"{within} ({names[best]})"
+        )
+    return Choice(index=index, meets_budget=True, reason=f"{names[index]} {why}: {_facts(measured[index])}.")
+
+
+def _nearest(measured: Sequence[Measured], budget: Budget, names: Sequence[str], front: list[int]) -> Choice:
+    def excess(index: int) -> tuple[float, int]:
+        return (sum(miss.excess for miss in budget.misses(measured[index])), measured[index].macs)
+
+    index = min(front, key=excess)
+    missed = "; ".join(miss.text for miss in budget.misses(measured[index]))
+    reason = f"No recipe keeps the budget. {names[index]} comes nearest: {missed}."
+    return Choice(index=index, meets_budget=False, reason=reason)
+
+
+def _error(one: Measured) -> str:
+    return f"{one.drop_error:.2f} points"
+
+
+def _facts(one: Measured) -> str:
+    change = f"loses {one.drop_points:.2f} points" if one.drop_points >= 0 else f"gains {-one.drop_points:.2f} points"
+    return f"{change}, {1 / one.relative_latency:.2f}× as fast as the baseline, {one.size_bytes / 1e6:.2f} MB"

@@ -1,0 +1,82 @@
+"""KFP face of the choice: which recipe is released."""
+
+from typing import List, Optional
+
+from kfp import dsl
+from kfp.dsl import HTML, Artifact, Input, Metrics, Model, Output
+
+from components.images import BASE_IMAGE, DATA_IMAGE
+
+
+@dsl.component(base_image=BASE_IMAGE, target_image=DATA_IMAGE)
+def choose(
+    candidates: Input[List[Model]],
+    models: Input[List[Model]],
+    evaluations: Input[List[Artifact]],
+    recipes: List[dict],
+    chosen: Output[Model],
+    chosen_model: Output[Model],
+    decision: Output[Artifact],
+    metrics: Output[Metrics],
+    page: Output[HTML],
+    max_latency_ms: Optional[float] = None,
+    max_size_mb: Optional[float] = None,
+    max_drop: Optional[float] = None,
+):
+    """Choose one recipe on the Pareto front of accuracy, latency and size, measured on validation data.
+
+    Args:
+        candidates: The compressed ONNX models, one for each recipe.
+        models: The torch students they were made from, in the same order.
+        evaluations: Their comparisons with the baseline on validation data, in the same order.
+        recipes: What was done to make each of them, in the same order.
+        chosen: The chosen ONNX model (its manifest; no bytes are copied).
+        chosen_model: The torch student it was made from.
+        decision: decision.json: every recipe with what was measured, and the reason for the choice.
+        metrics: Accuracy, loss, speed-up and size of the chosen recipe.
+        page: The Pareto front and the reason, to read.
+        max_latency_ms: Allowed median latency at batch 1 in milliseconds; not given is no limit.
+        max_size_mb: Allowed size of the ONNX file in megabytes of 10⁶ bytes; not given is no limit.
+        max_drop: Allowed loss of accuracy against the fp32 baseline in percentage points; not given is no limit.
+    """
+    import json
+
+    from components.choose.budget import Budget
+    from components.choose.decision import decide
+    from components.choose.decision_page import write_decision_page
+    from components.core.artifacts.manifest import describe, publish, publish_entries, read_file, read_manifest
+    from components.core.errors import UserError
+    from components.core.store import store_from_environment
+
+    budget = Budget(max_latency_ms=max_latency_ms, max_size_mb=max_size_mb, max_drop=max_drop)
+    counts = {len(candidates), len(models), len(evaluations), len(recipes)}
+    if counts == {0} or len(counts) > 1:
+        raise UserError(
+            "choose needs as many candidates, models, evaluations and recipes, at least one each; "
+            f"got {len(candidates)}, {len(models)}, {len(evaluations)} and {len(recipes)}"
+        )
+
+    store = store_from_environment()
+    measurements = [
+        json.loads(read_file(read_manifest(evaluation.path, kind="evaluation"), "evaluation.json", store))
+        for evaluation in evaluations
+    ]
+    document = decide(measurements, recipes, budget)
+    index = document["chosen"]
+    winner = document["recipes"][index]
+    print(document["reason"])
+
+    facts = {"recipe": winner["name"], "meets_budget": document["meets_budget"]}
+    for source, kind, target in ((candidates, "onnx", chosen), (models, "model", chosen_model)):
+        manifest = read_manifest(source[index].path, kind=kind)
+        copy = publish_entries(target.path, kind=kind, entries=manifest.files, metadata=manifest.metadata)
+        describe(target, copy, store, **facts)
+    content = json.dumps(document, indent=1, ensure_ascii=False).encode()
+    manifest = publish(decision.path, kind="decision", files={"decision.json": content}, metadata=facts, store=store)
+    describe(decision, manifest, store, **facts, reason=document["reason"])
+    metrics.log_metric("validation_top1", winner["top1"])
+    metrics.log_metric("drop_points", winner["drop_points"])
+    metrics.log_metric("speedup_batch1", winner["speedup"])
+    metrics.log_metric("size_mb", winner["size_bytes"] / 1e6)
+    metrics.log_metric("meets_budget", int(document["meets_budget"]))
+    write_decision_page(page.path, document)

@@ -1,0 +1,71 @@
+"""decision.json: every recipe with what was measured, which one is chosen, and why."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from components.choose.budget import Budget
+from components.choose.choice import choose_recipe
+from components.choose.measured import Measured, baseline_latency, read_evaluations
+from components.choose.pareto import on_front
+from components.core.report.recipe_names import recipe_names
+
+FORMAT = 1
+
+
+def decide(
+    evaluations: Sequence[Mapping[str, Any]], recipes: Sequence[Mapping[str, Any]], budget: Budget
+) -> dict[str, Any]:
+    """The content of decision.json.
+
+    Args:
+        evaluations: evaluation.json of each recipe, on validation data.
+        recipes: What was done, in the same order.
+        budget: The user's limits.
+    """
+    measured = read_evaluations(evaluations)
+    names = recipe_names(recipes)
+    choice = choose_recipe(measured, budget, names)
+    front = on_front([one.costs for one in measured])
+    rows = [
+        _row(recipe, name, one, kept, budget)
+        for recipe, name, one, kept in zip(recipes, names, measured, front, strict=True)
+    ]
+    baseline = evaluations[0]["baseline"]
+    return {
+        "format": FORMAT,
+        "recipes": rows,
+        "chosen": choice.index,
+        "meets_budget": choice.meets_budget,
+        "reason": choice.reason,
+        "split": evaluations[0]["split"],
+        "budget": {
+            "max_latency_ms": budget.max_latency_ms,
+            "max_size_mb": budget.max_size_mb,
+            "max_drop": budget.max_drop,
+        },
+        "baseline": {
+            "top1": baseline["top1"],
+            "latency_ms": statistics.median(baseline_latency(evaluation) for evaluation in evaluations),
+            "size_bytes": baseline["size_bytes"],
+            "macs": baseline["macs"],
+        },
+    }
+
+
+def _row(recipe: Mapping[str, Any], name: str, one: Measured, kept: bool, budget: Budget) -> dict[str, Any]:
+    reasons = [miss.text for miss in budget.misses(one)]
+    return {
+        "recipe": dict(recipe),
+        "name": name,
+        "top1": one.top1,
+        "drop_points": one.drop_points,
+        "drop_standard_error": one.drop_error,
+        "latency_ms": one.latency_ms,
+        "speedup": 1 / one.relative_latency,
+        "size_bytes": one.size_bytes,
+        "macs": one.macs,
+        "on_front": kept,
+        "meets": not reasons,
+        "reasons": reasons,
+    }
