@@ -25,6 +25,10 @@ class PreconditionFailed(StoreError):
     """A conditional write found another object there than its condition names."""
 
 
+class StoreRefused(StoreError):
+    """The server refused a request as such: it does not support it, or it is no object store."""
+
+
 class StoreUnavailable(StoreError, UserError):
     """The store cannot be used as it is configured: no answer, no bucket, refused credentials, no such folder."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ class Releases:
         for file, etag in zip(sorted(files), etags, strict=True):
             # Two publishers of different bytes may have met in a folder without a marker; the later one owns the file.
             if self._objects.etag(f"{folder}/{file}") != etag:
-                raise ReleaseExists(f"{name} {version} is being published by someone else", [file])
+                raise _contended(name, version, file)
         try:
             self._objects.put(f"{folder}/{MARKER}", marker, if_absent=True)
         except PreconditionFailed:
@@ -105,15 +106,29 @@ class Releases:
         try:
             return self._objects.put(key, body, sha256=sha256, if_absent=True)
         except PreconditionFailed:
-            # Of a publisher that was interrupted, or that has just finished: then nothing may be overwritten.
+            # Of a publisher that was interrupted, or of one at work, or ours from a try whose answer was lost.
             etag = self._objects.etag(key)
-            if self._published_already(name, version, index):
-                return etag
+        if self._digest(key) == sha256:
+            return etag
+        self._published_already(name, version, index)  # raises if one has just finished: overwrite nothing of his
+        try:
             return self._objects.put(key, body, sha256=sha256, if_match=etag)
+        except PreconditionFailed as error:
+            raise _contended(name, version, file) from error
+
+    def _digest(self, key: str) -> str:
+        digest = hashlib.sha256()
+        for chunk in self._objects.stream(key):
+            digest.update(chunk)
+        return digest.hexdigest()
 
 
 def _folder(name: str, version: str) -> str:
     return f"releases/{check_name(name, what='release')}/{check_name(version, what='version')}"
+
+
+def _contended(name: str, version: str, file: str) -> ReleaseExists:
+    return ReleaseExists(f"{name} {version} is being published by someone else with another {file}", [file])
 
 
 def _index(files: Mapping[str, bytes | Path]) -> dict[str, dict[str, Any]]:
