@@ -1,0 +1,104 @@
+"""Reading YAML that may be hostile: bounded in size, depth and in what its aliases expand to."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from components.core.errors import UserError
+
+MOST_BYTES = 16 * 2**20
+MOST_NODES = 2_000_000
+MOST_DEPTH = 100
+
+# libyaml's parser is about ten times as fast; PyYAML wheels carry it on every platform we know.
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def read_documents(path: Path) -> tuple[str, list[Any]]:
+    """The text of a YAML file and its documents, as dicts, lists and scalars.
+
+    Raises:
+        UserError: no such file, no text, no YAML, or larger, deeper or wider (by aliases) than any pipeline is.
+    """
+    try:
+        size = path.stat().st_size
+        if size > MOST_BYTES:
+            raise UserError(f"{path} has {size / 2**20:.0f} MB; a pipeline has at most {MOST_BYTES // 2**20} MB")
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(f"there is no pipeline file {path}") from None
+    except IsADirectoryError:
+        raise UserError(f"{path} is a folder; a compiled pipeline is a YAML file") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is not a text file; a compiled pipeline is YAML") from None
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from None
+    return text, parse_documents(text, str(path))
+
+
+def parse_documents(text: str, name: str) -> list[Any]:
+    """The documents in a YAML text. `name` is what messages call it.
+
+    Raises:
+        UserError: no YAML, or nested or expanded beyond any pipeline.
+    """
+    try:
+        _check_depth(text, name)
+        documents = [document for document in yaml.load_all(text, Loader=_LOADER) if document is not None]
+    except yaml.YAMLError as error:
+        raise UserError(f"{name} is not YAML: {_one_line(error)}") from None
+    except (ValueError, RecursionError, OverflowError) as error:
+        # Scalars that look like dates or numbers but are none, e.g. `2024-99-99`.
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{name} is not YAML that can be read: {_one_line(error)}") from None
+    try:
+        _check_size(documents, name)
+    except RecursionError:
+        raise UserError(f"{name} is nested too deeply through its aliases; that is no pipeline") from None
+    return documents
+
+
+def _one_line(error: Exception) -> str:
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or str(error)
+    place = f" in line {mark.line + 1}" if mark is not None else ""
+    return " ".join(f"{problem}{place}".split())[:200]
+
+
+def _check_depth(text: str, name: str) -> None:
+    # The composer recurses in C; without this a few kilobytes of brackets end the process.
+    depth = 0
+    for event in yaml.parse(text, Loader=_LOADER):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > MOST_DEPTH:
+                raise UserError(f"{name} is nested more than {MOST_DEPTH} deep; that is no pipeline")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+
+
+def _check_size(documents: list[Any], name: str) -> None:
+    """Counts nodes as if every alias were written out: shared objects are cheap to hold, and deadly to walk."""
+    sizes: dict[int, int] = {}
+    open_nodes: set[int] = set()
+
+    def count(node: Any) -> int:
+        if not isinstance(node, dict | list):
+            return 1
+        key = id(node)
+        if key in open_nodes:
+            raise UserError(f"{name} has an alias that contains itself; that is no pipeline")
+        if key not in sizes:
+            open_nodes.add(key)
+            children = node.values() if isinstance(node, dict) else node
+            sizes[key] = 1 + sum(map(count, children))
+            open_nodes.discard(key)
+            if sizes[key] > MOST_NODES:
+                raise UserError(f"{name} expands to more than {MOST_NODES} values through its aliases")
+        return sizes[key]
+
+    total = sum(map(count, documents))
+    if total > MOST_NODES:
+        raise UserError(f"{name} holds more than {MOST_NODES} values")

@@ -1,0 +1,173 @@
+"""Executors of the compiled YAML, and how each can run on this machine.
+
+Three kinds run: containerized Python components (the code is on this machine), lightweight Python components (the
+code is in the YAML), and plain commands whose program is on this machine.
+"""
+
+import ast
+import importlib.metadata
+import re
+import shlex
+from dataclasses import dataclass
+
+from components.core.errors import UserError
+from pipelines.runner.fields import Fields
+from pipelines.runner.ir import Container, Resources
+from pipelines.runner.placeholders import check as check_placeholders
+
+_EXECUTOR_MODULES = ("kfp.dsl.executor_main", "kfp.components.executor_main")
+_PIP_INSTALL = re.compile(r"pip install ([^\n]*?)(?:&&|\n|$)")
+
+
+def read_executor(fields: Fields, label: str, timeout_seconds: float | None) -> Container:
+    """One entry of `deploymentSpec.executors`.
+
+    Raises:
+        UserError: an executor that is not a container, or a container with a life cycle of its own.
+    """
+    for key, what in (
+        ("importer", "an importer (dsl.importer)"),
+        ("resolver", "a resolver"),
+        ("customJob", "a Vertex AI custom job"),
+    ):
+        fields.refuse(key, what)
+    container = fields.group("container")
+    container.refuse("lifecycle", "a container life cycle")
+    resources = container.group("resources")
+    env = {}
+    for item in container.sequence("env"):
+        env[item.needed("name")] = str(item.raw("value", ""))
+        item.finish()
+    found = Container(
+        label=label, image=container.text("image"), command=container.strings("command"),
+        args=container.strings("args"), env=env, resources=_resources(resources), timeout_seconds=timeout_seconds,
+    )  # fmt: skip
+    resources.finish()
+    container.finish()
+    fields.finish()
+    check_placeholders([*found.command, *found.args, env], f"executor {label!r}")
+    return found
+
+
+def _resources(fields: Fields) -> Resources:
+    """A limit without a request is the request, as in Kubernetes. Memory numbers of old SDKs are in GB."""
+
+    def pick(name: str, unit: str) -> str | None:
+        chosen = None
+        for kind in ("Limit", "Request"):
+            # The `resource…` form is newer, and may be a placeholder; the plain one is a number.
+            number = fields.raw(f"{name}{kind}", None)
+            quantity = fields.raw(f"resource{name.capitalize()}{kind}", None)
+            if quantity:
+                chosen = str(quantity)
+            elif number:
+                chosen = f"{number}{unit}"
+        return chosen
+
+    found = Resources(cpu=pick("cpu", ""), memory=pick("memory", "G"))
+    fields.ignore("accelerator")  # a hint where to run: code that finds no accelerator runs on the CPU
+    check_placeholders([found.cpu, found.memory], fields.where)
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class InstalledFunction:
+    """A containerized Python component: the function's name; where it lives is found by `code.py`."""
+
+    function: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbeddedFunction:
+    """A lightweight Python component: its source stands in the YAML."""
+
+    function: str
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """A container component: a command line, which runs on this machine if its program is there."""
+
+    program: str
+
+
+def classify(container: Container) -> InstalledFunction | EmbeddedFunction | Command:
+    """Which of the three kinds an executor is.
+
+    Raises:
+        UserError: none of them, or packages are to be installed that are not there.
+    """
+    words = container.command + container.args
+    where = f"executor {container.label!r}"
+    if not container.command:
+        raise UserError(
+            f"{where} has no command: it runs what is built into the image {container.image!r}, "
+            "which the local runner does not pull"
+        )
+    if not any(module in word for word in words for module in _EXECUTOR_MODULES):
+        return Command(program=container.command[0])
+    function = _option(words, "--function_to_execute")
+    if not function:
+        raise UserError(f"{where} names no function (--function_to_execute)")
+    if any("ephemeral_component.py" in word for word in container.command):
+        _check_packages(container.command, where)
+        return EmbeddedFunction(function=function, source=_checked_source(container.command[-1], where))
+    return InstalledFunction(function=function)
+
+
+def _option(words: tuple[str, ...], name: str) -> str:
+    for index, word in enumerate(words[:-1]):
+        if word == name:
+            return words[index + 1]
+    return ""
+
+
+def _checked_source(source: str, where: str) -> str:
+    try:
+        ast.parse(source)
+    except (SyntaxError, ValueError) as error:
+        raise UserError(f"{where} holds Python source that cannot be read: {error}") from None
+    return source
+
+
+def _check_packages(command: tuple[str, ...], where: str) -> None:
+    """`packages_to_install` may name what is installed already; the runner installs nothing into this environment."""
+    for word in command[:-1]:
+        for match in _PIP_INSTALL.finditer(word):
+            for requirement in _requirements(match[1]):
+                problem = _unmet(requirement)
+                if problem:
+                    raise UserError(
+                        f"{where} wants the package {requirement!r} ({problem}); packages_to_install is not "
+                        "supported by the local runner: install it into this environment"
+                    )
+
+
+def _requirements(arguments: str) -> list[str]:
+    found, skip = [], False
+    for word in shlex.split(arguments):
+        if skip:
+            skip = False
+        elif word in ("--index-url", "--extra-index-url", "--trusted-host"):
+            skip = True
+        elif not word.startswith("-") and not re.match(r"(kfp|typing-extensions)\b", word):
+            # kfp itself is here already, and typing-extensions only comes along with it on old Pythons.
+            found.append(word)
+    return found
+
+
+def _unmet(requirement: str) -> str:
+    """Why an installed distribution does not fulfil the requirement; "" if it does."""
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    try:
+        parsed = Requirement(requirement)
+        if parsed.marker is not None and not parsed.marker.evaluate():
+            return ""
+        version = importlib.metadata.version(parsed.name)
+    except InvalidRequirement:
+        return "not a name and version"
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+    return "" if parsed.specifier.contains(version, prereleases=True) else f"{version} is installed"
