@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from components.core.errors import UserError
+from components.core.models.remote import read_object
 
 BUILT_IN = Path(__file__).with_name("catalog.yaml")
 LIBRARIES = ("timm", "torchvision")
@@ -42,6 +43,7 @@ class Backbone:
     licence: str
     sha256: str | None = None
     mapping: str = "name"
+    parameters: int | None = None
     top1: float | None = None
     origin: str = "catalog.yaml"
 
@@ -59,6 +61,8 @@ class Backbone:
             self._refuse("image_size", self.image_size, "pixels a side, 8 to 4096")
         if any(value <= 0 for value in self.std):
             self._refuse("std", self.std, "above 0")
+        if self.parameters is not None and self.parameters < 1:
+            self._refuse("parameters", self.parameters, "a positive count")
         if self.top1 is not None and not 0 < self.top1 < 1:
             self._refuse("top1", self.top1, "a fraction between 0 and 1")
 
@@ -77,16 +81,15 @@ def load_catalog(extra: str | Path | None = None) -> dict[str, Backbone]:
     """All backbones by name: the built-in catalog, then the entries of the user's own file `extra`.
 
     An entry of a known name overrides only the fields it gives: `weights: s3://…` alone points at a mirror and keeps
-    the pinned digest. `extra` may be empty or None (no file of one's own). Raises UserError for a missing or
-    malformed file, an unknown field or an invalid value.
+    the pinned digest. `extra` is a path or an `s3://` URI; empty or None is no file of one's own. Raises UserError
+    for a missing or malformed file, an unknown field or an invalid value.
     """
-    entries = _read_entries(BUILT_IN)
+    entries = _parse(BUILT_IN.read_text(encoding="utf-8"), BUILT_IN.name)
     origins = dict.fromkeys(entries, BUILT_IN.name)
     if extra:
-        path = Path(extra)
-        for name, entry in _read_entries(path).items():
-            entries[name] = {**entries.get(name, {}), **_with_absolute_file(entry, path.parent)}
-            origins[name] = str(path)
+        for name, entry in _parse(_read(extra), str(extra)).items():
+            entries[name] = {**entries.get(name, {}), **_with_absolute_file(entry, str(extra))}
+            origins[name] = str(extra)
     return {name: _backbone(name, entry, origins[name]) for name, entry in entries.items()}
 
 
@@ -148,25 +151,33 @@ def locate_package_file(backbone: Backbone) -> Path:
     return path
 
 
-def _read_entries(path: Path) -> dict[str, dict[str, Any]]:
+def _read(catalog: str | Path) -> str:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if str(catalog).startswith("s3://"):
+            return read_object(str(catalog)).decode("utf-8")
+        return Path(catalog).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read the catalog {path}: {error}") from None
+        raise UserError(f"cannot read the catalog {catalog}: {error}") from None
+
+
+def _parse(text: str, origin: str) -> dict[str, dict[str, Any]]:
+    try:
+        content = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise UserError(f"the catalog {path} is not YAML: {' '.join(str(error).split())}") from None
+        raise UserError(f"the catalog {origin} is not YAML: {' '.join(str(error).split())}") from None
     entries = content.get("backbones") if isinstance(content, dict) else None
     if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
-        raise UserError(f"the catalog {path} must hold 'backbones:', a mapping of name to fields")
+        raise UserError(f"the catalog {origin} must hold 'backbones:', a mapping of name to fields")
     return {str(name): entry for name, entry in entries.items()}
 
 
-def _with_absolute_file(entry: dict[str, Any], folder: Path) -> dict[str, Any]:
+def _with_absolute_file(entry: dict[str, Any], origin: str) -> dict[str, Any]:
     weights = str(entry.get("weights", ""))
     if not weights.startswith("file:"):
         return entry
     # file:///abs/path is a URI, file:relative/path is not; both must name a file here.
     path = Path(weights.removeprefix("file:").replace("///", "/", 1))
+    folder = Path() if origin.startswith("s3://") else Path(origin).parent
     return {**entry, "weights": f"file:{(folder / path).absolute()}"}
 
 
@@ -189,6 +200,7 @@ def _backbone(name: str, entry: dict[str, Any], origin: str) -> Backbone:
             mean=_triple(entry["mean"]),
             std=_triple(entry["std"]),
             sha256=None if entry.get("sha256") is None else str(entry["sha256"]),
+            parameters=None if entry.get("parameters") is None else int(entry["parameters"]),
             top1=None if entry.get("top1") is None else float(entry["top1"]),
         )
     except UserError:

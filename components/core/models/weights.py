@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from components.core.errors import UserError
 from components.core.models.catalog import Backbone, check_weights_available, locate_package_file, weight_scheme
+from components.core.models.remote import fetch_object
 
 if TYPE_CHECKING:
     import torch
@@ -41,16 +42,10 @@ def _weights_file(backbone: Backbone) -> Iterator[Path]:
     elif scheme == "s3://":
         with tempfile.TemporaryDirectory(prefix="trimtab-weights-") as folder:
             path = Path(folder) / Path(backbone.weights).name
-            _fetch_object(backbone.weights, path)
+            fetch_object(backbone.weights, path)
             yield path
     else:
         raise UserError(f"backbone {backbone.name!r} has no pretrained weights (weights: {backbone.weights})")
-
-
-def _fetch_object(uri: str, path: Path) -> None:
-    from components.core.store import fetch_object
-
-    fetch_object(uri, path)
 
 
 def _download_from_hub(backbone: Backbone) -> Path:

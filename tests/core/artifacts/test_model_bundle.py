@@ -1,0 +1,93 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from components.core.artifacts.manifest import publish, read_file
+from components.core.artifacts.model_bundle import ModelBundle, load_model, save_model
+from components.core.errors import UserError
+from components.core.models.architecture import Architecture, Cut, apply_surgery, build
+from components.core.store import Store, open_store
+from components.core.tasks.preprocess import Preprocess
+
+SOURCE = "torchvision:squeezenet1_1"
+KEPT = (0, 2, 5, 40)
+SURGERY = (
+    Cut(module="features.3.squeeze", dimension="out", kept=(0, 2, 5, 11), total=16),
+    Cut(module="features.3.expand1x1", dimension="in", kept=(0, 2, 5, 11), total=16),
+    Cut(module="features.3.expand3x3", dimension="in", kept=(0, 2, 5, 11), total=16),
+)
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    monkeypatch.setenv("TRIMTAB_CACHE", str(tmp_path / "cache"))
+    return open_store(str(tmp_path / "store"))
+
+
+@pytest.fixture
+def bundle() -> ModelBundle:
+    architecture = Architecture(backbone="squeezenet1_1", source=SOURCE, num_outputs=2)
+    torch.manual_seed(0)
+    module = build(architecture)
+    apply_surgery(module, SURGERY)
+    return ModelBundle(
+        module=module.eval(),
+        architecture=architecture.with_surgery(SURGERY),
+        preprocess=Preprocess(image_size=32, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25)),
+        labels=["cat", "dog"],
+    )
+
+
+def test_pruned_network_comes_back_with_the_same_outputs(tmp_path: Path, store: Store, bundle: ModelBundle) -> None:
+    manifest = save_model(tmp_path / "a", bundle, store, {"stage": "prune"})
+    images = torch.rand(2, 3, 32, 32)
+    for loaded in (load_model(tmp_path / "a", store), load_model(manifest, store)):
+        assert loaded.architecture == bundle.architecture
+        assert loaded.preprocess == bundle.preprocess
+        assert loaded.labels == ["cat", "dog"]
+        assert not loaded.module.training
+        with torch.no_grad():
+            torch.testing.assert_close(loaded.module(images), bundle.module(images), rtol=0, atol=0)
+
+
+def test_equal_networks_give_equal_digests_whatever_their_mode_and_layout(
+    tmp_path: Path, store: Store, bundle: ModelBundle
+) -> None:
+    first = save_model(tmp_path / "a", bundle, store, {})
+    bundle.module.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    assert save_model(tmp_path / "b", bundle, store, {}).digest == first.digest
+    with torch.no_grad():
+        next(bundle.module.parameters()).add_(1)
+    assert save_model(tmp_path / "c", bundle, store, {}).digest != first.digest
+
+
+def test_surgery_that_was_not_recorded_is_noticed_when_saving(
+    tmp_path: Path, store: Store, bundle: ModelBundle
+) -> None:
+    forgetful = ModelBundle(
+        module=bundle.module,
+        architecture=Architecture(backbone="squeezenet1_1", source=SOURCE, num_outputs=2),
+        preprocess=bundle.preprocess,
+        labels=bundle.labels,
+    )
+    with pytest.raises(ValueError, match=r"'features\.3\.squeeze\.weight' has shape \(4, .* \(16, "):
+        save_model(tmp_path / "a", forgetful, store, {})
+    assert not (tmp_path / "a" / "manifest.json").exists()
+
+
+def test_bundle_of_other_parts_is_refused_by_name(tmp_path: Path, store: Store, bundle: ModelBundle) -> None:
+    manifest = save_model(tmp_path / "a", bundle, store, {})
+    files: dict[str, bytes | Path] = {entry.path: read_file(manifest, entry.path, store) for entry in manifest.files}
+
+    files["architecture.json"] = bytes(files["architecture.json"]).replace(b'"num_outputs":2', b'"num_outputs":3')  # type: ignore[arg-type]
+    publish(tmp_path / "b", kind="model", files=files, metadata={}, store=store)
+    with pytest.raises(
+        UserError, match=r"'classifier\.3\.weight' has shape \(2, 512\) on disk, \(3, 512\) in the model"
+    ):
+        load_model(tmp_path / "b", store)
+
+    files["architecture.json"] = b"{"
+    publish(tmp_path / "c", kind="model", files=files, metadata={}, store=store)
+    with pytest.raises(UserError, match="cannot be rebuilt"):
+        load_model(tmp_path / "c", store)

