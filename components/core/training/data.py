@@ -1,0 +1,75 @@
+"""What a training run reads: the training split epoch by epoch, and the validation split."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from components.core.errors import UserError
+
+if TYPE_CHECKING:
+    from components.core.artifacts.dataset import Dataset
+    from components.core.tasks import Task
+    from components.core.tasks.preprocess import Preprocess
+
+Batch = tuple[Tensor, Any, list[str]]
+"""Images (N, 3, H, W) float32 normalised, the task's targets, and the N content digests."""
+
+EVALUATION_BATCH_SIZE = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingData:
+    """`training(epoch)` gives that epoch's batches, always the same ones for the same epoch: resuming relies on it.
+
+    `validation()` gives the validation batches with evaluation transforms; None when the split is empty.
+    """
+
+    training: Callable[[int], Iterable[Batch]]
+    steps_per_epoch: int
+    validation: Callable[[], Iterable[Batch]] | None
+
+
+def steps_in_epoch(rows: int, batch_size: int) -> int:
+    """`⌊rows/batch_size⌋`, at least 1.
+
+    The incomplete last batch is left out (other rows each epoch, the order being shuffled): its gradient would weigh
+    its few images more than all others, and a batch of one image has no variance to normalise with.
+    """
+    return max(rows // batch_size, 1)
+
+
+def training_data(
+    task: "Task",
+    dataset: "Dataset",
+    *,
+    preprocess: "Preprocess",
+    batch_size: int,
+    seed: int,
+    augment: bool,
+    validation_preprocess: "Preprocess | None" = None,
+) -> TrainingData:
+    """The training and validation splits of a dataset; `validation_preprocess` where it differs (a smaller student).
+
+    Raises `UserError` when the training split holds fewer than two images.
+    """
+    rows = dataset.rows("train")
+    if rows < 2:
+        raise UserError(f"the training split holds {rows} image{'s' * (rows != 1)}; training needs at least 2")
+
+    def training(epoch: int) -> Iterable[Batch]:
+        return task.batches(
+            dataset, "train", preprocess, batch_size=batch_size, seed=seed, epoch=epoch, augment=augment
+        )
+
+    def validation() -> Iterable[Batch]:
+        return task.batches(
+            dataset, "validation", validation_preprocess or preprocess, batch_size=EVALUATION_BATCH_SIZE
+        )
+
+    return TrainingData(
+        training=training,
+        steps_per_epoch=steps_in_epoch(rows, batch_size),
+        validation=validation if dataset.rows("validation") else None,
+    )

@@ -1,0 +1,74 @@
+"""Where and how the arithmetic runs: device, precision, memory format, threads, determinism."""
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import torch
+import torch.utils.deterministic
+from torch import nn
+
+from components.core.training.config import PRECISIONS
+
+
+def choose_device() -> torch.device:
+    """CUDA when there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def use_available_threads() -> int:
+    """Sets torch's intra-operator threads to $OMP_NUM_THREADS, else to the CPUs this process may use.
+
+    Set explicitly, because a forked task inherits a torch that read the environment before the task's own was made.
+    """
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = int(asked) if asked.isdigit() and int(asked) > 0 else allowed
+    torch.set_num_threads(threads)
+    return threads
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager:
+    """The autocast context of a precision; `auto` is bfloat16 on CUDA and float32 on a CPU.
+
+    bfloat16 needs no loss scaling: its exponent is float32's. On the CPUs measured it does not make training faster
+    and is only used when asked for.
+    """
+    assert precision in PRECISIONS, precision
+    if precision == "auto":
+        precision = "bfloat16" if device.type == "cuda" else "float32"
+    return torch.autocast(device.type, dtype=torch.bfloat16) if precision == "bfloat16" else nullcontext()
+
+
+def place(module: nn.Module, device: torch.device) -> nn.Module:
+    """The module on the device, its convolutions in channels_last (measured 1.34× faster training on a CPU)."""
+    # mypy knows no overload of nn.Module.to with only device and memory_format.
+    return module.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def place_images(images: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A batch (N, C, H, W) on the device, in the memory format of `place`."""
+    return images.to(device, memory_format=torch.channels_last, non_blocking=True)
+
+
+@contextmanager
+def deterministic(seed: int) -> Iterator[None]:
+    """Seeds torch and refuses nondeterministic kernels for the duration; restores the settings, not the generator.
+
+    On a CPU two runs with the same seed and thread count then agree to the last bit. On CUDA a kernel without a
+    deterministic form warns instead of failing, and CUBLAS_WORKSPACE_CONFIG must be set before the process starts.
+    """
+    fill: Any = torch.utils.deterministic  # the module answers to the attribute through a property
+    before = torch.are_deterministic_algorithms_enabled()
+    before_warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    before_fill = fill.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
+    # Filling every fresh tensor with NaN finds bugs, costs memory bandwidth and changes no result.
+    fill.fill_uninitialized_memory = False
+    torch.manual_seed(seed)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=before_warn_only)
+        fill.fill_uninitialized_memory = before_fill

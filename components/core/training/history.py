@@ -1,0 +1,30 @@
+"""What happened during training, step by step and epoch by epoch."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+MAX_STEPS_SHOWN = 1000
+
+
+@dataclass(kw_only=True)
+class History:
+    """The learning curves; JSON-able, and free of times so that equal runs have equal histories.
+
+    steps: step, epoch (from 1), learning_rate (of the head), loss. epochs: epoch (0 is before the first step),
+    train_loss, validation_loss, validation_top1 (the task's metric, a fraction); None where there is nothing to say.
+    phases: name and epochs, in order. best_epoch: the epoch whose weights were kept.
+    """
+
+    steps: list[dict[str, Any]] = field(default_factory=list)
+    epochs: list[dict[str, Any]] = field(default_factory=list)
+    phases: list[dict[str, Any]] = field(default_factory=list)
+    best_epoch: int | None = None
+
+    def best(self) -> dict[str, Any] | None:
+        """The epoch that was kept, or None before any."""
+        return next((epoch for epoch in self.epochs if epoch["epoch"] == self.best_epoch), None)
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of `curves.json`; of a long run an evenly spread thousand of steps."""
+        stride = -(-len(self.steps) // MAX_STEPS_SHOWN) or 1
+        return {"format": 1, **asdict(self), "steps": self.steps[::stride]}

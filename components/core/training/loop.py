@@ -1,0 +1,198 @@
+"""The one training loop. A stage brings the loss of a step; everything else is the same for all of them."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from components.core.errors import UserError
+from components.core.training.checkpoint import Checkpointer, TrainingState
+from components.core.training.config import TrainingConfig
+from components.core.training.data import TrainingData
+from components.core.training.device import autocast, place_images
+from components.core.training.ema import Ema
+from components.core.training.history import History
+from components.core.training.optimizers import build_optimizer
+from components.core.training.parameter_groups import parameter_groups, set_learning_rate
+from components.core.training.schedules import Schedule
+from components.core.training.validation import validate
+
+if TYPE_CHECKING:
+    from components.core.tasks import Task
+
+StepLoss = Callable[[nn.Module, Tensor, Any], Tensor]
+"""`step_loss(model, images, targets)` → scalar loss; runs under autocast, with the model in training mode."""
+
+
+def train(
+    module: nn.Module,
+    *,
+    data: TrainingData,
+    task: "Task",
+    step_loss: StepLoss,
+    config: TrainingConfig,
+    device: torch.device,
+    checkpointer: Checkpointer | None = None,
+    phases: Sequence[dict[str, Any]] = (),
+    report: Callable[[str], None] = print,
+) -> History:
+    """Trains `module` in place and leaves it in eval mode with the weights of its best epoch.
+
+    Epochs are compared by the task's metric on validation data, then by validation loss; epoch 0 is the module as it
+    came. Without validation data the last epoch is kept. With `ema_decay` the averaged weights are the ones that are
+    validated and kept. When the checkpointer finds a checkpoint, the run goes on from it, in the middle of an epoch
+    if that is where it stopped; clearing it is the caller's, once the result is safe.
+
+    `phases` describes what was trained before (the head). `report` takes one line an epoch.
+    Raises `UserError` when the loss is no longer finite.
+    """
+    groups = parameter_groups(module, weight_decay=config.weight_decay, layer_decay=config.layer_decay)
+    state = TrainingState(
+        module=module,
+        optimizer=build_optimizer(
+            config.optimizer, groups, learning_rate=config.learning_rate, momentum=config.momentum
+        ),
+        ema=Ema(module, decay=config.ema_decay) if config.ema_decay else None,
+    )
+    state.progress.history.phases.extend(phases)
+    if checkpointer and checkpointer.restore(state):
+        report(f"resumed in epoch {state.progress.epoch + 1} after {state.progress.step_in_epoch} steps")
+    else:
+        _close_epoch(state, number=0, data=data, task=task, config=config, device=device, report=report)
+    schedule = config.build_schedule(data.steps_per_epoch)
+    while state.progress.epoch < config.epochs and not _out_of_patience(state, config):
+        _train_epoch(state, data=data, step_loss=step_loss, config=config, schedule=schedule, device=device,
+                     checkpointer=checkpointer)  # fmt: skip
+        number = state.progress.epoch + 1
+        _close_epoch(state, number=number, data=data, task=task, config=config, device=device, report=report)
+        state.progress.epoch, state.progress.step_in_epoch = number, 0
+    history = state.progress.history
+    history.phases.append({"name": "network", "epochs": state.progress.epoch})
+    if state.best is not None:
+        module.load_state_dict(state.best)
+    elif state.ema is not None:
+        module.load_state_dict(state.ema.module.state_dict())
+    module.eval()
+    return history
+
+
+def _train_epoch(
+    state: TrainingState,
+    *,
+    data: TrainingData,
+    step_loss: StepLoss,
+    config: TrainingConfig,
+    schedule: Schedule,
+    device: torch.device,
+    checkpointer: Checkpointer | None,
+) -> None:
+    """The steps of the running epoch that are still to do."""
+    progress, module, optimizer = state.progress, state.module, state.optimizer
+    pending: list[tuple[int, float, Tensor]] = []
+    module.train()
+    batches = data.training(progress.epoch)
+    try:
+        for images, targets, _ in islice(batches, progress.step_in_epoch, data.steps_per_epoch):
+            step = progress.epoch * data.steps_per_epoch + progress.step_in_epoch
+            learning_rate = config.learning_rate * schedule.factor(step)
+            set_learning_rate(optimizer.param_groups, learning_rate)
+            with autocast(device, config.precision):
+                loss = step_loss(module, place_images(images, device), targets.to(device, non_blocking=True))
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            if state.ema is not None:
+                state.ema.update(module)
+            pending.append((step, learning_rate, loss.detach()))
+            progress.step_in_epoch += 1
+            if checkpointer and checkpointer.is_due():
+                _note_losses(state, pending)
+                checkpointer.save(state)
+    finally:
+        # The incomplete last batch is not read: tell the decoding thread to stop.
+        _close(batches)
+    _note_losses(state, pending)
+
+
+def _note_losses(state: TrainingState, pending: list[tuple[int, float, Tensor]]) -> None:
+    """Moves losses from the device into the history, all at once: reading one each step would make a GPU wait."""
+    if not pending:
+        return
+    losses = torch.stack([loss for _, _, loss in pending]).float().tolist()
+    epoch = state.progress.epoch + 1
+    for (step, learning_rate, _), loss in zip(pending, losses, strict=True):
+        if not math.isfinite(loss):
+            raise UserError(
+                f"the loss became {loss} in epoch {epoch}, step {step}; a lower learning_rate or a longer "
+                f"warmup_fraction would help (learning rate there: {learning_rate:.3g})"
+            )
+        state.progress.history.steps.append(
+            {"step": step, "epoch": epoch, "learning_rate": learning_rate, "loss": loss}
+        )
+    pending.clear()
+
+
+def _close_epoch(
+    state: TrainingState,
+    *,
+    number: int,
+    data: TrainingData,
+    task: "Task",
+    config: TrainingConfig,
+    device: torch.device,
+    report: Callable[[str], None],
+) -> None:
+    """Validates the weights that would be saved, and keeps a copy of them if they are the best so far."""
+    progress = state.progress
+    evaluated = state.ema.module if state.ema is not None else state.module
+    losses = [step["loss"] for step in progress.history.steps if step["epoch"] == number]
+    train_loss = sum(losses) / len(losses) if losses else None
+    record: dict[str, Any] = {
+        "epoch": number,
+        "train_loss": train_loss,
+        "validation_loss": None,
+        "validation_top1": None,
+    }
+    if data.validation is None:
+        progress.history.best_epoch = number
+    else:
+        result = validate(evaluated, data.validation(), task=task, device=device, precision=config.precision)
+        record |= {"validation_loss": result.loss, "validation_top1": result.metric}
+        if _is_better(result.metric, result.loss, progress.best_metric, progress.best_loss):
+            progress.best_metric, progress.best_loss = result.metric, result.loss
+            progress.epochs_without_gain = 0
+            progress.history.best_epoch = number
+            state.best = {name: tensor.detach().cpu().clone() for name, tensor in evaluated.state_dict().items()}
+        else:
+            progress.epochs_without_gain += 1
+    progress.history.epochs.append(record)
+    report(_line(record, config.epochs, task.metric_name))
+
+
+def _is_better(metric: float, loss: float, best_metric: float | None, best_loss: float | None) -> bool:
+    if best_metric is None or best_loss is None:
+        return True
+    return (metric, -loss) > (best_metric, -best_loss)
+
+
+def _out_of_patience(state: TrainingState, config: TrainingConfig) -> bool:
+    return 0 < config.patience <= state.progress.epochs_without_gain
+
+
+def _line(record: dict[str, Any], epochs: int, metric_name: str) -> str:
+    parts = [f"epoch {record['epoch']}/{epochs}"]
+    if record["train_loss"] is not None:
+        parts.append(f"training loss {record['train_loss']:.4f}")
+    if record["validation_loss"] is not None:
+        parts.append(f"validation loss {record['validation_loss']:.4f}")
+        parts.append(f"{metric_name} {record['validation_top1']:.4f}")
+    return ", ".join(parts)
+
+
+def _close(batches: Iterable) -> None:
+    close = getattr(batches, "close", None)
+    if close is not None:
+        close()
