@@ -1,0 +1,213 @@
+"""Where the code of a component is, and the digest that its cached results rest on.
+
+A containerized component's YAML holds only a function name. The code is found in a `kfp_config.ini` beside the
+pipeline or in the current folder (as kfp's own executor does inside an image), else among the stages of the installed
+package `components`: folders with a `component.py`. They are parsed, not imported: an import of all would cost seconds.
+"""
+
+import ast
+import configparser
+import hashlib
+import importlib.metadata
+import importlib.util
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from components import images
+from components.core.errors import UserError
+from pipelines.runner.executors import Command, EmbeddedFunction, InstalledFunction, classify
+from pipelines.runner.ir import Container, Pipeline
+
+CONFIG_FILE = "kfp_config.ini"
+
+_DISTRIBUTIONS = (
+    "torch", "torchvision", "timm", "torch-pruning", "onnx", "onnxscript", "onnxruntime", "numpy", "pillow", "pyarrow",
+)  # fmt: skip
+"""Libraries whose version may change a result."""
+
+_HEAVY_MODULES = frozenset({"torch", "torchvision", "timm", "torch_pruning"})
+_NO_CODE = (".pyc", ".md")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """What a task executes.
+
+    `name` is the component's name in the store's results; `heavy` says that it will import torch, so that a worker
+    that has done so already is worth waiting for. Exactly one of `module`, `file`, `source` is set, or none for a
+    plain command.
+    """
+
+    name: str
+    digest: str
+    function: str = ""
+    module: str = ""
+    file: str = ""
+    source: str = ""
+    heavy: bool = False
+
+
+def programs(pipeline: Pipeline, folders: Sequence[Path]) -> dict[str, Program]:
+    """The program of every executor of the pipeline, by executor label.
+
+    Args:
+        pipeline: what is to run.
+        folders: where a `kfp_config.ini` may be, first wins.
+
+    Raises:
+        UserError: code that is not on this machine, named.
+    """
+    configured = _configured(folders)
+    found: dict[str, Program] = {}
+    for component in pipeline.components.values():
+        container = component.container
+        if container is None or container.label in found:
+            continue
+        match classify(container):
+            case InstalledFunction(function=function):
+                found[container.label] = _installed(function, container, configured)
+            case EmbeddedFunction(function=function, source=source):
+                found[container.label] = Program(
+                    name=_safe(function), digest=_digest([("source", source.encode())]), function=function,
+                    source=source, heavy=bool(_imports(source) & _HEAVY_MODULES),
+                )  # fmt: skip
+            case Command(program=program):
+                found[container.label] = _command(program, container)
+    return found
+
+
+def _safe(name: str) -> str:
+    return name.strip("_") or "component"
+
+
+def _installed(function: str, container: Container, configured: dict[str, Path]) -> Program:
+    if function in configured:
+        path = configured[function]
+        text = path.read_text(encoding="utf-8")
+        return Program(
+            name=_safe(function), digest=_digest(_files(path.parent)), function=function, file=str(path),
+            heavy=bool(_imports(text) & _HEAVY_MODULES),
+        )  # fmt: skip
+    stages = _stages()
+    if function not in stages:
+        known = ", ".join(sorted({*stages, *configured})) or "none"
+        raise UserError(
+            f"component {function!r} of executor {container.label!r} has no code on this machine: neither in "
+            f"{CONFIG_FILE} beside the pipeline or here, nor among the installed stages ({known})"
+        )
+    folder = stages[function]
+    return Program(
+        name=_safe(function),
+        digest=_digest([*_files(folder), *_files(folder.parent / "core"), *_files(folder.parent, deep=False)]),
+        function=function,
+        module=f"components.{folder.name}.component",
+        heavy=container.image == images.TRAIN_IMAGE,
+    )
+
+
+def _command(program: str, container: Container) -> Program:
+    import shutil
+
+    if shutil.which(program) is None:
+        raise UserError(
+            f"executor {container.label!r} runs {program!r} in the image {container.image!r}; that program is not on "
+            "this machine, and the local runner does not start containers"
+        )
+    parts = "\0".join([*container.command, *container.args, container.image])
+    return Program(name=_safe(container.label), digest=_digest([("command", parts.encode())]))
+
+
+def _configured(folders: Sequence[Path]) -> dict[str, Path]:
+    """Function name → file, from the first `kfp_config.ini`."""
+    for folder in folders:
+        path = folder / CONFIG_FILE
+        if not path.is_file():
+            continue
+        parser = configparser.ConfigParser(interpolation=None)
+        parser.optionxform = str  # type: ignore[assignment,method-assign]  # function names keep their case
+        try:
+            parser.read_string(path.read_text(encoding="utf-8"))
+        except (configparser.Error, UnicodeDecodeError) as error:
+            raise UserError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
+        found = {}
+        for name, value in parser["Components"].items() if parser.has_section("Components") else ():
+            file = (folder / value).resolve()
+            if not file.is_file():
+                raise UserError(f"{path} names {value} for the component {name!r}, which is not there")
+            found[name] = file
+        return found
+    return {}
+
+
+@cache
+def _stages() -> dict[str, Path]:
+    """Function name → folder of every stage of the installed package."""
+    spec = importlib.util.find_spec("components")
+    found: dict[str, Path] = {}
+    for root in (spec.submodule_search_locations if spec else None) or ():
+        for path in sorted(Path(root).glob("*/component.py")):
+            for name in _component_functions(path.read_text(encoding="utf-8")):
+                found.setdefault(name, path.parent)
+    return found
+
+
+def _component_functions(text: str) -> Iterator[str]:
+    try:
+        tree = ast.parse(text)
+    except SyntaxError:
+        return  # a stage that is being edited must not stop the others
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef) and any("component" in ast.unparse(d) for d in node.decorator_list):
+            yield node.name
+
+
+def _imports(text: str) -> set[str]:
+    """Top-level names of everything a source imports, anywhere in it."""
+    found: set[str] = set()
+    try:
+        tree = ast.parse(text)
+    except SyntaxError:
+        return found
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found.update(alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module.partition(".")[0])
+    return found
+
+
+def _files(folder: Path, *, deep: bool = True) -> Iterator[tuple[str, bytes]]:
+    """Relative path and content of the code and data files of a folder, in a fixed order."""
+    for path in sorted(folder.rglob("*") if deep else folder.glob("*")):
+        hidden = any(part.startswith((".", "__pycache__")) for part in path.relative_to(folder).parts)
+        if path.is_file() and not hidden and path.suffix not in _NO_CODE:
+            yield f"{folder.name}/{path.relative_to(folder).as_posix()}", _content(path)
+
+
+@cache
+def _content(path: Path) -> bytes:
+    # core is read once, not once a stage; only the digest is kept, since a stage may carry its demo data.
+    return hashlib.sha256(path.read_bytes()).digest()
+
+
+def _digest(parts: Iterable[tuple[str, bytes]]) -> str:
+    digest = hashlib.sha256()
+    for name, content in parts:
+        digest.update(f"{name}\0{len(content)}\0".encode())
+        digest.update(content)
+    digest.update(library_versions().encode())
+    return digest.hexdigest()
+
+
+@cache
+def library_versions() -> str:
+    """`torch 2.10.0, timm 1.0.26, …`: the versions that a result may depend on."""
+    found = []
+    for name in _DISTRIBUTIONS:
+        try:
+            found.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            found.append(f"{name} absent")
+    return ", ".join(found)

@@ -1,0 +1,140 @@
+"""CPU and memory of this machine, what tasks ask for, and who may run when."""
+
+import asyncio
+import math
+import os
+import re
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from components.core.errors import UserError
+
+_QUANTITY = re.compile(r"([0-9.]+(?:e[0-9]+)?)\s*([A-Za-z]*)")
+_MEMORY_UNITS = {
+    "": 1, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15,
+    "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "Pi": 2**50,
+}  # fmt: skip
+_MOST_OVERTAKEN = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What one task asks for: cores (a fraction is fine) and bytes. `threads` is the request rounded up."""
+
+    cpu: float = 1.0
+    memory: float = 0.0
+
+    @property
+    def threads(self) -> int:
+        """How many threads its libraries may start."""
+        return max(1, math.ceil(self.cpu))
+
+
+def parse_cpu(text: str, where: str) -> float:
+    """Cores from `2`, `0.5` or `500m`."""
+    number, unit = _split(text, where)
+    if unit not in ("", "m"):
+        raise UserError(f"{where}: {text!r} is not a CPU quantity; write 2, 0.5 or 500m")
+    return number / 1000 if unit == "m" else number
+
+
+def parse_memory(text: str, where: str) -> float:
+    """Bytes from `1500000`, `512Mi` or `2G`."""
+    number, unit = _split(text, where)
+    if unit not in _MEMORY_UNITS:
+        raise UserError(f"{where}: {text!r} is not a memory quantity; write 512Mi or 2G")
+    return number * _MEMORY_UNITS[unit]
+
+
+def _split(text: str, where: str) -> tuple[float, str]:
+    match = _QUANTITY.fullmatch(text.strip())
+    try:
+        return float(match[1] if match else ""), match[2] if match else ""
+    except ValueError:
+        raise UserError(f"{where}: {text!r} is not a quantity") from None
+
+
+def machine_cores() -> int:
+    """Cores that this process may use, by affinity and by the cgroup's quota (rounded up)."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        if quota != "max":
+            cores = min(cores, math.ceil(int(quota) / int(period)))
+    except (OSError, ValueError):
+        pass
+    return max(1, cores)
+
+
+def machine_memory() -> float:
+    """Bytes of memory that this process may use: the machine's, or the cgroup's limit; infinite if unknown."""
+    try:
+        total = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (ValueError, OSError, AttributeError):
+        total = math.inf
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+        return total if limit == "max" else min(total, float(limit))
+    except (OSError, ValueError):
+        return total
+
+
+class Capacity:
+    """Lets tasks run together as long as their requests fit into the machine.
+
+    First come, first served, except that a small task may overtake a large one that does not fit yet; after 16 such
+    overtakings the large one is let through first, so that it cannot starve. A request above the machine's size counts
+    as the whole machine.
+    """
+
+    def __init__(self, *, cpu: float, memory: float) -> None:
+        self._total = Request(cpu=cpu, memory=memory)
+        self._cpu, self._memory = cpu, memory
+        self._waiting: deque[_Waiter] = deque()
+
+    @asynccontextmanager
+    async def hold(self, request: Request) -> AsyncIterator[None]:
+        """Waits until the request fits, and holds it."""
+        cpu, memory = min(request.cpu, self._total.cpu), min(request.memory, self._total.memory)
+        waiter = _Waiter(cpu, memory, asyncio.get_running_loop().create_future())
+        self._waiting.append(waiter)
+        self._admit()
+        try:
+            await waiter.admitted
+            yield
+        finally:
+            if waiter.admitted.done() and not waiter.admitted.cancelled():
+                self._cpu += cpu
+                self._memory += memory
+            else:
+                waiter.admitted.cancel()
+            self._admit()
+
+    def _admit(self) -> None:
+        self._waiting = deque(waiter for waiter in self._waiting if not waiter.admitted.done())
+        held_back: list[_Waiter] = []
+        for waiter in self._waiting:
+            # Sums of fractions such as 0.02 drift; a billionth of a core is no core.
+            if waiter.cpu <= self._cpu + 1e-9 and waiter.memory <= self._memory + 1:
+                self._cpu -= waiter.cpu
+                self._memory -= waiter.memory
+                waiter.admitted.set_result(None)
+                for other in held_back:
+                    other.overtaken += 1
+            else:
+                held_back.append(waiter)
+                if waiter.overtaken >= _MOST_OVERTAKEN:
+                    return
+            if self._cpu <= 1e-9:
+                return
+
+
+@dataclass(eq=False)
+class _Waiter:
+    cpu: float
+    memory: float
+    admitted: "asyncio.Future[None]"
+    overtaken: int = 0
