@@ -99,16 +99,24 @@ class Preprocess:
         return cls(**{name: document[name] for name in names})
 
 
-def open_image(image: bytes) -> Image.Image:
+class TooManyPixelsError(ValueError):
+    """The image's header announces more pixels than allowed; nothing was decoded."""
+
+
+def open_image(image: bytes, *, max_pixels: int | None = None) -> Image.Image:
     """Decode an encoded image to upright RGB (first frame of an animation).
 
     EXIF orientation is applied; 16-bit grey is scaled to 8 bits (Pillow alone would saturate it); transparency is laid
     on white, as a viewer would show it. Which formats: `IMAGE_FORMATS`.
 
     Raises:
+        TooManyPixelsError: width × height is above `max_pixels` (a small file can unpack to gigabytes).
         OSError, SyntaxError, ValueError: Pillow's, for damaged bytes. Data preparation has quarantined such files.
     """
     with Image.open(io.BytesIO(image), formats=IMAGE_FORMATS) as opened:
+        width, height = opened.size
+        if max_pixels is not None and width * height > max_pixels:
+            raise TooManyPixelsError(f"{width} × {height} pixels; the limit is {max_pixels:,} in all")
         opened.load()
         return as_rgb(_upright(opened))
 

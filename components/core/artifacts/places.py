@@ -1,0 +1,198 @@
+"""Where a user's data lies: a local folder or an ``s3://`` prefix, read the same way.
+
+Not the store: its keys are its own, these names are whatever a camera or a colleague has written.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from components.core.errors import UserError
+from components.core.store import NotFound, StoreError, open_objects
+
+
+class UnreadableError(OSError):
+    """One file cannot be read; the message says why, without a path of this machine."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """A file in a place: `name` relative with forward slashes, size in bytes, `stamp` changes when the file does."""
+
+    name: str
+    size: int
+    stamp: str
+
+
+class Place(Protocol):
+    """A folder of files under names relative to it. Hidden files and folders (``.name``, ``__MACOSX``) are left out."""
+
+    address: str
+    """As the user gave it, for messages."""
+
+    def walk(self) -> Iterator[Found]:
+        """All files, lazily, in no promised order."""
+
+    def find(self, name: str) -> Found:
+        """One file; `UnreadableError` when it is not there."""
+
+    def folders(self) -> list[str]:
+        """Names of the folders directly below, sorted."""
+
+    def folder(self, name: str) -> "Place":
+        """The place one level down."""
+
+    def read(self, name: str, limit: int | None) -> bytes:
+        """The file's bytes, at most `limit` + 1 of them: one more tells that it is too long.
+
+        Raises:
+            UnreadableError: the file is missing or cannot be read. StoreError: the store as a whole does not answer.
+        """
+
+    def fetch(self, name: str, scratch: Path) -> Path:
+        """The file on local disk: itself, or a copy in `scratch`."""
+
+
+class LocalPlace:
+    """A folder. Symbolic links are followed; a link back into the tree is walked once."""
+
+    def __init__(self, root: Path, address: str) -> None:
+        self._root, self.address = root, address
+
+    def walk(self) -> Iterator[Found]:
+        yield from self._walk(self._root, "", {self._root.resolve()})
+
+    def _walk(self, folder: Path, prefix: str, seen: set[Path]) -> Iterator[Found]:
+        try:
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except OSError as error:
+            # An unreadable folder must not look empty.
+            raise UserError(f"cannot list {self.address}/{prefix}: {_reason(error)}") from error
+        for entry in entries:
+            if is_hidden(entry.name):
+                continue
+            if entry.is_dir():
+                real = Path(entry.path).resolve()
+                if real not in seen:
+                    yield from self._walk(Path(entry.path), f"{prefix}{entry.name}/", seen | {real})
+            elif entry.is_file():
+                status = entry.stat()
+                yield Found(name=prefix + entry.name, size=status.st_size, stamp=str(status.st_mtime_ns))
+
+    def find(self, name: str) -> Found:
+        try:
+            status = (self._root / name).stat()
+        except OSError as error:
+            raise UnreadableError(_reason(error)) from error
+        return Found(name=name, size=status.st_size, stamp=str(status.st_mtime_ns))
+
+    def folders(self) -> list[str]:
+        try:
+            return sorted(e.name for e in os.scandir(self._root) if e.is_dir() and not is_hidden(e.name))
+        except OSError as error:
+            raise UserError(f"cannot list {self.address}: {_reason(error)}") from error
+
+    def folder(self, name: str) -> "LocalPlace":
+        return LocalPlace(self._root / name, f"{self.address}/{name}")
+
+    def read(self, name: str, limit: int | None) -> bytes:
+        path = self._root / name
+        try:
+            # A named pipe would block for ever.
+            if not path.is_file():
+                raise UnreadableError("no such file")
+            with path.open("rb") as file:
+                return file.read() if limit is None else file.read(limit + 1)
+        except (OSError, ValueError) as error:
+            raise UnreadableError(_reason(error)) from error
+
+    def fetch(self, name: str, scratch: Path) -> Path:
+        return self._root / name
+
+
+class ObjectPlace:
+    """A prefix in a bucket. Credentials and endpoint come from boto3's own chain."""
+
+    def __init__(self, uri: str) -> None:
+        self.address = uri.rstrip("/")
+        if not self.address.removeprefix("s3:"):
+            raise UserError("the dataset's URI names no bucket; expected s3://bucket/prefix")
+        self._objects = open_objects(self.address)
+
+    def walk(self) -> Iterator[Found]:
+        for listed in self._objects.walk():
+            parts = listed.key.split("/")
+            # A key that ends in "/" is how some tools write an empty folder.
+            if parts[-1] and not any(is_hidden(part) for part in parts):
+                yield Found(name=listed.key, size=listed.size, stamp="")
+
+    def find(self, name: str) -> Found:
+        try:
+            return Found(name=name, size=self._objects.size(name), stamp=self._objects.etag(name))
+        except NotFound as error:
+            raise UnreadableError("no such object") from error
+
+    def folders(self) -> list[str]:
+        return [name for name in self._objects.folders("") if not is_hidden(name)]
+
+    def folder(self, name: str) -> "ObjectPlace":
+        return ObjectPlace(f"{self.address}/{name}")
+
+    def read(self, name: str, limit: int | None) -> bytes:
+        data = bytearray()
+        try:
+            for chunk in self._objects.stream(name):
+                data += chunk
+                if limit is not None and len(data) > limit:
+                    break
+        except NotFound as error:
+            raise UnreadableError("no such object") from error
+        except UserError as error:
+            # A name that no object can have is that row's fault; everything else is the store's.
+            if isinstance(error, StoreError):
+                raise
+            raise UnreadableError(str(error)) from error
+        return bytes(data) if limit is None else bytes(data[: limit + 1])
+
+    def fetch(self, name: str, scratch: Path) -> Path:
+        path = scratch / name.replace("/", "_")
+        try:
+            with path.open("wb") as file:
+                for chunk in self._objects.stream(name):
+                    file.write(chunk)
+        except NotFound as error:
+            raise UnreadableError("no such object") from error
+        return path
+
+
+def open_place(uri: str) -> Place:
+    """The place at a folder's path or an ``s3://`` URI; nothing is contacted yet."""
+    if uri.startswith("s3://"):
+        return ObjectPlace(uri)
+    return LocalPlace(local_path(uri), uri.rstrip("/") or "/")
+
+
+def local_path(uri: str) -> Path:
+    """The path of ``folder``, ``~/folder`` or ``file:///folder``; UserError for another scheme."""
+    scheme, separator, rest = uri.partition("://")
+    if separator and scheme != "file":
+        raise UserError(f"cannot read {ascii(scheme[:20])[1:-1]}:// URIs; data is read from local disk or s3://")
+    try:
+        return Path(rest if separator else uri).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"{uri!a} names an unknown home folder") from error
+
+
+def is_hidden(name: str) -> bool:
+    """What an operating system or an editor has left in a folder, and no user means as data."""
+    return name.startswith(".") or name in ("__MACOSX", "Thumbs.db", "desktop.ini")
+
+
+def _reason(error: Exception) -> str:
+    # Not str(error): it repeats the absolute path.
+    if isinstance(error, UnreadableError):
+        return str(error)
+    strerror = error.strerror if isinstance(error, OSError) else None
+    return (strerror or type(error).__name__).lower()

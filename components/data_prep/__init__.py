@@ -1,0 +1,1 @@
+"""Stage data_prep: labelled images in, a checked and split dataset out."""

@@ -1,0 +1,66 @@
+"""KFP face of data preparation."""
+
+from kfp import dsl
+from kfp.dsl import HTML, Dataset, Metrics, Output
+
+from components.images import BASE_IMAGE, DATA_IMAGE
+
+
+@dsl.component(base_image=BASE_IMAGE, target_image=DATA_IMAGE)
+def data_prep(
+    dataset: str,
+    task: str,
+    validation_fraction: float,
+    test_fraction: float,
+    max_image_mb: float,
+    prepared: Output[Dataset],
+    metrics: Output[Metrics],
+    page: Output[HTML],
+    dataset_state: str = "",
+):
+    """Checks labelled images, finds duplicates, splits by content and writes Parquet shards.
+
+    Args:
+        dataset: Labelled data: demo (embedded), a folder with one sub-folder per class, a .parquet, .csv or .jsonl file
+            with the columns label and image, path or uri, or an s3:// URI of these.
+        task: What the model will predict: classification.
+        validation_fraction: Share of the images for validation, above 0.
+        test_fraction: Share of the images for the test split, above 0; the two leave something to train on.
+        max_image_mb: Larger files are quarantined, in megabytes (10^6 bytes).
+        prepared: The dataset: Parquet shards per split and quarantine.json, as a manifest.
+        metrics: Counts of images, classes, quarantined files and duplicates.
+        page: Splits, classes, samples and the quarantine as HTML.
+        dataset_state: What the dataset's listing looked like (core.artifacts.sources.source_state). Not used here: it
+            makes a cached result count only as long as the files are the same.
+    """
+    from components.core.artifacts.dataset import open_dataset
+    from components.core.artifacts.manifest import describe
+    from components.core.artifacts.sources import display_name
+    from components.core.store import store_from_environment
+    from components.data_prep.prepare import Settings, prepare
+    from components.data_prep.summary import write_summary
+
+    settings = Settings(
+        dataset=dataset,
+        task=task,
+        validation_fraction=validation_fraction,
+        test_fraction=test_fraction,
+        max_image_mb=max_image_mb,
+    )
+    store = store_from_environment()
+
+    result = prepare(settings, prepared.path, store)
+
+    opened = open_dataset(prepared.path, store)
+    counts = {
+        "rows": sum(opened.counts.values()),
+        **opened.counts,
+        "classes": len(opened.classes),
+        "quarantined": len(result.quarantine.files),
+        "duplicates": len(result.quarantine.duplicates),
+    }
+    describe(prepared, result.manifest, store, **counts, fingerprint=opened.fingerprint)
+    for name, count in counts.items():
+        metrics.log_metric(name, count)
+    write_summary(page.path, shown_as=display_name(dataset), prepared=result, dataset=opened)
+    print(", ".join(f"{name} {count:,}" for name, count in counts.items()))

@@ -1,0 +1,260 @@
+"""From a source of labelled images to the dataset artifact: inspect, set aside, resolve duplicates, split, write."""
+
+import math
+import os
+import tempfile
+from collections import Counter, deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from components.core.artifacts.dataset import SPLITS, write_dataset
+from components.core.artifacts.manifest import Manifest
+from components.core.artifacts.sources import Rejection, check_classes, open_source
+from components.core.errors import UserError
+from components.core.tasks import get_task
+from components.data_prep.inspection import Inspected, inspect_item
+from components.data_prep.quarantine import QUARANTINE_NAME, Quarantine
+from components.data_prep.spill import Spill
+from components.data_prep.splitting import Fractions, small_classes, split_of, split_small_class
+
+if TYPE_CHECKING:
+    from components.core.store import Store
+
+_THREADS = max(8, 2 * (os.cpu_count() or 1))
+_TAKE_ROWS = 64
+_LARGEST_IMAGE_MB = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What to prepare and how; see the stage's card.
+
+    Raises:
+        UserError: a value out of range, or a task that does not exist.
+    """
+
+    dataset: str
+    task: str = "classification"
+    validation_fraction: float = 0.15
+    test_fraction: float = 0.25
+    max_image_mb: float = 20.0
+
+    def __post_init__(self) -> None:
+        get_task(self.task)
+        _ = self.fractions
+        if not (math.isfinite(self.max_image_mb) and 0 < self.max_image_mb <= _LARGEST_IMAGE_MB):
+            raise UserError(f"max_image_mb must be above 0 and at most {_LARGEST_IMAGE_MB}, got {self.max_image_mb!r}")
+
+    @property
+    def fractions(self) -> Fractions:
+        """Shares of the splits."""
+        return Fractions(validation=self.validation_fraction, test=self.test_fraction)
+
+    @property
+    def max_image_bytes(self) -> int:
+        """`max_image_mb` in bytes (1 MB = 10⁶ bytes)."""
+        return round(self.max_image_mb * 1e6)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """The written dataset, what was left out, and the classes that were too small for the content rule."""
+
+    manifest: Manifest
+    quarantine: Quarantine
+    small_classes: list[str]
+
+
+@dataclass
+class _Plan:
+    """Which rows of the spill go where: per bucket the row numbers in the order of digests, and a split number each."""
+
+    rows: dict[str, np.ndarray] = field(default_factory=dict)
+    splits: dict[str, np.ndarray] = field(default_factory=dict)
+    small_classes: list[str] = field(default_factory=list)
+
+
+def prepare(settings: Settings, artifact_path: str | Path, store: "Store") -> Prepared:
+    """Write the dataset artifact for `settings` to `artifact_path`.
+
+    The result depends on the images, their names and labels only, not on the order in which they are listed. Images
+    stay as they were encoded. Scratch space on disk: about the size of the data.
+
+    Raises:
+        UserError: nothing there, no usable image, one class only, or a class that cannot be split.
+        StoreError: the store, or the place of the images, does not answer.
+    """
+    quarantine = Quarantine()
+    with tempfile.TemporaryDirectory(prefix="trimtab-prep-") as scratch:
+        source = open_source(settings.dataset, _folder(scratch, "tables"))
+        with Spill(_folder(scratch, "rows")) as spill:
+            labels = _collect(source.items(), settings, spill, quarantine)
+            buckets = spill.finish()
+        _check_usable(labels, settings, quarantine)
+        classes = _ordered(list(labels), source.classes)
+        plan = _plan(spill, buckets, labels, settings.fractions, quarantine)
+        numbers = {name: number for number, name in enumerate(classes)}
+        manifest = write_dataset(
+            artifact_path,
+            task=settings.task,
+            classes=classes,
+            splits={split: _rows(spill, plan, split, numbers) for split in SPLITS},
+            store=store,
+            metadata={
+                "validation_fraction": settings.validation_fraction,
+                "test_fraction": settings.test_fraction,
+                "quarantined": quarantine.counts,
+                "duplicates": len(quarantine.duplicates),
+                "small_classes": plan.small_classes,
+            },
+            extra_files={QUARANTINE_NAME: quarantine.to_json()},
+        )
+    return Prepared(manifest=manifest, quarantine=quarantine, small_classes=plan.small_classes)
+
+
+def _collect(items: Iterator, settings: Settings, spill: Spill, quarantine: Quarantine) -> Counter[str]:
+    """Inspect all items and set the usable ones aside. Returns usable images per class, 0 where all were refused."""
+    labels: Counter[str] = Counter()
+    for inspected in _inspected(items, settings.max_image_bytes):
+        name = _printable(inspected.name)
+        label = None if inspected.label is None else _printable(inspected.label)
+        if inspected.rejection is not None:
+            quarantine.add(name, label, inspected.rejection)
+            # A folder of text files is no class; a folder of broken images is one, and its loss must be said.
+            if label is not None and inspected.rejection.reason != "unsupported":
+                labels[label] += 0
+            continue
+        assert label is not None, "an item without a label has been rejected"
+        labels[label] += 1
+        spill.add(image=inspected.data, label=label, digest=inspected.digest, source=name)
+    return labels
+
+
+def _inspected(items: Iterator, max_bytes: int) -> Iterator[Inspected]:
+    """Inspect in parallel, in the order given; a bounded number of images is in memory at once."""
+    waiting: deque[Future[Inspected]] = deque()
+    with ThreadPoolExecutor(max_workers=_THREADS) as pool:
+        for item in items:
+            waiting.append(pool.submit(inspect_item, item, max_bytes=max_bytes))
+            if len(waiting) >= 2 * _THREADS:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _check_usable(labels: Counter[str], settings: Settings, quarantine: Quarantine) -> None:
+    if not labels.total():
+        reasons = ", ".join(f"{count} {reason}" for reason, count in quarantine.counts.items()) or "no files"
+        example = ""
+        if quarantine.files:
+            first = quarantine.records()[0]
+            example = f"; first: {first['source']}: {first['detail']}"
+        raise UserError(f"dataset {settings.dataset} has no usable image: {reasons}{example}")
+    check_classes(list(labels), settings.dataset)
+
+
+def _ordered(found: list[str], declared: list[str]) -> list[str]:
+    """The declared order; else numbers by value; else by name."""
+    if declared:
+        return [name for name in declared if name in found]
+    if all(name.isascii() and name.isdigit() for name in found):
+        return sorted(found, key=lambda name: (int(name), name))
+    return sorted(found)
+
+
+def _plan(
+    spill: Spill, buckets: list[str], labels: Counter[str], fractions: Fractions, quarantine: Quarantine
+) -> _Plan:
+    plan = _Plan()
+    # Counted anew: copies and conflicts are gone now.
+    counts = {label: dict.fromkeys(SPLITS, 0) for label in labels}
+    for bucket in buckets:
+        index = spill.table(bucket).select(["digest", "source", "label"])
+        kept = _resolved(index, quarantine)
+        plan.rows[bucket] = np.array(kept, dtype=np.int64)
+        chosen = index.take(plan.rows[bucket])
+        names = [split_of(digest, fractions) for digest in chosen["digest"].to_pylist()]
+        plan.splits[bucket] = np.array([SPLITS.index(name) for name in names], dtype=np.int8)
+        for label, name in zip(chosen["label"].to_pylist(), names, strict=True):
+            counts[label][name] += 1
+    plan.small_classes = small_classes(counts)
+    if plan.small_classes:
+        _split_small(plan, spill, buckets, fractions)
+    return plan
+
+
+def _resolved(index: pa.Table, quarantine: Quarantine) -> list[int]:
+    """Row numbers to keep, in the order of digests: of equal images the first by name, none if their labels differ."""
+    rows = sorted(
+        zip(
+            index["digest"].to_pylist(),
+            index["source"].to_pylist(),
+            index["label"].to_pylist(),
+            range(index.num_rows),
+            strict=True,
+        )
+    )
+    kept: list[int] = []
+    start = 0
+    while start < len(rows):
+        end = start
+        while end < len(rows) and rows[end][0] == rows[start][0]:
+            end += 1
+        copies = rows[start:end]
+        start = end
+        if len({label for _, _, label, _ in copies}) > 1:
+            for _, name, label, _ in copies:
+                others = ", ".join(f"{other} ({its})" for _, other, its, _ in copies if its != label)
+                quarantine.add(name, label, Rejection("conflicting labels", f"same bytes as {others}"[:500]))
+            continue
+        kept.append(copies[0][3])
+        for _, name, _, _ in copies[1:]:
+            quarantine.add_duplicate(name, copies[0][1])
+    return kept
+
+
+def _split_small(plan: _Plan, spill: Spill, buckets: list[str], fractions: Fractions) -> None:
+    digests: dict[str, list[str]] = {name: [] for name in plan.small_classes}
+    for label, digest, _, _ in _kept(plan, spill, buckets):
+        if label in digests:
+            digests[label].append(digest)
+    splits = {name: split_small_class(members, fractions) for name, members in digests.items()}
+    for label, digest, bucket, number in _kept(plan, spill, buckets):
+        if label in splits:
+            plan.splits[bucket][number] = SPLITS.index(splits[label][digest])
+
+
+def _kept(plan: _Plan, spill: Spill, buckets: list[str]) -> Iterator[tuple[str, str, str, int]]:
+    for bucket in buckets:
+        chosen = spill.table(bucket).select(["label", "digest"]).take(plan.rows[bucket])
+        pairs = zip(chosen["label"].to_pylist(), chosen["digest"].to_pylist(), strict=True)
+        for number, (label, digest) in enumerate(pairs):
+            yield label, digest, bucket, number
+
+
+def _rows(spill: Spill, plan: _Plan, split: str, numbers: dict[str, int]) -> Iterator[dict[str, Any]]:
+    for bucket, rows in plan.rows.items():
+        wanted = rows[plan.splits[bucket] == SPLITS.index(split)]
+        if not len(wanted):
+            continue
+        table = spill.table(bucket)
+        for start in range(0, len(wanted), _TAKE_ROWS):
+            for row in table.take(wanted[start : start + _TAKE_ROWS]).to_pylist():
+                yield {**row, "label": numbers[row["label"]]}
+
+
+def _printable(name: str) -> str:
+    # A file name on disk need not be valid Unicode; a Parquet string must be.
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def _folder(parent: str, name: str) -> Path:
+    folder = Path(parent) / name
+    folder.mkdir()
+    return folder

@@ -1,0 +1,68 @@
+"""Rows set aside on disk, sorted coarsely by digest: an external sort for data that does not fit into memory."""
+
+from collections import defaultdict
+from pathlib import Path
+from types import TracebackType
+
+import pyarrow as pa
+
+BUFFER_BYTES = 64 * 1000 * 1000
+"""Memory used before rows are written out, bytes."""
+
+_SCHEMA = pa.schema([("image", pa.binary()), ("label", pa.string()), ("digest", pa.string()), ("source", pa.string())])
+
+Row = dict[str, bytes | str]
+
+
+class Spill:
+    """Rows (image, label name, digest, source) in up to 256 files by the first byte of their digest.
+
+    Bucket after bucket gives the order of the digests, and equal digests lie in one bucket, so duplicates are found
+    and shards are written with one bucket's index in memory; the images stay on disk (memory-mapped).
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._buffer: dict[str, list[Row]] = defaultdict(list)
+        self._buffered_bytes = 0
+        self._files: dict[str, pa.RecordBatchStreamWriter] = {}
+
+    def __enter__(self) -> "Spill":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close_files()
+
+    def add(self, *, image: bytes, label: str, digest: str, source: str) -> None:
+        """Set one row aside."""
+        self._buffer[digest[:2]].append({"image": image, "label": label, "digest": digest, "source": source})
+        self._buffered_bytes += len(image)
+        if self._buffered_bytes >= BUFFER_BYTES:
+            self._flush()
+
+    def finish(self) -> list[str]:
+        """No more rows; the names of the buckets in the order of their digests."""
+        self._flush()
+        names = sorted(self._files)
+        self._close_files()
+        return names
+
+    def table(self, bucket: str) -> pa.Table:
+        """All rows of a bucket, memory-mapped, in the order they came."""
+        with pa.memory_map(str(self._folder / bucket)) as file:
+            return pa.ipc.open_stream(file).read_all()
+
+    def _flush(self) -> None:
+        for bucket, rows in self._buffer.items():
+            if bucket not in self._files:
+                self._files[bucket] = pa.ipc.new_stream(str(self._folder / bucket), _SCHEMA)
+            self._files[bucket].write_table(pa.Table.from_pylist(rows, schema=_SCHEMA))
+        self._buffer.clear()
+        self._buffered_bytes = 0
+
+    def _close_files(self) -> None:
+        for file in self._files.values():
+            file.close()
+        self._files.clear()
