@@ -1,0 +1,1 @@
+"""Which pretrained network to start from: hard limits first, then transferability on the actual data."""

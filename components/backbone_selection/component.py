@@ -1,0 +1,87 @@
+"""KFP face of the backbone selection."""
+
+from typing import Optional
+
+from kfp import dsl
+from kfp.dsl import HTML, Artifact, Dataset, Input, Metrics, Model, Output
+
+from components.images import BASE_IMAGE, TRAIN_IMAGE
+
+
+@dsl.component(base_image=BASE_IMAGE, target_image=TRAIN_IMAGE)
+def backbone_selection(
+    dataset: Input[Dataset],
+    model: Output[Model],
+    ranking: Output[Artifact],
+    metrics: Output[Metrics],
+    page: Output[HTML],
+    backbones: str = "efficientnet_lite0,efficientnet_lite1,efficientnet_lite2",
+    catalog: str = "",
+    image_size: int = 0,
+    max_images: int = 1500,
+    seed: int = 0,
+    max_parameters_m: Optional[float] = None,
+    max_macs_m: Optional[float] = None,
+    max_latency_ms: Optional[float] = None,
+):
+    """Chooses the pretrained network to start from: hard limits first, then transfer to the training images.
+
+    Of the candidates within the limits whose k-NN accuracy is within one standard error of the best one's, the one with
+    the fewest MACs is chosen. The ranking by size, which looks at no data, stands beside it.
+
+    Args:
+        dataset: Prepared data set; only its training split is read.
+        model: The chosen network with its published weights and a fresh head for the data set's classes.
+        ranking: All candidates with costs, scores and both ranks (ranking.json).
+        metrics: Costs and scores of the chosen one.
+        page: The ranking as a page.
+        backbones: Names from the catalog, separated by commas.
+        catalog: Path or s3:// URI of a YAML file that adds or overrides backbones; empty is none.
+        image_size: Side of the square input in pixels, 16 to 2048; 0 is each backbone's own.
+        max_images: Training images to compute features of, spread evenly over the split; at least 10.
+        seed: Of the fresh head's weights.
+        max_parameters_m: Most parameters, in millions, with the data set's head; not given is no limit.
+        max_macs_m: Most multiply-accumulates of one image, in millions; not given is no limit.
+        max_latency_ms: Longest median latency in milliseconds of the uncompressed float32 network in onnxruntime, at
+            batch 1 on one thread of the machine that runs this stage; not given is no limit.
+    """
+    import json
+
+    from components.backbone_selection.limits import Limits
+    from components.backbone_selection.page import write_ranking_page
+    from components.backbone_selection.selection import SelectionConfig, select
+    from components.core.artifacts.dataset import open_dataset
+    from components.core.artifacts.manifest import describe, publish
+    from components.core.artifacts.model_bundle import save_model
+    from components.core.store import store_from_environment
+    from components.core.training.device import deterministic, use_available_threads
+
+    limits = Limits(max_parameters_m=max_parameters_m, max_macs_m=max_macs_m, max_latency_ms=max_latency_ms)
+    config = SelectionConfig(
+        backbones=backbones, catalog=catalog, image_size=image_size, max_images=max_images, seed=seed, limits=limits
+    )
+
+    store = store_from_environment()
+    prepared = open_dataset(dataset.path, store)
+    use_available_threads()
+    with deterministic(seed):
+        selection = select(prepared, config)
+    winner = selection.choice.winner()
+    print(selection.choice.reason)
+
+    facts: dict[str, str | int | float | bool] = {
+        "backbone": winner.name,
+        "image_size": winner.image_size,
+        "parameters": winner.parameters,
+        "macs": winner.macs,
+        "licence": selection.backbone.licence,
+    }
+    origin = {"weights_sha256": selection.backbone.sha256, "dataset": prepared.manifest.digest}
+    manifest = save_model(model.path, selection.bundle, store, {"stage": "backbone_selection", **facts, **origin})
+    describe(model, manifest, store, **facts)
+    content = json.dumps(selection.to_json(), indent=1, ensure_ascii=False).encode()
+    table = publish(ranking.path, kind="ranking", files={"ranking.json": content}, metadata=facts, store=store)
+    describe(ranking, table, store, **facts, reason=selection.choice.reason)
+    for name in ("knn_accuracy", "knn_standard_error", "logme", "parameters", "macs", "latency_ms"):
+        metrics.log_metric(name, getattr(winner, name))
+    write_ranking_page(page.path, selection)

@@ -1,0 +1,102 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from kfp.dsl import HTML, Artifact, Dataset, Metrics, Model
+
+from components.backbone_selection.component import backbone_selection
+from components.core.artifacts.dataset import open_dataset, write_dataset
+from components.core.artifacts.manifest import read_file, read_manifest
+from components.core.artifacts.model_bundle import load_model
+from components.core.errors import UserError
+from components.core.store import Store
+
+
+def run(tmp_path: Path, dataset_path: Path, **parameters: object) -> tuple[Model, Artifact, Metrics, HTML]:
+    outputs = (
+        Model(uri=str(tmp_path / "model")),
+        Artifact(uri=str(tmp_path / "ranking")),
+        Metrics(uri=str(tmp_path / "metrics")),
+        HTML(uri=str(tmp_path / "page.html")),
+    )
+    backbone_selection.python_func(Dataset(uri=str(dataset_path)), *outputs, **parameters)
+    return outputs
+
+
+def test_stage_chooses_and_delivers_a_network_ready_to_train(
+    tmp_path: Path, store: Store, dataset_path: Path, catalog_path: Path
+) -> None:
+    model, ranking, metrics, page = run(
+        tmp_path, dataset_path, backbones="small,large", catalog=str(catalog_path), max_images=30
+    )
+    document = json.loads(read_file(read_manifest(ranking.path, kind="ranking"), "ranking.json", store))
+    rows = {row["name"]: row for row in document["candidates"]}
+    assert set(rows) == {"small", "large"}
+    assert document["images_used"] == 30
+    assert all(row["knn_accuracy"] > 0.9 for row in rows.values())  # stripes are easy even for random features
+    assert {name: row["static_rank"] for name, row in rows.items()} == {"large": 1, "small": 2}
+    assert document["chosen"] == min(rows, key=lambda name: rows[name]["macs"]) == "small"
+
+    bundle = load_model(model.path, store)
+    assert bundle.labels == ["rows", "columns"]
+    assert (bundle.preprocess.image_size, bundle.preprocess.mean) == (32, (0.5, 0.5, 0.5))
+    assert bundle.architecture.source == "torchvision:squeezenet1_1"
+    with torch.no_grad():
+        assert bundle.module(torch.zeros(1, 3, 32, 32)).shape == (1, 2)
+    assert "latency" not in json.dumps(read_manifest(model.path).metadata)  # else no two runs had one digest
+    assert metrics.metadata["macs"] == rows["small"]["macs"]
+    assert "small is chosen" in Path(page.path).read_text(encoding="utf-8")
+
+
+def test_same_seed_gives_the_same_digest_and_another_seed_another_head(
+    tmp_path: Path, store: Store, dataset_path: Path, catalog_path: Path
+) -> None:
+    digests = []
+    for number, seed in enumerate((3, 3, 4)):
+        folder = tmp_path / str(number)
+        model = run(folder, dataset_path, backbones="small", catalog=str(catalog_path), max_images=10, seed=seed)[0]
+        digests.append(read_manifest(model.path).digest)
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_limits_reject_before_the_scores_are_compared(
+    tmp_path: Path, store: Store, dataset_path: Path, catalog_path: Path
+) -> None:
+    parameters = {"backbones": "small,large", "catalog": str(catalog_path), "max_images": 10}
+    ranking = run(tmp_path, dataset_path, **parameters, max_parameters_m=1.0)[1]
+    document = json.loads(read_file(read_manifest(ranking.path), "ranking.json", store))
+    assert document["chosen"] == "small"
+    assert (
+        "above max_parameters_m 1" in next(row for row in document["candidates"] if row["name"] == "large")["rejected"]
+    )
+    with pytest.raises(UserError, match=r"no backbone keeps the limits .*small: .* parameters.*large: "):
+        run(tmp_path, dataset_path, **parameters, max_parameters_m=0.001)
+
+
+def test_training_images_of_one_class_cannot_compare_backbones(
+    tmp_path: Path, store: Store, dataset_path: Path, catalog_path: Path
+) -> None:
+    rows = [{**row, "label": 0} for row in open_dataset(dataset_path, store).iterate("train", limit=12)]
+    splits: dict[str, list[dict[str, object]]] = {"train": rows, "validation": [], "test": []}
+    write_dataset(tmp_path / "one", task="classification", classes=["rows", "columns"], splits=splits, store=store)
+    with pytest.raises(UserError, match="12 training images looked at are all of class 'rows'"):
+        run(tmp_path, tmp_path / "one", backbones="small", catalog=str(catalog_path))
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"backbones": "smal"}, "unknown backbone 'smal'; did you mean 'small'"),
+        ({"image_size": 8}, "image_size must be 0"),
+        ({"max_images": 3}, "max_images must be at least 10"),
+        ({"seed": -1}, "seed must be at least 0"),
+        ({"max_latency_ms": 0.0}, "max_latency_ms must be above 0"),
+    ],
+)
+def test_mistake_is_refused_in_one_line(
+    tmp_path: Path, store: Store, dataset_path: Path, catalog_path: Path, parameters: dict[str, object], message: str
+) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        run(tmp_path, dataset_path, **{"backbones": "small", "catalog": str(catalog_path), **parameters})
+    assert "\n" not in str(caught.value)
