@@ -4,17 +4,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from components.core.report.decisions import pareto_figure, recipe_table
+from components.core.report.decisions import pareto_figures, recipe_table
 from components.core.report.page import Callout, Section, write_page
 
 
 def write_decision_page(path: str | Path, decision: Mapping[str, Any]) -> None:
-    """The verdict, the Pareto figure and the table of recipes."""
+    """The verdict, the Pareto figures and the table of recipes."""
     winner = decision["recipes"][decision["chosen"]]["name"]
     meets = decision["meets_budget"]
     title = f"{winner} is chosen" if meets else f"{winner} is chosen, and misses the budget"
     sections = [
         Section("", Callout(title, decision["reason"], "good" if meets else "warn")),
-        Section("Recipes", [pareto_figure(decision), recipe_table(decision)], note="Measured on validation data."),
+        Section("Recipes", [pareto_figures(decision), recipe_table(decision)], note="Measured on validation data."),
     ]
     write_page(path, "Choice of the recipe", sections)

@@ -1,21 +1,56 @@
-"""How a decision.json is shown, in the stage's page and in the run report: the Pareto figure, the table of recipes."""
+"""How a decision.json is shown, in the stage's page and in the run report: the Pareto figures, the table of recipes."""
 
 from collections.abc import Mapping
 from typing import Any
 
+from markupsafe import Markup
+
 from components.core.report.figures import Point, scatter
 from components.core.report.numbers import compact, megabytes, milliseconds, percent, points, times
-from components.core.report.page import Cell, Figure, Table, figure, table
+from components.core.report.page import Cell, Columns, Table, figure, table
 
 
-def pareto_figure(decision: Mapping[str, Any]) -> Figure:
-    """Accuracy against latency of every recipe and the baseline, with the front and the budget."""
-    baseline, budget = decision["baseline"], decision.get("budget") or {}
+def pareto_figures(decision: Mapping[str, Any]) -> Columns:
+    """Accuracy against latency and against size, of every recipe and the baseline, with the front and the budget."""
+    budget = decision.get("budget") or {}
+    by_latency = _pareto(
+        decision,
+        "latency_ms",
+        title="Accuracy against latency",
+        x="latency, batch 1, median (ms)",
+        limit=budget.get("max_latency_ms"),
+    )
+    by_size = _pareto(
+        decision,
+        "size_mb",
+        title="Accuracy against size",
+        x="size of the ONNX file (MB)",
+        limit=budget.get("max_size_mb"),
+    )
+    return Columns(
+        (
+            figure(
+                by_latency,
+                "Up and to the left is better. Ringed: chosen; filled: on the front over accuracy, latency and size; "
+                "diamond: what the release is measured against. Milliseconds: a recipe's ratio to the baseline, timed "
+                "in turn, times the baseline's median.",
+            ),
+            figure(by_size, "Whiskers: one standard error of the difference to the baseline (paired bootstrap)."),
+        )
+    )
+
+
+def _pareto(decision: Mapping[str, Any], cost: str, *, title: str, x: str, limit: float | None) -> Markup:
+    def x_of(model: Mapping[str, Any]) -> float:
+        return model["size_bytes"] / 1e6 if cost == "size_mb" else model[cost]
+
+    baseline, max_drop = decision["baseline"], (decision.get("budget") or {}).get("max_drop")
     shown = [
         Point(
             name=recipe["name"],
-            x=recipe["latency_ms"],
+            x=x_of(recipe),
             y=recipe["top1"],
+            error=recipe.get("drop_standard_error", 0.0) / 100,
             kind="chosen" if number == decision["chosen"] else "candidate",
             on_front=recipe["on_front"],
             detail=f"{recipe['name']}: {percent(recipe['top1'])}, {milliseconds(recipe['latency_ms'])}, "
@@ -23,22 +58,15 @@ def pareto_figure(decision: Mapping[str, Any]) -> Figure:
         )
         for number, recipe in enumerate(decision["recipes"])
     ]
-    shown.append(Point(name="fp32 baseline", x=baseline["latency_ms"], y=baseline["top1"], kind="baseline"))
-    max_drop = budget.get("max_drop")
-    svg = scatter(
+    shown.append(Point(name="fp32 baseline", x=x_of(baseline), y=baseline["top1"], kind="baseline"))
+    return scatter(
         shown,
-        title="Accuracy against latency",
-        x="latency, batch 1, median (ms)",
+        title=title,
+        x=x,
         y="validation top-1",
         percent=True,
-        x_limit=budget.get("max_latency_ms"),
+        x_limit=limit,
         y_limit=None if max_drop is None else baseline["top1"] - max_drop / 100,
-    )
-    return figure(
-        svg,
-        "Up and to the left is better. Filled: on the front over accuracy, latency and size; ringed: chosen; "
-        "diamond: what the release is measured against. Latencies are each recipe's ratio to the baseline, timed in "
-        "turn, times the baseline's median.",
     )
 
 

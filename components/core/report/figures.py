@@ -34,7 +34,7 @@ def line_chart(
     x: str,
     y: str,
     percent: bool = False,
-    highlight: Mapping[str, float] | None = None,
+    highlight: Mapping[str, float | None] | None = None,
 ) -> Markup:
     """Lines with their names at the right end.
 
@@ -90,6 +90,8 @@ class Point:
     y: float
     kind: Literal["candidate", "chosen", "baseline"] = "candidate"
     on_front: bool = False
+    error: float = 0.0
+    """Half the length of a vertical whisker, in units of y: one standard error."""
     detail: str = ""
     """Shown when the pointer rests on the point."""
 
@@ -132,7 +134,8 @@ def scatter(
     if not points:
         return _nothing(title)
     xs = [point.x for point in points] + ([x_limit] if x_limit is not None else [])
-    ys = [point.y for point in points] + ([y_limit] if y_limit is not None else [])
+    ys = [bound for point in points for bound in (point.y - point.error, point.y + point.error)]
+    ys += [y_limit] if y_limit is not None else []
     margin_x, margin_y = 0.06 * (max(xs) - min(xs)), 0.10 * (max(ys) - min(ys))
     xs, ys = [*xs, max(min(xs) - margin_x, 0.0), max(xs) + margin_x], [*ys, min(ys) - margin_y, max(ys) + margin_y]
     if percent:
@@ -156,8 +159,12 @@ def scatter(
         parts.append(element("polyline", points=path, class_="front"))
     pixels = [(plot.x(point.x), plot.y(point.y)) for point in points]
     names = [shorten(point.name, 150) for point in points]
-    placed = place_labels(pixels, names, (left, top - 8, right + 12, bottom))
+    stairs = [(plot.x(a), plot.y(b)) for a, b in corners]
+    placed = place_labels(pixels, names, (left, top - 8, right + 12, bottom), lines=stairs)
     for point, (px, py), name, (at_x, at_y, anchor) in zip(points, pixels, names, placed, strict=True):
+        if point.error:
+            reach = abs(plot.y(point.y + point.error) - py)
+            parts.append(line(px, py - reach, px, py + reach, class_="error"))
         parts.append(_mark(point, px, py))
         bold = "t name" if point.kind != "candidate" else "t"
         parts.append(label(at_x, at_y, name, class_=bold + " halo", text_anchor=anchor))

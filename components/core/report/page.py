@@ -150,10 +150,11 @@ class Columns:
 
 @dataclass(frozen=True)
 class Details:
-    """Blocks folded behind one line."""
+    """Blocks folded behind one line; `unfolded` shows them at first."""
 
     summary: str
     blocks: tuple["Block", ...]
+    unfolded: bool = False
     kind: ClassVar[str] = "details"
 
 
@@ -243,7 +244,7 @@ def figure(svg: Markup, caption: str = "") -> Figure:
 
 
 def sample_grid(samples: Sequence[Mapping[str, Any]], *, caption: str = "") -> Images:
-    """Images with their true class and the predictions.
+    """Images with their true class, and what a model took them for where it was wrong.
 
     Args:
         samples: `{"image_base64", "media_type", "label", "candidate"?, "baseline"?}` with class names, as in
@@ -252,14 +253,16 @@ def sample_grid(samples: Sequence[Mapping[str, Any]], *, caption: str = "") -> I
     """
     images = []
     for sample in samples:
+        label = str(sample.get("label", ""))
         predictions = [(who, str(sample[who])) for who in ("candidate", "baseline") if sample.get(who) is not None]
+        wrong = [(who, name) for who, name in predictions if name != label]
         images.append(
             Image(
-                title=str(sample.get("label", "")),
+                title=label,
                 base64=str(sample["image_base64"]),
                 media_type=str(sample.get("media_type", "image/png")),
-                lines=tuple(f"{who}: {name}" for who, name in predictions),
-                wrong=any(who == "candidate" and name != str(sample.get("label")) for who, name in predictions),
+                lines=tuple(f"{who}: {name}" for who, name in wrong),
+                wrong=any(who == "candidate" for who, _ in wrong),
             )
         )
     return Images(tuple(images), caption)
@@ -302,6 +305,11 @@ def write_page(
         lead: One sentence below the heading: the result.
         footer: A quiet line at the end.
     """
+    save_html(path, render_page(title, sections, eyebrow=eyebrow, lead=lead, footer=footer))
+
+
+def save_html(path: str | Path, html: str) -> None:
+    """Write a rendered page; a name that is no valid Unicode must not cost the page: `?` stands for such bytes."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(render_page(title, sections, eyebrow=eyebrow, lead=lead, footer=footer), encoding="utf-8")
+    target.write_text(html, encoding="utf-8", errors="replace")

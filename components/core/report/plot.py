@@ -76,10 +76,21 @@ def _overlaps(a: tuple[float, float, float, float], b: tuple[float, float, float
 
 
 def place_labels(
-    pixels: Sequence[tuple[float, float]], names: Sequence[str], bounds: tuple[float, float, float, float]
+    pixels: Sequence[tuple[float, float]],
+    names: Sequence[str],
+    bounds: tuple[float, float, float, float],
+    *,
+    lines: Sequence[tuple[float, float]] = (),
 ) -> list[tuple[float, float, str]]:
-    """For each point where its name goes, (x, y, anchor): the side where it hides least; first come, first served."""
+    """For each point where its name goes, (x, y, anchor): the side where it hides least; first come, first served.
+
+    `lines` are the corners of a staircase, which the names should not cover either.
+    """
     taken = [(x - 7, y - 7, x + 7, y + 7) for x, y in pixels]
+    taken += [
+        (min(x1, x2) - 1, min(y1, y2) - 1, max(x1, x2) + 1, max(y1, y2) + 1)
+        for (x1, y1), (x2, y2) in itertools.pairwise(lines)
+    ]
     placed = []
     for (x, y), name in zip(pixels, names, strict=True):
         width = 1.1 * text_width(name)  # may be set in bold

@@ -1,0 +1,153 @@
+"""What the stages left behind as JSON, found through the manifests in the journal."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from components.core.artifacts.manifest import Manifest, parse_manifest, read_file
+from components.core.errors import UserError
+from components.core.store import StoreError
+from components.run_report.records import Task, lane_names
+
+if TYPE_CHECKING:
+    from components.core.store import Store
+
+_LARGEST_BYTES = 32 * 1024 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Document:
+    """One JSON file of one task's artifact."""
+
+    task: Task
+    content: Mapping[str, Any]
+
+
+@dataclass(kw_only=True)
+class Evidence:
+    """Everything that the report may show; what is missing is None or empty, what was unreadable is in `problems`."""
+
+    run_id: str
+    pipeline: str
+    store_uri: str
+    parameters: Mapping[str, Any]
+    state: str
+    error: str
+    tasks: Sequence[Task]
+    manifests: Sequence[tuple[Task, str, Manifest]] = ()
+    documents: Mapping[str, Sequence[Document]] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the pipeline ran to its end."""
+        return self.state.upper() == "SUCCEEDED"
+
+    @property
+    def lanes(self) -> dict[str, str]:
+        """Names of the loop iterations."""
+        return lane_names(self.tasks)
+
+    @property
+    def failed(self) -> list[Task]:
+        """The tasks that failed, in order."""
+        return [task for task in self.tasks if task.status == "failed"]
+
+    def first(self, name: str) -> Mapping[str, Any] | None:
+        """The content of the first file called `name`."""
+        found = self.documents.get(name) or ()
+        return found[0].content if found else None
+
+    @property
+    def ranking(self) -> Mapping[str, Any] | None:
+        """ranking.json"""
+        return self.first("ranking.json")
+
+    @property
+    def decision(self) -> Mapping[str, Any] | None:
+        """decision.json"""
+        return self.first("decision.json")
+
+    @property
+    def final(self) -> Mapping[str, Any] | None:
+        """The evaluation on the test split."""
+        for document in self.documents.get("evaluation.json") or ():
+            if document.content.get("split") == "test":
+                return document.content
+        return None
+
+    def manifest(self, kind: str, *, component: str = "") -> Manifest | None:
+        """The first manifest of a kind, from a component if one is named."""
+        for task, _, manifest in self.manifests:
+            if manifest.kind == kind and component in ("", task.component):
+                return manifest
+        return None
+
+
+FILES = ("ranking.json", "curves.json", "evaluation.json", "decision.json", "quarantine.json")
+
+
+def collect(
+    store: "Store",
+    tasks: Sequence[Task],
+    *,
+    run_id: str,
+    pipeline: str,
+    parameters: Mapping[str, Any],
+    state: str,
+    error: str,
+) -> Evidence:
+    """Read the JSON files of all tasks from the store; a file that cannot be read becomes a line in `problems`."""
+    evidence = Evidence(
+        run_id=run_id,
+        pipeline=pipeline,
+        store_uri=store.uri,
+        parameters=parameters or _asked(tasks),
+        state=state,
+        error=error,
+        tasks=tasks,
+    )
+    evidence.manifests = list(_manifests(tasks, evidence.problems))
+    documents: dict[str, list[Document]] = {}
+    for task, _, manifest in evidence.manifests:
+        for name in FILES:
+            if any(entry.path == name and entry.bytes <= _LARGEST_BYTES for entry in manifest.files):
+                content = _load(store, manifest, name, task, evidence.problems)
+                if content is not None:
+                    documents.setdefault(name, []).append(Document(task=task, content=content))
+    evidence.documents = documents
+    return evidence
+
+
+def _asked(tasks: Sequence[Task]) -> Mapping[str, Any]:
+    # The first task checks every parameter of the pipeline, so its inputs are what was asked.
+    return next((task.parameters for task in tasks if task.component == "preflight"), {})
+
+
+def _manifests(tasks: Sequence[Task], problems: list[str]) -> list[tuple[Task, str, Manifest]]:
+    found = []
+    for task in tasks:
+        for name, artifacts in task.artifacts.items():
+            for artifact in artifacts:
+                if not artifact.get("manifest"):
+                    continue
+                try:
+                    found.append((task, name, parse_manifest(artifact["manifest"])))
+                except ValueError as error:
+                    problems.append(f"{task.path}, {name}: {error}")
+    return found
+
+
+def _load(store: "Store", manifest: Manifest, name: str, task: Task, problems: list[str]) -> Mapping[str, Any] | None:
+    try:
+        content = json.loads(read_file(manifest, name, store))
+    except (StoreError, UserError, ValueError, OSError) as error:
+        problems.append(f"{task.path}, {name}: {error}")
+        return None
+    if isinstance(content, Mapping):
+        return content
+    if isinstance(content, list):
+        return {"rows": content}
+    problems.append(f"{task.path}, {name}: neither an object nor a list")
+    return None

@@ -1,0 +1,84 @@
+"""What the command line shows at the end of a run, and what a script reads."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from components.run_report.comparison import COLUMNS, compare
+from components.run_report.evidence import Evidence
+from components.run_report.result import headline
+
+_NAMES = {
+    "name": ("name", "release_name"),
+    "version": ("version", "release_version"),
+    "digest": ("release_digest", "digest"),
+    "uri": ("uri", "release_uri"),
+}
+
+
+def find_release(evidence: Evidence) -> dict[str, Any]:
+    """Name, version, digest and uri of the release, as far as the export stage said them."""
+    found: dict[str, Any] = {}
+    for task in evidence.tasks:
+        if task.component != "export":
+            continue
+        sources: list[Mapping[str, Any]] = [task.output_parameters]
+        for artifact in task.artifacts.get("release") or ():
+            manifest = artifact.get("manifest") or {}
+            sources += [manifest.get("metadata") or {}, artifact.get("metadata") or {}]
+        for name, keys in _NAMES.items():
+            values = (source[key] for source in sources for key in keys if source.get(key))
+            value = next(values, None)
+            if value is not None:
+                found[name] = value
+    if "digest" not in found and (manifest := evidence.manifest("release")):
+        found["digest"] = manifest.digest
+    return found
+
+
+def summarize(evidence: Evidence, *, report: str) -> dict[str, Any]:
+    """Title, the table of before and after, where the files are, and the outputs; JSON-able.
+
+    Args:
+        evidence: What is known of the run.
+        report: Where the report is.
+    """
+    final, decision, release = evidence.final, evidence.decision, find_release(evidence)
+    title, lead = headline(evidence)
+    files = {"report": report}
+    if release.get("uri"):
+        folder = str(release["uri"]).rstrip("/")
+        files |= {"release": folder, "model": f"{folder}/model.onnx", "card": f"{folder}/{_card(evidence)}"}
+    outputs: dict[str, Any] = {
+        "release_uri": release.get("uri"),
+        "release_digest": release.get("digest"),
+        "release_version": release.get("version"),
+    }
+    if evidence.ranking:
+        outputs["backbone"] = evidence.ranking.get("chosen")
+    if decision:
+        outputs["recipe"] = decision["recipes"][decision["chosen"]].get("recipe")
+    if final:
+        outputs |= {
+            "meets_budget": bool((final.get("verdict") or {}).get("meets", True)),
+            "top1": final["candidate"].get("top1"),
+            "baseline_top1": final["baseline"].get("top1"),
+            "drop_points": round(-final["difference"]["top1_points"], 4),
+            "speedup_batch1": final["speedup"].get("batch1"),
+            "speedup_batch32": final["speedup"].get("batch32"),
+            "size_ratio": final["baseline"]["size_bytes"] / final["candidate"]["size_bytes"],
+            "test_images": final.get("rows"),
+        }
+    return {
+        "title": title,
+        "lead": lead,
+        "columns": list(COLUMNS),
+        "rows": [row.cells for row in compare(final)] if final else [],
+        "files": files,
+        "outputs": {name: value for name, value in outputs.items() if value is not None},
+    }
+
+
+def _card(evidence: Evidence) -> str:
+    manifest = evidence.manifest("release")
+    names = [entry.path for entry in manifest.files] if manifest else []
+    return next((name for name in names if name.lower().endswith(".md")), "README.md")
