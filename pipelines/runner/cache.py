@@ -84,7 +84,8 @@ def load(
             return f"the cached result of {program.name} has the unknown format {record.get('format')!r}"
         artifacts = {
             name: [
-                restore_payload(item, _place(places[name], index, len(items)), store) for index, item in enumerate(items)
+                restore_payload(item, _place(places[name], index, len(items)), store)
+                for index, item in enumerate(items)
             ]
             for name, items in record["output_artifacts"].items()
         }

@@ -126,7 +126,7 @@ def _print_traceback(error: BaseException) -> None:
     frames = error.__traceback__
     while frames is not None and frames.tb_next is not None:
         file = frames.tb_frame.f_code.co_filename
-        if not file.endswith((__name__.replace(".", os.sep) + ".py", os.path.join("kfp", "dsl", "executor.py"))):
+        if not file.endswith(("pipelines/runner/child.py", "kfp/dsl/executor.py")):
             break
         frames = frames.tb_next
     traceback.print_exception(type(error), error, frames)

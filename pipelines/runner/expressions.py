@@ -241,7 +241,11 @@ def _kind(value: Any) -> str:
         return "bool"
     if isinstance(value, int | float):
         return "number"
-    return {str: "string", list: "list", dict: "struct"}.get(type(value), "null")
+    if isinstance(value, str):
+        return "string"
+    if isinstance(value, list):
+        return "list"
+    return "struct" if isinstance(value, dict) else "null"
 
 
 def _boolean(value: Any, operator: str) -> bool:

@@ -66,16 +66,15 @@ def _check_task(task: Task, parent: Component, components: Mapping[str, Componen
                 raise UserError(f"{where} does not give the input {name!r} that {target.name!r} needs")
 
 
-def _check_parameter(
-    where: str, item: ParameterSource, parent: Component, components: Mapping[str, Component]
-) -> None:
+def _check_parameter(where: str, item: ParameterSource, parent: Component, components: Mapping[str, Component]) -> None:
     match item.source:
         case FromInput(name=name) if name not in parent.input_parameters:
             raise UserError(f"{where}, refers to the pipeline input {name!r}, which is not there")
         case FromTask() as source if source.key not in _outputs(source, parent, components)[0]:
             raise UserError(f"{where}, refers to the output {source.key!r} of {source.task!r}, which is not there")
         case FinalStatusOf(task=task):
-            assert parent.dag is not None and task in parent.dag.tasks  # it is a dependency, checked before
+            assert parent.dag is not None
+            assert task in parent.dag.tasks, "it is a dependency, checked before"
 
 
 def _outputs(

@@ -183,9 +183,7 @@ def pipeline_parameters(declared: Mapping[str, Parameter], given: Mapping[str, A
         values[name] = value
     missing = [name for name, parameter in declared.items() if name not in values and not parameter.optional]
     if missing:
-        named = ", ".join(
-            f"{name} ({kind_in_words(declared[name])}{_described(declared[name])})" for name in missing
-        )
+        named = ", ".join(f"{name} ({kind_in_words(declared[name])}{_described(declared[name])})" for name in missing)
         raise UserError(f"missing parameter(s): {named}; give them with -p name=value")
     return values
 

@@ -109,9 +109,7 @@ def resolve(value: Any, executor_input: Mapping[str, Any], facts: Mapping[str, s
     return value
 
 
-def resolve_command(
-    words: tuple[str, ...], executor_input: Mapping[str, Any], facts: Mapping[str, str]
-) -> list[str]:
+def resolve_command(words: tuple[str, ...], executor_input: Mapping[str, Any], facts: Mapping[str, str]) -> list[str]:
     """A command line with its placeholders replaced and `Concat` and `IfPresent` expanded."""
     resolved: list[str] = []
     for word in words:
@@ -154,8 +152,10 @@ def _expand_tree(tree: Any, executor_input: Mapping[str, Any]) -> Any:
     present = branch["InputName"] in inputs.get("parameterValues", {}) or branch["InputName"] in inputs.get(
         "artifacts", {}
     )
-    return _expand_tree(branch["Then"], executor_input) if present else _expand_tree(
-        branch.get("Else", []), executor_input
+    return (
+        _expand_tree(branch["Then"], executor_input)
+        if present
+        else _expand_tree(branch.get("Else", []), executor_input)
     )
 
 

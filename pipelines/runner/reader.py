@@ -4,6 +4,7 @@ Every key of every message is either read, known to change nothing on one machin
 passes in silence. `tests/runner/test_reader.py` holds the list against KFP's own protobuf schema.
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ SCHEMA_VERSIONS = ("2.0.0", "2.1.0")
 _PARAMETER_TYPES = (
     "STRING", "NUMBER_INTEGER", "NUMBER_DOUBLE", "BOOLEAN", "LIST", "STRUCT", "TASK_FINAL_STATUS",
 )  # fmt: skip
+_FOLDER_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
 _OLD_TYPES = {"INT": "NUMBER_INTEGER", "DOUBLE": "NUMBER_DOUBLE", "STRING": "STRING"}
 
 
@@ -84,9 +86,7 @@ def pipeline_from(documents: list[Any], text: str, name: str) -> Pipeline:
         for label, item in deployment.groups("executors")
     }
     deployment.finish()
-    components = {
-        label: _component(item, label, executors) for label, item in fields.groups("components")
-    }
+    components = {label: _component(item, label, executors) for label, item in fields.groups("components")}
     root = _component(fields.group("root"), "root", executors)
     fields.finish()
     if root.dag is None:
@@ -106,7 +106,7 @@ def _component(fields: Fields, name: str, executors: Mapping[str, Container]) ->
     input_parameters = {key: _parameter(item, key) for key, item in inputs.groups("parameters")}
     input_artifacts = {key: _artifact(item) for key, item in inputs.groups("artifacts")}
     output_parameters = {key: _parameter(item, key) for key, item in outputs.groups("parameters")}
-    output_artifacts = {key: _artifact(item) for key, item in outputs.groups("artifacts")}
+    output_artifacts = {_folder_name(key, item): _artifact(item) for key, item in outputs.groups("artifacts")}
     inputs.finish()
     outputs.finish()
     label = fields.text("executorLabel")
@@ -162,8 +162,15 @@ def _artifact(fields: Fields) -> ArtifactPort:
     return port
 
 
+def _folder_name(name: str, fields: Fields) -> str:
+    """Tasks and output artifacts get folders of their names, which must not lead out of the run's folder."""
+    if not _FOLDER_NAME.fullmatch(name):
+        raise UserError(f"{fields.where}: {name!r} is not a name of letters, digits, '-', '_' and '.'")
+    return name
+
+
 def _dag(fields: Fields) -> Dag:
-    tasks = {name: _task(item, name) for name, item in fields.groups("tasks")}
+    tasks = {_folder_name(name, item): _task(item, name) for name, item in fields.groups("tasks")}
     outputs = fields.group("outputs")
     parameters = {name: _output_parameter(item) for name, item in outputs.groups("parameters")}
     artifacts: dict[str, tuple[FromTask, ...]] = {}

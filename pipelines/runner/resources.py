@@ -82,6 +82,10 @@ def machine_memory() -> float:
         return total
 
 
+class CapacityClosed(Exception):  # noqa: N818  (a state, not a mistake)
+    """The run is being stopped; no task starts any more."""
+
+
 class Capacity:
     """Lets tasks run together as long as their requests fit into the machine.
 
@@ -94,10 +98,24 @@ class Capacity:
         self._total = Request(cpu=cpu, memory=memory)
         self._cpu, self._memory = cpu, memory
         self._waiting: deque[_Waiter] = deque()
+        self._closed = False
+
+    def close(self) -> None:
+        """Nobody is admitted any more: whoever waits, or comes later, gets `CapacityClosed`."""
+        self._closed = True
+        for waiter in self._waiting:
+            if not waiter.admitted.done():
+                waiter.admitted.set_exception(CapacityClosed())
 
     @asynccontextmanager
     async def hold(self, request: Request) -> AsyncIterator[None]:
-        """Waits until the request fits, and holds it."""
+        """Waits until the request fits, and holds it.
+
+        Raises:
+            CapacityClosed: the run is being stopped.
+        """
+        if self._closed:
+            raise CapacityClosed
         cpu, memory = min(request.cpu, self._total.cpu), min(request.memory, self._total.memory)
         waiter = _Waiter(cpu, memory, asyncio.get_running_loop().create_future())
         self._waiting.append(waiter)
@@ -106,7 +124,7 @@ class Capacity:
             await waiter.admitted
             yield
         finally:
-            if waiter.admitted.done() and not waiter.admitted.cancelled():
+            if waiter.admitted.done() and not waiter.admitted.cancelled() and not waiter.admitted.exception():
                 self._cpu += cpu
                 self._memory += memory
             else:

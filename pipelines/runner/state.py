@@ -1,8 +1,8 @@
 """A run's state on disk: SQLite in WAL mode, so that a kill at any moment loses no finished task.
 
-    <home>/runs/<run-id>/state.sqlite     one row for the run, one a task
-                         pipeline.yaml    what was run
-                         logs/ artifacts/ work/
+<home>/runs/<run-id>/state.sqlite     one row for the run, one a task
+                     pipeline.yaml    what was run
+                     logs/ artifacts/ work/
 """
 
 import json

@@ -80,12 +80,13 @@ class Zygote:
     def serve(self) -> None:
         """Until the runner closes the socket."""
         while True:
-            readable, _, _ = select.select([self.control, self.wake_read], [], [])
+            control = self.control.fileno()
+            readable, _, _ = select.select([control, self.wake_read], [], [])
             if self.wake_read in readable:
                 with suppress(BlockingIOError):
                     os.read(self.wake_read, 4096)
                 self.reap()
-            if self.control in readable and not self.receive():
+            if control in readable and not self.receive():
                 break
         for pid in self.names:
             with suppress(ProcessLookupError):

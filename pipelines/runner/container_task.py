@@ -1,0 +1,340 @@
+"""One task that runs code: cache, CPU, fork, retries, outputs, records."""
+
+import asyncio
+import json
+import signal
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from components.core.errors import UserError
+from components.core.store import StoreError
+from pipelines.runner import cache, journal
+from pipelines.runner.code import Program
+from pipelines.runner.context import Outcome, Place, RunContext
+from pipelines.runner.events import TaskEnded, TaskRetried, TaskStarted
+from pipelines.runner.inputs import Inputs, with_defaults
+from pipelines.runner.ir import Component, Container, Task
+from pipelines.runner.outputs import Folders, collect, executor_input, make_output_folders
+from pipelines.runner.placeholders import as_text, resolve, resolve_command, run_specific
+from pipelines.runner.resources import CapacityClosed, Request, parse_cpu, parse_memory
+from pipelines.runner.state import TaskRecord
+from pipelines.runner.workers import Ended
+
+_LOG_TAIL_BYTES = 64 * 1024
+
+
+class TaskFailed(Exception):  # noqa: N818  (it is how one attempt ended)
+    """One attempt failed. `kind`: "user" (its own mistake; a retry is pointless) or "error"."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+async def run_container(
+    context: RunContext,
+    task: Task,
+    component: Component,
+    inputs: Inputs,
+    place: Place,
+    why_not: Callable[[], str],
+) -> Outcome:
+    """Runs a task to its end and records it; `place.path` is the task's own path.
+
+    Args:
+        context: the run.
+        task: the DAG's node.
+        component: what it runs; it has a container.
+        inputs: resolved inputs, without the component's defaults.
+        place: where in the run it is.
+        why_not: asked again after waiting for CPU: a reason not to start any more, or "".
+    """
+    return await _ContainerTask(context, task, component, with_defaults(inputs, component), place).run(why_not)
+
+
+async def record_skipped(
+    context: RunContext, task: Task, component: Component, place: Place, status: str, reason: str
+) -> Outcome:
+    """Records a task, or a whole group, that is not run."""
+    record = _record(task, component, place, place.inner(task.name))
+    record.status, record.error = status, reason
+    record.started = record.ended = time.time()
+    await _finish(context, record)
+    return Outcome(status=status, leaves=place.after)
+
+
+async def fail(context: RunContext, task: Task, component: Component, place: Place, message: str) -> Outcome:
+    """Records a task that failed before anything of it ran."""
+    path = place.inner(task.name)
+    record = _record(task, component, place, path)
+    record.status, record.error, record.failure = "failed", message, "error"
+    record.started = record.ended = time.time()
+    await _finish(context, record)
+    return Outcome(status="failed", leaves=(path,), error=f"{record.label}: {message}", failure="error")
+
+
+def _record(task: Task, component: Component, place: Place, path: str) -> TaskRecord:
+    return TaskRecord(
+        task=path,
+        label=f"{task.display_name}{place.suffix}",
+        component=component.name.removeprefix("comp-"),
+        depends_on=list(place.after),
+        iteration=dict(place.iteration) or None,
+    )
+
+
+async def _finish(context: RunContext, record: TaskRecord, saved_seconds: float = 0.0) -> None:
+    context.state.save_task(record)
+    try:
+        await context.in_thread(journal.write, context.store, context.run_id, record)
+    except (StoreError, OSError) as error:
+        context.warn(f"the journal of the run cannot be written: {error}")
+    context.listener(
+        TaskEnded(
+            task=record.task, label=record.label, status=record.status, cached=record.cached, seconds=record.seconds,
+            saved_seconds=saved_seconds, error=record.error, failure=record.failure, log=record.log,
+        )
+    )  # fmt: skip
+
+
+class _ContainerTask:
+    """The state of one task while it runs."""
+
+    def __init__(self, context: RunContext, task: Task, component: Component, inputs: Inputs, place: Place) -> None:
+        assert component.container is not None
+        self.context = context
+        self.task = task
+        self.component = component
+        self.container: Container = component.container
+        self.program: Program = context.programs[self.container.label]
+        self.inputs = inputs
+        self.folders = Folders(
+            artifacts=context.folder / "artifacts" / place.path,
+            work=context.folder / "work" / place.path,
+            log=context.folder / "logs" / f"{place.path}.log",
+        )
+        self.facts = context.facts(task.name, place.path)
+        self.given = executor_input(component, inputs, self.folders)
+        self.env: dict[str, str] = {}
+        self.request = Request()
+        self.record = _record(task, component, place, place.path)
+        self.record.component = self.program.name
+        self.record.parameters = dict(inputs.parameters)
+        self.record.input_artifacts = {
+            name: [journal.digest_or_uri(item) for item in items] for name, items in inputs.artifacts.items()
+        }
+
+    async def run(self, why_not: Callable[[], str]) -> Outcome:
+        record = self.record
+        record.started = time.time()
+        saved_seconds = 0.0
+        try:
+            self._prepare()
+            hit = await self._from_cache()
+            if hit is not None:
+                record.output_parameters, record.output_artifacts, saved_seconds = hit
+                record.cached, record.status = True, "succeeded"
+            else:
+                await self._execute(why_not)
+        except TaskFailed as failure:
+            record.status, record.error, record.failure = "failed", str(failure), failure.kind
+        except UserError as error:
+            # Of the pipeline, not of whoever runs it: an output of the wrong type, a request that is no quantity.
+            record.status, record.error, record.failure = "failed", str(error), "error"
+        except CapacityClosed:
+            record.status, record.error = "cancelled", "the run was stopped"
+        record.ended = time.time()
+        if not record.cached and not record.log:
+            record.started = record.ended  # it never ran: waiting for CPU is not its time
+        await _finish(self.context, record, saved_seconds)
+        return Outcome(
+            status=record.status,
+            parameters=record.output_parameters,
+            artifacts=record.output_artifacts,
+            leaves=(record.task,),
+            error=f"{record.label}: {record.error}" if record.status == "failed" else "",
+            failure=record.failure,
+        )
+
+    def _prepare(self) -> None:
+        """What needs the inputs and must be right before anything is looked up or started."""
+        for name, parameter in self.component.input_parameters.items():
+            if name not in self.inputs.parameters and not parameter.optional:
+                raise UserError(f"input {name!r} was not given a value")
+        for name, port in self.component.input_artifacts.items():
+            if name not in self.inputs.artifacts and not port.optional:
+                raise UserError(f"input artifact {name!r} was not given")
+        self.env = {key: as_text(resolve(value, self.given, self.facts)) for key, value in self.container.env.items()}
+        self.request = _request(self.container, self.given, self.facts)
+
+    async def _from_cache(self) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]], float] | None:
+        container = self.container
+        words = [*container.command, *container.args, *container.env.values()]
+        if not self.task.cache or self.inputs.run_specific or run_specific(words):
+            return None
+        self.record.cache_key = cache.key_of(
+            self.program,
+            parameters=self.inputs.parameters,
+            artifacts=self.inputs.artifacts,
+            outputs=[*self.component.output_parameters, *self.component.output_artifacts],
+            env=self.env,
+            threads=self.request.threads,
+            named=self.task.cache_key,
+        )
+        if not self.context.use_cache:
+            return None
+        places = {name: self.folders.artifact(name) for name in self.component.output_artifacts}
+        found = await self.context.in_thread(
+            cache.load, self.context.store, self.program, self.record.cache_key, places
+        )
+        if isinstance(found, str):
+            self.context.warn(found)
+            return None
+        return found
+
+    async def _execute(self, why_not: Callable[[], str]) -> None:
+        if not self.task.always:
+            # The work begins: torch is worth importing now, beside the first, light tasks.
+            await self.context.expect_heavy()
+        failures = 0
+        while True:
+            try:
+                async with self.context.capacity.hold(self.request):
+                    reason = why_not()
+                    if reason:
+                        self.record.status, self.record.error = "skipped", reason
+                        if self.context.stop.is_set():
+                            self.record.status = "cancelled"
+                        return
+                    await self._attempt()
+                return
+            except TaskFailed as failure:
+                failures += 1
+                retry = self.task.retry
+                if failure.kind == "user" or retry is None or failures > retry.count or self.context.stop.is_set():
+                    raise
+                wait = retry.wait(failures)
+                self.context.listener(
+                    TaskRetried(
+                        task=self.record.task, label=self.record.label, attempt=failures, wait_seconds=wait,
+                        error=str(failure),
+                    )
+                )  # fmt: skip
+                await _sleep(wait, self.context.stop)
+                self.record.attempt = failures + 1
+
+    async def _attempt(self) -> None:
+        context, record = self.context, self.record
+        self.folders.clear()
+        make_output_folders(self.given)
+        if record.attempt == 1:
+            record.started = time.time()
+        record.log = str(self.folders.log)
+        with self.folders.log.open("ab") as log:
+            if record.attempt > 1:
+                log.write(f"--- attempt {record.attempt}\n".encode())
+        context.state.save_task(record)
+        context.listener(TaskStarted(task=record.task, label=record.label, attempt=record.attempt, log=record.log))
+        worker = await context.worker_for(self.program)
+        started = time.time()
+        ended = await worker.run(self._spec(), timeout=self.container.timeout_seconds, stop=context.stop)
+        if context.stop.is_set() and ended.code != 0:
+            record.status, record.error = "cancelled", "the run was stopped"
+            return
+        self._check(ended)
+        parameters, artifacts = await context.in_thread(collect, self.component, self.given, self.folders)
+        record.output_parameters, record.output_artifacts = parameters, artifacts
+        record.status = "succeeded"
+        if record.cache_key:
+            await self._save(time.time() - started)
+
+    async def _save(self, seconds: float) -> None:
+        try:
+            await self.context.in_thread(
+                cache.save, self.context.store, self.program, self.record.cache_key,
+                parameters=self.record.output_parameters, artifacts=self.record.output_artifacts, seconds=seconds,
+            )  # fmt: skip
+        except (StoreError, OSError) as error:
+            self.context.warn(f"the result of {self.record.label} cannot be kept for a later run: {error}")
+
+    def _spec(self) -> dict[str, Any]:
+        program = self.program
+        spec: dict[str, Any] = {
+            "log": str(self.folders.log),
+            "folder": str(self.folders.work),
+            "threads": self.request.threads,
+            "env": {
+                **self.env,
+                "TRIMTAB_STORE": self.context.store.uri,
+                "TRIMTAB_RUN_ID": self.context.run_id,
+                "TRIMTAB_TASK": self.record.task,
+            },
+        }
+        if program.function:
+            spec |= {
+                "function": program.function, "module": program.module, "file": program.file,
+                "source": program.source, "executor_input": self.given,
+            }  # fmt: skip
+        else:
+            spec["argv"] = resolve_command(self.container.command + self.container.args, self.given, self.facts)
+        return spec
+
+    def _check(self, ended: Ended) -> None:
+        """Turns an end that is no success into `TaskFailed`, saying why."""
+        if ended.code == 0 and not ended.timed_out:
+            return
+        if ended.timed_out:
+            raise TaskFailed("error", f"it took longer than its timeout of {self.container.timeout_seconds:g} s")
+        if ended.lost:
+            raise TaskFailed("error", "the worker process that it ran in died")
+        last = tail(self.folders.log, 1)
+        if ended.signal is not None:
+            name = signal.Signals(ended.signal).name
+            hint = " (out of memory?)" if ended.signal == signal.SIGKILL else ""
+            said = f"; its last words: {last[-1]}" if last else ""
+            raise TaskFailed("error", f"it was killed by {name}{hint}{said}")
+        failure = _failure(self.folders.work)
+        if failure is not None and self.program.function:
+            raise TaskFailed(failure["kind"], failure["message"])
+        said = f": {last[-1]}" if last else ""
+        raise TaskFailed("error", f"it left with exit code {ended.code}{said}")
+
+
+def _failure(folder: Path) -> Mapping[str, str] | None:
+    try:
+        found = json.loads((folder / "failure.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) and {"kind", "message"} <= found.keys() else None
+
+
+def tail(log: Path, lines: int) -> list[str]:
+    """The last lines of a log that are not empty; progress bars count as the line they show at the end."""
+    try:
+        with log.open("rb") as file:
+            file.seek(0, 2)
+            file.seek(max(0, file.tell() - _LOG_TAIL_BYTES))
+            text = file.read().decode("utf-8", errors="replace")
+    except OSError:
+        return []
+    shown = [line.rstrip().rpartition("\r")[2] for line in text.split("\n")]
+    return [line for line in shown if line.strip()][-lines:]
+
+
+def _request(container: Container, given: Mapping[str, Any], facts: Mapping[str, str]) -> Request:
+    cpu, memory = container.resources.cpu, container.resources.memory
+    where = f"executor {container.label!r}"
+    return Request(
+        cpu=1.0 if cpu is None else parse_cpu(as_text(resolve(cpu, given, facts)), f"{where}, CPU"),
+        memory=0.0 if memory is None else parse_memory(as_text(resolve(memory, given, facts)), f"{where}, memory"),
+    )
+
+
+async def _sleep(seconds: float, stop: asyncio.Event) -> None:
+    """Sleeps, but no longer than until the run is stopped."""
+    try:
+        await asyncio.wait_for(stop.wait(), timeout=seconds)
+    except TimeoutError:
+        return

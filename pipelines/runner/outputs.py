@@ -1,0 +1,121 @@
+"""What a component gets told to write, and what it wrote: KFP's executor input and executor output."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from components.core.errors import UserError
+from pipelines.runner.artifacts import Payload, content_digest, is_remote, payload_at, public, take_custom_path
+from pipelines.runner.inputs import Inputs
+from pipelines.runner.ir import Component
+from pipelines.runner.parameters import typed
+from pipelines.runner.placeholders import local_path
+
+OUTPUT_FILE = "executor_output.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folders:
+    """A task's folders: `artifacts` for its output artifacts, `work` for everything else; `log` is its log file."""
+
+    artifacts: Path
+    work: Path
+    log: Path
+
+    def clear(self) -> None:
+        """Removes what an earlier attempt left."""
+        shutil.rmtree(self.artifacts, ignore_errors=True)
+        shutil.rmtree(self.work, ignore_errors=True)
+        self.work.mkdir(parents=True)
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+
+    def artifact(self, name: str) -> Path:
+        """Where an output artifact goes."""
+        return self.artifacts / name
+
+
+def executor_input(component: Component, inputs: Inputs, folders: Folders) -> dict[str, Any]:
+    """KFP's executor input for one task."""
+    return {
+        "inputs": {
+            "parameterValues": dict(inputs.parameters),
+            "artifacts": {
+                name: {"artifacts": [public(item) for item in items]} for name, items in inputs.artifacts.items()
+            },
+        },
+        "outputs": {
+            "parameters": {
+                name: {"outputFile": str(folders.work / "outputs" / name)} for name in component.output_parameters
+            },
+            "artifacts": {
+                name: {
+                    "artifacts": [
+                        {
+                            "name": name,
+                            "type": {"schemaTitle": port.schema_title, "schemaVersion": port.schema_version},
+                            "uri": str(folders.artifact(name)),
+                            "metadata": dict(port.metadata),
+                        }
+                    ]
+                }
+                for name, port in component.output_artifacts.items()
+            },
+            "outputFile": str(folders.work / OUTPUT_FILE),
+        },
+    }
+
+
+def make_output_folders(given: Mapping[str, Any]) -> None:
+    """The folders that a container's launcher makes before the command starts."""
+    outputs = given["outputs"]
+    for item in outputs["parameters"].values():
+        Path(item["outputFile"]).parent.mkdir(parents=True, exist_ok=True)
+    for item in outputs["artifacts"].values():
+        Path(item["artifacts"][0]["uri"]).parent.mkdir(parents=True, exist_ok=True)
+
+
+def collect(
+    component: Component, given: Mapping[str, Any], folders: Folders
+) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
+    """Reads what a task wrote: output parameters by their types, output artifacts with their content digests.
+
+    Raises:
+        UserError: an output is not of its declared type, or the executor output is no JSON.
+    """
+    path = folders.work / OUTPUT_FILE
+    try:
+        written = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except ValueError:
+        raise UserError("its executor output is not JSON") from None
+    parameters: dict[str, Any] = {}
+    for name, port in component.output_parameters.items():
+        value = written.get("parameterValues", {}).get(name)
+        file = Path(given["outputs"]["parameters"][name]["outputFile"])
+        if value is None and file.is_file():
+            text = file.read_text(encoding="utf-8", errors="replace")
+            # As KFP's launcher: text is text, everything else JSON (True and False may be Python's).
+            value = text if port.type == "STRING" else text.strip().lower() if port.type == "BOOLEAN" else text.strip()
+        if value is not None:
+            parameters[name] = typed(value, port.type, f"output {name!r}")
+    artifacts: dict[str, list[dict[str, Any]]] = {}
+    for name, item in given["outputs"]["artifacts"].items():
+        listed = written.get("artifacts", {}).get(name, {}).get("artifacts") or [{}]
+        artifacts[name] = [_artifact(item["artifacts"][0], wrote, folders.artifact(name)) for wrote in listed]
+    return parameters, artifacts
+
+
+def _artifact(promised: Mapping[str, Any], wrote: Mapping[str, Any], place: Path) -> dict[str, Any]:
+    artifact: dict[str, Any] = {
+        "name": wrote.get("name") or promised["name"],
+        "type": promised["type"],
+        "uri": wrote.get("uri") or promised["uri"],
+        "metadata": {**promised["metadata"], **(wrote.get("metadata") or {})},
+    }
+    if wrote.get("custom_path"):
+        take_custom_path(artifact, wrote["custom_path"], place)
+    payload = Payload(kind="none") if is_remote(artifact) else payload_at(Path(local_path(artifact["uri"])))
+    artifact["content"] = content_digest(artifact, payload)
+    return artifact

@@ -1,0 +1,203 @@
+"""Walks the DAG: every task is a coroutine that waits for its dependencies, then runs, loops, or descends.
+
+Rules, which are KFP's on Kubernetes:
+- a task starts when all its dependencies succeeded; if one was skipped, so is it; a task with the trigger strategy
+  ALL_UPSTREAM_TASKS_COMPLETED (exit handlers, `ignore_upstream_failure`) starts when they are over, however they ended;
+- after a failure no new task starts in the same DAG (but for those); what runs in it, and in other DAGs, goes on;
+- a task whose condition is false is skipped; a loop's iterations run at once, up to its limit.
+"""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from typing import Any
+
+from components.core.errors import UserError
+from pipelines.runner.container_task import fail, record_skipped, run_container
+from pipelines.runner.context import Outcome, Place, RunContext
+from pipelines.runner.inputs import Inputs, holds, resolve_inputs, with_defaults
+from pipelines.runner.ir import Component, FromTask, Iterator, Task
+from pipelines.runner.parameters import typed
+
+
+class DagRun:
+    """One execution of one DAG: its inputs, and how far its tasks are."""
+
+    def __init__(self, context: RunContext, component: Component, scope: Inputs, place: Place) -> None:
+        assert component.dag is not None
+        self.context = context
+        self.component = component
+        self.dag = component.dag
+        self.scope = scope
+        self.place = place
+        self.running: dict[str, asyncio.Task[Outcome]] = {}
+        self.first_failure: Outcome | None = None
+
+    async def run(self) -> Outcome:
+        """Runs all tasks; the outcome holds the DAG's outputs as far as they were produced."""
+        for name, task in self.dag.tasks.items():
+            self.running[name] = asyncio.create_task(self._task(task))
+        outcomes = dict(zip(self.running, await asyncio.gather(*self.running.values()), strict=True))
+        statuses = {outcome.status for outcome in outcomes.values()}
+        status = next((status for status in ("cancelled", "failed") if status in statuses), "succeeded")
+        followed = {name for task in self.dag.tasks.values() for name in task.dependencies}
+        leaves = [leaf for name, outcome in outcomes.items() if name not in followed for leaf in outcome.leaves]
+        return Outcome(
+            status=status,
+            parameters=_chosen(self.dag.output_parameters, {n: o.parameters for n, o in outcomes.items()}),
+            artifacts=_chosen(self.dag.output_artifacts, {n: o.artifacts for n, o in outcomes.items()}),
+            leaves=tuple(dict.fromkeys(leaves)),
+            error=self.first_failure.error if self.first_failure else "",
+            failure=self.first_failure.failure if self.first_failure else "",
+        )
+
+    async def _task(self, task: Task) -> Outcome:
+        done = {name: await self.running[name] for name in task.dependencies}
+        outcome = await self._start(task, done)
+        if outcome.status == "failed" and self.first_failure is None:
+            self.first_failure = outcome
+        return outcome
+
+    async def _start(self, task: Task, done: Mapping[str, Outcome]) -> Outcome:
+        after = tuple(dict.fromkeys(leaf for outcome in done.values() for leaf in outcome.leaves)) or self.place.after
+        place = replace(self.place, after=after)
+        component = self.context.pipeline.components[task.component]
+        reason = self._why_not(task, done)
+        if reason:
+            status = "cancelled" if self.context.stop.is_set() else "skipped"
+            return await record_skipped(self.context, task, component, place, status, reason)
+        path = place.inner(task.name)
+        try:
+            inputs = resolve_inputs(task, component, self.scope, done, self.context.facts(task.name, path))
+            if task.condition is not None and not holds(task.condition, inputs):
+                reason = "its condition is false"
+                return await record_skipped(self.context, task, component, place, "skipped", reason)
+            items = _items(task.iterator, inputs) if task.iterator else None
+        except UserError as error:
+            return await fail(self.context, task, component, place, str(error))
+        if task.iterator is None or items is None:
+            return await self._once(task, component, inputs, place, path)
+        return await self._loop(task, task.iterator, component, inputs, items, place)
+
+    def _why_not(self, task: Task, done: Mapping[str, Outcome]) -> str:
+        """Why the task does not start; "" if it does."""
+        if self.context.stop.is_set():
+            return "the run was stopped"
+        if task.always:
+            return ""
+        for name, outcome in done.items():
+            if outcome.status in ("failed", "cancelled"):
+                return f"{name} {outcome.status}"
+        for name, outcome in done.items():
+            if outcome.status == "skipped":
+                return f"{name} was skipped"
+        return "another task failed" if self.first_failure is not None else ""
+
+    async def _once(self, task: Task, component: Component, inputs: Inputs, place: Place, path: str) -> Outcome:
+        if component.dag is None:
+            return await run_container(
+                self.context, task, component, inputs, replace(place, path=path), lambda: self._why_not(task, {})
+            )
+        outcome = await DagRun(
+            self.context, component, with_defaults(inputs, component), replace(place, path=path)
+        ).run()
+        return outcome if outcome.leaves else replace(outcome, leaves=place.after)
+
+    async def _loop(
+        self, task: Task, iterator: Iterator, component: Component, inputs: Inputs, items: list[Any], place: Place
+    ) -> Outcome:
+        failed: list[Outcome] = []
+        limit = asyncio.Semaphore(iterator.limit) if iterator.limit else None
+
+        async def iterate(index: int, item: Any) -> Outcome:
+            async with AsyncExitStack() as stack:
+                if limit is not None:
+                    await stack.enter_async_context(limit)
+                inside = _iteration_place(place, task.name, index, item, iterator)
+                if self.context.stop.is_set() or (failed and not task.always):
+                    status = "cancelled" if self.context.stop.is_set() else "skipped"
+                    return Outcome(status=status)
+                try:
+                    own = _with_item(inputs, component, iterator, item)
+                except UserError as error:
+                    outcome = await fail(self.context, task, component, inside, str(error))
+                else:
+                    outcome = await self._once(task, component, own, inside, inside.path)
+                if outcome.status == "failed":
+                    failed.append(outcome)
+                return outcome
+
+        outcomes = await asyncio.gather(*(iterate(index, item) for index, item in enumerate(items)))
+        statuses = {outcome.status for outcome in outcomes}
+        first = failed[0] if failed else Outcome(status="succeeded")
+        return Outcome(
+            status=next((status for status in ("cancelled", "failed") if status in statuses), "succeeded"),
+            parameters={
+                name: [outcome.parameters[name] for outcome in outcomes if name in outcome.parameters]
+                for name in component.output_parameters
+            },
+            artifacts={
+                name: [item for outcome in outcomes for item in outcome.artifacts.get(name, ())]
+                for name in component.output_artifacts
+            },
+            leaves=tuple(dict.fromkeys(leaf for outcome in outcomes for leaf in outcome.leaves)) or place.after,
+            error=first.error,
+            failure=first.failure,
+        )
+
+
+def _chosen(outputs: Mapping[str, tuple[FromTask, ...]], produced: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """For each output the first of its sources that was produced: with one source the plain output, else OneOf."""
+    found = {}
+    for name, sources in outputs.items():
+        for source in sources:
+            if source.key in produced[source.task]:
+                found[name] = produced[source.task][source.key]
+                break
+    return found
+
+
+def _items(iterator: Iterator, inputs: Inputs) -> list[Any]:
+    if iterator.items is not None:
+        return list(iterator.items)
+    assert iterator.items_input is not None
+    if iterator.over == "artifacts":
+        return list(inputs.artifacts.get(iterator.items_input, ()))
+    if iterator.items_input not in inputs.parameters:
+        raise UserError(f"the loop has no items: the input {iterator.items_input!r} was not given")
+    items: list[Any] = typed(inputs.parameters[iterator.items_input], "LIST", f"the loop's {iterator.items_input!r}")
+    return items
+
+
+def _with_item(inputs: Inputs, component: Component, iterator: Iterator, item: Any) -> Inputs:
+    own = Inputs(parameters=dict(inputs.parameters), artifacts=dict(inputs.artifacts), run_specific=inputs.run_specific)
+    if iterator.over == "artifacts":
+        own.artifacts[iterator.item] = [item]
+        return own
+    declared = component.input_parameters.get(iterator.item)
+    own.parameters[iterator.item] = item if declared is None else typed(item, declared.type, "the loop's item")
+    return own
+
+
+def _iteration_place(place: Place, name: str, index: int, item: Any, iterator: Iterator) -> Place:
+    if iterator.over == "artifacts":
+        shown: Mapping[str, Any] = {"item": item.get("uri", "")}
+        text = str(index)
+    elif isinstance(item, Mapping):
+        shown = item
+        text = ", ".join(f"{key}={_short(value)}" for key, value in item.items())
+    else:
+        shown = {"item": item}
+        text = _short(item)
+    return replace(
+        place,
+        path=f"{place.inner(name)}/[{index}]",
+        iteration={**place.iteration, **shown},
+        suffix=f"{place.suffix} [{text if len(text) <= 40 else text[:37] + '...'}]",
+    )
+
+
+def _short(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
