@@ -1,0 +1,42 @@
+import hashlib
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from components.core.artifacts import dataset as dataset_module
+from components.core.artifacts.dataset import Dataset, open_dataset, write_dataset
+from components.core.store import open_store
+
+
+@pytest.fixture
+def encode() -> Callable[..., bytes]:
+    """Pixels → encoded bytes."""
+
+    def encoded(pixels: np.ndarray, format: str = "PNG", **options: object) -> bytes:
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, format, **options)
+        return buffer.getvalue()
+
+    return encoded
+
+
+@pytest.fixture
+def image_dataset(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encode: Callable[..., bytes]
+) -> Callable[[], Dataset]:
+    """Opens a data set of 23 images, 10 × 14 pixels, in several shards; each call a new object with nothing decoded."""
+    monkeypatch.setenv("TRIMTAB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(dataset_module, "SHARD_BYTES", 4000)
+    rng = np.random.default_rng(0)
+    rows = []
+    for number in range(23):
+        image = encode(rng.integers(0, 256, (10, 14, 3), dtype=np.uint8))
+        digest = hashlib.sha256(image).hexdigest()
+        rows.append({"image": image, "label": number % 2, "digest": digest, "source": str(number)})
+    store = open_store(str(tmp_path / "store"))
+    write_dataset(tmp_path / "data", task="classification", classes=["a", "b"], splits={"train": rows}, store=store)
+    return lambda: open_dataset(tmp_path / "data", store)

@@ -1,0 +1,113 @@
+"""From encoded bytes to the network's input."""
+
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from components.core.tasks.preprocess import Preprocess, TooManyPixelsError, open_image
+
+PREPROCESS = Preprocess(image_size=8, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+
+
+def random_pixels(height: int = 12, width: int = 20) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def test_input_equals_pillow_and_three_lines_of_numpy(encode: Callable[..., bytes]) -> None:
+    pixels = random_pixels()
+    resized = np.asarray(Image.fromarray(pixels).resize((8, 8), Image.Resampling.BILINEAR))
+    values = resized.astype(np.float32) / np.float32(255)
+    expected = (values - np.float32(PREPROCESS.mean)) / np.float32(PREPROCESS.std)
+    result = PREPROCESS(encode(pixels))
+    assert result.dtype == np.float32
+    assert result.flags["C_CONTIGUOUS"]
+    np.testing.assert_array_equal(result, expected.transpose(2, 0, 1))
+
+
+def test_a_batch_is_normalised_like_each_of_its_images(encode: Callable[..., bytes]) -> None:
+    images = [encode(random_pixels()), encode(random_pixels(8, 8))]
+    batch = PREPROCESS.normalized(np.stack([PREPROCESS.pixels(image) for image in images]))
+    np.testing.assert_array_equal(batch, np.stack([PREPROCESS(image) for image in images]))
+
+
+def test_exif_orientation_is_applied() -> None:
+    upright = np.zeros((4, 8, 3), dtype=np.uint8)
+    upright[:, 4:] = 255
+    lying = Image.fromarray(upright).transpose(Image.Transpose.ROTATE_90)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown after a quarter turn clockwise
+    buffer = io.BytesIO()
+    lying.save(buffer, "PNG", exif=exif)
+    assert lying.size == (4, 8)
+    np.testing.assert_array_equal(np.asarray(open_image(buffer.getvalue())), upright)
+
+
+def test_sixteen_bit_grey_is_scaled_and_not_saturated(encode: Callable[..., bytes]) -> None:
+    grey = np.array([[0, 256, 32768, 65535]], dtype=np.uint16)
+    result = np.asarray(open_image(encode(grey)))
+    np.testing.assert_array_equal(result[0, :, 0], [0, 1, 128, 255])
+
+
+def test_transparency_is_laid_on_white(encode: Callable[..., bytes]) -> None:
+    pixels = np.array([[[10, 20, 30, 255], [10, 20, 30, 0]]], dtype=np.uint8)
+    np.testing.assert_array_equal(np.asarray(open_image(encode(pixels)))[0], [[10, 20, 30], [255, 255, 255]])
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "P", "CMYK", "1", "RGBA"])
+def test_every_mode_becomes_rgb(mode: str) -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(random_pixels()).convert("RGB").convert("L" if mode == "LA" else mode).convert(mode).save(
+        buffer, "TIFF"
+    )
+    result = open_image(buffer.getvalue())
+    assert (result.mode, result.size) == ("RGB", (20, 12))
+
+
+def test_a_format_outside_of_the_list_is_not_opened(encode: Callable[..., bytes]) -> None:
+    with pytest.raises(OSError, match="cannot identify"):
+        open_image(encode(random_pixels(), "PPM"))
+
+
+def test_too_many_pixels_are_refused_from_the_header(encode: Callable[..., bytes]) -> None:
+    image = encode(random_pixels())
+    open_image(image, max_pixels=240)
+    with pytest.raises(TooManyPixelsError, match="20 × 12 pixels; the limit is 239"):
+        open_image(image, max_pixels=239)
+
+
+def test_json_round_trip_is_exact() -> None:
+    document = json.loads(json.dumps(PREPROCESS.to_json()))
+    assert Preprocess.from_json(document) == PREPROCESS
+    with pytest.raises(ValueError, match="format 1, got 2"):
+        Preprocess.from_json({**document, "format": 2})
+    with pytest.raises(ValueError, match="exactly"):
+        Preprocess.from_json({**document, "crop": 1})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"image_size": 0}, "image_size must be a whole number"),
+        ({"image_size": 64.0}, "image_size must be a whole number"),
+        ({"std": (1, 0, 1)}, "std must be positive"),
+        ({"mean": (1, 2)}, "mean must be three"),
+        ({"mean": (1, 2, float("nan"))}, "mean must be three finite"),
+        ({"interpolation": "cubic"}, "unknown interpolation 'cubic'; available: bilinear"),
+        ({"resize": "crop"}, "unknown resize 'crop'; available: squash"),
+    ],
+)
+def test_a_wrong_value_is_named(change: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Preprocess(**{"image_size": 8, "mean": (0, 0, 0), "std": (1, 1, 1), **change})
+
+
+def test_serving_needs_no_torch() -> None:
+    code = "import sys, components.core.tasks as t; t.get_task('classification'); print('torch' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "False"
