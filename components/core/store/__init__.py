@@ -44,6 +44,7 @@ from components.core.store.errors import (
     RefConflict,
     ReleaseExists,
     StoreError,
+    StoreRefused,
     StoreUnavailable,
 )
 from components.core.store.keys import cache_key, canonical_json
@@ -62,6 +63,7 @@ __all__ = [
     "ReleaseExists",
     "Store",
     "StoreError",
+    "StoreRefused",
     "StoreUnavailable",
     "cache_key",
     "canonical_json",

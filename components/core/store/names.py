@@ -71,4 +71,5 @@ def check_digest(digest: str) -> str:
 
 def _shown(name: str) -> str:
     # ascii() keeps the line one line whatever the name contains.
-    return ascii(name if len(name) <= 120 else name[:117] + "...")
+    shown = ascii(name)
+    return shown if len(shown) <= 120 else shown[:117] + "..."

@@ -47,6 +47,10 @@ _CREDENTIALS_ERRORS = (
 )
 
 
+class WriteConflict(PreconditionFailed):
+    """409: two conditional writes met. It does not say which of them, if any, is done; the same request again will."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Place:
     """Where we were: for the error's line."""
@@ -105,12 +109,16 @@ class Place:
             )
         if code in _CHANGED_ON_THE_WAY:
             return Damaged(f"{address} was changed on its way to {at} ({code}); nothing was stored")
-        if status == 412 or code == "ConditionalRequestConflict":
+        if code == "ConditionalRequestConflict":
+            return WriteConflict(f"another conditional write of {address} is under way")
+        if status == 412:
             return PreconditionFailed(f"{address} is not in the state that the write expects")
         if status in (401, 403):
             return AccessDenied(
                 f"{at} refused {_verb(error)} on {address}; the credentials need rights to get, put, delete, list"
             )
+        if code == "NoSuchUpload":
+            return StoreError(f"the parts of {address} are gone from {at}; nothing can be lost, run it again")
         if status == 404:
             return NotFound(f"no object {address}")
         if status == 429 or status >= 500:

@@ -29,7 +29,7 @@ from components.core.store.errors import (
 )
 from components.core.store.names import check_key
 from components.core.store.objects import CHUNK_BYTES, Listed, Stored, chunks_of, digest_of, size_of
-from components.core.store.s3_errors import Place
+from components.core.store.s3_errors import Place, WriteConflict
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -106,24 +106,18 @@ class S3Objects:
         try:
             digest = sha256 or digest_of(body)
             send = self._put_parts if size_of(body) >= self._multipart_bytes else self._put_whole
-            for attempt in range(NUM_CONFLICT_ATTEMPTS):
+            for attempt in range(1, NUM_CONFLICT_ATTEMPTS):
                 try:
                     return send(key, body, digest, condition)
-                except PreconditionFailed:
-                    # 409: another conditional write of this key was under way; it says nothing about who won.
-                    # Asked again, the server knows: 412, or ours.
-                    if not condition or self._contradicts(key, if_absent=if_absent, if_match=if_match):
-                        raise
+                except WriteConflict:
                     time.sleep(0.05 * 2**attempt)
+            return send(key, body, digest, condition)
         except NotFound as error:
             if if_match is not None:  # S3 answers 404 to a condition on an object that is gone
                 raise PreconditionFailed(f"{self.address(key)} is gone since it was read") from error
             raise
         except OSError as error:
             raise StoreError(f"cannot read {error.filename}: {error.strerror}") from error
-        raise StoreUnavailable(
-            f"the store {self.uri} cannot be used: writes of {self.address(key)} conflict without end"
-        )
 
     def get(self, key: str) -> Stored:
         # Small: one request, so that the etag belongs to these very bytes.
@@ -172,30 +166,18 @@ class S3Objects:
             return self._client().head_object(Bucket=self._bucket, Key=self._key(key))["ETag"]
 
     def walk(self, folder: str = "") -> Iterator[Listed]:
-        prefix = self._prefix(folder)
-        with self._place().translated(f"{self.uri}/{folder}"):
-            pages = self._client().get_paginator("list_objects_v2")
-            for page in pages.paginate(
-                Bucket=self._bucket, Prefix=prefix, PaginationConfig={"PageSize": self._page_size}
-            ):
-                for item in page.get("Contents", []):
-                    key = item["Key"].removeprefix(self._root)
-                    # Consoles make empty objects that end in `/` to show a folder; a hidden one no key can name.
-                    if not any(part == "" or part.startswith(".") for part in key.split("/")):
-                        yield Listed(key=key, size=item["Size"])
+        for page in self._pages(folder):
+            for item in page.get("Contents", []):
+                key = item["Key"].removeprefix(self._root)
+                # Consoles make empty objects that end in `/` to show a folder; a hidden one no key can name.
+                if not any(part == "" or part.startswith(".") for part in key.split("/")):
+                    yield Listed(key=key, size=item["Size"])
 
     def folders(self, folder: str) -> list[str]:
-        prefix = self._prefix(folder)
-        names = []
-        with self._place().translated(f"{self.uri}/{folder}"):
-            pages = self._client().get_paginator("list_objects_v2")
-            for page in pages.paginate(
-                Bucket=self._bucket,
-                Prefix=prefix,
-                Delimiter="/",
-                PaginationConfig={"PageSize": self._page_size},
-            ):
-                names += [item["Prefix"].removeprefix(prefix).rstrip("/") for item in page.get("CommonPrefixes", [])]
+        prefixes = [
+            item["Prefix"] for page in self._pages(folder, Delimiter="/") for item in page.get("CommonPrefixes", [])
+        ]
+        names = [prefix.removeprefix(self._prefix(folder)).rstrip("/") for prefix in prefixes]
         return sorted(name for name in names if name and not name.startswith("."))
 
     def delete(self, key: str) -> None:
@@ -221,6 +203,15 @@ class S3Objects:
         # A store that may be written but not cleaned is still writable.
         with suppress(AccessDenied, StoreRefused), place.translated(self.address(_PROBE)):
             client.delete_object(**where)
+
+    def _pages(self, folder: str, **options: str) -> Iterator[dict[str, Any]]:
+        with self._place().translated(f"{self.uri}/{folder}"):
+            yield from cast(Any, self._client().get_paginator("list_objects_v2")).paginate(
+                Bucket=self._bucket,
+                Prefix=self._prefix(folder),
+                PaginationConfig={"PageSize": self._page_size},
+                **options,
+            )
 
     def _put_whole(self, key: str, body: bytes | Path, digest: str, condition: dict[str, Any]) -> str:
         with ExitStack() as stack:
@@ -279,14 +270,6 @@ class S3Objects:
                 sent.append(future)
         return [future.result() for future in sent], actual.hexdigest()
 
-    def _contradicts(self, key: str, *, if_absent: bool, if_match: str | None) -> bool:
-        """Whether the object's present state contradicts the condition of a write that was refused."""
-        try:
-            present = self.etag(key)
-        except NotFound:
-            return not if_absent
-        return if_absent or present != if_match
-
     def _key(self, key: str) -> str:
         return self._root + check_key(key)
 
@@ -311,15 +294,27 @@ class S3Objects:
         # A session of our own: boto3's default one is shared, and not safe to use from many threads.
         with Place(uri=self.uri, bucket=self._bucket, endpoint="S3").translated(self.uri):
             try:
-                return boto3.session.Session().client("s3", config=config)
+                client = boto3.session.Session().client("s3", config=config)
             except ValueError as error:
                 raise StoreUnavailable(
                     f"the store {self.uri} cannot be used: AWS_ENDPOINT_URL is not a URL like https://host:port"
                 ) from error
+        for operation in ("ListObjectsV2", "CreateMultipartUpload", "CompleteMultipartUpload"):
+            client.meta.events.register(f"before-parse.s3.{operation}", _refuse_an_empty_answer)
+        return client
 
     def _place(self, client: S3Client | None = None) -> Place:
         endpoint = (client or self._client()).meta.endpoint_url
         return Place(uri=self.uri, bucket=self._bucket, endpoint=endpoint)
+
+
+def _refuse_an_empty_answer(response_dict: dict[str, Any], **_: Any) -> None:
+    """Makes an empty success an error that is retried.
+
+    A connection that closes after the headers gives one, and botocore would read it as a listing without objects.
+    """
+    if response_dict["status_code"] == 200 and not response_dict["body"]:
+        response_dict["status_code"] = 500
 
 
 def _parts_of(body: bytes | Path, part_bytes: int) -> Iterator[bytes]:

@@ -60,7 +60,7 @@ def test_put_if_match_of_an_object_that_is_gone_is_refused(objects: Objects) -> 
     assert keys_of(objects) == []
 
 
-def test_of_twenty_writers_who_want_to_be_first_one_is(objects: Objects) -> None:
+def test_of_eight_writers_who_want_to_be_first_one_is(objects: Objects) -> None:
     def put(number: int) -> int | None:
         try:
             objects.put("a", f"{number}".encode(), if_absent=True)
@@ -68,8 +68,8 @@ def test_of_twenty_writers_who_want_to_be_first_one_is(objects: Objects) -> None
             return None
         return number
 
-    with ThreadPoolExecutor(20) as pool:
-        winners = [number for number in pool.map(put, range(20)) if number is not None]
+    with ThreadPoolExecutor(8) as pool:
+        winners = [number for number in pool.map(put, range(8)) if number is not None]
     assert len(winners) == 1
     assert objects.get("a").data == f"{winners[0]}".encode()
 
@@ -161,7 +161,7 @@ def test_the_probe_leaves_nothing_behind(objects: Objects) -> None:
 
 
 def test_a_forked_child_and_its_parent_use_the_store_at_once(objects: Objects) -> None:
-    bodies = {f"{number}": f"{number}".encode() * 1000 for number in range(20)}
+    bodies = {f"{number}": f"{number}".encode() * 1000 for number in range(8)}
     for key, body in bodies.items():
         objects.put(key, body)
     child = os.fork()
