@@ -1,0 +1,299 @@
+"""Sources: what a user may hand in, and what is refused in a moment."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from components.core.artifacts import places
+from components.core.artifacts.places import UnreadableError
+from components.core.artifacts.sources import Item, display_name, open_source, quick_look, source_state
+from components.core.errors import UserError
+from components.core.store.local_objects import LocalObjects
+
+LIMIT = 1000
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    (tmp_path / "data").mkdir()
+    return tmp_path / "data"
+
+
+class FakeBucket(LocalObjects):
+    """A folder behind the interface of a bucket; the store's own suite tests the real protocol."""
+
+    def folders(self, folder: str) -> list[str]:
+        return sorted({listed.key.partition("/")[0] for listed in self.walk() if "/" in listed.key})
+
+
+@pytest.fixture
+def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder that stands for ``s3://bucket``."""
+    root = tmp_path / "bucket"
+    root.mkdir()
+    monkeypatch.setattr(places, "open_objects", lambda uri: FakeBucket(tmp_path / uri.removeprefix("s3://")))
+    return root
+
+
+def put(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(name.encode())
+
+
+def items(dataset: Path | str, tmp_path: Path) -> dict[str, Item]:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir(exist_ok=True)
+    return {item.name: item for item in open_source(str(dataset), scratch).items()}
+
+
+def test_a_folder_gives_each_file_with_its_class(data: Path, tmp_path: Path) -> None:
+    put(data, "cats/1.jpg", "cats/deep/2.PNG", "dogs/3.webp", "loose.jpg", "dogs/notes.txt")
+    put(data, ".git/x.jpg", "cats/.hidden.jpg", "__MACOSX/cats/1.jpg", "dogs/Thumbs.db")
+    found = items(data, tmp_path)
+    assert {name: item.label for name, item in found.items()} == {
+        "cats/1.jpg": "cats",
+        "cats/deep/2.PNG": "cats",
+        "dogs/3.webp": "dogs",
+        "dogs/notes.txt": "dogs",
+        "loose.jpg": None,
+    }
+    assert found["cats/deep/2.PNG"].read(LIMIT) == b"cats/deep/2.PNG"
+    assert found["cats/1.jpg"].size == len("cats/1.jpg")
+    rejection = found["dogs/notes.txt"].rejection
+    assert rejection is not None
+    assert rejection.reason == "unsupported"
+
+
+def test_a_read_stops_one_byte_after_the_limit(data: Path, tmp_path: Path) -> None:
+    put(data, "a/1.jpg", "b/1.jpg")
+    (data / "a" / "1.jpg").write_bytes(b"x" * 100)
+    assert items(data, tmp_path)["a/1.jpg"].read(10) == b"x" * 11
+
+
+def test_linked_folders_are_followed_and_a_loop_ends(data: Path, tmp_path: Path) -> None:
+    put(tmp_path / "elsewhere", "1.jpg")
+    put(data, "b/2.jpg")
+    (data / "a").symlink_to(tmp_path / "elsewhere")
+    (data / "b" / "back").symlink_to(data)
+    assert set(items(data, tmp_path)) == {"a/1.jpg", "b/2.jpg"}
+
+
+def test_the_same_files_in_a_bucket_give_the_same_items(data: Path, bucket: Path, tmp_path: Path) -> None:
+    names = ["cats/1.jpg", "cats/deep/2.png", "dogs/3 ü.webp", "loose.jpg", "dogs/notes.txt"]
+    put(data, *names)
+    put(bucket, *(f"set/{name}" for name in names))
+    local, remote = items(data, tmp_path), items("s3://bucket/set/", tmp_path)
+    assert {name: item.label for name, item in remote.items()} == {name: item.label for name, item in local.items()}
+    assert remote["dogs/3 ü.webp"].read(LIMIT) == "set/dogs/3 ü.webp".encode()
+    assert remote["cats/1.jpg"].read(3) == b"set/"
+    assert quick_look("s3://bucket/set").classes == ("cats", "dogs")
+
+
+CSV = "path,label\ncats/1.jpg,cat\n{absolute},cat\n/nowhere/secret/3.jpg,dog\nmissing.jpg,dog\n4.jpg,\n"
+
+
+def test_a_csv_names_images_relative_to_itself_and_shows_no_machine_path(data: Path, tmp_path: Path) -> None:
+    put(data, "cats/1.jpg", "2.jpg", "4.jpg")
+    (data / "list.csv").write_text("\ufeff" + CSV.format(absolute=data / "2.jpg"), encoding="utf-8")
+    found = items(data / "list.csv", tmp_path)
+    assert {name: item.label for name, item in found.items()} == {
+        "cats/1.jpg": "cat",
+        "2.jpg": "cat",
+        "3.jpg": "dog",
+        "missing.jpg": "dog",
+        "4.jpg": None,
+    }
+    assert found["cats/1.jpg"].read(LIMIT) == b"cats/1.jpg"
+    assert found["2.jpg"].read(LIMIT) == b"2.jpg"
+    for name in ("3.jpg", "missing.jpg"):
+        with pytest.raises(UnreadableError) as caught:
+            found[name].read(LIMIT)
+        assert "/" not in str(caught.value)
+
+
+def test_jsonl_rows_that_are_broken_are_items_with_a_reason(data: Path, tmp_path: Path) -> None:
+    put(data, "1.jpg")
+    lines = [
+        '{"uri": "1.jpg", "label": 3}',
+        "{broken",
+        "[1]",
+        '{"label": "x"}',
+        '{"uri": "http://h/1.jpg", "label": 1}',
+    ]
+    (data / "rows.jsonl").write_text("\n".join(lines) + "\n\n")
+    found = items(data / "rows.jsonl", tmp_path)
+    assert found["1.jpg"].label == "3"
+    details = {name: item.rejection.detail for name, item in found.items() if item.rejection}
+    assert details["rows.jsonl:2"].startswith("not valid JSON")
+    assert details["rows.jsonl:3"] == "not a JSON object"
+    assert details["rows.jsonl:4"] == "the row has no image"
+    assert details["http://h/1.jpg"] == "cannot read http:// URIs"
+
+
+def test_parquet_holds_bytes_or_paths(data: Path, tmp_path: Path) -> None:
+    put(data, "1.jpg")
+    pq.write_table(pa.table({"image": [b"one", None], "label": [1.0, None]}), data / "bytes.parquet")
+    found = items(data / "bytes.parquet", tmp_path)
+    assert (found["bytes.parquet:1"].label, found["bytes.parquet:1"].read(LIMIT)) == ("1", b"one")
+    assert found["bytes.parquet:2"].label is None
+    assert found["bytes.parquet:2"].rejection is not None
+    pq.write_table(pa.table({"image": ["1.jpg"], "label": ["x"]}), data / "paths.parquet")
+    assert items(data / "paths.parquet", tmp_path)["1.jpg"].read(LIMIT) == b"1.jpg"
+
+
+def hugging_face(names: list[str]) -> dict[str, str]:
+    return {"huggingface": json.dumps({"info": {"features": {"label": {"names": names, "_type": "ClassLabel"}}}})}
+
+
+def test_a_hugging_face_parquet_gives_class_names(data: Path, tmp_path: Path) -> None:
+    table = {"image": [{"bytes": b"one", "path": "/home/someone/a.png"}] * 3, "label": [1, 0, -1]}
+    pq.write_table(pa.table(table, metadata=hugging_face(["zebra", "ape"])), data / "part.parquet")
+    found = items(data / "part.parquet", tmp_path)
+    assert [item.label for item in found.values()] == ["ape", "zebra", None]
+    assert list(found) == ["part.parquet:1 a.png", "part.parquet:2 a.png", "part.parquet:3 a.png"]
+    assert open_source(str(data), tmp_path).classes == ["zebra", "ape"]
+
+
+def test_parts_of_a_table_that_number_their_classes_differently_are_refused(data: Path, tmp_path: Path) -> None:
+    table = {"image": [b"one"], "label": [0]}
+    for name, classes in (("0.parquet", ["a", "b"]), ("1.parquet", ["b", "a"])):
+        pq.write_table(pa.table(table, metadata=hugging_face(classes)), data / name)
+    with pytest.raises(UserError, match=r"1\.parquet declares other classes than 0\.parquet"):
+        items(data, tmp_path)
+
+
+def test_a_table_in_a_bucket_reads_keys_and_uris_but_no_local_file(bucket: Path, tmp_path: Path) -> None:
+    put(bucket, "set/1.jpg", "other/2.jpg")
+    put(tmp_path, "local.jpg")
+    rows = ["1.jpg", "s3://bucket/other/2.jpg", "s3://bucket/set/1.jpg", str(tmp_path / "local.jpg"), "../other/2.jpg"]
+    (bucket / "set" / "list.csv").write_text("uri,label\n" + "".join(f"{row},a\n" for row in rows))
+    found = items("s3://bucket/set/list.csv", tmp_path)
+    assert set(found) == {"1.jpg", "s3://bucket/other/2.jpg", "local.jpg", "../other/2.jpg"}
+    assert found["s3://bucket/other/2.jpg"].read(LIMIT) == b"other/2.jpg"
+    rejection = found["local.jpg"].rejection
+    assert rejection is not None
+    assert rejection.detail == "a table on S3 cannot point to local files"
+    with pytest.raises(UnreadableError):
+        found["../other/2.jpg"].read(LIMIT)
+
+
+def empty(data: Path) -> None:
+    pass
+
+
+def one_class(data: Path) -> None:
+    put(data, "cats/1.jpg", "cats/2.jpg", "notes/readme.txt")
+
+
+def no_class_folders(data: Path) -> None:
+    put(data, "1.jpg", "2.jpg")
+
+
+def no_images(data: Path) -> None:
+    put(data, "a/1.txt", "b/2.txt")
+
+
+def splits(data: Path) -> None:
+    put(data, "train/cats/1.jpg", "test/cats/2.jpg")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (empty, "is empty; give 'demo', a folder"),
+        (one_class, r"has one class only \('cats'\); at least two"),
+        (no_class_folders, "holds images but no class folders"),
+        (no_images, r"holds no images \(2 other files\)"),
+        (splits, "these are splits, not classes"),
+    ],
+)
+def test_a_folder_that_cannot_work_is_refused_in_one_line(
+    make: Callable[[Path], None], message: str, data: Path, bucket: Path
+) -> None:
+    make(data)
+    make(bucket / "set")
+    for dataset in (str(data), "s3://bucket/set"):
+        with pytest.raises(UserError, match=message.replace("is empty;", "is empty.*;")) as caught:
+            quick_look(dataset)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.csv", "path,class\n1.jpg,a\n", "has no column 'label'; columns: path, class"),
+        ("a.csv", "file,label\n1.jpg,a\n", "has no image column; expected one of image, path, uri; columns: file"),
+        ("a.csv", "", "has no column 'label'; columns: none"),
+        ("a.csv", "path,label\n1.jpg,a\n2.jpg,a\n", "has one class only"),
+        ("a.csv", "path,label\n1.jpg,\n", "has no labelled image"),
+        ("a.csv", "path,label\n\xff,a\n", "not valid CSV in UTF-8"),
+        ("a.jsonl", '{"path": "1.jpg"}', "has no labelled image"),
+        ("a.parquet", "no parquet", "is not a readable Parquet file"),
+        ("a.zip", "zip", "is a file of an unknown kind"),
+    ],
+)
+def test_a_table_that_cannot_work_is_refused_in_one_line(name: str, content: str, message: str, data: Path) -> None:
+    (data / name).write_bytes(content.encode("latin-1"))
+    with pytest.raises(UserError, match=message) as caught:
+        quick_look(str(data / name))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "message"),
+    [
+        ("", "the dataset is not named"),
+        ("/nowhere/at/all", "dataset not found: /nowhere/at/all; give 'demo', a folder"),
+        ("s3://bucket/absent", "is empty or does not exist"),
+        ("s3://bucket/absent.csv", r"dataset not found: s3://bucket/absent\.csv"),
+        ("s3://", "names no bucket"),
+        ("http://host/x", "cannot read http:// URIs"),
+        ("~nobody-of-this-name/x", "unknown home folder"),
+    ],
+)
+@pytest.mark.usefixtures("bucket")
+def test_what_is_not_there_is_named(dataset: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        quick_look(dataset)
+
+
+def test_quick_look_accepts_the_demo_and_two_classes(data: Path) -> None:
+    put(data, "cats/1.jpg", "dogs/2.jpg")
+    assert quick_look(str(data)).classes == ("cats", "dogs")
+    assert quick_look("demo").kind == "table"
+
+
+def test_source_state_changes_with_any_file(data: Path) -> None:
+    put(data, "a/1.jpg", "b/2.jpg")
+    os.utime(data / "a" / "1.jpg", ns=(1, 1))
+    states = [source_state(str(data))]
+    assert states[0] == source_state(str(data))
+    put(data, "b/3.jpg")
+    states.append(source_state(str(data)))
+    os.utime(data / "a" / "1.jpg", ns=(2, 2))
+    states.append(source_state(str(data)))
+    (data / "b" / "2.jpg").unlink()
+    states.append(source_state(str(data)))
+    assert len(set(states)) == 4
+    assert source_state("demo") == source_state("demo")
+
+
+def test_source_state_of_a_table_looks_at_the_table_alone(data: Path) -> None:
+    put(data, "list.csv", "other.csv")
+    before = source_state(str(data / "list.csv"))
+    put(data, "more.jpg")
+    assert source_state(str(data / "list.csv")) == before
+    (data / "list.csv").write_text("longer than before")
+    assert source_state(str(data / "list.csv")) != before
+
+
+def test_display_name_shows_no_machine_path(data: Path) -> None:
+    assert display_name(str(data)) == "data"
+    assert display_name("s3://bucket/x") == "s3://bucket/x"
+    assert display_name("demo") == "demo"
