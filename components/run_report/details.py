@@ -74,6 +74,6 @@ def sample_section(evidence: Evidence) -> Section | None:
     readable = [{**sample} for sample in shown if sample.get("image_base64")]
     grid = sample_grid(
         readable,
-        caption="Bold: the true class; below it what a model took it for, where it was wrong. Outlined: the release was.",
+        caption="Bold: the true class; below it what a model took it for instead. Outlined: the release was wrong.",
     )
     return Section("Samples", grid, note="Test images; candidate is the release.")

@@ -8,12 +8,13 @@ from markupsafe import Markup
 from components.core.report.numbers import duration
 from components.core.report.svg import element, group, label, line, picture, shorten, text_width
 
-_BOX_WIDTH, _BOX_HEIGHT = 152.0, 44.0
-_GAP_X, _GAP_Y = 22.0, 26.0
+_BOX_WIDTH, _BOX_HEIGHT = 164.0, 44.0
+_GAP_X, _GAP_Y = 20.0, 26.0
 _LANE_HEAD = 24.0
 _INSET = 8.0
 """How far the shade of a loop iteration goes beyond its boxes."""
 _ROW = 22.0
+_SHRINKS_BELOW = 600.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +112,9 @@ def dag(tasks: Sequence[TaskBox], *, title: str = "Tasks and their dependencies"
     parts.extend(_lane(lane, [places[task.id] for task in tasks if task.lane == lane]) for lane in lanes)
     parts.extend(_edge(places[other], places[task]) for task, others in edges.items() for other in others)
     parts.extend(_box(boxes[task], *place) for task, place in places.items())
-    return picture(parts, width=max(width, 240.0), height=top - _GAP_Y + 12, title=title, class_="fig wide")
+    # A wide graph scrolls in its frame; a narrow one may shrink a little with the page.
+    look = "fig wide" if width > _SHRINKS_BELOW else "fig"
+    return picture(parts, width=max(width, 240.0), height=top - _GAP_Y + 12, title=title, class_=look)
 
 
 def _columns(tasks: Sequence[TaskBox], ranks: Mapping[str, int], lanes: Sequence[str]) -> dict[str, float]:

@@ -92,14 +92,16 @@ class Scale:
 
 
 def ticks(low: float, high: float, *, wanted: int = 5) -> list[float]:
-    """Round numbers (1, 2, 2.5 or 5 times a power of ten) that cover [low, high] from outside."""
-    if not high > low:
-        margin = abs(low) * 0.1 or 1.0
+    """Round numbers (1, 2, 2.5 or 5 times a power of ten) that cover [low, high] in at most `wanted` equal steps."""
+    if high - low <= 1e-9 * max(abs(low), abs(high), 1.0):  # flat: room on both sides
+        margin = 0.1 * abs(low) if abs(low) > 1e-6 else 1.0
         low, high = low - margin, high + margin
-    rough = (high - low) / max(wanted - 1, 1)
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * 0.999)
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    power = 10.0 ** math.floor(math.log10((high - low) / max(wanted, 1)))
+    for factor in (1, 2, 2.5, 5, 10, 20, 25, 50):
+        step = factor * power
+        first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+        if last - first <= max(wanted, 2):
+            break
     return [round(number * step, 12) for number in range(first, last + 1)]
 
 
@@ -107,7 +109,9 @@ def tick_labels(values: list[float], *, as_percent: bool = False) -> list[str]:
     """The ticks written with as many decimals as their step needs."""
     factor = 100 if as_percent else 1
     step = factor * (values[1] - values[0]) if len(values) > 1 else 1.0
-    decimals = next((digits for digits in range(7) if abs(step * 10**digits - round(step * 10**digits)) < 1e-6), 6)
     if step >= 1e6:
-        return [f"{value * factor / 1e6:g} M".replace("-", "−") for value in values]
+        return [f"{value * factor / 1e6:,.6g} M".replace("-", "−") for value in values]
+    if step < 1e-4:
+        return [f"{value * factor:.12g}".replace("-", "−") for value in values]
+    decimals = next((digits for digits in range(6) if abs(step * 10**digits - round(step * 10**digits)) < 1e-6), 6)
     return [f"{value * factor:,.{decimals}f}".replace("-", "−") for value in values]
