@@ -1,0 +1,134 @@
+"""The command line: `trimtab run | compile | runs | show | doctor`.
+
+Every command's work is in a module of its own, imported when the command runs, so that `--help` stays fast. A user's
+mistake is one line on stderr that starts with `error: `, and exit code 2; a pipeline that failed otherwise is 1.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from components.core.errors import UserError
+
+app = typer.Typer(
+    name="trimtab",
+    help="Fits a pretrained model to a deployment budget: data and a budget in, a verified ONNX release out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+# Typer carries its own copy of click since 0.2x, and used the installed one before: take the class where it is.
+_USAGE_ERROR: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+
+MISTAKE = 2
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    try:
+        code = app(standalone_mode=False)
+    except UserError as error:
+        _leave(str(error))
+    except _USAGE_ERROR as error:
+        _leave(error.format_message())  # type: ignore[attr-defined]
+    except typer.Abort:
+        sys.exit(1)
+    except BrokenPipeError:
+        # `trimtab show | head`: nobody reads on, which is no error. Keep the interpreter's own flush quiet.
+        sys.stderr.close()
+        sys.exit(1)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _leave(message: str) -> None:
+    if message:
+        print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(MISTAKE)
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.", is_eager=True)] = False,
+) -> None:
+    if version:
+        from importlib import metadata
+
+        print(f"trimtab {metadata.version('trimtab')}")
+        raise typer.Exit
+
+
+@app.command()
+def run(
+    pipeline: Annotated[
+        str, typer.Argument(help="A pipeline's name, or the path of any compiled KFP v2 YAML.")
+    ] = "optimize",
+    parameter: Annotated[
+        list[str] | None, typer.Option("-p", "--param", metavar="NAME=VALUE", help="A pipeline parameter; repeatable.")
+    ] = None,
+    store: Annotated[
+        str, typer.Option(help="Folder or s3://bucket/prefix [default: $TRIMTAB_STORE, else trimtab-out/store].")
+    ] = "",
+    run_id: Annotated[str, typer.Option(help="A name for this run [default: made up].")] = "",
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write status, tasks and outputs there as JSON.")
+    ] = None,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Run every task, even if its result is known.")] = False,
+) -> None:
+    """Run a pipeline on this machine."""
+    from pipelines.cli.run_command import run_command
+
+    code = run_command(
+        pipeline, parameter or [], store=store, run_id=run_id, json_file=json_file, use_cache=not no_cache
+    )
+    raise typer.Exit(code)
+
+
+@app.command(name="compile")
+def compile_(
+    pipeline: Annotated[str, typer.Argument(help="The pipeline's name.")] = "optimize",
+    output: Annotated[Path | None, typer.Option(help="Where to write [default: pipelines/compiled/NAME.yaml].")] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; fail if the YAML differs from the code.")
+    ] = False,
+) -> None:
+    """Compile a pipeline of this package to KFP YAML."""
+    from pipelines.cli.compile_command import compile_command
+
+    raise typer.Exit(compile_command(pipeline, output, check=check))
+
+
+@app.command()
+def runs() -> None:
+    """List the runs on this machine."""
+    from pipelines.cli.show_command import list_runs
+
+    list_runs()
+
+
+@app.command()
+def show(
+    run_id: Annotated[str, typer.Argument(metavar="[RUN]", help="The run's id [default: the latest].")] = "",
+    lines: Annotated[int, typer.Option(help="Lines of a failed task's log.", min=0)] = 20,
+) -> None:
+    """Show one run: its tasks, times, errors and outputs."""
+    from pipelines.cli.show_command import show_run
+
+    show_run(run_id, lines)
+
+
+@app.command()
+def doctor(
+    store: Annotated[str, typer.Option(help="The store to check [default: as for run].")] = "",
+) -> None:
+    """Check this machine and say what is missing."""
+    from pipelines.cli.doctor_command import doctor_command
+
+    raise typer.Exit(doctor_command(store))
+
+
+if __name__ == "__main__":
+    main()

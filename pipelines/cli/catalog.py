@@ -1,0 +1,32 @@
+"""The pipelines that this package carries, and finding one by name or path."""
+
+import difflib
+from pathlib import Path
+
+from components.core.errors import UserError
+
+COMPILED = Path(__file__).parent.parent / "compiled"
+
+
+def compiled_names() -> list[str]:
+    """Names of the compiled pipelines of this package."""
+    return sorted(path.stem for path in COMPILED.glob("*.yaml"))
+
+
+def find_pipeline(text: str) -> Path:
+    """The YAML file that a name or a path means.
+
+    Raises:
+        UserError: neither a compiled pipeline's name nor a file.
+    """
+    path = Path(text)
+    if path.suffix in (".yaml", ".yml", ".json") or path.parent != Path() or path.is_file():
+        return path
+    if text in compiled_names():
+        return COMPILED / f"{text}.yaml"
+    names = compiled_names()
+    close = difflib.get_close_matches(text, names, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    raise UserError(
+        f"unknown pipeline {text!r}{hint} (pipelines: {', '.join(names) or 'none compiled'}; or a path to a YAML)"
+    )

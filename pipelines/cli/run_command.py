@@ -1,0 +1,130 @@
+"""`trimtab run`."""
+
+import json
+import os
+import sqlite3
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from components.core.errors import UserError
+from pipelines.cli.catalog import find_pipeline
+from pipelines.cli.progress import make_progress
+from pipelines.cli.summary import print_summary
+from pipelines.runner.container_task import tail
+from pipelines.runner.run import RunResult, run_pipeline
+
+SUCCEEDED, FAILED, MISTAKE = 0, 1, 2
+_TAIL_LINES = 15
+
+
+def run_command(
+    pipeline: str,
+    parameters: Sequence[str],
+    *,
+    store: str,
+    run_id: str,
+    json_file: Path | None,
+    use_cache: bool,
+) -> int:
+    """Runs a pipeline, prints what happens and what came out, and returns the exit code."""
+    if json_file is not None:
+        _check_json_place(json_file)
+    console = Console(highlight=False, soft_wrap=True)
+    try:
+        with make_progress(console) as listener:
+            result = run_pipeline(
+                find_pipeline(pipeline), _given(parameters), store_uri=store, run_id=run_id, use_cache=use_cache,
+                listener=listener,
+            )  # fmt: skip
+    except UserError as error:
+        _write_json(json_file, {"run_id": run_id, "status": "failed", "tasks": [], "outputs": {}, "error": str(error)})
+        raise
+    except (OSError, sqlite3.Error) as error:
+        # A full disk, a folder that was taken away: nothing that a traceback would help with.
+        message = f"the run cannot go on: {error}"
+        _write_json(json_file, {"run_id": run_id, "status": "failed", "tasks": [], "outputs": {}, "error": message})
+        print(f"error: {message}", file=sys.stderr)
+        return FAILED
+    if result.summary is not None:
+        print_summary(console, result.summary)
+    _write_json(json_file, _as_json(result))
+    return _report_end(console, result)
+
+
+def _given(parameters: Sequence[str]) -> dict[str, str]:
+    given: dict[str, str] = {}
+    for text in parameters:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip():
+            raise UserError(f"-p {text!r} is not of the form name=value")
+        if name.strip() in given:
+            raise UserError(f"the parameter {name.strip()!r} is given twice")
+        given[name.strip()] = value
+    return given
+
+
+def _report_end(console: Console, result: RunResult) -> int:
+    if result.status == "succeeded":
+        console.print(f"run {result.run_id} succeeded; see: trimtab show {result.run_id}")
+        return SUCCEEDED
+    if result.status == "cancelled":
+        print(
+            f"error: run {result.run_id} was stopped; what had finished is kept: run the same command again to go on",
+            file=sys.stderr,
+        )
+        return FAILED
+    failed = next((task for task in result.tasks if task.status == "failed"), None)
+    if result.failure == "user" and failed is not None:
+        print(f"error: {failed.error}", file=sys.stderr)
+        return MISTAKE
+    place = ""
+    if failed is not None and failed.log:
+        for line in tail(Path(failed.log), _TAIL_LINES):
+            console.print(f"  | {line}", markup=False)
+        place = f"; log: {failed.log}"
+    print(f"error: {result.error}{place}", file=sys.stderr)
+    return FAILED
+
+
+def _as_json(result: RunResult) -> dict[str, Any]:
+    summary = result.summary or {}
+    found: dict[str, Any] = {
+        "run_id": result.run_id,
+        "status": "succeeded" if result.status == "succeeded" else "failed",
+        "tasks": [
+            {"name": task.task, "status": task.status, "seconds": round(task.seconds, 3), "cached": task.cached}
+            for task in result.tasks
+        ],
+        "outputs": {**result.outputs, **_mapping(summary.get("outputs")), **_mapping(summary.get("files"))},
+    }
+    if result.status != "succeeded":
+        found["error"] = result.error or "the run was stopped"
+    return found
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _check_json_place(path: Path) -> None:
+    if path.is_dir() or not path.absolute().parent.is_dir() or not os.access(path.absolute().parent, os.W_OK):
+        raise UserError(f"--json {path}: that file cannot be written (its folder must exist and be writable)")
+
+
+def _write_json(path: Path | None, content: dict[str, Any]) -> None:
+    """Atomic: a reader sees the whole file or the earlier one."""
+    if path is None:
+        return
+    text = json.dumps(content, indent=2) + "\n"
+    try:
+        with tempfile.NamedTemporaryFile("w", dir=path.absolute().parent, delete=False, encoding="utf-8") as file:
+            file.write(text)
+        Path(file.name).chmod(0o644)
+        Path(file.name).replace(path)
+    except OSError as error:
+        print(f"warning: {path} could not be written: {error.strerror}", file=sys.stderr)

@@ -1,0 +1,35 @@
+"""The table that a pipeline puts at the end of its run, and where its files are."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+
+def print_summary(console: Console, summary: Mapping[str, Any]) -> None:
+    """Prints `{"title", "columns", "rows", "files", "outputs"}`; what is missing or of another form is left out."""
+    columns, rows = summary.get("columns"), summary.get("rows")
+    if isinstance(columns, list) and isinstance(rows, list) and columns:
+        table = Table(title=Text(str(summary.get("title", ""))), title_justify="left")
+        for index, column in enumerate(columns):
+            table.add_column(Text(_cell(column)), justify="left" if index == 0 else "right")
+        for row in rows:
+            cells = row if isinstance(row, list) else [row]
+            table.add_row(*(Text(_cell(cell)) for cell in cells[: len(columns)]))
+        console.print()
+        console.print(table, soft_wrap=False)
+    files = summary.get("files")
+    if isinstance(files, Mapping) and files:
+        width = max(len(str(name)) for name in files)
+        for name, place in files.items():
+            console.print(Text(f"{str(name).ljust(width)}  {place}"))
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return str(value)
