@@ -1,0 +1,117 @@
+"""One image at a time: used, or refused with the right reason."""
+
+import struct
+import zlib
+from collections.abc import Callable
+
+import pytest
+
+from components.core.artifacts.places import UnreadableError
+from components.core.artifacts.sources import Item, Rejection
+from components.data_prep.inspection import REASONS, inspect_image, inspect_item
+
+Picture = Callable[..., bytes]
+FORMATS = ["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF"]
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG that announces a size and holds almost nothing: a decompression bomb's face."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_every_accepted_format_is_usable(format: str, picture: Picture) -> None:
+    assert inspect_image(picture(0, format)) is None
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF"])
+@pytest.mark.parametrize("keep", [0.5, 0.9])
+def test_a_file_that_ends_early_is_never_used(format: str, keep: float, picture: Picture) -> None:
+    data = picture(0, format)
+    rejection = inspect_image(data[: int(len(data) * keep)])
+    assert rejection is not None
+    assert rejection.reason in ("truncated", "corrupt")
+    if format in ("JPEG", "PNG", "WEBP", "BMP"):
+        assert rejection.reason == "truncated"
+
+
+def test_an_empty_file_is_truncated_and_a_text_is_corrupt() -> None:
+    assert inspect_image(b"") == Rejection("truncated", "the file is empty")
+    rejection = inspect_image(b"<html></html>")
+    assert rejection is not None
+    assert rejection.reason == "corrupt"
+
+
+def test_damaged_bytes_inside_a_png_are_corrupt(picture: Picture) -> None:
+    data = bytearray(picture(0, "PNG"))
+    data[len(data) // 2] ^= 0xFF
+    rejection = inspect_image(bytes(data))
+    assert rejection is not None
+    assert rejection.reason == "corrupt"
+
+
+def test_a_bomb_is_refused_from_its_header() -> None:
+    for side in (8193, 50_000):  # above our limit; above Pillow's own, which raises already when it opens
+        rejection = inspect_image(png_header(side, side))
+        assert rejection is not None
+        assert rejection.reason == "oversized"
+
+
+def test_whatever_a_decoder_raises_is_a_reason_and_no_crash(monkeypatch: pytest.MonkeyPatch, picture: Picture) -> None:
+    def fail(self: object) -> None:
+        raise IndexError
+
+    data = picture(0)
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", fail)
+    assert inspect_image(data) == Rejection("corrupt", "IndexError")
+
+
+def item(data: bytes, *, label: str | None = "a", size: int | None = None) -> Item:
+    return Item(name="x.jpg", label=label, size=size, read=lambda limit: data[: limit + 1])
+
+
+def test_a_usable_item_carries_its_bytes_and_digest(picture: Picture) -> None:
+    result = inspect_item(item(picture(0)), max_bytes=10**6)
+    assert result.rejection is None
+    assert result.data == picture(0)
+    assert len(result.digest) == 64
+
+
+def test_too_many_bytes_are_refused_whether_the_size_is_known_or_not(picture: Picture) -> None:
+    data = picture(0)
+    assert inspect_item(item(data), max_bytes=len(data)).rejection is None
+    for size in (None, len(data)):
+        rejection = inspect_item(item(data, size=size), max_bytes=len(data) - 1).rejection
+        assert rejection is not None
+        assert rejection.reason == "oversized"
+
+
+def test_a_known_size_over_the_limit_is_not_read() -> None:
+    def fail(limit: int) -> bytes:
+        raise AssertionError("read")
+
+    too_large = Item(name="x", label="a", size=100, read=fail)
+    assert inspect_item(too_large, max_bytes=99).rejection == Rejection("oversized", "0.0 MB; the limit is 9.9e-05 MB")
+    unlabelled = Item(name="x", label=None, size=1, read=fail)
+    assert inspect_item(unlabelled, max_bytes=99).rejection == Rejection("unlabelled", "no class folder or label")
+
+
+def test_a_missing_file_is_unreadable_and_a_source_s_own_reason_stays() -> None:
+    def missing(limit: int) -> bytes:
+        raise UnreadableError("no such file")
+
+    assert inspect_item(Item(name="x", label="a", read=missing), max_bytes=9).rejection == Rejection(
+        "unreadable", "no such file"
+    )
+    own = Rejection("unsupported", "files .txt are not read")
+    assert inspect_item(Item(name="x", label=None, read=missing, rejection=own), max_bytes=9).rejection == own
+
+
+def test_every_reason_that_inspection_gives_is_explained(picture: Picture) -> None:
+    found = {inspect_image(data) for data in (b"", b"x", picture(0)[:-100], png_header(9000, 9000))}
+    assert {rejection.reason for rejection in found if rejection} <= set(REASONS)
