@@ -5,6 +5,7 @@ import io
 import json
 import math
 import random
+import sys
 
 import pytest
 from PIL import Image
@@ -13,7 +14,6 @@ from components.core.artifacts.manifest import publish, read_manifest
 from components.core.store import open_store
 
 CLASSES = ["T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
-SCRIPT = "<script>document.title='owned'</script>"
 RECIPES = [
     {"name": "80% MACs", "macs_fraction": 0.8, "student_size": 0},
     {"name": "65% MACs", "macs_fraction": 0.65, "student_size": 0},
@@ -359,26 +359,6 @@ def failed_run(run, log):
     run.task(f"{root}/export", "export", 0.0, after=[f"{root}/choose"], status="skipped")
 
 
-PARAMETERS = {
-    "dataset": "demo",
-    "task": "classification",
-    "backbones": ["efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"],
-    "image_size": 64,
-    "prune_targets": [0.8, 0.65, 0.5],
-    "max_latency_ms": None,
-    "max_size_mb": None,
-    "max_drop": 1.5,
-    "seed": 0,
-    "epochs": 3,
-    "learning_rate": 0.0005,
-    "schedule": "polynomial",
-    "distill_alpha": 0.7,
-    "distill_temperature": 4.0,
-    "weight_decay": 0.05,
-    "layer_decay": 0.9,
-}
-
-
 @pytest.fixture
 def store(tmp_path, monkeypatch):
     uri = str(tmp_path / "store")
@@ -389,3 +369,9 @@ def store(tmp_path, monkeypatch):
 @pytest.fixture
 def run(store, tmp_path):
     return FakeRun(store, tmp_path / "artifacts")
+
+
+@pytest.fixture
+def runs():
+    """This file's builders: with importlib's mode a test cannot import its conftest."""
+    return sys.modules[__name__]
