@@ -59,15 +59,17 @@ def fastest(measured: Sequence[Measured], indices: Sequence[int]) -> int:
     limit = (1 + LATENCY_TOLERANCE) * min(measured[index].relative_latency for index in indices)
     near = [index for index in indices if measured[index].relative_latency <= limit]
 
-    def cost(index: int) -> tuple[int, int, float, int]:
-        return (measured[index].macs, measured[index].size_bytes, measured[index].drop_points, index)
-
-    return min(near, key=cost)
+    return min(near, key=lambda index: (*_order(measured[index]), index))
 
 
 def most_accurate(measured: Sequence[Measured], indices: Sequence[int]) -> int:
     """Of the recipes `indices`, the one that loses least; among equals the one with the fewest MACs."""
-    return min(indices, key=lambda index: (measured[index].drop_points, measured[index].macs, index))
+    return min(indices, key=lambda index: (measured[index].drop_points, *_order(measured[index]), index))
+
+
+def _order(one: Measured) -> tuple[int, int, float, float]:
+    # What is the same in every run comes first, so that ties do not fall to the clock.
+    return (one.macs, one.size_bytes, one.drop_points, one.relative_latency)
 
 
 def _within_drop(measured: Sequence[Measured], max_drop: float, names: Sequence[str], meeting: list[int]) -> Choice:
@@ -97,10 +99,10 @@ def _without_drop(measured: Sequence[Measured], budget: Budget, names: Sequence[
 
 
 def _nearest(measured: Sequence[Measured], budget: Budget, names: Sequence[str], front: list[int]) -> Choice:
-    def excess(index: int) -> tuple[float, int]:
-        return (sum(miss.excess for miss in budget.misses(measured[index])), measured[index].macs)
+    def excess(index: int) -> float:
+        return sum(miss.excess for miss in budget.misses(measured[index]))
 
-    index = min(front, key=excess)
+    index = min(front, key=lambda index: (excess(index), *_order(measured[index]), index))
     missed = "; ".join(miss.text for miss in budget.misses(measured[index]))
     reason = f"No recipe keeps the budget. {names[index]} comes nearest: {missed}."
     return Choice(index=index, meets_budget=False, reason=reason)

@@ -77,6 +77,10 @@ def test_a_recipe_with_fewer_macs_that_is_clearly_slower_is_not_taken_for_faster
     assert choose([measured(0.2, 5.0, macs=200), measured(0.3, 6.0, size_mb=1.0, macs=100)]).index == 0
 
 
+def test_fewer_macs_do_not_save_a_recipe_that_is_worse_in_every_measured_respect():
+    assert choose([measured(0.2, 5.0, 2.4, macs=200), measured(0.3, 5.1, 2.5, macs=100)]).index == 0
+
+
 def test_a_limit_of_no_loss_at_all_is_a_limit():
     assert choose([measured(0.2, 5.0), measured(-0.1, 9.0, error=0.0)], max_drop=0.0).index == 1
 
@@ -98,20 +102,21 @@ def test_impossible_limits_are_refused_by_name(limit, message):
 recipes = st.lists(
     st.builds(
         measured,
-        drop=st.floats(-1, 8),
-        latency=st.floats(0.5, 15),
-        size_mb=st.floats(0.1, 10),
-        macs=st.integers(1, 1000),
-        error=st.floats(0, 1),
+        # Few distinct values, so that recipes dominate each other and limits are hit exactly.
+        drop=st.sampled_from([-0.5, 0.0, 0.2, 0.4, 1.0, 3.0]),
+        latency=st.sampled_from([4.8, 5.0, 5.2, 7.0, 9.0]),
+        size_mb=st.sampled_from([1.0, 2.0, 3.0]),
+        macs=st.sampled_from([100, 200, 300]),
+        error=st.sampled_from([0.0, 0.3, 1.0]),
     ),
     min_size=1,
     max_size=8,
 )
 limits = st.fixed_dictionaries(
     {
-        "max_latency_ms": st.none() | st.floats(0.5, 15),
-        "max_size_mb": st.none() | st.floats(0.1, 10),
-        "max_drop": st.none() | st.floats(0, 8),
+        "max_latency_ms": st.sampled_from([None, 4.5, 5.0, 8.0]),
+        "max_size_mb": st.sampled_from([None, 0.5, 2.0]),
+        "max_drop": st.sampled_from([None, 0.0, 0.4, 2.0]),
     }
 )
 
