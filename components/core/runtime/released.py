@@ -1,0 +1,85 @@
+"""Use a released `model.onnx` from the file alone: preprocessing and labels are read from its metadata.
+
+Needs onnxruntime, numpy and Pillow; no torch, no store, nothing beside the file.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnxruntime as ort
+
+from components.core.errors import UserError
+from components.core.runtime.metadata import PREFIX, read_metadata
+from components.core.runtime.sessions import open_session
+from components.core.tasks.preprocess import Preprocess
+
+BATCH = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """What the model says of one image: the label, its index, and the probability of every class (softmax)."""
+
+    label: str
+    index: int
+    probabilities: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Release:
+    """A released classifier; call it with encoded images (JPEG, PNG, ...)."""
+
+    session: ort.InferenceSession
+    preprocess: Preprocess
+    labels: list[str]
+    facts: dict[str, object]
+    """Everything that the metadata holds: task, scheme, versions, ..."""
+
+    def __call__(self, images: Sequence[bytes]) -> list[Prediction]:
+        """Predictions in the order of `images`."""
+        return [prediction for batch in self._batches(images) for prediction in batch]
+
+    def logits(self, images: Sequence[bytes]) -> np.ndarray:
+        """Logits float32 `(N, classes)` of encoded images."""
+        inputs = np.stack([self.preprocess(image) for image in images])
+        return self.session.run([self.session.get_outputs()[0].name], {self.session.get_inputs()[0].name: inputs})[0]
+
+    def _batches(self, images: Sequence[bytes]) -> Iterator[list[Prediction]]:
+        for start in range(0, len(images), BATCH):
+            logits = self.logits(images[start : start + BATCH])
+            chances = softmax(logits)
+            best = chances.argmax(axis=1)
+            yield [
+                Prediction(label=self.labels[index], index=int(index), probabilities=row)
+                for index, row in zip(best, chances, strict=True)
+            ]
+
+
+def load_release(model: str | os.PathLike[str] | bytes, *, threads: int = 1) -> Release:
+    """Open a released ONNX file.
+
+    Args:
+        model: path of `model.onnx`, or its bytes.
+        threads: threads of onnxruntime.
+
+    Raises:
+        UserError: the file cannot be opened, or its metadata lacks preprocessing or labels.
+    """
+    session = open_session(model, threads=threads)
+    facts = read_metadata(session.get_modelmeta().custom_metadata_map)
+    missing = [PREFIX + name for name in ("preprocess", "labels") if name not in facts]
+    if missing:
+        raise UserError(f"the ONNX file has no {' and no '.join(missing)} in its metadata; export it with trimtab")
+    try:
+        preprocess = Preprocess.from_json(facts["preprocess"])
+    except ValueError as error:
+        raise UserError(f"the ONNX file's metadata cannot be used: {error}") from None
+    return Release(session=session, preprocess=preprocess, labels=[str(x) for x in facts["labels"]], facts=facts)
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """exp(zᵢ) / Σ exp(zⱼ) over the last axis, in float64, shifted by the maximum so that it cannot overflow."""
+    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
+    return shifted / shifted.sum(axis=-1, keepdims=True)

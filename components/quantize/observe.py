@@ -1,0 +1,127 @@
+"""Run calibration images through the float graph and keep statistics of its activations, never the activations.
+
+Memory is flat in the number of images: two passes, the first for the smallest and largest value of each tensor, the
+second for its histogram; batches shrink with the size of the network's activations.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
+from components.core.runtime.onnx_export import INPUT
+from components.core.runtime.sessions import open_session
+from components.quantize.ranges import Histogram, choose_range, count_values
+
+Images = Callable[[], Iterable[np.ndarray]]
+"""Gives the calibration batches, float32 (N, 3, H, W), each time it is called."""
+
+MEMORY_BYTES = 128 * 1024 * 1024
+"""Activations that one run may return."""
+
+_BOUNDED = {"Relu", "Clip"}
+
+
+def activation_ranges(
+    model: onnx.ModelProto, images: Images, method: str, *, percentile: float, threads: int
+) -> dict[str, tuple[float, float]]:
+    """The range of every float activation of `model`, by tensor name.
+
+    Args:
+        model: float32, shapes inferred (`quant_pre_process`).
+        images: calibration batches.
+        method: see `choose_range`; the input's range is always what was seen, since images hold 8 bits anyway.
+        percentile: for that method.
+        threads: of onnxruntime.
+    """
+    names, absorbed = _observed(model)
+    limits = _limits(model, names, images, threads)
+    ranges = {name: (min(low, 0.0), max(high, 0.0)) for name, (low, high) in limits.items()}
+    if method != "minmax":
+        inner = [name for name in names if name != INPUT]
+        for name, histogram in _histograms(model, inner, limits, images, threads).items():
+            ranges[name] = choose_range(histogram, method, percentile=percentile)
+    for name, bounded in absorbed.items():
+        ranges[name] = ranges[bounded]
+    return ranges
+
+
+def _observed(model: onnx.ModelProto) -> tuple[list[str], dict[str, str]]:
+    """Names to observe, and names whose only reader is an activation function: they take the range behind it.
+
+    onnxruntime folds such a function into the convolution's output range, where clipping does its work for nothing.
+    """
+    readers: dict[str, list[onnx.NodeProto]] = {}
+    for node in model.graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    floats = {value.name for value in model.graph.value_info if value.type.tensor_type.elem_type == TensorProto.FLOAT}
+    floats |= {value.name for value in model.graph.output}
+    names, absorbed = [INPUT], {}
+    for node in model.graph.node:
+        for name in node.output:
+            following = readers.get(name, [])
+            if name not in floats:
+                continue
+            if len(following) == 1 and following[0].op_type in _BOUNDED and following[0].input[0] == name:
+                absorbed[name] = following[0].output[0]
+            else:
+                names.append(name)
+    return names, absorbed
+
+
+def _limits(model: onnx.ModelProto, names: list[str], images: Images, threads: int) -> dict[str, tuple[float, float]]:
+    """(smallest, largest) value of each tensor; computed inside the graph, so that only scalars come out."""
+    probe = onnx.ModelProto()
+    probe.CopyFrom(model)
+    outputs = []
+    for number, name in enumerate(names):
+        for kind in ("ReduceMin", "ReduceMax"):
+            output = f"{kind}_{number}"
+            probe.graph.node.append(helper.make_node(kind, [name], [output], keepdims=0))
+            outputs.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, []))
+    del probe.graph.output[:]
+    probe.graph.output.extend(outputs)
+    session = open_session(probe.SerializeToString(), threads=threads)
+    low, high = np.full(len(names), np.inf), np.full(len(names), -np.inf)
+    for batch in images():
+        found = np.array(session.run(None, {INPUT: batch}), dtype=np.float64).reshape(len(names), 2)
+        low, high = np.minimum(low, found[:, 0]), np.maximum(high, found[:, 1])
+    return {name: (float(low[i]), float(high[i])) for i, name in enumerate(names)}
+
+
+def _histograms(
+    model: onnx.ModelProto,
+    names: list[str],
+    limits: dict[str, tuple[float, float]],
+    images: Images,
+    threads: int,
+) -> dict[str, Histogram]:
+    probe = onnx.ModelProto()
+    probe.CopyFrom(model)
+    del probe.graph.output[:]
+    probe.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names)
+    session = open_session(probe.SerializeToString(), threads=threads)
+    size = max(1, MEMORY_BYTES // max(1, _bytes_per_image(model, names)))
+    counts: dict[str, np.ndarray] = {}
+    for batch in _smaller(images(), size):
+        for name, values in zip(names, session.run(names, {INPUT: batch}), strict=True):
+            found = count_values(values, *limits[name])
+            counts[name] = counts[name] + found if name in counts else found
+    return {name: Histogram(*limits[name], counts[name]) for name in names}
+
+
+def _bytes_per_image(model: onnx.ModelProto, names: list[str]) -> int:
+    wanted, total = set(names), 0
+    for value in (*model.graph.value_info, *model.graph.output):
+        if value.name in wanted:
+            sizes = [dim.dim_value or 1 for dim in value.type.tensor_type.shape.dim[1:]]
+            total += 4 * int(np.prod(sizes))
+    return total
+
+
+def _smaller(batches: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
+    for batch in batches:
+        for start in range(0, len(batch), size):
+            yield batch[start : start + size]
