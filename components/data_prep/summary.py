@@ -34,7 +34,12 @@ def write_summary(path: str | Path, *, shown_as: str, prepared: Prepared, datase
     quarantine = prepared.quarantine
     sections = [
         Section("Splits", [_split_facts(dataset, prepared), _class_table(dataset)], note=_HOW_SPLIT),
-        Section("Samples", sample_grid(list(_samples(dataset)), caption="Training images, one or more of each class.")),
+        Section(
+            "Samples",
+            sample_grid(
+                list(_samples(dataset)), caption=f"Up to {SHOWN_SAMPLES} training images, of as many classes as fit."
+            ),
+        ),
         Section("Quarantine", list(_quarantine_blocks(prepared))),
     ]
     left_out = len(quarantine.files)

@@ -206,9 +206,18 @@ def materialize(manifest: Manifest, store: "Store", folder: Path | None = None) 
         manifest: what to fetch.
         store: where the blobs are.
         folder: destination; default ``$TRIMTAB_CACHE`` or ``~/.cache/trimtab``, one sub-folder a manifest digest.
+
+    Raises:
+        UserError: the destination cannot be written. StoreError: a blob is missing or damaged, or no answer.
     """
     target = folder if folder is not None else cache_folder() / manifest.digest
-    target.mkdir(parents=True, exist_ok=True)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = (error.strerror or type(error).__name__).lower()
+        raise UserError(
+            f"cannot write to {target}: {reason}; set TRIMTAB_CACHE to a folder that can be written"
+        ) from error
     stamps = _read_stamps(target)
     missing: dict[Path, str] = {}
     for entry in manifest.files:

@@ -171,6 +171,14 @@ def test_a_damaged_blob_is_an_error_and_leaves_no_file(tmp_path: Path, store: St
     assert not (tmp_path / "out" / "weights.bin").exists()
 
 
+def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = two_files(tmp_path, store)
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("TRIMTAB_CACHE", str(tmp_path / "file"))
+    with pytest.raises(UserError, match="set TRIMTAB_CACHE to a folder that can be written"):
+        materialize(manifest, store)
+
+
 def test_publish_folder_takes_every_file_below_it(tmp_path: Path, store: Store) -> None:
     (tmp_path / "in" / "sub").mkdir(parents=True)
     (tmp_path / "in" / "sub" / "b.txt").write_text("b")
