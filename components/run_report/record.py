@@ -12,6 +12,7 @@ from components.run_report.records import boxes
 
 _FIRST = ("dataset", "task", "backbones", "image_size", "prune_targets", "max_latency_ms", "max_size_mb", "max_drop")
 _LIMITS = ("max_latency_ms", "max_size_mb", "max_drop")
+_SPLITS = ("train", "validation", "test")
 _SHOWN_FILES = 200
 
 
@@ -72,7 +73,9 @@ def data_section(evidence: Evidence) -> Section | None:
     known = manifest.metadata
     counts = known.get("counts") or {}
     shown: dict[str, Any] = {"images": f"{sum(counts.values()):,}"} if counts else {}
-    shown |= {split: f"{number:,}" for split, number in counts.items()}
+    # Canonical JSON sorts names; people read splits in this order.
+    splits = sorted(counts, key=lambda split: (_SPLITS.index(split) if split in _SPLITS else len(_SPLITS), split))
+    shown |= {split: f"{counts[split]:,}" for split in splits}
     if known.get("classes"):
         shown["classes"] = f"{len(known['classes'])}: {', '.join(map(str, known['classes'][:30]))}"
         shown["classes"] += ", …" if len(known["classes"]) > 30 else ""

@@ -76,10 +76,8 @@ def recipe_table(decision: Mapping[str, Any]) -> Table:
     rows: list[list[Any]] = [
         [
             recipe["name"],
-            percent(recipe["top1"]),
-            points(-recipe["drop_points"]),
-            milliseconds(recipe["latency_ms"]),
-            times(recipe["speedup"]),
+            Cell(percent(recipe["top1"]), points(-recipe["drop_points"])),
+            Cell(milliseconds(recipe["latency_ms"]), f"{times(recipe['speedup'])} faster"),
             megabytes(recipe["size_bytes"]),
             compact(recipe["macs"]),
             "yes" if recipe["on_front"] else "no",
@@ -91,14 +89,12 @@ def recipe_table(decision: Mapping[str, Any]) -> Table:
         [
             "fp32 baseline",
             percent(baseline["top1"]),
-            None,
             milliseconds(baseline["latency_ms"]),
-            None,
             megabytes(baseline["size_bytes"]),
             compact(baseline["macs"]),
             "",
             "",
         ]
     )
-    columns = ["recipe", "top-1", "change", "latency", "faster", "size", "MACs", "on front", "in budget"]
+    columns = ["recipe", "top-1", "latency", "size", "MACs", "on front", "in budget"]
     return table(columns, rows, marked=[decision["chosen"]], faint=[len(rows) - 1])
