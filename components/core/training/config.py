@@ -9,6 +9,7 @@ from components.core.training.schedules import SCHEDULES, Schedule
 
 OPTIMIZERS = ("adamw", "sgd")
 PRECISIONS = ("auto", "float32", "bfloat16")
+BATCH_NORMS = ("frozen", "train")
 
 
 def require_choice(name: str, value: Any, choices: Sequence[str]) -> None:
@@ -33,6 +34,8 @@ class TrainingConfig:
     momentum: SGD's momentum, AdamW's β₁.
     layer_decay: factor on the learning rate per layer below the head; 1.0 is the same rate everywhere.
     ema_decay: of the weights' moving average, which is evaluated and saved; 0 is none.
+    batch_norm: "frozen" normalises with the stored statistics while training, "train" with each batch's own and moves
+        the stored ones; see `batchnorm.set_training_mode`.
     patience: epochs without a better validation result before stopping; 0 always trains to the end.
     checkpoint_seconds: time between resumable checkpoints.
 
@@ -53,6 +56,7 @@ class TrainingConfig:
     layer_decay: float
     ema_decay: float
     precision: str
+    batch_norm: str
     patience: int
     checkpoint_seconds: float
     seed: int
@@ -72,6 +76,7 @@ class TrainingConfig:
         require(0 < self.layer_decay <= 1, "layer_decay", self.layer_decay, "in (0, 1]")
         require(0 <= self.ema_decay < 1, "ema_decay", self.ema_decay, "in [0, 1)")
         require_choice("precision", self.precision, PRECISIONS)
+        require_choice("batch_norm", self.batch_norm, BATCH_NORMS)
         require(self.patience >= 0, "patience", self.patience, "at least 0")
         require(self.checkpoint_seconds >= 0, "checkpoint_seconds", self.checkpoint_seconds, "at least 0")
         require(self.seed >= 0, "seed", self.seed, "at least 0")

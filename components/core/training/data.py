@@ -1,6 +1,6 @@
 """What a training run reads: the training split epoch by epoch, and the validation split."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -73,3 +73,15 @@ def training_data(
         steps_per_epoch=steps_in_epoch(rows, batch_size),
         validation=validation if dataset.rows("validation") else None,
     )
+
+
+def calibration_batches(
+    task: "Task", dataset: "Dataset", preprocess: "Preprocess", *, images: int, batch_size: int = 64
+) -> Iterator[Batch]:
+    """About `images` training images, evenly spread, with evaluation transforms, in full batches.
+
+    Only a training split smaller than one batch gives an incomplete one: a batch of a single image has no variance.
+    """
+    rows = min(images, dataset.rows("train"))
+    limit = rows // batch_size * batch_size or rows
+    return iter(task.batches(dataset, "train", preprocess, batch_size=batch_size, limit=limit))

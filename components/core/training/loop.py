@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from components.core.errors import UserError
+from components.core.training.batchnorm import set_training_mode
 from components.core.training.checkpoint import Checkpointer, TrainingState
 from components.core.training.config import TrainingConfig
 from components.core.training.data import TrainingData
@@ -92,7 +93,7 @@ def _train_epoch(
     """The steps of the running epoch that are still to do."""
     progress, module, optimizer = state.progress, state.module, state.optimizer
     pending: list[tuple[int, float, Tensor]] = []
-    module.train()
+    set_training_mode(module, batch_norm=config.batch_norm)
     batches = data.training(progress.epoch)
     try:
         for images, targets, _ in islice(batches, progress.step_in_epoch, data.steps_per_epoch):

@@ -68,6 +68,7 @@ def tiny_config(**changes: Any) -> TrainingConfig:
         "layer_decay": 0.8,
         "ema_decay": 0.9,
         "precision": "float32",
+        "batch_norm": "train",
         "patience": 0,
         "checkpoint_seconds": 3600,
         "seed": 0,

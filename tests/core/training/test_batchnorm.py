@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from components.core.training.batchnorm import recalibrate_batchnorm
+from components.core.training.batchnorm import absorb_statistics, recalibrate_batchnorm, set_training_mode
 
 CPU = torch.device("cpu")
 
@@ -35,3 +35,50 @@ def test_no_images_change_nothing(tiny):
     net.stem[1].running_mean.fill_(5.0)
     assert recalibrate_batchnorm(net, [], CPU) == 0
     assert (net.stem[1].running_mean == 5.0).all()
+
+
+def foreign_net(tiny):
+    """A network whose stored statistics are far from those of its data."""
+    net = tiny.net().eval()
+    with torch.no_grad():
+        net.stem[1].running_mean.copy_(torch.linspace(-2, 2, 8))
+        net.stem[1].running_var.copy_(torch.linspace(0.1, 9, 8))
+        net.stem[1].weight.copy_(torch.linspace(0.5, 2, 8))
+        net.stem[1].bias.copy_(torch.linspace(1, -1, 8))
+    return net
+
+
+def test_absorbing_statistics_changes_no_output(tiny):
+    net = foreign_net(tiny)
+    images = [images for images, _, _ in tiny.batches(64, 16, seed=0)]
+    before = net(images[0] * 3)
+    assert absorb_statistics(net, images, CPU) == 64
+    torch.testing.assert_close(net(images[0] * 3), before, rtol=1e-4, atol=1e-5)
+
+
+def test_absorbed_statistics_are_those_that_recalibration_would_measure(tiny):
+    net = foreign_net(tiny)
+    images = [images for images, _, _ in tiny.batches(64, 16, seed=0)]
+    absorb_statistics(net, images, CPU)
+    mean, variance = net.stem[1].running_mean.clone(), net.stem[1].running_var.clone()
+    recalibrate_batchnorm(net, images, CPU)
+    torch.testing.assert_close(net.stem[1].running_mean, mean)
+    torch.testing.assert_close(net.stem[1].running_var, variance)
+
+
+def test_frozen_statistics_stay_while_scales_and_dropout_train(tiny):
+    net = foreign_net(tiny)
+    set_training_mode(net, batch_norm="frozen")
+    before = net.stem[1].running_mean.clone()
+    net(torch.randn(8, 3, 8, 8)).sum().backward()
+    assert torch.equal(net.stem[1].running_mean, before)
+    assert net.stem[1].weight.grad is not None
+    assert net.dropout.training
+
+
+def test_train_moves_the_statistics(tiny):
+    net = foreign_net(tiny)
+    set_training_mode(net, batch_norm="train")
+    before = net.stem[1].running_mean.clone()
+    net(torch.randn(8, 3, 8, 8))
+    assert not torch.equal(net.stem[1].running_mean, before)
