@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 NEIGHBOURS = 20
 TEMPERATURE = 0.07
@@ -42,12 +43,13 @@ def knn_score(features: np.ndarray, labels: np.ndarray, *, neighbours: int = NEI
     if not np.isfinite(features).all():
         raise ValueError("features are not finite")
     norms = np.linalg.norm(features, axis=1, keepdims=True)
-    unit = (features / np.where(norms > 0, norms, 1)).astype(np.float32)
+    # Multiplied in torch: its threads are those that the stage sets, so the rounding is the same in every run.
+    unit = torch.from_numpy((features / np.where(norms > 0, norms, 1)).astype(np.float32))
     k = min(neighbours, count - 1)
     classes = int(labels.max()) + 1
     correct = 0
     for start in range(0, count, _CHUNK_ROWS):
-        similarity = unit[start : start + _CHUNK_ROWS] @ unit.T
+        similarity = (unit[start : start + _CHUNK_ROWS] @ unit.T).numpy()
         rows = np.arange(len(similarity))
         similarity[rows, start + rows] = -np.inf
         nearest = np.argpartition(-similarity, k - 1, axis=1)[:, :k]

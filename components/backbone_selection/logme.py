@@ -1,6 +1,7 @@
 """LogME: the evidence that labels are a noisy linear function of frozen features."""
 
 import numpy as np
+import torch
 
 _MAX_ITERATIONS = 1000
 _TOLERANCE = 1e-6
@@ -42,7 +43,8 @@ def logme(features: np.ndarray, labels: np.ndarray) -> float:
 
 def _spectrum(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Squared singular values σ² `(r,)` and left singular vectors `(n, r)`, r the numerical rank."""
-    left, singular, _ = np.linalg.svd(features, full_matrices=False)
+    # Decomposed in torch: its threads are those that the stage sets, so the rounding is the same in every run.
+    left, singular, _ = (part.numpy() for part in torch.linalg.svd(torch.from_numpy(features), full_matrices=False))
     rank = int((singular > singular[0] * max(features.shape) * np.finfo(np.float64).eps).sum())
     return np.square(singular[:rank]), left[:, :rank]
 

@@ -64,7 +64,7 @@ def _row(candidate: Candidate) -> tuple[object, ...]:
     return (
         Cell(candidate.name, sub=candidate.rejected or f"{candidate.image_size} px"),
         None if knn is None else Cell(knn, sub=f"± {100 * (error or 0.0):.1f} points"),
-        candidate.logme,
+        None if candidate.logme is None else f"{candidate.logme:.3f}".replace("-", "−"),
         candidate.transfer_rank,
         candidate.static_rank,
         compact(candidate.parameters),

@@ -89,6 +89,8 @@ def _reason(
         return f"{chosen.name} is the only candidate within the limits (k-NN accuracy {accuracy})"
     if len(near) == 1:
         reason = f"{chosen.name} has the best k-NN accuracy, {accuracy}, by more than one standard error"
+    elif chosen.name == best.name:
+        reason = f"{chosen.name} has the best k-NN accuracy, {accuracy}, and none that comes close has fewer MACs"
     else:
         reason = (
             f"{chosen.name} has the fewest MACs ({compact(chosen.macs)}) of the {len(near)} candidates within one "

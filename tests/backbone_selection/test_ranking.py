@@ -46,6 +46,12 @@ def test_a_clear_winner_is_taken_whatever_it_costs() -> None:
     assert "by more than one standard error; size alone would have chosen the same" in choice.reason
 
 
+def test_best_candidate_that_is_also_the_lightest_near_the_best_says_so() -> None:
+    choice = rank_and_choose([candidate("light", macs=1, knn=0.9), candidate("heavy", macs=9, knn=0.895, parameters=9)])
+    assert choice.chosen == "light"
+    assert "best k-NN accuracy, 90.0 %, and none that comes close has fewer MACs" in choice.reason
+
+
 def test_rejected_candidate_is_listed_but_never_chosen() -> None:
     choice = rank_and_choose(
         [

@@ -1,0 +1,67 @@
+import hashlib
+import urllib.error
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from huggingface_hub.errors import LocalEntryNotFoundError
+from safetensors.torch import save_file
+
+from components.core.errors import UserError
+from components.core.models import weights
+from components.core.models.catalog import load_catalog
+from components.core.models.weights import read_weights
+
+CATALOG = load_catalog()
+
+
+def refuse(error: Exception) -> object:
+    def download(*_: object, **__: object) -> None:
+        raise error
+
+    return download
+
+
+def test_mirror_in_object_storage_is_verified_like_any_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = tmp_path / "source.safetensors"
+    save_file({"a": torch.arange(3)}, source)
+    monkeypatch.setattr(weights, "fetch_object", lambda uri, path: path.write_bytes(source.read_bytes()))
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()
+    mirror = replace(CATALOG["resnet18"], weights="s3://bucket/w.safetensors", sha256=digest)
+    assert torch.equal(read_weights(mirror)["a"], torch.arange(3))
+    with pytest.raises(UserError, match=rf"have sha256 {digest}"):
+        read_weights(replace(mirror, sha256="0" * 64))
+
+
+def test_unreachable_download_names_the_way_without_internet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.hub.load_state_dict_from_url", refuse(urllib.error.URLError("no route")))
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", refuse(urllib.error.URLError("no route")))
+    with pytest.raises(UserError, match=r"'resnet18' could not be downloaded .*no route.*catalog of your own"):
+        read_weights(CATALOG["resnet18"])
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", refuse(LocalEntryNotFoundError("offline")))
+    with pytest.raises(UserError, match=r"'lcnet_100' could not be downloaded .*offline"):
+        read_weights(CATALOG["lcnet_100"])
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("torchvision:ResNet18_Weights.NONE", "torchvision knows no weights 'ResNet18_Weights.NONE'"),
+        ("torchvision:Nonsense", "torchvision knows no weights 'Nonsense'"),
+        ("hf-hub:timm", "must be hf-hub:ORG/NAME"),
+        ("hf-hub:timm/x/pytorch_model.bin", r"only \.safetensors is read from a hub"),
+        ("none", "has no pretrained weights"),
+    ],
+)
+def test_address_that_cannot_work_is_refused(address: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        read_weights(replace(CATALOG["resnet18"], weights=address))
+
+
+def test_file_without_tensors_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "w.pth"
+    torch.save({"epoch": 3}, path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    with pytest.raises(UserError, match="holds no state dict of tensors"):
+        read_weights(replace(CATALOG["resnet18"], weights=f"file:{path}", sha256=digest))
