@@ -120,6 +120,8 @@ def scatter(
 ) -> Markup:
     """Models by cost and quality, with the staircase of the front and the budget.
 
+    Among many points, a candidate whose name finds no room goes without; resting on it with the pointer shows it.
+
     Args:
         points: The models; smaller x and larger y are better.
         title: What the figure shows.
@@ -160,14 +162,17 @@ def scatter(
     pixels = [(plot.x(point.x), plot.y(point.y)) for point in points]
     names = [shorten(point.name, 150) for point in points]
     stairs = [(plot.x(a), plot.y(b)) for a, b in corners]
-    placed = place_labels(pixels, names, (left, top - 8, right + 12, bottom), lines=stairs)
-    for point, (px, py), name, (at_x, at_y, anchor) in zip(points, pixels, names, placed, strict=True):
+    needed = [point.kind != "candidate" for point in points]
+    bounds = (left, top - 8, right + 12, bottom)
+    placed = place_labels(pixels, names, bounds, needed=needed, lines=stairs)
+    for point, (px, py), name, spot in zip(points, pixels, names, placed, strict=True):
         if point.error:
             reach = abs(plot.y(point.y + point.error) - py)
             parts.append(line(px, py - reach, px, py + reach, class_="error"))
         parts.append(_mark(point, px, py))
-        bold = "t name" if point.kind != "candidate" else "t"
-        parts.append(label(at_x, at_y, name, class_=bold + " halo", text_anchor=anchor))
+        if spot is not None:
+            look = "t halo" if point.kind == "candidate" else "t name halo"
+            parts.append(label(spot[0], spot[1], name, class_=look, text_anchor=spot[2]))
     return picture(parts, width=WIDTH, height=HEIGHT, title=title)
 
 

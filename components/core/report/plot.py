@@ -71,51 +71,54 @@ def spread(positions: Sequence[float], gap: float) -> list[float]:
     return [value - shift for value in placed]
 
 
-def _overlaps(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
-
-
 def place_labels(
     pixels: Sequence[tuple[float, float]],
     names: Sequence[str],
     bounds: tuple[float, float, float, float],
     *,
+    needed: Sequence[bool],
     lines: Sequence[tuple[float, float]] = (),
-) -> list[tuple[float, float, str]]:
-    """For each point where its name goes, (x, y, anchor): the side where it hides least; first come, first served.
+) -> list[tuple[float, float, str] | None]:
+    """For each point where its name goes, (x, y, anchor), so that names cover neither each other nor the points.
 
-    `lines` are the corners of a staircase, which the names should not cover either.
+    Needed names are placed first, on the side where they hide least. Of the others, one without a free side is left
+    out (None). `lines` are the corners of a staircase, which no name should cover either.
     """
     taken = [(x - 7, y - 7, x + 7, y + 7) for x, y in pixels]
     taken += [
         (min(x1, x2) - 1, min(y1, y2) - 1, max(x1, x2) + 1, max(y1, y2) + 1)
         for (x1, y1), (x2, y2) in itertools.pairwise(lines)
     ]
-    placed = []
-    for (x, y), name in zip(pixels, names, strict=True):
-        width = 1.1 * text_width(name)  # may be set in bold
-        choices = [
-            (x + 12, y + 4, "start"),
-            (x - 12, y + 4, "end"),
-            (x, y - 13, "middle"),
-            (x, y + 22, "middle"),
-            (x + 10, y - 10, "start"),
-            (x + 10, y + 18, "start"),
-            (x - 10, y - 10, "end"),
-            (x - 10, y + 18, "end"),
-        ]
-
-        def box(choice: tuple[float, float, str], width: float = width) -> tuple[float, float, float, float]:
-            left = choice[0] - {"start": 0.0, "middle": width / 2, "end": width}[choice[2]]
-            return (left, choice[1] - 11, left + width, choice[1] + 3)
-
-        def cost(choice: tuple[float, float, str]) -> float:
-            area = box(choice)
-            hidden = sum(_overlaps(area, other) for other in taken)
-            outside = area[0] < bounds[0] or area[1] < bounds[1] or area[2] > bounds[2] or area[3] > bounds[3]
-            return hidden + 3 * outside
-
-        best = min(choices, key=cost)
-        taken.append(box(best))
-        placed.append(best)
+    placed: list[tuple[float, float, str] | None] = [None] * len(pixels)
+    for index in sorted(range(len(pixels)), key=lambda index: not needed[index]):
+        width = 1.1 * text_width(names[index])  # may be set in bold
+        costs = [(_hidden(_box(spot, width), taken, bounds), spot) for spot in _spots(*pixels[index])]
+        cost, best = min(costs, key=lambda pair: pair[0])
+        if cost == 0 or needed[index]:
+            taken.append(_box(best, width))
+            placed[index] = best
     return placed
+
+
+def _spots(x: float, y: float) -> list[tuple[float, float, str]]:
+    sides = [(x + 12, y + 4, "start"), (x - 12, y + 4, "end"), (x, y - 13, "middle"), (x, y + 22, "middle")]
+    corners = [(x + 10, y - 10, "start"), (x + 10, y + 18, "start"), (x - 10, y - 10, "end"), (x - 10, y + 18, "end")]
+    return sides + corners
+
+
+def _box(spot: tuple[float, float, str], width: float) -> tuple[float, float, float, float]:
+    left = spot[0] - {"start": 0.0, "middle": width / 2, "end": width}[spot[2]]
+    return (left, spot[1] - 11, left + width, spot[1] + 3)
+
+
+def _hidden(
+    area: tuple[float, float, float, float],
+    taken: Sequence[tuple[float, float, float, float]],
+    bounds: tuple[float, float, float, float],
+) -> int:
+    outside = area[0] < bounds[0] or area[1] < bounds[1] or area[2] > bounds[2] or area[3] > bounds[3]
+    return sum(_overlaps(area, other) for other in taken) + 3 * outside
+
+
+def _overlaps(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]

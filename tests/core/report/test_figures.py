@@ -94,6 +94,24 @@ def test_chosen_front_dominated_and_baseline_look_different():
     assert {"fast", "good", "worse", "base"} <= set(texts(svg))
 
 
+def test_among_many_points_no_name_covers_another_and_the_chosen_one_keeps_its_own():
+    crowd = [Point(name=f"recipe {n} of many", x=1 + n / 50, y=0.9 + n / 5000, on_front=True) for n in range(30)]
+    svg = scatter([*crowd, POINTS[1], POINTS[3]], title="t", x="ms", y="top-1")
+    shown = [text for text in parsed(svg).iter("text") if "halo" in text.get("class")]
+    names = [text.text for text in shown]
+    assert {"good", "base"} <= set(names)
+    assert 3 <= len(names) < 32
+    spans = []
+    for text in shown:
+        width = text_width(text.text)
+        left = float(text.get("x")) - {"start": 0, "middle": width / 2, "end": width}[text.get("text-anchor")]
+        spans.append((left, left + width, float(text.get("y"))))
+    for (a, b, y), (c, d, z) in itertools.combinations(spans, 2):
+        assert b <= c or d <= a or abs(y - z) >= 11
+    hints = [title.text for title in parsed(svg).iter("title")]
+    assert all(point.name in hints for point in crowd)
+
+
 def test_limits_are_drawn_even_where_no_point_is():
     svg = scatter(POINTS, title="t", x="ms", y="top-1", x_limit=9.0, y_limit=0.5)
     lines = [line for line in parsed(svg).iter("line") if line.get("class") == "limit"]
