@@ -35,7 +35,7 @@ def main() -> None:
         _leave(str(error))
     except _USAGE_ERROR as error:
         _leave(error.format_message())  # type: ignore[attr-defined]
-    except typer.Abort:
+    except (typer.Abort, KeyboardInterrupt):
         sys.exit(1)
     except BrokenPipeError:
         # `trimtab show | head`: nobody reads on, which is no error. Keep the interpreter's own flush quiet.
@@ -50,15 +50,22 @@ def _leave(message: str) -> None:
     sys.exit(MISTAKE)
 
 
-@app.callback()
-def _options(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.", is_eager=True)] = False,
-) -> None:
-    if version:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         from importlib import metadata
 
         print(f"trimtab {metadata.version('trimtab')}")
         raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version and leave.", is_eager=True, callback=_print_version),
+    ] = False,
+) -> None:
+    """Only there for the options that belong to no command."""
 
 
 @app.command()

@@ -28,7 +28,7 @@ _TOKEN = re.compile(
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\", "'": "'", '"': '"', "`": "`", "?": "?"}
 _LITERALS = {"true": True, "false": False, "null": None}
 _COMPARISONS = ("==", "!=", "<=", ">=", "<", ">", "in")
-_DEEPEST = 100
+_DEEPEST = 40
 
 Node = Callable[[Mapping[str, Any]], Any]
 

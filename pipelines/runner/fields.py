@@ -50,8 +50,10 @@ class Fields:
         return self._checked(key, False, bool, "true or false")
 
     def number(self, key: str, default: float) -> float:
-        """A number, or the default."""
+        """A number, or the default. Protobuf's JSON writes 64-bit integers as text."""
         found = self.raw(key, default)
+        if isinstance(found, str) and found.isdigit():
+            found = int(found)
         if isinstance(found, bool) or not isinstance(found, int | float):
             raise UserError(f"{self.where}.{key} must be a number, found {found!r}")
         return float(found)

@@ -1,0 +1,285 @@
+"""The reader against files that the SDK writes, against files that nobody should, and against KFP's own schema."""
+
+import copy
+import inspect
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from kfp import dsl, kubernetes
+from kfp.pipeline_spec import pipeline_spec_pb2
+
+from components.core.errors import UserError
+from pipelines.runner import executors, platform_config, reader
+from pipelines.runner.code import programs
+from pipelines.runner.reader import pipeline_from, read_pipeline
+
+
+@dsl.component(base_image="python:3.11", target_image="x/y:1")
+def check(a: int, limit: float = 0.5) -> list:
+    """In an image."""
+
+
+@dsl.component(base_image="python:3.11")
+def train(x: float, model: dsl.Output[dsl.Model]) -> str:
+    return str(x)
+
+
+@dsl.pipeline(name="small", description="For the reader.")
+def small(a: int = 1, name: str = "n"):
+    checked = check(a=a)
+    with dsl.ParallelFor(checked.output, parallelism=2) as item:
+        train(x=item).set_cpu_request("2").set_memory_limit("1G").set_retry(2, "1s", 3.0, "9s")
+    with dsl.If(a > 1):
+        train(x=1.0)
+
+
+@pytest.fixture(scope="module")
+def spec(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    from kfp import compiler
+
+    path = tmp_path_factory.mktemp("reader") / "small.yaml"
+    compiler.Compiler().compile(small, str(path))
+    return yaml.safe_load(path.read_text())
+
+
+def read(spec: Any) -> Any:
+    return pipeline_from([spec], "", "f.yaml")
+
+
+def refused(spec: Any) -> str:
+    with pytest.raises(UserError) as caught:
+        read(spec)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_what_the_compiler_wrote_is_understood(spec: dict[str, Any]) -> None:
+    pipeline = read(copy.deepcopy(spec))
+    assert pipeline.name == "small"
+    loop = pipeline.root.dag.tasks["for-loop-1"]
+    assert loop.iterator.limit == 2
+    assert loop.dependencies == ("check",)
+    task = pipeline.components["comp-for-loop-1"].dag.tasks["train"]
+    assert (task.retry.count, task.retry.wait(1), task.retry.wait(2), task.retry.wait(9)) == (2, 1.0, 3.0, 9.0)
+    container = pipeline.components["comp-train"].container
+    assert (container.resources.cpu, container.resources.memory) == ("2", "1G")
+    default = pipeline.root.input_parameters["a"].default
+    assert (default, type(default)) == (1, int)
+
+
+def change(spec: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    changed = copy.deepcopy(spec)
+    *parents, last = path.split("/")
+    node = changed
+    for name in parents:
+        node = node[name]
+    node[last] = value
+    return changed
+
+
+TRAIN = "deploymentSpec/executors/exec-train"
+LOOP = "root/dag/tasks/for-loop-1"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        ("pipelineInfo/name", "", "no name"),
+        ("schemaVersion", "3.0.0", "3.0.0"),
+        ("unheardOf", 1, "unheardOf"),
+        ("root/dag/tasks/check/unheardOf", {}, "unheardOf"),
+        ("root/dag/tasks/check/componentRef/name", "comp-no", "comp-no"),
+        ("root/dag/tasks/check/dependentTasks", ["nobody"], "nobody"),
+        ("root/dag/tasks/check/dependentTasks", ["for-loop-1"], "circle"),
+        ("root/dag/tasks/check/dependentTasks", "x", "list"),
+        (
+            f"{LOOP}/inputs/parameters/pipelinechannel--check-Output/taskOutputParameter/outputParameterKey",
+            "no",
+            "'no'",
+        ),
+        (f"{LOOP}/parameterIterator/items/inputParameter", "gone", "gone"),
+        ("root/dag/tasks/condition-2/triggerPolicy/condition", "1 ==", "condition"),
+        ("root/dag/tasks/condition-2/triggerPolicy/strategy", "WHENEVER", "WHENEVER"),
+        ("root/dag/tasks/../../../../etc", {"componentRef": {"name": "comp-check"}}, None),
+        ("root/inputDefinitions/parameters/a/parameterType", "NUMBER_COMPLEX", "NUMBER_COMPLEX"),
+        ("root/inputDefinitions/parameters/a/defaultValue", "one", "an integer"),
+        ("root/inputDefinitions/artifacts", {"d": {"artifactType": {"schemaTitle": "system.Dataset"}}}, "d"),
+        (TRAIN, {"importer": {"artifactUri": {"constant": "s3://b/k"}}}, "importer"),
+        (TRAIN, {"resolver": {"outputArtifactQueries": {}, "x": 1}}, "resolver"),
+        (f"{TRAIN}/container/lifecycle", {"preCacheCheck": {"command": ["x"]}}, "life cycle"),
+        (f"{TRAIN}/container/args", ["{{$.workspace_path}}"], "workspace_path"),
+        ("components/comp-train/executorLabel", "exec-no", "exec-no"),
+        ("components/comp-train/executorLabel", "", "executorLabel"),
+        ("components/comp-train/singlePlatformSpecs", [{"platform": "kubernetes"}], "singlePlatformSpecs"),
+        ("root/dag/tasks/condition-2/retryPolicy", {"maxRetryCount": 1}, "retries"),
+        ("root/dag/tasks", {}, "no tasks"),
+        ("components", 5, "mapping"),
+    ],
+)
+def test_what_is_not_supported_or_not_right_is_refused_by_name(
+    spec: dict[str, Any], path: str, value: Any, said: str | None
+) -> None:
+    if said is None:
+        changed = copy.deepcopy(spec)
+        changed["root"]["dag"]["tasks"]["../../x"] = {"componentRef": {"name": "comp-check"}}
+        assert "../../x" in refused(changed)
+    else:
+        assert said in refused(change(spec, path, value))
+
+
+@pytest.mark.parametrize("document", [None, [], "text", {"apiVersion": "v1", "kind": "Pod"}, {"a": 1}])
+def test_what_is_no_pipeline_is_refused(document: Any) -> None:
+    with pytest.raises(UserError, match="not a compiled"):
+        pipeline_from([] if document is None else [document], "", "f.yaml")
+
+
+def test_a_pipeline_inside_itself_is_refused(spec: dict[str, Any]) -> None:
+    changed = change(
+        spec, "components/comp-condition-2/dag/tasks/again", {"componentRef": {"name": "comp-condition-2"}}
+    )
+    assert "contains itself" in refused(changed)
+
+
+def test_code_that_is_not_on_this_machine_is_refused_by_name(spec: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="'check'"):
+        programs(read(copy.deepcopy(spec)), [tmp_path])
+
+
+def lightweight(command: str) -> dict[str, Any]:
+    source = "def f(): pass"
+    words = [
+        "sh",
+        "-c",
+        command,
+        "sh",
+        "-ec",
+        'python3 -m kfp.dsl.executor_main "$program_path/ephemeral_component.py"',
+    ]
+    return {"image": "i", "command": [*words, source], "args": ["--function_to_execute", "f"]}
+
+
+@pytest.mark.parametrize(
+    ("install", "said"),
+    [
+        ("'no-such-package-9'", "no-such-package-9"),
+        ("--index-url https://example.test/simple 'no-such-package-9>=1' 'kfp==2.1'", "no-such-package-9>=1"),
+        ("'pyyaml>=999'", "pyyaml>=999"),
+        ("'git+https://example.test/x.git'", "git+https"),
+    ],
+)
+def test_packages_that_are_not_installed_are_refused_by_name(
+    spec: dict[str, Any], tmp_path: Path, install: str, said: str
+) -> None:
+    changed = change(spec, f"{TRAIN}/container", lightweight(f"python3 -m pip install --quiet {install} && x"))
+    changed["deploymentSpec"]["executors"]["exec-check"]["container"] = lightweight("")
+    with pytest.raises(UserError) as caught:
+        programs(read(changed), [tmp_path])
+    assert said in str(caught.value)
+    assert "packages_to_install" in str(caught.value)
+
+
+def test_packages_that_are_installed_and_kfp_itself_are_fine(spec: dict[str, Any], tmp_path: Path) -> None:
+    install = "python3 -m pip install --quiet 'pyyaml>=5' 'numpy' && python3 -m pip install 'kfp==2.0.1' '--no-deps'"
+    changed = change(spec, f"{TRAIN}/container", lightweight(install))
+    changed["deploymentSpec"]["executors"]["exec-check"]["container"] = lightweight("")
+    assert programs(read(changed), [tmp_path])["exec-train"].function == "f"
+
+
+def test_command_that_is_not_on_this_machine_is_refused_by_name(spec: dict[str, Any], tmp_path: Path) -> None:
+    for container, said in (
+        ({"image": "alpine", "command": ["no-such-program-9"]}, "no-such-program-9"),
+        ({"image": "alpine"}, "alpine"),
+    ):
+        changed = change(spec, f"{TRAIN}/container", container)
+        changed["deploymentSpec"]["executors"]["exec-check"]["container"] = lightweight("")
+        with pytest.raises(UserError, match=said):
+            programs(read(changed), [tmp_path])
+
+
+def test_platform_settings_are_honoured_listed_or_refused(compiled: Callable[..., Path]) -> None:
+    @dsl.pipeline(name="timed")
+    def timed():
+        task = train(x=1.0)
+        kubernetes.set_timeout(task, seconds=30)
+        kubernetes.add_node_selector(task, "k", "v")
+
+    pipeline = read_pipeline(compiled(timed))
+    assert pipeline.components["comp-train"].container.timeout_seconds == 30
+    assert "nodeSelector" in pipeline.warnings[0]
+
+    @dsl.pipeline(name="secret")
+    def secret():
+        kubernetes.use_secret_as_env(train(x=1.0), "s", {"k": "V"})
+
+    with pytest.raises(UserError, match="secretAsEnv"):
+        read_pipeline(compiled(secret))
+
+
+def messages(descriptor: Any, seen: set[str]) -> Iterator[Any]:
+    if descriptor.full_name in seen or descriptor.full_name.startswith("google."):
+        return
+    seen.add(descriptor.full_name)
+    yield descriptor
+    for item in descriptor.fields:
+        if item.message_type:
+            yield from messages(item.message_type, seen)
+
+
+def test_every_field_of_kfps_schema_is_known_to_the_reader() -> None:
+    """A field that KFP adds must be decided on: read, ignored on purpose, or refused with a better word."""
+    source = "".join(inspect.getsource(module) for module in (reader, executors, platform_config))
+    mentioned = set(re.findall(r'"([A-Za-z]+)"', source))
+    # Made of parts in executors._resources.
+    mentioned |= {f"{a}{b}" for a in ("cpu", "memory", "resourceCpu", "resourceMemory") for b in ("Limit", "Request")}
+    known_to_be_refused = {
+        # Inside messages that are refused or ignored as a whole.
+        "preCacheCheck", "exec", "artifactUri", "typeSchema", "reimport", "downloadToWorkspace", "type", "count",
+        "resourceType", "resourceCount", "outputArtifactQueries", "filter", "limit", "pvcSpecPatch", "size", "workspace",
+        "kubernetes", "config", "field", "applyToTask", "key", "value", "platform", "activeDeadlineSeconds",
+    }  # fmt: skip
+    roots = (pipeline_spec_pb2.PipelineSpec, pipeline_spec_pb2.PipelineDeploymentConfig, pipeline_spec_pb2.PlatformSpec)
+    seen: set[str] = set()
+    fields = {
+        item.json_name for root in roots for message in messages(root.DESCRIPTOR, seen) for item in message.fields
+    }
+    assert fields - mentioned - known_to_be_refused == set()
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_damaged_pipeline_is_refused_or_read_but_never_a_traceback(spec: dict[str, Any], data: st.DataObject) -> None:
+    changed = copy.deepcopy(spec)
+    for _ in range(data.draw(st.integers(1, 3))):
+        damage(changed, data)
+    try:
+        read(changed)
+    except UserError as error:
+        assert "\n" not in str(error)  # noqa: PT017
+
+
+def damage(node: Any, data: st.DataObject) -> None:
+    """Replaces, removes or renames something at a random depth."""
+    while True:
+        keys = list(node) if isinstance(node, dict) else list(range(len(node)))
+        if not keys:
+            return
+        key = data.draw(st.sampled_from(keys))
+        if isinstance(node[key], dict | list) and node[key] and data.draw(st.booleans()):
+            node = node[key]
+            continue
+        junk = st.none() | st.integers() | st.floats() | st.text(max_size=5) | st.just([]) | st.just({}) | st.just([{}])
+        match data.draw(st.sampled_from(["replace", "remove", "rename"])):
+            case "replace":
+                node[key] = data.draw(junk)
+            case "remove":
+                del node[key]
+            case "rename" if isinstance(node, dict):
+                node[data.draw(st.text(max_size=5))] = node.pop(key)
+        return
