@@ -55,7 +55,8 @@ class LocalObjects:
         with self._translated(key):
             if if_absent and path.exists():  # before a large copy is made in vain; `_place` decides
                 raise PreconditionFailed(f"{self.address(key)} exists already")
-            spooled, etag = self._spool(body)
+            with self._translated(""):  # what fails here is the store's, not the object's
+                spooled, etag = self._spool(body)
             try:
                 if sha256 is not None and etag != sha256:
                     raise Damaged(f"the source of {self.address(key)} changed while it was copied")
@@ -192,13 +193,13 @@ class LocalObjects:
         address = self.address(key) if key else self.uri
         reason = (error.strerror or type(error).__name__).lower()
         missing = FileNotFoundError | IsADirectoryError | NotADirectoryError
-        if key and isinstance(error, missing) and (self._root.is_dir() or not self._root.exists()):
+        at = next((folder for folder in (self._root, *self._root.parents) if folder.is_file()), None)
+        if key and isinstance(error, missing) and at is None:
             return NotFound(f"no object {address}")
         if isinstance(error, PermissionError):
             return AccessDenied(f"the store {self.uri} refuses access to {address}: {reason}")
         if isinstance(error, FileExistsError | missing):
-            blocking = (folder for folder in (self._root, *self._root.parents) if folder.is_file())
-            cause = f"{at} is a file, not a folder" if (at := next(blocking, None)) else reason
+            cause = f"{at} is a file, not a folder" if at else reason
             return StoreUnavailable(f"the store {self.uri} cannot be used: {cause}; name a folder that can be made")
         if error.errno in (errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTCONN, errno.ESTALE):
             return StoreUnavailable(f"the store {self.uri} cannot be written: {reason}")

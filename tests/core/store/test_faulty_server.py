@@ -57,7 +57,9 @@ class FaultyServer:
                 answer = real.getresponse()
                 data = answer.read()
                 if fault == "lose the answer":
-                    self._break()
+                    self.close_connection = True
+                    # A reset, as from a server that died.
+                    self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                     return
                 self.send_response(answer.status)
                 for name, value in answer.getheaders():
@@ -68,7 +70,7 @@ class FaultyServer:
                 self.end_headers()
                 if isinstance(fault, int):
                     self.wfile.write(data[:fault])
-                    self._break()
+                    self.close_connection = True  # not a reset, which would take back what is still on its way
                 else:
                     self.wfile.write(data)
 
@@ -81,12 +83,6 @@ class FaultyServer:
                 self.end_headers()
                 if self.command != "HEAD":
                     self.wfile.write(xml)
-
-            def _break(self) -> None:
-                self.close_connection = True
-                self.wfile.flush()
-                # A reset, as from a server that died.
-                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
             def log_message(self, *args: object) -> None:
                 pass

@@ -31,12 +31,13 @@ else:
 store, source = Store(objects), Path(folder, "source")
 chance = random.Random(int(seed))
 store.check_writable()
+filling = chance.randbytes(11 << 20)
 print("writing", flush=True)
 for turn in itertools.count():
-    large = chance.randbytes(11 << 20)
-    source.write_bytes(large)
-    store.blobs.put_many([source, chance.randbytes(200_000), chance.randbytes(3)])
     mark = f"{seed}-{turn}"
+    large = mark.encode() + filling
+    source.write_bytes(large)
+    store.blobs.put_many([source, large[:200_000], mark.encode()])
     store.checkpoints.save("work", {"weights": large[: 1 << 20] + mark.encode(), "turn": mark.encode()})
     store.releases.publish("model", mark, {"model.onnx": large[: 2 << 20], "card.md": mark.encode()})
     store.results.save("stage", "key", {"turn": mark, "filling": "x" * 100_000})
@@ -74,15 +75,15 @@ def test_killed_writers_leave_no_half_object_and_the_rerun_succeeds(
     store: Store, objects: Objects, store_uri: str, tmp_path: Path
 ) -> None:
     chance = random.Random(20)
-    for seed in range(4):
+    for seed in range(5):
         work_until_killed(store_uri, tmp_path, seed=seed, seconds=chance.uniform(0.0, 0.5))
         check_that_everything_visible_is_whole(store, objects, tmp_path / f"checkpoint-{seed}")
 
     # What the first writer was killed at, again, now to its end.
-    again = random.Random(0)
-    bodies = [again.randbytes(11 << 20), again.randbytes(200_000), again.randbytes(3)]
+    large = b"0-0" + random.Random(0).randbytes(11 << 20)
+    bodies = [large, large[:200_000], b"0-0"]
     assert [store.blobs.get(digest) for digest in store.blobs.put_many(bodies)] == bodies
-    store.releases.publish("model", "0-0", {"model.onnx": bodies[0][: 2 << 20], "card.md": b"0-0"})
+    store.releases.publish("model", "0-0", {"model.onnx": large[: 2 << 20], "card.md": b"0-0"})
     store.checkpoints.save("work", {"weights": bytes(1 << 20) + b"again", "turn": b"again"})
     assert store.checkpoints.load("work", tmp_path / "checkpoint")
     check_that_everything_visible_is_whole(store, objects, tmp_path / "last")

@@ -126,9 +126,9 @@ def test_a_listing_of_a_folder_leaves_out_its_namesakes(objects: Objects) -> Non
 
 
 def test_a_deleted_object_is_gone_and_deleting_again_is_no_error(objects: Objects) -> None:
-    objects.put("a/b", b"")
-    objects.delete("a/b")
-    objects.delete("a/b")
+    objects.put("a/b/c", b"")
+    objects.delete("a/b/c")
+    objects.delete("a/b/c")
     assert keys_of(objects) == []
     assert objects.folders("a") == []
 
@@ -160,15 +160,23 @@ def test_the_probe_leaves_nothing_behind(objects: Objects) -> None:
     assert keys_of(objects) == []
 
 
-def test_a_forked_child_and_its_parent_use_the_store_at_once(objects: Objects) -> None:
-    bodies = {f"{number}": f"{number}".encode() * 1000 for number in range(8)}
+def test_forked_children_and_their_parent_use_the_store_at_once(objects: Objects) -> None:
+    bodies = {f"{number}": f"{number}".encode() * 10_000 for number in range(30)}
     for key, body in bodies.items():
         objects.put(key, body)
-    child = os.fork()
-    if child == 0:
-        try:
-            same = all(objects.get(key).data == body for key, body in bodies.items())
-        finally:
-            os._exit(0 if same else 1)
-    assert all(objects.get(key).data == body for key, body in bodies.items())
-    assert os.waitpid(child, 0)[1] == 0
+
+    def reads_what_was_written() -> bool:
+        return all(objects.get(key).data == body for key, body in bodies.items())
+
+    children = []
+    for _ in range(3):
+        child = os.fork()
+        if child == 0:
+            right = False
+            try:
+                right = reads_what_was_written()
+            finally:
+                os._exit(0 if right else 1)
+        children.append(child)
+    assert reads_what_was_written()
+    assert [os.waitpid(child, 0)[1] for child in children] == [0, 0, 0]
