@@ -1,0 +1,40 @@
+"""Open what is to be compared: an ONNX bundle as it is, a torch model exported to float32."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from components.core.artifacts.manifest import read_manifest
+from components.core.artifacts.onnx_bundle import OnnxBundle, load_onnx
+from components.core.errors import UserError
+
+if TYPE_CHECKING:
+    from components.core.store import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """The bundle, and the digest of the artifact it came from."""
+
+    bundle: OnnxBundle
+    digest: str
+
+
+def open_as_onnx(artifact_path: str | Path, store: "Store", folder: Path) -> Opened:
+    """The model at an artifact's path as ONNX; a torch model is exported into `folder`, behind the parity check.
+
+    Raises:
+        UserError: the artifact is neither an ONNX bundle nor a torch model.
+    """
+    manifest = read_manifest(artifact_path)
+    if manifest.kind == "onnx":
+        return Opened(bundle=load_onnx(manifest, store), digest=manifest.digest)
+    if manifest.kind != "model":
+        raise UserError(f"{artifact_path}: cannot evaluate a {manifest.kind!r} artifact; it takes 'onnx' or 'model'")
+    # torch takes seconds to import and is needed for this kind only.
+    from components.core.artifacts.model_bundle import load_model
+    from components.core.runtime.conversion import float32_bundle
+
+    folder.mkdir(parents=True, exist_ok=True)
+    bundle = float32_bundle(load_model(manifest, store), folder, source_digest=manifest.digest)
+    return Opened(bundle=bundle, digest=manifest.digest)

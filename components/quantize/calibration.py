@@ -1,0 +1,90 @@
+"""Which training images calibrate the ranges, and which are kept to check the result."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from components.core.errors import UserError
+from components.core.tasks import Preprocess, get_task
+from components.quantize.ranges import METHODS
+
+if TYPE_CHECKING:
+    from components.core.artifacts.dataset import Dataset
+
+SCHEMES = ("int8", "float32")
+SPLIT = "train"
+BATCH = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantizeConfig:
+    """What to do.
+
+    Attributes:
+        scheme: "int8", or "float32" to export only.
+        method: of choosing activation ranges: minmax, percentile, entropy.
+        images: training images to calibrate on.
+        seed: of the choice between calibration and check.
+
+    Raises:
+        UserError: a value that does not work.
+    """
+
+    scheme: str
+    method: str
+    images: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        if self.scheme not in SCHEMES:
+            raise UserError(f"unknown scheme {self.scheme!r}; available: {', '.join(SCHEMES)}")
+        if self.method not in METHODS:
+            raise UserError(f"unknown calibration_method {self.method!r}; available: {', '.join(METHODS)}")
+        if self.images < 1:
+            raise UserError(f"calibration_images must be at least 1, got {self.images}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Division:
+    """Rows of an evenly spread subset of the training split: `calibrate` of them calibrate, the others check.
+
+    Every second of twice as many images as asked for is kept for the check; of a split smaller than that, a quarter.
+    """
+
+    total: int
+    calibrate: int
+    seed: int
+
+    @classmethod
+    def of(cls, rows: int, images: int, seed: int) -> "Division":
+        """UserError when the split has less than two images."""
+        if rows < 2:
+            raise UserError(f"calibration needs at least 2 images in the training split, it has {rows}")
+        total = min(rows, 2 * images)
+        return cls(total=total, calibrate=min(images, total - 1, math.ceil(0.75 * total)), seed=seed)
+
+    @property
+    def held_out(self) -> int:
+        """Number of images that check."""
+        return self.total - self.calibrate
+
+    def mask(self) -> np.ndarray:
+        """Per row of the subset: true if it calibrates."""
+        chosen = np.zeros(self.total, dtype=bool)
+        chosen[np.random.default_rng(self.seed).permutation(self.total)[: self.calibrate]] = True
+        return chosen
+
+
+def training_images(
+    dataset: "Dataset", preprocess: Preprocess, division: Division, *, calibrate: bool
+) -> Iterator[np.ndarray]:
+    """Batches float32 (N, 3, H, W) of one part of the division: evaluation transforms, in stored order."""
+    mask, start = division.mask(), 0
+    for batch in get_task(dataset.task).arrays(dataset, SPLIT, preprocess, batch_size=BATCH, limit=division.total):
+        chosen = mask[start : start + len(batch.images)] == calibrate
+        start += len(batch.images)
+        if chosen.any():
+            yield np.ascontiguousarray(batch.images[chosen])

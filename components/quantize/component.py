@@ -1,0 +1,83 @@
+"""KFP face of the quantization: from a trained network to the ONNX file that will be served."""
+
+from kfp import dsl
+from kfp.dsl import HTML, Dataset, Input, Metrics, Model, Output
+
+from components.images import BASE_IMAGE, TRAIN_IMAGE
+
+
+@dsl.component(base_image=BASE_IMAGE, target_image=TRAIN_IMAGE)
+def quantize(
+    dataset: Input[Dataset],
+    model: Input[Model],
+    quantized: Output[Model],
+    metrics: Output[Metrics],
+    page: Output[HTML],
+    scheme: str = "int8",
+    calibration_method: str = "percentile",
+    calibration_images: int = 512,
+    seed: int = 0,
+):
+    """Exports the network to ONNX and quantizes it: uint8 activations, int8 weights with one scale a channel.
+
+    Activation ranges come from training images with evaluation transforms; the biases are then corrected for what
+    rounding the weights did to each channel's mean. No validation or test image is read.
+
+    Args:
+        dataset: Prepared data set; only its training split is read.
+        model: The trained network.
+        quantized: ONNX bundle: model.onnx with preprocessing and labels in its metadata, and its provenance.
+        metrics: Size, share of convolutions that run as integers, agreement with the float network.
+        page: The same as a page.
+        scheme: int8, or float32 to export only.
+        calibration_method: How activation ranges are chosen: minmax, percentile (keeps 99.99 percent) or entropy.
+        calibration_images: Training images to calibrate on, spread evenly over the split; at least 1. As many again
+            check the result.
+        seed: Of which of these images calibrate and which check.
+    """
+    import tempfile
+    from pathlib import Path
+
+    from components.core.artifacts.dataset import open_dataset
+    from components.core.artifacts.manifest import describe, read_manifest
+    from components.core.artifacts.model_bundle import load_model
+    from components.core.artifacts.onnx_bundle import save_onnx
+    from components.core.store import store_from_environment
+    from components.core.training.device import use_available_threads
+    from components.quantize.calibration import QuantizeConfig
+    from components.quantize.page import write_quantization_page
+    from components.quantize.quantization import convert
+
+    config = QuantizeConfig(scheme=scheme, method=calibration_method, images=calibration_images, seed=seed)
+
+    store = store_from_environment()
+    prepared = open_dataset(dataset.path, store)
+    source = read_manifest(model.path, kind="model")
+    network = load_model(source, store)
+    threads = use_available_threads()
+    with tempfile.TemporaryDirectory(prefix="trimtab-quantize-") as folder:
+        result, plain = convert(network, prepared, config, Path(folder), source_digest=source.digest, threads=threads)
+
+        facts: dict[str, str | int | float | bool] = {
+            "scheme": scheme,
+            "size_mb": result.size_bytes / 1e6,
+            "size_ratio": plain.size_bytes / result.size_bytes,
+        }
+        if "fused" in result.provenance:
+            fused, close = result.provenance["fused"], result.provenance["agreement"]
+            facts |= {
+                "integer_convolutions": fused["convolutions"],
+                "convolutions": fused["convolutions_total"],
+                "agreement_with_float32": close["argmax"],
+                "signal_to_noise_db": close["signal_to_noise_db"],
+            }
+            if fused["convolutions"] < fused["convolutions_total"]:
+                print(f"warning: onnxruntime leaves these in float: {', '.join(fused['floating'])}")
+        manifest = save_onnx(
+            quantized.path, result, store, {"stage": "quantize", "source_model": source.digest, **facts}
+        )
+        describe(quantized, manifest, store, **facts)
+        for name, value in facts.items():
+            if not isinstance(value, str):
+                metrics.log_metric(name, value)
+        write_quantization_page(page.path, result, plain)

@@ -1,0 +1,73 @@
+"""The page of the stage."""
+
+from pathlib import Path
+
+from components.core.artifacts.onnx_bundle import OnnxBundle
+from components.core.report.numbers import compact, count, megabytes, percent, times
+from components.core.report.page import Block, Callout, Section, Text, facts, table, text, write_page
+
+
+def write_quantization_page(path: str | Path, result: OnnxBundle, plain: OnnxBundle) -> None:
+    """Sizes, whether every convolution runs as integers, calibration, and agreement with the float network."""
+    provenance = result.provenance
+    sections = [Section("", _headline(result, plain))]
+    sizes = [[bundle.provenance["scheme"], megabytes(bundle.size_bytes)] for bundle in (plain, result)]
+    sections.append(Section("Size", table(["scheme", "file"], sizes[: 1 if result is plain else 2])))
+    if "calibration" in provenance:
+        sections.append(
+            Section("Calibration", _calibration(provenance), note="Validation and test images are not read.")
+        )
+    parity, complexity = provenance["parity"], provenance["complexity"]
+    sections.append(
+        Section(
+            "Export",
+            facts(
+                {
+                    "exporter": f"{provenance['exporter']}, opset {provenance['opset']}",
+                    "largest difference to torch, of the largest logit": f"{parity['relative_difference']:.1e}",
+                    "compared at batch": ", ".join(map(str, parity["batch_sizes"])),
+                    "parameters": compact(complexity["parameters"]),
+                    "MACs": compact(complexity["macs"]),
+                }
+            ),
+        )
+    )
+    write_page(path, "Quantization", sections, eyebrow="quantize")
+
+
+def _headline(result: OnnxBundle, plain: OnnxBundle) -> Block:
+    fused = result.provenance.get("fused")
+    if fused is None:
+        return Callout("Exported as float32", f"{megabytes(result.size_bytes)}.", "info")
+    ratio = f"{times(plain.size_bytes / result.size_bytes)} smaller than float32."
+    done, total = fused["convolutions"], fused["convolutions_total"]
+    if done == total:
+        return Callout(f"All {total} convolutions run as integers", ratio, "good")
+    names = ", ".join(fused["floating"][:8])
+    return Callout(
+        f"Only {done} of {total} convolutions run as integers",
+        f"onnxruntime computes {names} in float here; the file is smaller but may not be faster. {ratio}",
+        "bad",
+    )
+
+
+def _calibration(provenance: dict) -> list[Block]:
+    calibration, close = provenance["calibration"], provenance["agreement"]
+    method = calibration["method"] + (f" {calibration['percentile']}" if calibration["percentile"] else "")
+    shown: list[Block] = [
+        facts(
+            {
+                "activation ranges": method,
+                "calibrated on": f"{count(calibration['images'])} training images",
+                "layers with corrected bias": count(calibration["corrected_layers"]),
+                f"same class as float32, on {count(close['images'])} other training images": percent(close["argmax"]),
+                "signal to noise of the logits": f"{close['signal_to_noise_db']:.1f} dB",
+            }
+        )
+    ]
+    saturation: Text = text(
+        "Accumulated in 32 bits on CPUs with VNNI, AMX or ARM's dot products. Older x86 CPUs add pairs of products in "
+        "16 bits, which can saturate: set onnxruntime's session option session.x64quantprecision to 1 there, and "
+        "evaluate again."
+    )
+    return [*shown, saturation]
