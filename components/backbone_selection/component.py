@@ -17,6 +17,7 @@ def backbone_selection(
     page: Output[HTML],
     backbones: str = "efficientnet_lite0,efficientnet_lite1,efficientnet_lite2",
     catalog: str = "",
+    catalog_state: str = "",
     image_size: int = 0,
     max_images: int = 1500,
     seed: int = 0,
@@ -37,6 +38,8 @@ def backbone_selection(
         page: The ranking as a page.
         backbones: Names from the catalog, separated by commas.
         catalog: Path or s3:// URI of a YAML file that adds or overrides backbones; empty is none.
+        catalog_state: Digest of the catalog's content (core.models.catalog.catalog_state). Not used here: it makes a
+            cached result count only as long as the entries are the same.
         image_size: Side of the square input in pixels, 16 to 2048; 0 is each backbone's own.
         max_images: Training images to compute features of, spread evenly over the split; at least 10.
         seed: Of the fresh head's weights.

@@ -33,6 +33,7 @@ def preflight(
     label_smoothing: float,
     ema_decay: float,
     precision: str,
+    batch_norm: str,
     patience: int,
     checkpoint_seconds: int,
     prune_targets: List[float],
@@ -54,7 +55,10 @@ def preflight(
     max_drop: Optional[float] = None,
     max_parameters_m: Optional[float] = None,
     max_macs_m: Optional[float] = None,
-) -> NamedTuple("Checked", [("backbones", str), ("recipes", List[dict])]):  # type: ignore[valid-type]
+    max_backbone_latency_ms: Optional[float] = None,
+) -> NamedTuple(
+    "Checked", [("backbones", str), ("recipes", List[dict]), ("dataset_state", str), ("catalog_state", str)]
+):  # type: ignore[valid-type]
     """Refuses what cannot work, by name and in one line, and lists the recipes to try.
 
     It takes every parameter of the pipeline, so that a typing mistake in the last stage's parameter costs seconds
@@ -62,13 +66,14 @@ def preflight(
 
     Returns:
         backbones: The names to compare, as a comma-separated list. recipes: One item for each way to compress.
+        dataset_state, catalog_state: Digests that change when the files do, for the cache keys of what reads them.
     """
     asked = dict(locals())
 
     from collections import namedtuple
 
-    from components.core.artifacts.sources import quick_look
-    from components.core.models.catalog import check_weights_available, find_backbone, load_catalog
+    from components.core.artifacts.sources import quick_look, source_state
+    from components.core.models.catalog import catalog_state, check_weights_available, find_backbone, load_catalog
     from components.core.store import check_name
     from components.core.tasks import get_task
     from components.preflight import plan
@@ -92,6 +97,8 @@ def preflight(
     quick_look(dataset)
 
     print(f"{len(found)} backbones, {len(recipes)} recipes: {'; '.join(recipe.name for recipe in recipes)}")
-    checked = namedtuple("Checked", ["backbones", "recipes"])
+    checked = namedtuple("Checked", ["backbones", "recipes", "dataset_state", "catalog_state"])
     names = ",".join(backbone.name for backbone in found)
-    return checked(names, [recipe.to_json() for recipe in recipes])
+    return checked(
+        names, [recipe.to_json() for recipe in recipes], source_state(dataset), catalog_state(catalog or None)
+    )

@@ -10,6 +10,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "optimizer": ("adamw", "sgd"),
     "schedule": ("polynomial", "step", "cosine", "constant"),
     "precision": ("auto", "float32", "bfloat16"),
+    "batch_norm": ("frozen", "train"),
     "importance": ("taylor", "magnitude"),
     "calibration_method": ("minmax", "percentile", "entropy"),
 }
@@ -58,6 +59,7 @@ RULES: dict[str, Rule] = {
     "latency_threads": AT_LEAST_ONE,
     "max_parameters_m": POSITIVE,
     "max_macs_m": POSITIVE,
+    "max_backbone_latency_ms": POSITIVE,
     "max_latency_ms": POSITIVE,
     "max_size_mb": POSITIVE,
     "max_drop": NOT_NEGATIVE,
@@ -165,7 +167,7 @@ def check_size_budget(
     if max_size_mb < smallest_mb:
         raise UserError(
             f"max_size_mb {max_size_mb:g} cannot be met: the smallest candidate, {name}, needs about {smallest_mb:.2g} "
-            f"MB as int8 even at {min(prune_targets):.0%} of its MACs; allow more, prune further or add a smaller backbone"
+            f"MB as int8 even at {min(prune_targets):.0%} of its MACs; allow more, prune further or add a smaller one"
         )
 
 

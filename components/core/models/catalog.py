@@ -4,9 +4,10 @@ A command that only looks a name up (the first cheap task of a run, `trimtab doc
 """
 
 import difflib
+import hashlib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import yaml
 
 from components.core.errors import UserError
 from components.core.models.remote import read_object
+from components.core.store.keys import canonical_json
 
 BUILT_IN = Path(__file__).with_name("catalog.yaml")
 LIBRARIES = ("timm", "torchvision")
@@ -91,6 +93,15 @@ def load_catalog(extra: str | Path | None = None) -> dict[str, Backbone]:
             entries[name] = {**entries.get(name, {}), **_with_absolute_file(entry, str(extra))}
             origins[name] = str(extra)
     return {name: _backbone(name, entry, origins[name]) for name, entry in entries.items()}
+
+
+def catalog_state(extra: str | Path | None = None) -> str:
+    """A digest of the merged catalog, which changes when an entry of the user's file does.
+
+    For a cache key: the name of a file alone does not say what is in it.
+    """
+    entries = {name: asdict(backbone) for name, backbone in load_catalog(extra).items()}
+    return hashlib.sha256(canonical_json(entries)).hexdigest()
 
 
 def find_backbone(name: str, catalog: Mapping[str, Backbone]) -> Backbone:

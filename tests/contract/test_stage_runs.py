@@ -1,0 +1,49 @@
+"""Every stage, found by discovery, does its work in a real run."""
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+import components
+from components.core.store.keys import canonical_json
+
+STAGES = sorted(path.parent.name for path in Path(components.__file__).parent.glob("*/component.py"))
+
+pytestmark = [pytest.mark.e2e, pytest.mark.demo]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_does_its_work_in_a_real_run(stage, reduced_run):
+    records = [
+        record
+        for record in reduced_run.records().values()
+        if record["component"] == f"comp-{stage}" or record["component"] == stage
+    ]
+    assert records
+    module = importlib.import_module(f"components.{stage}.component")
+    declared = getattr(module, stage).component_spec.outputs or {}
+    for record in records:
+        assert record["status"] == "succeeded"
+        given = {**record["output_artifacts"], **record["output_parameters"]}
+        assert set(declared) <= set(given)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_facts_on_an_artifact_are_plain_values_that_a_user_interface_can_show(stage, reduced_run):
+    for record in reduced_run.records().values():
+        for artifacts in record["output_artifacts"].values():
+            for artifact in artifacts:
+                canonical_json(artifact["metadata"])
+
+
+def test_bytes_are_in_the_store_and_artifacts_carry_manifests_only(reduced_run):
+    blobs = reduced_run.store.blobs
+    seen = 0
+    for record in reduced_run.records().values():
+        for artifacts in record["output_artifacts"].values():
+            for artifact in artifacts:
+                for entry in (artifact["manifest"] or {}).get("files", []):
+                    assert blobs.size(entry["sha256"]) == entry["bytes"]
+                    seen += 1
+    assert seen >= 20
