@@ -1,0 +1,104 @@
+"""KFP face of fine-tuning."""
+
+from kfp import dsl
+from kfp.dsl import HTML, Artifact, Dataset, Input, Metrics, Model, Output
+
+from components.images import BASE_IMAGE, TRAIN_IMAGE
+
+
+@dsl.component(base_image=BASE_IMAGE, target_image=TRAIN_IMAGE)
+def fine_tune(
+    dataset: Input[Dataset],
+    model: Input[Model],
+    tuned: Output[Model],
+    curves: Output[Artifact],
+    metrics: Output[Metrics],
+    page: Output[HTML],
+    epochs: int = 8,
+    head_epochs: int = 10,
+    batch_size: int = 32,
+    optimizer: str = "adamw",
+    learning_rate: float = 0.001,
+    schedule: str = "polynomial",
+    power: float = 1.0,
+    step_epochs: int = 3,
+    step_gamma: float = 0.1,
+    warmup_fraction: float = 0.1,
+    momentum: float = 0.9,
+    weight_decay: float = 0.01,
+    layer_decay: float = 0.9,
+    label_smoothing: float = 0.1,
+    ema_decay: float = 0.99,
+    precision: str = "auto",
+    batch_norm: str = "frozen",
+    augment: bool = True,
+    patience: int = 0,
+    checkpoint_seconds: int = 120,
+    seed: int = 0,
+):
+    """Trains a pretrained model on the training split: the head on frozen features first, then the whole network.
+
+    The weights of the epoch that is best on the validation split are kept. Progress is saved to the store; the same
+    stage with the same inputs goes on from it after a kill.
+
+    Args:
+        dataset: Prepared data set.
+        model: Model to train; with head_epochs 0 one that was trained before is trained further.
+        tuned: The trained model, with the input's architecture, labels and preprocessing.
+        curves: Learning curves (curves.json).
+        metrics: Validation top-1 and loss of the kept epoch, and its number.
+        page: Learning curves as a page.
+        epochs: Passes of the whole network over the training split.
+        head_epochs: Passes of the linear head over features that the frozen network computes once; 0 skips it.
+        batch_size: Images in an optimizer step.
+        optimizer: adamw or sgd (with Nesterov momentum).
+        learning_rate: Of the head, at the end of warm-up.
+        schedule: polynomial, step, cosine or constant; a function of the optimizer step.
+        power: Exponent of the polynomial schedule, rate · (1 − t/T)^power.
+        step_epochs: Epochs between two drops of the step schedule.
+        step_gamma: Factor of each drop of the step schedule.
+        warmup_fraction: Fraction of all steps in which the rate rises linearly, 0 to below 1.
+        momentum: Momentum of sgd, β₁ of adamw; 0 to below 1.
+        weight_decay: Decay of weights; biases and normalisation parameters have none.
+        layer_decay: Factor on the rate for each layer further from the head, above 0 to 1; 1 is the same everywhere.
+        label_smoothing: Probability spread evenly over all classes, 0 to below 1.
+        ema_decay: Decay of the weights' moving average per step, which is validated and kept; 0 is none.
+        precision: auto (bfloat16 on CUDA, float32 on a CPU), float32 or bfloat16.
+        batch_norm: frozen (keeps the pretrained statistics) or train (each batch's own; for training from scratch).
+        augment: Random horizontal flips and small shifts of training images.
+        patience: Epochs without a better validation result before training stops; 0 never stops early.
+        checkpoint_seconds: Seconds between two resumable checkpoints.
+        seed: Order of images, augmentation and dropout.
+    """
+    asked = dict(locals())
+
+    from components.core.artifacts.dataset import open_dataset
+    from components.core.artifacts.manifest import describe, read_manifest
+    from components.core.artifacts.model_bundle import load_model, save_model
+    from components.core.store import store_from_environment
+    from components.core.training.checkpoint import Checkpointer, checkpoint_key
+    from components.core.training.curves import publish_curves, result_facts
+    from components.fine_tune.page import write_tuning_page
+    from components.fine_tune.tuning import FineTuneConfig, fine_tune_bundle
+
+    artifacts = {"dataset", "model", "tuned", "curves", "metrics", "page"}
+    config = FineTuneConfig(**{name: value for name, value in asked.items() if name not in artifacts})
+
+    store = store_from_environment()
+    prepared = open_dataset(dataset.path, store)
+    source = read_manifest(model.path, kind="model")
+    bundle = load_model(source, store)
+
+    inputs = {"dataset": prepared.manifest.digest, "model": source.digest}
+    key = checkpoint_key("fine_tune", parameters=vars(config), inputs=inputs)
+    checkpointer = Checkpointer(store, key, seconds=config.checkpoint_seconds)
+    history = fine_tune_bundle(bundle, prepared, config, checkpointer=checkpointer)
+
+    facts = result_facts(history)
+    for name, value in facts.items():
+        metrics.log_metric(name, value)
+    manifest = save_model(tuned.path, bundle, store, {"stage": "fine_tune", **inputs})
+    describe(tuned, manifest, store, **facts)
+    describe(curves, publish_curves(curves.path, history, stage="fine_tune", store=store), store)
+    write_tuning_page(page.path, history, config)
+    checkpointer.clear()
