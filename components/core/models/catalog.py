@@ -98,9 +98,9 @@ def load_catalog(extra: str | Path | None = None) -> dict[str, Backbone]:
 def catalog_state(extra: str | Path | None = None) -> str:
     """A digest of the merged catalog, which changes when an entry of the user's file does.
 
-    For a cache key: the name of a file alone does not say what is in it.
+    For a cache key: the name of a file alone does not say what is in it. Where the file lies does not count.
     """
-    entries = {name: asdict(backbone) for name, backbone in load_catalog(extra).items()}
+    entries = {name: {**asdict(backbone), "origin": ""} for name, backbone in load_catalog(extra).items()}
     return hashlib.sha256(canonical_json(entries)).hexdigest()
 
 

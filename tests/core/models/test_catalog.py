@@ -7,6 +7,7 @@ import pytest
 from components.core.errors import UserError
 from components.core.models.catalog import (
     DEMO_PACKAGES,
+    catalog_state,
     check_weights_available,
     find_backbone,
     find_backbones,
@@ -103,6 +104,15 @@ def test_invalid_field_is_refused_with_file_entry_and_value(tmp_path: Path, fiel
     path = write_catalog(tmp_path, f"backbones:\n  efficientnet_lite0:\n    {field}\n")
     with pytest.raises(UserError, match=rf"mine\.yaml: backbone 'efficientnet_lite0': .*{message}"):
         load_catalog(path)
+
+
+def test_state_follows_the_content_of_the_own_file_and_not_its_place(tmp_path: Path) -> None:
+    text = "backbones:\n  efficientnet_lite0:\n    image_size: {size}\n"
+    (tmp_path / "elsewhere").mkdir()
+    first = catalog_state(write_catalog(tmp_path, text.format(size=64)))
+    assert catalog_state(write_catalog(tmp_path / "elsewhere", text.format(size=64))) == first
+    assert catalog_state(write_catalog(tmp_path, text.format(size=96))) != first
+    assert catalog_state(None) == catalog_state("") != first
 
 
 @pytest.mark.parametrize("text", ["", "backbones: 3", "a: [", "- x"])
