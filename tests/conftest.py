@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +33,7 @@ class FinishedRun:
     code: int
     printed: str
     document: dict
-    environment: dict[str, str]
+    parameters: dict[str, str]
 
     @property
     def store(self) -> Store:
@@ -80,8 +81,14 @@ def run_trimtab(
         code=done.returncode,
         printed=done.stdout + done.stderr,
         document=json.loads(result.read_text()) if result.exists() else {},
-        environment=variables,
+        parameters=parameters or {},
     )
+
+
+@pytest.fixture(scope="session")
+def trimtab() -> Callable[..., FinishedRun]:
+    """`run_trimtab`, for tests that start runs of their own."""
+    return run_trimtab
 
 
 @pytest.fixture(scope="session")

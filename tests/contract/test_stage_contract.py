@@ -1,4 +1,4 @@
-"""What every stage promises, for every folder of `components` that holds a component.py: adding one needs no edit here."""
+"""What every stage promises; stages are found by their component.py, so that adding one needs no edit here."""
 
 import importlib
 import inspect
