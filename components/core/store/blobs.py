@@ -14,11 +14,10 @@ from components.core.store.errors import (
     Damaged,
     NotFound,
     PreconditionFailed,
-    StoreError,
 )
 from components.core.store.files import replacing, write_synced
 from components.core.store.names import check_digest
-from components.core.store.objects import Objects, digest_of, size_of
+from components.core.store.objects import Objects, measure
 
 _FOLDER = "blobs/sha256"
 
@@ -35,10 +34,7 @@ class Blobs:
         A file is streamed, never read whole into memory. An object of the wrong size under this digest (a damaged
         disk, a tool that copied badly) is replaced.
         """
-        try:
-            digest, size = digest_of(data), size_of(data)
-        except OSError as error:
-            raise StoreError(f"cannot read {error.filename}: {error.strerror}") from error
+        size, digest = measure(data)
         key = _key(digest)
         try:
             if self._objects.size(key) == size:

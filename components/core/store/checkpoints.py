@@ -13,7 +13,7 @@ from components.core.store.concurrency import run_all
 from components.core.store.errors import Damaged, NotFound
 from components.core.store.files import write_synced
 from components.core.store.names import check_name, check_path
-from components.core.store.objects import Objects, digest_of
+from components.core.store.objects import Objects, measure
 from components.core.store.records import decode, encode
 
 _INDEX = "index.json"
@@ -40,7 +40,7 @@ class Checkpoints:
 
         def send(item: tuple[str, bytes | Path]) -> tuple[str, str]:
             name, body = item
-            digest = digest_of(body)
+            _, digest = measure(body)
             self._objects.put(f"{folder}/{generation}/{name}", body, sha256=digest)
             return name, digest
 

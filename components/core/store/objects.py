@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from components.core.store.errors import StoreError
+
 CHUNK_BYTES = 1 << 20
 
 
@@ -79,7 +81,10 @@ class Objects(Protocol):
         ...
 
     def folders(self, folder: str) -> list[str]:
-        """Names of the folders directly under `folder` that hold an object, sorted."""
+        """Names of the folders directly under `folder` that hold an object, sorted.
+
+        Some S3 servers (SeaweedFS) show an emptied folder a little longer.
+        """
         ...
 
     def delete(self, key: str) -> None:
@@ -97,6 +102,14 @@ def digest_of(body: bytes | Path) -> str:
         return hashlib.sha256(body).hexdigest()
     with body.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def measure(body: bytes | Path) -> tuple[int, str]:
+    """(bytes, sha256 in hex) of bytes or of a file's content. `StoreError` if the file cannot be read."""
+    try:
+        return size_of(body), digest_of(body)
+    except OSError as error:
+        raise StoreError(f"cannot read {error.filename}: {error.strerror}") from error
 
 
 def size_of(body: bytes | Path) -> int:

@@ -12,7 +12,7 @@ from components.core.errors import UserError
 from components.core.store.concurrency import run_all
 from components.core.store.errors import Damaged, NotFound, PreconditionFailed, ReleaseExists
 from components.core.store.names import check_name, check_path
-from components.core.store.objects import Objects, digest_of, size_of
+from components.core.store.objects import Objects, digest_of, measure
 from components.core.store.records import decode, encode
 
 MARKER = "release.json"
@@ -138,4 +138,5 @@ def _index(files: Mapping[str, bytes | Path]) -> dict[str, dict[str, Any]]:
         check_path(file, what="release file")
         if file == MARKER:
             raise UserError(f"a release file cannot be called {MARKER}: it is the marker of a whole release")
-    return {file: {"bytes": size_of(body), "sha256": digest_of(body)} for file, body in files.items()}
+    measured = {file: measure(body) for file, body in files.items()}
+    return {file: {"bytes": size, "sha256": digest} for file, (size, digest) in measured.items()}

@@ -6,6 +6,7 @@ import pytest
 
 from components.core.errors import UserError
 from components.core.store import Store, StoreError
+from components.core.store.checkpoints import Checkpoints
 from components.core.store.objects import Objects
 
 
@@ -35,10 +36,22 @@ def test_a_checkpoint_replaces_the_one_before_and_keeps_nothing_of_it(
     assert len(list(objects.walk("checkpoints"))) == 2  # the index and one file
 
 
-def test_a_save_that_fails_midway_keeps_the_checkpoint_before(store: Store, tmp_path: Path) -> None:
+def test_a_save_that_fails_midway_keeps_the_checkpoint_before(store: Store, objects: Objects, tmp_path: Path) -> None:
     store.checkpoints.save("key", {"weights": b"1", "state": b"1"})
-    with pytest.raises((StoreError, OSError)):
+    with pytest.raises(StoreError, match="nowhere: No such file"):
         store.checkpoints.save("key", {"weights": b"2", "state": tmp_path / "nowhere"})
+
+    class BreaksAtTheState:
+        def __getattr__(self, name: str) -> object:
+            return getattr(objects, name)
+
+        def put(self, key: str, body: bytes, **options: str) -> str:
+            if key.endswith("/state"):
+                raise StoreError("no connection")
+            return objects.put(key, body, **options)  # type: ignore[arg-type]
+
+    with pytest.raises(StoreError, match="no connection"):
+        Checkpoints(BreaksAtTheState()).save("key", {"weights": b"2", "state": b"2"})  # type: ignore[arg-type]
     assert store.checkpoints.load("key", tmp_path / "new")
     assert contents(tmp_path / "new") == {"weights": b"1", "state": b"1"}
 

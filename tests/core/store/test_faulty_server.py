@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import os
 import random
 import socket
 import struct
@@ -36,6 +37,7 @@ class FaultyServer:
     def __init__(self, target: str) -> None:
         self.faults: deque[object] = deque()
         self.always: object = None
+        self.requests: list[tuple[str, int]] = []  # method, and the client's port: one for each connection
         outer = self
         host = urlsplit(target).netloc
 
@@ -44,6 +46,7 @@ class FaultyServer:
 
             def handle_request(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                outer.requests.append((self.command, self.client_address[1]))
                 fault = outer.faults.popleft() if outer.faults else outer.always
                 if isinstance(fault, tuple):
                     self._answer(*fault)
@@ -239,6 +242,29 @@ def test_what_is_no_object_store_is_not_writable(faulty: FaultyServer, objects: 
     with pytest.raises(StoreUnavailable) as caught:
         objects.check_writable()
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_probe_asks_once_for_a_person_waits(faulty: FaultyServer, objects: S3Objects) -> None:
+    faulty.always = (503, "SlowDown")
+    with pytest.raises(StoreUnavailable, match="answers 503"):
+        objects.check_writable()
+    assert len(faulty.requests) == 1
+
+
+def test_a_forked_child_opens_a_connection_of_its_own(faulty: FaultyServer, objects: S3Objects) -> None:
+    objects.put("a", b"bytes")
+    objects.get("a")
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            status = 0 if objects.get("a").data == b"bytes" else 1
+        finally:
+            os._exit(status)
+    assert os.waitpid(child, 0)[1] == 0
+    assert objects.get("a").data == b"bytes"
+    put, before, in_child, after = (connection for _, connection in faulty.requests)
+    assert put == before == after != in_child
 
 
 def test_an_endpoint_of_ones_own_is_addressed_by_path(faulty: FaultyServer, objects: S3Objects) -> None:

@@ -111,6 +111,15 @@ def test_without_hard_links_the_first_writer_still_wins(tmp_path: Path, monkeypa
     assert objects.get("a").data == b"first"
 
 
+def test_a_folder_without_an_object_is_not_shown(tmp_path: Path) -> None:
+    objects = LocalObjects(tmp_path)
+    objects.put("runs/1/record", b"")
+    objects.put("runs/2/record", b"")
+    objects.delete("runs/1/record")
+    (tmp_path / "runs" / "left-by-a-killed-writer").mkdir()
+    assert objects.folders("runs") == ["2"]
+
+
 def test_an_object_under_an_object_is_refused(tmp_path: Path) -> None:
     objects = LocalObjects(tmp_path)
     objects.put("a", b"")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import random
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -130,7 +129,6 @@ def test_a_deleted_object_is_gone_and_deleting_again_is_no_error(objects: Object
     objects.delete("a/b/c")
     objects.delete("a/b/c")
     assert keys_of(objects) == []
-    assert objects.folders("a") == []
 
 
 def test_a_key_that_leads_out_of_the_store_is_refused_everywhere(objects: Objects) -> None:
@@ -158,25 +156,3 @@ def test_a_key_may_hold_spaces_and_letters_of_any_language(objects: Objects) -> 
 def test_the_probe_leaves_nothing_behind(objects: Objects) -> None:
     objects.check_writable()
     assert keys_of(objects) == []
-
-
-def test_forked_children_and_their_parent_use_the_store_at_once(objects: Objects) -> None:
-    bodies = {f"{number}": f"{number}".encode() * 10_000 for number in range(30)}
-    for key, body in bodies.items():
-        objects.put(key, body)
-
-    def reads_what_was_written() -> bool:
-        return all(objects.get(key).data == body for key, body in bodies.items())
-
-    children = []
-    for _ in range(3):
-        child = os.fork()
-        if child == 0:
-            right = False
-            try:
-                right = reads_what_was_written()
-            finally:
-                os._exit(0 if right else 1)
-        children.append(child)
-    assert reads_what_was_written()
-    assert [os.waitpid(child, 0)[1] for child in children] == [0, 0, 0]

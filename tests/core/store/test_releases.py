@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from components.core.errors import UserError
-from components.core.store import Damaged, NotFound, ReleaseExists, Store
+from components.core.store import Damaged, NotFound, ReleaseExists, Store, StoreError
 from components.core.store.objects import Objects
 from components.core.store.releases import Releases
 
@@ -117,6 +117,12 @@ def test_a_damaged_release_file_is_never_handed_out(store: Store, objects: Objec
     objects.put("releases/flowers/1/model.onnx", b"modem")
     with pytest.raises(Damaged, match=r"model\.onnx"):
         store.releases.read("flowers", "1", "model.onnx")
+
+
+def test_a_release_file_that_does_not_exist_is_named(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="nowhere: No such file"):
+        store.releases.publish("flowers", "1", {"card.md": b"card", "model.onnx": tmp_path / "nowhere"})
+    assert store.releases.list() == []
 
 
 def test_the_marker_lists_sizes_and_digests(store: Store, objects: Objects) -> None:

@@ -48,6 +48,8 @@ def test_a_folder_under_a_file_is_refused(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_is_refused() -> None:
     refusal("/proc/trimtab-store")  # not even root can
+    with pytest.raises(StoreUnavailable):  # and not: there is no such object
+        open_store("/proc/trimtab-store").blobs.put(b"bytes")
 
 
 @pytest.mark.s3
