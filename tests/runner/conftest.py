@@ -1,5 +1,6 @@
 """Compiling small pipelines with the real SDK, and running them in a temporary home."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,9 @@ from kfp import compiler
 
 from pipelines.runner.events import Event, TaskEnded, TaskStarted, Warned
 from pipelines.runner.run import RunResult, run_pipeline
+
+# pytest's importlib mode puts no test folder on the path; components_for_tests.py is shared by several files here.
+sys.path.insert(0, str(Path(__file__).parent))
 
 
 @dataclass

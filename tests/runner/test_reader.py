@@ -241,7 +241,8 @@ def test_every_field_of_kfps_schema_is_known_to_the_reader() -> None:
     known_to_be_refused = {
         # Inside messages that are refused or ignored as a whole.
         "preCacheCheck", "exec", "artifactUri", "typeSchema", "reimport", "downloadToWorkspace", "type", "count",
-        "resourceType", "resourceCount", "outputArtifactQueries", "filter", "limit", "pvcSpecPatch", "size", "workspace",
+        "resourceType", "resourceCount", "outputArtifactQueries", "filter", "limit",
+        "pvcSpecPatch", "size", "workspace",
         "kubernetes", "config", "field", "applyToTask", "key", "value", "platform", "activeDeadlineSeconds",
     }  # fmt: skip
     roots = (pipeline_spec_pb2.PipelineSpec, pipeline_spec_pb2.PipelineDeploymentConfig, pipeline_spec_pb2.PlatformSpec)
