@@ -21,7 +21,9 @@ MARKER = "release.json"
 class Releases:
     """Files per (name, version). Immutable, and whole or not at all: a release exists once its marker does.
 
-    The marker `release.json`, written last, lists every file with size and sha256.
+    The marker `release.json`, written last, lists every file with size and sha256; `read` verifies against it. Two who
+    publish different bytes under one version at the same moment: at most one succeeds. In the milliseconds between his
+    last look and his marker the other may still overwrite a file; then that file reads as `Damaged`, never as right.
     """
 
     def __init__(self, objects: Objects) -> None:
