@@ -146,6 +146,6 @@ def _method(config: EvaluateConfig, rounds: dict[int, int]) -> str:
     return (
         f"Both models in onnxruntime on the CPU, {threads}. Top-1: 95 % Wilson interval; difference: 95 % paired "
         f"bootstrap. Latency: candidate and baseline in turn, {rounds[1]} rounds at batch 1 and {rounds[LARGE_BATCH]} "
-        f"at batch {LARGE_BATCH} after a warm-up, medians of wall time, CPU time beside it; inference only, decoding and "
-        "resizing not included."
+        f"at batch {LARGE_BATCH} after a warm-up, medians of wall time, CPU time beside it; inference only, without "
+        "decoding and resizing."
     )

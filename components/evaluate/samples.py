@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from components.core.artifacts.dataset import Dataset
 
 SAMPLES = 24
-MEDIA_TYPES = {"PNG": "image/png", "JPEG": "image/jpeg"}
+MEDIA_TYPES = {name: f"image/{name.lower()}" for name in ("PNG", "JPEG", "WEBP", "GIF", "BMP")}
 _WHOLE_BYTES = 12_000
 _THUMBNAIL = 160
 
@@ -52,7 +52,7 @@ def read_samples(
 
 
 def embeddable(image: bytes) -> tuple[bytes, str]:
-    """Bytes and media type for a page: a small PNG or JPEG as it is, all else as a JPEG thumbnail."""
+    """Bytes and media type for a page: a small file that browsers show as it is, all else as a JPEG thumbnail."""
     with Image.open(io.BytesIO(image)) as opened:
         media_type = MEDIA_TYPES.get(opened.format or "")
     if media_type and len(image) <= _WHOLE_BYTES:

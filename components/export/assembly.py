@@ -1,0 +1,110 @@
+"""Put a release together: serving files, evidence, card, checksums."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from components.core.artifacts.onnx_bundle import OnnxBundle
+from components.core.errors import UserError
+from components.core.models.catalog import find_backbone, load_catalog
+from components.core.runtime.metadata import trimtab_version
+from components.export.card import write_card
+from components.export.release import (
+    CARD,
+    DECISION,
+    EVALUATION,
+    PROVENANCE,
+    SUMS,
+    VERSION_DIGITS,
+    checksums,
+    release_digest,
+    serving_files,
+)
+from components.export.verification import Verification
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assembled:
+    """The files of a release, its version, and flat facts about it."""
+
+    version: str
+    files: dict[str, bytes]
+    metadata: dict[str, Any]
+
+
+def assemble(
+    name: str,
+    bundle: OnnxBundle,
+    *,
+    evaluation: Mapping[str, Any],
+    decision: Mapping[str, Any],
+    verification: Verification,
+    digests: Mapping[str, str],
+    licence: str | None = None,
+) -> Assembled:
+    """All files of the release `name`.
+
+    Args:
+        name: of the release.
+        bundle: what is released.
+        evaluation: evaluation.json; its sample images are left out, a release is no place for them.
+        decision: decision.json.
+        verification: what was checked.
+        digests: of the artifacts it was made of, by title.
+        licence: of the backbone's weights; None looks it up in the built-in catalog.
+    """
+    files = serving_files(bundle)
+    digest = release_digest(files)
+    version = digest[:VERSION_DIGITS]
+    chain = {
+        **digests,
+        "source model of the file": bundle.provenance["source_model"],
+        "float32 graph": bundle.provenance["float32_graph"],
+    }
+    if "calibration" in bundle.provenance:
+        chain["calibration data (fingerprint)"] = bundle.provenance["calibration"]["dataset"]
+    provenance = {**bundle.provenance, "verification": verification.to_json(), "artifacts": dict(digests)}
+    card = write_card(
+        {
+            "name": name,
+            "version": version,
+            "digest": digest,
+            "digests": chain,
+            "evaluation": evaluation,
+            "decision": decision,
+            "provenance": {"calibration": None, **bundle.provenance},
+            "verification": verification.to_json(),
+            "licence": licence or _licence(bundle.provenance["backbone"]),
+            "labels": bundle.labels,
+            "preprocess": bundle.preprocess.to_json(),
+            "trimtab": trimtab_version(),
+        }
+    )
+    files[CARD] = card.encode()
+    files[EVALUATION] = _json({key: value for key, value in evaluation.items() if key != "samples"})
+    files[DECISION] = _json(decision)
+    files[PROVENANCE] = _json(provenance)
+    files[SUMS] = checksums(files)
+    metadata = {
+        "name": name,
+        "version": version,
+        "release_digest": digest,
+        "scheme": bundle.provenance["scheme"],
+        "size_bytes": bundle.size_bytes,
+        "split": evaluation["split"],
+        "top1": evaluation["candidate"]["top1"],
+        "meets_budget": bool(evaluation["verdict"]["meets"]),
+    }
+    return Assembled(version=version, files=files, metadata=metadata)
+
+
+def _licence(backbone: str) -> str | None:
+    try:
+        return find_backbone(backbone, load_catalog()).licence
+    except UserError:
+        return None
+
+
+def _json(document: Any) -> bytes:
+    return json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n"

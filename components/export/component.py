@@ -1,0 +1,88 @@
+"""KFP face of the export: a verified, immutable release in the store."""
+
+from kfp import dsl
+from kfp.dsl import Artifact, Input, Markdown, Model, Output
+
+from components.images import BASE_IMAGE, TRAIN_IMAGE
+
+
+@dsl.component(base_image=BASE_IMAGE, target_image=TRAIN_IMAGE)
+def export(
+    candidate: Input[Model],
+    model: Input[Model],
+    baseline: Input[Model],
+    evaluation: Input[Artifact],
+    decision: Input[Artifact],
+    release: Output[Model],
+    card: Output[Markdown],
+    name: str = "model",
+):
+    """Verifies the chosen model once more and publishes it with its card, evidence and checksums.
+
+    The version is the beginning of a digest over the serving files alone, so the same network has the same version
+    wherever and whenever it is released. A model that misses its budget is released too, and says so first.
+
+    Args:
+        candidate: The chosen ONNX bundle.
+        model: The torch network it was made of.
+        baseline: What it was compared with.
+        evaluation: Its comparison with the baseline, on test data.
+        decision: How it was chosen.
+        release: The release; its metadata says where the plain files are.
+        card: The model card.
+        name: Name of the release in the store: letters, digits, dots, hyphens and underscores.
+    """
+    import json
+    from pathlib import Path
+
+    from components.core.artifacts.manifest import describe, publish, read_file, read_manifest
+    from components.core.artifacts.model_bundle import load_model
+    from components.core.artifacts.onnx_bundle import load_onnx
+    from components.core.store import store_from_environment
+    from components.core.store.names import check_name
+    from components.export.assembly import assemble
+    from components.export.release import CARD, publish_release
+    from components.export.verification import verify
+
+    check_name(name, what="release name")
+
+    store = store_from_environment()
+    onnx_manifest = read_manifest(candidate.path, kind="onnx")
+    model_manifest = read_manifest(model.path, kind="model")
+    bundle, student = load_onnx(onnx_manifest, store), load_model(model_manifest, store)
+    measured = json.loads(read_file(read_manifest(evaluation.path, kind="evaluation"), "evaluation.json", store))
+    chosen = json.loads(read_file(read_manifest(decision.path, kind="decision"), "decision.json", store))
+    verification = verify(
+        bundle,
+        student,
+        measured,
+        candidate_digest=onnx_manifest.digest,
+        student_digest=model_manifest.digest,
+    )
+
+    assembled = assemble(
+        name,
+        bundle,
+        evaluation=measured,
+        decision=chosen,
+        verification=verification,
+        digests={
+            "candidate (ONNX bundle)": onnx_manifest.digest,
+            "student (torch)": model_manifest.digest,
+            "baseline": read_manifest(baseline.path).digest,
+        },
+        licence=model_manifest.metadata.get("licence"),
+    )
+    published = publish_release(store, name, assembled.version, assembled.files)
+    if published.kept_evidence:
+        print(
+            f"{name} {assembled.version} had been released before; its evidence is kept, this run's is in the artifact"
+        )
+
+    manifest = publish(
+        release.path, kind="release", files=dict(assembled.files), metadata=assembled.metadata, store=store
+    )
+    describe(release, manifest, store, **assembled.metadata, uri=published.uri)
+    Path(card.path).parent.mkdir(parents=True, exist_ok=True)
+    Path(card.path).write_bytes(assembled.files[CARD])
+    print(f"released {published.uri}")

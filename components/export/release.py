@@ -1,0 +1,74 @@
+"""What a release consists of, its digest, and putting it into the store."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from components.core.artifacts.onnx_bundle import SERVING_FILES, OnnxBundle
+from components.core.store import ReleaseExists, canonical_json
+
+if TYPE_CHECKING:
+    from components.core.store import Store
+
+CARD, SUMS, PROVENANCE = "card.md", "SHA256SUMS", "provenance.json"
+EVALUATION, DECISION = "evaluation.json", "decision.json"
+VERSION_DIGITS = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """Where the release is; `kept_evidence` is true when these very serving files had been released before."""
+
+    uri: str
+    kept_evidence: bool
+
+
+def serving_files(bundle: OnnxBundle) -> dict[str, bytes]:
+    """The files that a server needs."""
+    folder = bundle.model.parent
+    contents = {
+        SERVING_FILES[0]: bundle.model.read_bytes(),
+        "labels.json": canonical_json(list(bundle.labels)),
+        "preprocess.json": canonical_json(bundle.preprocess.to_json()),
+    }
+    assert set(contents) == set(SERVING_FILES), folder
+    return contents
+
+
+def release_digest(files: Mapping[str, bytes]) -> str:
+    """sha256 over the canonical JSON of `{name: sha256}` of the serving files.
+
+    Evidence (timings, host) is left out, so the same network has the same digest wherever it was measured and stored.
+    """
+    return hashlib.sha256(canonical_json({name: _sha256(files[name]) for name in sorted(SERVING_FILES)})).hexdigest()
+
+
+def checksums(files: Mapping[str, bytes]) -> bytes:
+    """The content of SHA256SUMS, for `sha256sum --check SHA256SUMS`."""
+    return "".join(f"{_sha256(files[name])}  {name}\n" for name in sorted(files)).encode()
+
+
+def publish_release(store: "Store", name: str, version: str, files: Mapping[str, bytes]) -> Published:
+    """Whole or not at all: `releases/name/version/` in the store.
+
+    The version names the serving files, so a second run that makes the same ones finds them published, with the
+    evidence of the first; that evidence is kept, since a release never changes.
+
+    Raises:
+        ReleaseExists: the version exists with other serving files.
+    """
+    contents: dict[str, bytes | Path] = dict(files)
+    try:
+        return Published(uri=store.releases.publish(name, version, contents), kept_evidence=False)
+    except ReleaseExists as error:
+        if set(error.differing) & set(SERVING_FILES):
+            raise
+    there = store.releases.files(name, version)
+    same: dict[str, bytes | Path] = {file: store.releases.read(name, version, file) for file in there}
+    return Published(uri=store.releases.publish(name, version, same), kept_evidence=True)
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
