@@ -195,8 +195,9 @@ class _ContainerTask:
         return found
 
     async def _execute(self, why_not: Callable[[], str]) -> None:
-        if not self.task.always:
-            # The work begins: torch is worth importing now, beside the first, light tasks.
+        if self.record.cache_key:
+            # A result is missing, so more will be: torch is worth importing now, beside the first, light tasks. (A
+            # task that is never cached, such as a check of the parameters, says nothing about those after it.)
             await self.context.expect_heavy()
         failures = 0
         while True:
