@@ -12,6 +12,8 @@ import pytest
 
 from components.core.store import Store, open_store
 
+pytest_plugins = ["object_store_server"]
+
 REDUCED = {
     "image_size": "48",
     "backbones": "efficientnet_lite0,efficientnet_lite1",
