@@ -1,0 +1,122 @@
+"""Images of one colour, and ONNX files written by hand that name it: accuracies are known before anything runs."""
+
+import io
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from kfp import dsl
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
+
+from components.core.artifacts.dataset import open_dataset, write_dataset
+from components.core.artifacts.onnx_bundle import OnnxBundle, save_onnx
+from components.core.store import open_store
+from components.core.tasks import Preprocess
+
+CLASSES = ["red", "green", "blue"]
+
+
+def picture(label: int, number: int) -> bytes:
+    pixels = np.full((8, 8, 3), 40, np.uint8)
+    pixels[:, :, label] = 200
+    pixels[0, 0] = number % 251, number // 251, 0
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def rows(split: str, count: int, mislabelled: int) -> list[dict[str, Any]]:
+    """`count` images; the label of the first `mislabelled` is the next colour."""
+    made = []
+    for number in range(count):
+        image = picture(number % 3, number + 1000 * len(split))
+        label = (number + (number < mislabelled)) % 3
+        made.append({"image": image, "label": label, "digest": sha256(image).hexdigest(), "source": f"{number}"})
+    return sorted(made, key=lambda row: row["digest"])
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRIMTAB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("TRIMTAB_STORE", str(tmp_path / "store"))
+    return open_store(str(tmp_path / "store"))
+
+
+@pytest.fixture
+def dataset_path(tmp_path, store) -> Path:
+    """60 validation images of which 6 carry the wrong label, no test images."""
+    splits = {"train": rows("train", 6, 0), "validation": rows("validation", 60, 6)}
+    write_dataset(tmp_path / "data", task="classification", classes=CLASSES, splits=splits, store=store)
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def dataset(dataset_path, store):
+    return open_dataset(dataset_path, store)
+
+
+@pytest.fixture
+def make_bundle(tmp_path) -> Callable[..., OnnxBundle]:
+    """An ONNX file whose logits are the mean of each channel; with `blind`, blue is never seen."""
+
+    def make(name: str, *, image_size: int = 8, blind: bool = False, labels: list[str] = CLASSES) -> OnnxBundle:
+        shape = ["batch", 3, image_size, image_size]
+        weights = np.array([1, 1, -1 if blind else 1], np.float32)
+        graph = helper.make_graph(
+            [
+                helper.make_node("ReduceMean", ["images", "axes"], ["means"], keepdims=0),
+                helper.make_node("Mul", ["means", "weights"], ["logits"]),
+            ],
+            "main",
+            [helper.make_tensor_value_info("images", TensorProto.FLOAT, shape)],
+            [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 3])],
+            [
+                numpy_helper.from_array(np.array([2, 3], np.int64), "axes"),
+                numpy_helper.from_array(weights, "weights"),
+            ],
+        )
+        path = tmp_path / f"{name}.onnx"
+        onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path)
+        return OnnxBundle(
+            model=path,
+            preprocess=Preprocess(image_size=image_size, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)),
+            labels=list(labels),
+            provenance={"scheme": "float32", "complexity": {"parameters": 3, "macs": 3}},
+        )
+
+    return make
+
+
+@pytest.fixture
+def publish(tmp_path, store) -> Callable[[OnnxBundle, str], Path]:
+    def save(bundle: OnnxBundle, name: str) -> Path:
+        save_onnx(tmp_path / name, bundle, store)
+        return tmp_path / name
+
+    return save
+
+
+@pytest.fixture
+def run_evaluate(tmp_path) -> Callable[..., dict[str, Any]]:
+    """Runs the component's function as KFP's executor would; gives its outputs by name."""
+
+    def run(inputs: dict[str, Path], **parameters: Any) -> dict[str, Any]:
+        from components.evaluate.component import evaluate
+
+        types = {"metrics": dsl.Metrics, "classification": dsl.ClassificationMetrics, "page": dsl.HTML}
+        given = {name: dsl.Artifact(uri=str(path)) for name, path in inputs.items()}
+        folder = tmp_path / "outputs"
+        folder.mkdir(exist_ok=True)
+        outputs = {
+            name: types.get(name, dsl.Artifact)(uri=str(folder / name))
+            for name in ("evaluation", "metrics", "classification", "page")
+        }
+        evaluate.python_func(**given, **outputs, **parameters)
+        return outputs
+
+    return run
