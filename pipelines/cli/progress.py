@@ -24,7 +24,7 @@ def make_progress(console: Console) -> Iterator[Listener]:
         yield PlainProgress(console).hear
         return
     progress = LiveProgress(console)
-    with Live(console=console, get_renderable=progress.render, refresh_per_second=8, transient=True):
+    with Live(console=console, get_renderable=progress.render, refresh_per_second=4, transient=True):
         yield progress.hear
 
 

@@ -11,7 +11,7 @@ from rich.text import Text
 def print_summary(console: Console, summary: Mapping[str, Any]) -> None:
     """Prints `{"title", "columns", "rows", "files", "outputs"}`; what is missing or of another form is left out."""
     columns, rows = summary.get("columns"), summary.get("rows")
-    if isinstance(columns, list) and isinstance(rows, list) and columns:
+    if isinstance(columns, list) and isinstance(rows, list) and columns and rows:
         table = Table(title=Text(str(summary.get("title", ""))), title_justify="left")
         for index, column in enumerate(columns):
             table.add_column(Text(_cell(column)), justify="left" if index == 0 else "right")
@@ -20,6 +20,8 @@ def print_summary(console: Console, summary: Mapping[str, Any]) -> None:
             table.add_row(*(Text(_cell(cell)) for cell in cells[: len(columns)]))
         console.print()
         console.print(table, soft_wrap=False)
+    elif summary.get("title"):
+        console.print(Text(str(summary["title"])))
     files = summary.get("files")
     if isinstance(files, Mapping) and files:
         width = max(len(str(name)) for name in files)

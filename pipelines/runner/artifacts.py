@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from components.core.store import Store, StoreError, canonical_json
+from components.core.store import Store, StoreError
 from pipelines.runner.placeholders import local_path
 
 MANIFEST_NAME = "manifest.json"
@@ -59,7 +59,8 @@ def content_digest(artifact: Mapping[str, Any], payload: Payload) -> str:
     }
     if payload.kind == "none" and is_remote(artifact):
         facts["uri"] = artifact["uri"]
-    return hashlib.sha256(canonical_json(facts)).hexdigest()
+    # Not canonical_json: metadata of any component may hold what it refuses (a NaN), and passes through JSON anyway.
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def is_remote(artifact: Mapping[str, Any]) -> bool:

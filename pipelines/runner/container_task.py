@@ -89,7 +89,7 @@ async def _finish(context: RunContext, record: TaskRecord, saved_seconds: float 
     context.state.save_task(record)
     try:
         await context.in_thread(journal.write, context.store, context.run_id, record)
-    except (StoreError, OSError) as error:
+    except (StoreError, OSError, ValueError, TypeError) as error:
         context.warn(f"the journal of the run cannot be written: {error}")
     context.listener(
         TaskEnded(
@@ -118,6 +118,7 @@ class _ContainerTask:
         self.facts = context.facts(task.name, place.path)
         self.given = executor_input(component, inputs, self.folders)
         self.env: dict[str, str] = {}
+        self.began = 0.0
         self.request = Request()
         self.record = _record(task, component, place, place.path)
         self.record.component = self.program.name
@@ -174,18 +175,21 @@ class _ContainerTask:
         words = [*container.command, *container.args, *container.env.values()]
         if not self.task.cache or self.inputs.run_specific or run_specific(words):
             return None
-        self.record.cache_key = cache.key_of(
-            self.program,
-            parameters=self.inputs.parameters,
-            artifacts=self.inputs.artifacts,
-            outputs=[*self.component.output_parameters, *self.component.output_artifacts],
-            env=self.env,
-            threads=self.request.threads,
-            named=self.task.cache_key,
-        )
+        try:
+            self.record.cache_key = cache.key_of(
+                self.program,
+                parameters=self.inputs.parameters,
+                artifacts=self.inputs.artifacts,
+                outputs=[*self.component.output_parameters, *self.component.output_artifacts],
+                env=self.env,
+                threads=self.request.threads,
+                named=self.task.cache_key,
+            )
+        except ValueError:
+            return None  # a NaN inside a list or struct equals nothing, not even itself
         if not self.context.use_cache:
             return None
-        places = {name: self.folders.artifact(name) for name in self.component.output_artifacts}
+        places = {name: self.folders.artifact(name, port) for name, port in self.component.output_artifacts.items()}
         found = await self.context.in_thread(
             cache.load, self.context.store, self.program, self.record.cache_key, places
         )
@@ -230,8 +234,7 @@ class _ContainerTask:
         context, record = self.context, self.record
         self.folders.clear()
         make_output_folders(self.given)
-        if record.attempt == 1:
-            record.started = time.time()
+        self._note_start()
         record.log = str(self.folders.log)
         with self.folders.log.open("ab") as log:
             if record.attempt > 1:
@@ -239,17 +242,27 @@ class _ContainerTask:
         context.state.save_task(record)
         context.listener(TaskStarted(task=record.task, label=record.label, attempt=record.attempt, log=record.log))
         worker = await context.worker_for(self.program)
-        started = time.time()
-        ended = await worker.run(self._spec(), timeout=self.container.timeout_seconds, stop=context.stop)
+        ended = await worker.run(
+            self._spec(), timeout=self.container.timeout_seconds, stop=context.stop, on_start=self._note_start
+        )
         if context.stop.is_set() and ended.code != 0:
             record.status, record.error = "cancelled", "the run was stopped"
             return
-        self._check(ended)
-        parameters, artifacts = await context.in_thread(collect, self.component, self.given, self.folders)
+        self._check(ended, worker.log)
+        try:
+            parameters, artifacts = await context.in_thread(collect, self.component, self.given, self.folders)
+        except OSError as error:
+            raise TaskFailed("error", f"its outputs cannot be read: {error}") from None
         record.output_parameters, record.output_artifacts = parameters, artifacts
         record.status = "succeeded"
         if record.cache_key:
-            await self._save(time.time() - started)
+            await self._save(time.time() - self.began)
+
+    def _note_start(self) -> None:
+        # Not earlier: the time that a worker still needs to import torch is not the task's.
+        self.began = time.time()
+        if self.record.attempt == 1:
+            self.record.started = self.began
 
     async def _save(self, seconds: float) -> None:
         try:
@@ -257,7 +270,8 @@ class _ContainerTask:
                 cache.save, self.context.store, self.program, self.record.cache_key,
                 parameters=self.record.output_parameters, artifacts=self.record.output_artifacts, seconds=seconds,
             )  # fmt: skip
-        except (StoreError, OSError) as error:
+        except (StoreError, OSError, ValueError, TypeError) as error:
+            # The last two: metadata that JSON cannot hold, such as a NaN.
             self.context.warn(f"the result of {self.record.label} cannot be kept for a later run: {error}")
 
     def _spec(self) -> dict[str, Any]:
@@ -282,14 +296,14 @@ class _ContainerTask:
             spec["argv"] = resolve_command(self.container.command + self.container.args, self.given, self.facts)
         return spec
 
-    def _check(self, ended: Ended) -> None:
+    def _check(self, ended: Ended, worker_log: Path) -> None:
         """Turns an end that is no success into `TaskFailed`, saying why."""
         if ended.code == 0 and not ended.timed_out:
             return
         if ended.timed_out:
             raise TaskFailed("error", f"it took longer than its timeout of {self.container.timeout_seconds:g} s")
         if ended.lost:
-            raise TaskFailed("error", "the worker process that it ran in died")
+            raise TaskFailed("error", f"the worker process that it ran in died (see {worker_log})")
         last = tail(self.folders.log, 1)
         if ended.signal is not None:
             name = signal.Signals(ended.signal).name

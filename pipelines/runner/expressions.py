@@ -10,11 +10,12 @@ Numbers compare across integer and double; values of different kinds are unequal
 cel-go, which KFP's driver uses.
 """
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from pipelines.runner.expression_values import FUNCTIONS, METHODS, ExpressionError, apply, boolean, kind_of, show
 
 _TOKEN = re.compile(
     r"""\s*(?:
@@ -31,10 +32,6 @@ _COMPARISONS = ("==", "!=", "<=", ">=", "<", ">", "in")
 _DEEPEST = 40
 
 Node = Callable[[Mapping[str, Any]], Any]
-
-
-class ExpressionError(ValueError):
-    """The expression cannot be read, or does not apply to the values it met. One line."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +100,7 @@ class _Parser:
             self.expect(":")
             other = self.ternary()
             condition = test
-            test = lambda v: then(v) if _boolean(condition(v), "?:") else other(v)  # noqa: E731
+            test = lambda v: then(v) if boolean(condition(v), "?:") else other(v)  # noqa: E731
         self.depth -= 1
         return test
 
@@ -151,7 +148,7 @@ class _Parser:
                 continue
             name = self.name()
             if self.take("("):
-                node = _call(name, _METHODS, [node, *self.arguments()], self.text)
+                node = _call(name, METHODS, [node, *self.arguments()], self.text)
             else:
                 node = _index(node, lambda _, name=name: name)  # type: ignore[misc]
         return node
@@ -192,7 +189,7 @@ class _Parser:
             literal = _LITERALS[value]
             return lambda _: literal
         if kind == "name" and self.take("("):
-            return _call(value, _FUNCTIONS, self.arguments(), self.text)
+            return _call(value, FUNCTIONS, self.arguments(), self.text)
         if kind == "name" and value in ("inputs", "string_value"):
             return lambda variables: _variable(variables, value)
         raise ExpressionError(f"unexpected {value!r} in the expression: {self.text}")
@@ -236,46 +233,13 @@ def _variable(variables: Mapping[str, Any], name: str) -> Any:
     return variables[name]
 
 
-def _kind(value: Any) -> str:
-    if isinstance(value, bool):
-        return "bool"
-    if isinstance(value, int | float):
-        return "number"
-    if isinstance(value, str):
-        return "string"
-    if isinstance(value, list):
-        return "list"
-    return "struct" if isinstance(value, dict) else "null"
-
-
-def _boolean(value: Any, operator: str) -> bool:
-    if not isinstance(value, bool):
-        raise ExpressionError(f"'{operator}' needs a boolean, got {_show(value)}")
-    return value
-
-
-def _show(value: Any) -> str:
-    return json.dumps(value)[:60]
-
-
-def _equal(left: Any, right: Any) -> bool:
-    kind = _kind(left)
-    if kind != _kind(right):
-        return False
-    if kind == "list":
-        return len(left) == len(right) and all(map(_equal, left, right))
-    if kind == "struct":
-        return left.keys() == right.keys() and all(_equal(left[key], right[key]) for key in left)
-    return bool(left == right)
-
-
 def _logical(operator: str, left: Node, right: Node) -> Node:
     settles = operator == "||"
 
     def node(variables: Mapping[str, Any]) -> bool:
-        if _boolean(left(variables), operator) is settles:
+        if boolean(left(variables), operator) is settles:
             return settles
-        return _boolean(right(variables), operator)
+        return boolean(right(variables), operator)
 
     return node
 
@@ -284,57 +248,16 @@ def _unary(sign: str, operand: Node) -> Node:
     def node(variables: Mapping[str, Any]) -> Any:
         value = operand(variables)
         if sign == "!":
-            return not _boolean(value, "!")
-        if _kind(value) != "number":
-            raise ExpressionError(f"'-' needs a number, got {_show(value)}")
+            return not boolean(value, "!")
+        if kind_of(value) != "number":
+            raise ExpressionError(f"'-' needs a number, got {show(value)}")
         return -value
 
     return node
 
 
 def _binary(operator: str, left: Node, right: Node) -> Node:
-    return lambda variables: _apply(operator, left(variables), right(variables))
-
-
-def _apply(operator: str, left: Any, right: Any) -> Any:
-    if operator in ("==", "!="):
-        return _equal(left, right) is (operator == "==")
-    if operator == "in":
-        if _kind(right) == "list":
-            return any(_equal(left, item) for item in right)
-        if _kind(right) == "struct":
-            return isinstance(left, str) and left in right
-        raise ExpressionError(f"'in' needs a list or a struct on its right, got {_show(right)}")
-    kind = _kind(left)
-    if kind != _kind(right) or kind not in ("number", "string", "bool", "list"):
-        raise ExpressionError(f"'{operator}' does not apply to {_show(left)} and {_show(right)}")
-    if operator in ("<", "<=", ">", ">="):
-        if kind == "list":
-            raise ExpressionError(f"'{operator}' does not apply to lists")
-        below, same = bool(left < right), bool(left == right)
-        return {"<": below, "<=": below or same, ">": not below and not same, ">=": not below}[operator]
-    return _arithmetic(operator, left, right, kind)
-
-
-def _arithmetic(operator: str, left: Any, right: Any, kind: str) -> Any:
-    if operator == "+" and kind in ("number", "string", "list"):
-        return left + right
-    if kind != "number":
-        raise ExpressionError(f"'{operator}' does not apply to {_show(left)} and {_show(right)}")
-    if operator == "-":
-        return left - right
-    if operator == "*":
-        return left * right
-    if right == 0:
-        raise ExpressionError("division by zero")
-    integers = isinstance(left, int) and isinstance(right, int)
-    if operator == "/":
-        # CEL's integer division truncates towards zero; Python's rounds down.
-        quotient = abs(left) // abs(right) if integers else left / right
-        return quotient if not integers or (left < 0) is (right < 0) else -quotient
-    if not integers:
-        raise ExpressionError("'%' needs integers")
-    return abs(left) % abs(right) * (-1 if left < 0 else 1)
+    return lambda variables: apply(operator, left(variables), right(variables))
 
 
 def _index(container: Node, key: Node) -> Node:
@@ -344,11 +267,11 @@ def _index(container: Node, key: Node) -> Node:
             if name not in value:
                 raise ExpressionError(f"there is no {name!r} (there is: {', '.join(map(str, value)) or 'nothing'})")
             return value[name]
-        if isinstance(value, list) and _kind(name) == "number" and name == int(name):
+        if isinstance(value, list) and kind_of(name) == "number" and name == int(name):
             if not 0 <= name < len(value):
                 raise ExpressionError(f"index {name} is outside a list of {len(value)}")
             return value[int(name)]
-        raise ExpressionError(f"{_show(value)} has no element {name!r}")
+        raise ExpressionError(f"{show(value)} has no element {name!r}")
 
     return node
 
@@ -360,77 +283,3 @@ def _call(name: str, table: Mapping[str, Any], arguments: list[Node], text: str)
     if len(arguments) != count:
         raise ExpressionError(f"'{name}' takes {count} argument(s), got {len(arguments)} in the expression: {text}")
     return lambda variables: function(*(argument(variables) for argument in arguments))
-
-
-def _int(value: Any) -> int:
-    try:
-        return int(value)
-    except (TypeError, ValueError, OverflowError):
-        raise ExpressionError(f"int() cannot convert {_show(value)}") from None
-
-
-def _double(value: Any) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError, OverflowError):
-        raise ExpressionError(f"double() cannot convert {_show(value)}") from None
-
-
-def _string(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    if isinstance(value, str | int | float):
-        return str(value)
-    raise ExpressionError(f"string() cannot convert {_show(value)}")
-
-
-def _bool(value: Any) -> bool:
-    if isinstance(value, bool):
-        return value
-    if value in ("true", "True", "TRUE", "t", "1"):
-        return True
-    if value in ("false", "False", "FALSE", "f", "0"):
-        return False
-    raise ExpressionError(f"bool() cannot convert {_show(value)}")
-
-
-def _size(value: Any) -> int:
-    if not isinstance(value, str | list | dict):
-        raise ExpressionError(f"size() does not apply to {_show(value)}")
-    return len(value)
-
-
-def _parse_json(text: Any) -> Any:
-    if not isinstance(text, str):
-        raise ExpressionError(f"parseJson() needs a string, got {_show(text)}")
-    try:
-        return json.loads(text)
-    except ValueError:
-        raise ExpressionError(f"parseJson() got no JSON: {text[:60]!r}") from None
-
-
-def _of_strings(function: Callable[[str, str], bool], name: str) -> Callable[[Any, Any], bool]:
-    def checked(text: Any, part: Any) -> bool:
-        if not isinstance(text, str) or not isinstance(part, str):
-            raise ExpressionError(f"{name}() applies to strings only")
-        return function(text, part)
-
-    return checked
-
-
-_FUNCTIONS: dict[str, tuple[Callable[..., Any], int]] = {
-    "int": (_int, 1),
-    "double": (_double, 1),
-    "string": (_string, 1),
-    "bool": (_bool, 1),
-    "size": (_size, 1),
-    "parseJson": (_parse_json, 1),
-}
-_METHODS: dict[str, tuple[Callable[..., Any], int]] = {
-    "size": (_size, 1),
-    "startsWith": (_of_strings(str.startswith, "startsWith"), 2),
-    "endsWith": (_of_strings(str.endswith, "endsWith"), 2),
-    "contains": (_of_strings(str.__contains__, "contains"), 2),
-}

@@ -7,7 +7,8 @@ from typing import Any
 
 from components.core.errors import UserError
 from pipelines.runner.context import Outcome
-from pipelines.runner.expressions import Expression, ExpressionError
+from pipelines.runner.expression_values import ExpressionError
+from pipelines.runner.expressions import Expression
 from pipelines.runner.ir import MISSING, Component, Constant, FinalStatusOf, FromInput, FromTask, Task
 from pipelines.runner.parameters import typed
 from pipelines.runner.placeholders import resolve, run_specific

@@ -10,11 +10,13 @@ from typing import Any
 from components.core.errors import UserError
 from pipelines.runner.artifacts import Payload, content_digest, is_remote, payload_at, public, take_custom_path
 from pipelines.runner.inputs import Inputs
-from pipelines.runner.ir import Component
+from pipelines.runner.ir import ArtifactPort, Component
 from pipelines.runner.parameters import typed
 from pipelines.runner.placeholders import local_path
 
 OUTPUT_FILE = "executor_output.json"
+
+_ENDINGS = {"system.HTML": ".html", "system.Markdown": ".md"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,9 +34,9 @@ class Folders:
         self.work.mkdir(parents=True)
         self.log.parent.mkdir(parents=True, exist_ok=True)
 
-    def artifact(self, name: str) -> Path:
-        """Where an output artifact goes."""
-        return self.artifacts / name
+    def artifact(self, name: str, port: ArtifactPort) -> Path:
+        """Where an output artifact goes. Pages get the ending by which a browser knows them."""
+        return self.artifacts / f"{name}{_ENDINGS.get(port.schema_title, '')}"
 
 
 def executor_input(component: Component, inputs: Inputs, folders: Folders) -> dict[str, Any]:
@@ -56,7 +58,7 @@ def executor_input(component: Component, inputs: Inputs, folders: Folders) -> di
                         {
                             "name": name,
                             "type": {"schemaTitle": port.schema_title, "schemaVersion": port.schema_version},
-                            "uri": str(folders.artifact(name)),
+                            "uri": str(folders.artifact(name, port)),
                             "metadata": dict(port.metadata),
                         }
                     ]
@@ -86,13 +88,10 @@ def collect(
         UserError: an output is not of its declared type, or the executor output is no JSON.
     """
     path = folders.work / OUTPUT_FILE
-    try:
-        written = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except ValueError:
-        raise UserError("its executor output is not JSON") from None
+    written = _read_output(path)
     parameters: dict[str, Any] = {}
     for name, port in component.output_parameters.items():
-        value = written.get("parameterValues", {}).get(name)
+        value = written["parameterValues"].get(name)
         file = Path(given["outputs"]["parameters"][name]["outputFile"])
         if value is None and file.is_file():
             text = file.read_text(encoding="utf-8", errors="replace")
@@ -102,9 +101,24 @@ def collect(
             parameters[name] = typed(value, port.type, f"output {name!r}")
     artifacts: dict[str, list[dict[str, Any]]] = {}
     for name, item in given["outputs"]["artifacts"].items():
-        listed = written.get("artifacts", {}).get(name, {}).get("artifacts") or [{}]
-        artifacts[name] = [_artifact(item["artifacts"][0], wrote, folders.artifact(name)) for wrote in listed]
+        listed = written["artifacts"].get(name, {}).get("artifacts") or [{}]
+        place = folders.artifact(name, component.output_artifacts[name])
+        artifacts[name] = [_artifact(item["artifacts"][0], wrote, place) for wrote in listed]
     return parameters, artifacts
+
+
+def _read_output(path: Path) -> dict[str, dict[str, Any]]:
+    """KFP's executor output; a component that has none, such as a plain command, wrote nothing."""
+    try:
+        written = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        parameters = dict(written.get("parameterValues") or {})
+        artifacts = {
+            name: {"artifacts": [dict(artifact) for artifact in item.get("artifacts") or ()]}
+            for name, item in (written.get("artifacts") or {}).items()
+        }
+    except (ValueError, TypeError, AttributeError):
+        raise UserError("its executor output is not of KFP's form") from None
+    return {"parameterValues": parameters, "artifacts": artifacts}
 
 
 def _artifact(promised: Mapping[str, Any], wrote: Mapping[str, Any], place: Path) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from components.core.errors import UserError
 from pipelines.runner import graph, platform_config
 from pipelines.runner.documents import read_documents
 from pipelines.runner.executors import read_executor
-from pipelines.runner.expressions import Expression, ExpressionError
+from pipelines.runner.expression_values import ExpressionError
+from pipelines.runner.expressions import Expression
 from pipelines.runner.fields import Fields
 from pipelines.runner.ir import (
     MISSING,

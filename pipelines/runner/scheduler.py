@@ -39,7 +39,7 @@ class DagRun:
         """Runs all tasks; the outcome holds the DAG's outputs as far as they were produced."""
         for name, task in self.dag.tasks.items():
             self.running[name] = asyncio.create_task(self._task(task))
-        outcomes = dict(zip(self.running, await asyncio.gather(*self.running.values()), strict=True))
+        outcomes = dict(zip(self.running, await together(list(self.running.values())), strict=True))
         statuses = {outcome.status for outcome in outcomes.values()}
         status = next((status for status in ("cancelled", "failed") if status in statuses), "succeeded")
         followed = {name for task in self.dag.tasks.values() for name in task.dependencies}
@@ -129,7 +129,7 @@ class DagRun:
                     failed.append(outcome)
                 return outcome
 
-        outcomes = await asyncio.gather(*(iterate(index, item) for index, item in enumerate(items)))
+        outcomes = await together([asyncio.create_task(iterate(index, item)) for index, item in enumerate(items)])
         statuses = {outcome.status for outcome in outcomes}
         first = failed[0] if failed else Outcome(status="succeeded")
         return Outcome(
@@ -146,6 +146,17 @@ class DagRun:
             error=first.error,
             failure=first.failure,
         )
+
+
+async def together(tasks: list[asyncio.Task[Outcome]]) -> list[Outcome]:
+    """All outcomes, in order. If one raises (the runner itself is in trouble), the others are cancelled first."""
+    try:
+        return await asyncio.gather(*tasks)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
 
 
 def _chosen(outputs: Mapping[str, tuple[FromTask, ...]], produced: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -61,13 +62,21 @@ class Worker:
             reader, self._writer = await asyncio.open_connection(sock=ours, limit=_LINE_LIMIT)
             self._reader = asyncio.create_task(self._listen(reader))
 
-    async def run(self, spec: dict[str, Any], *, timeout: float | None, stop: asyncio.Event) -> Ended:
+    async def run(
+        self,
+        spec: dict[str, Any],
+        *,
+        timeout: float | None,
+        stop: asyncio.Event,
+        on_start: Callable[[], None] = lambda: None,
+    ) -> Ended:
         """Runs a task in a forked child and waits for its end.
 
         Args:
             spec: see `child.run`.
             timeout: seconds from the child's start, or None.
             stop: when it is set, the task is asked to stop, and killed if it does not within `GRACE_SECONDS`.
+            on_start: called when the child exists, which may be seconds later if the zygote still imports.
         """
         await self.start()
         name = str(next(self._numbers))
@@ -81,6 +90,7 @@ class Worker:
             await asyncio.wait({started, ended, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if stopping.done() and not started.done():
                 return Ended(signal=signal.SIGTERM)
+            on_start()
             await asyncio.wait({ended, stopping}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
             timed_out = not ended.done() and not stopping.done()
             if not ended.done():

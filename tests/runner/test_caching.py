@@ -180,3 +180,41 @@ def test_a_record_that_is_nonsense_is_a_miss(run: Run, tmp_path: Path) -> None:
     again = run(cached)
     assert again.cached() == set()
     assert again.result.status == "succeeded"
+
+
+def test_a_cached_run_does_not_start_the_worker_with_torch(run: Run) -> None:
+    @c.component
+    def wants_torch(n: int) -> int:
+        if n < 0:
+            import torch
+
+            print(torch.__version__)
+        return n
+
+    @dsl.pipeline(name="heavy")
+    def heavy(n: int = 1):
+        checked = c.text(value="checked").set_caching_options(False)
+        wants_torch(n=n).after(checked)
+
+    def logs(ran: object) -> set[str]:
+        return {path.name for path in (ran.result.folder / "logs").iterdir()}
+
+    assert "worker-heavy.txt" in logs(run(heavy))
+    again = run(heavy)
+    assert again.cached() == {"wants-torch"}
+    assert "worker-heavy.txt" not in logs(again)
+
+
+def test_metadata_that_json_cannot_hold_is_not_kept_and_does_not_stop_the_run(run: Run) -> None:
+    @c.component
+    def strange(metrics: dsl.Output[dsl.Metrics]):
+        metrics.metadata["loss"] = float("nan")
+
+    @dsl.pipeline(name="strange")
+    def pipeline():
+        strange()
+
+    assert run(pipeline).result.status == "succeeded"
+    again = run(pipeline)
+    assert again.cached() == set()
+    assert any("cannot be kept" in message for message in again.warnings())

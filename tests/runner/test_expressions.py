@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.runner.expressions import Expression, ExpressionError
+from pipelines.runner.expression_values import ExpressionError
+from pipelines.runner.expressions import Expression
 
 NAME = "pipelinechannel--x"
 

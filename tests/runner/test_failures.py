@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from kfp import dsl, kubernetes
 from components.core.errors import UserError
 from pipelines.runner.events import TaskRetried, TaskStarted
 from pipelines.runner.run import run_pipeline
+from pipelines.runner.state import RunState
 
 Run = Callable[..., "object"]
 
@@ -225,3 +227,29 @@ def test_a_run_id_is_used_once(compiled: Callable[..., Path], tmp_path: Path) ->
     start(path, tmp_path, run_id="mine")
     with pytest.raises(UserError, match="'mine' already"):
         start(path, tmp_path, run_id="mine")
+
+
+def test_trouble_of_the_runner_itself_ends_the_run_and_its_workers(
+    run: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A full disk, say: the tasks that run are ended, and the one error comes out, without further noise."""
+
+    @dsl.pipeline(name="troubled")
+    def troubled():
+        with dsl.ParallelFor([1, 2, 3]) as n:
+            c.add(a=n).after(c.sleep(seconds=60.0))
+        c.text(value="x")
+
+    def full(self: object, task: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(RunState, "save_task", full)
+    before = children()
+    with pytest.raises(sqlite3.OperationalError, match="full"):
+        run(troubled)
+    assert children() == before
+    assert not caplog.records
+
+
+def children() -> set[str]:
+    return set(Path(f"/proc/self/task/{os.getpid()}/children").read_text().split())

@@ -320,3 +320,23 @@ def test_dictionaries_with_placeholders_inside(run: Run) -> None:
         show(table={"k": f"-{word}-"}, numbers=[number.output, 7])
 
     assert run(inside).outputs("show") == {"Output": "{'k': '-w-'} [3, 7]"}
+
+
+def test_pages_get_the_ending_that_a_browser_knows(run: Run) -> None:
+    @c.component
+    def page(html: dsl.Output[dsl.HTML], notes: dsl.Output[dsl.Markdown]):
+        import pathlib
+
+        pathlib.Path(html.path).write_text("<p>")
+        pathlib.Path(notes.path).write_text("#")
+
+    @dsl.pipeline(name="pages")
+    def pages():
+        page()
+
+    for ran in (run(pages), run(pages)):
+        (task,) = ran.result.tasks
+        for name, ending in (("html", ".html"), ("notes", ".md")):
+            path = Path(task.output_artifacts[name][0]["uri"])
+            assert path.suffix == ending
+            assert path.is_file()
