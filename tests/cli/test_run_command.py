@@ -1,7 +1,9 @@
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -133,3 +135,48 @@ def test_the_console_script_leaves_with_the_same_codes_and_no_traceback(pipeline
     )  # fmt: skip
     assert found.returncode == 2
     assert found.stderr == "error: parameter 'n' must be an integer, got 'x'\n"
+
+
+SLEEPER = """
+from kfp import compiler, dsl
+
+@dsl.component(base_image="python:3.11")
+def sleeper(folder: str):
+    import os, pathlib, time
+    pathlib.Path(folder, "pid").write_text(str(os.getpid()))
+    time.sleep(600)
+
+@dsl.pipeline(name="sleepy")
+def sleepy(folder: str):
+    sleeper(folder=folder)
+
+compiler.Compiler().compile(sleepy, "sleepy.yaml")
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_no_task_outlives_the_runner(tmp_path: Path, number: int) -> None:
+    (tmp_path / "sleeper.py").write_text(SLEEPER)
+    subprocess.run([sys.executable, "sleeper.py"], check=True, cwd=tmp_path, capture_output=True)
+    runner = subprocess.Popen(
+        [sys.executable, "-m", "pipelines.cli", "run", "sleepy.yaml", "-p", f"folder={tmp_path}", "--run-id", "r"],
+        cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    pid = int(wait_for(lambda: (tmp_path / "pid").is_file() and (tmp_path / "pid").read_text()))
+    runner.send_signal(number)
+    _, err = runner.communicate(timeout=60)
+    wait_for(lambda: not Path(f"/proc/{pid}").exists())
+    if number == signal.SIGINT:
+        assert runner.returncode == 1
+        assert err.startswith("error: run r was stopped")
+        assert len(err.splitlines()) == 1
+
+
+def wait_for(condition: Callable[[], Any]) -> Any:
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.02)
+    raise AssertionError("it never came")
