@@ -19,6 +19,12 @@ def strip_metadata(model: onnx.ModelProto) -> None:
     model.producer_name, model.producer_version = "trimtab", trimtab_version()
     model.doc_string, model.domain, model.model_version = "", "", 0
     del model.metadata_props[:]
+    # onnxruntime's tools declare every operator set they know.
+    used = {""} | {node.domain for graph in _graphs(model.graph) for node in graph.node}
+    kept = sorted((entry for entry in model.opset_import if entry.domain in used), key=lambda entry: entry.domain)
+    declared = [onnx.helper.make_opsetid(entry.domain, entry.version) for entry in kept]
+    del model.opset_import[:]
+    model.opset_import.extend(declared)
     for graph in _graphs(model.graph):
         graph.doc_string, graph.name = "", "main"
         del graph.metadata_props[:]
