@@ -3,14 +3,16 @@
 import json
 from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import onnx
+# Reading what a file says needs no onnx: a server that uses a release has onnxruntime only.
+if TYPE_CHECKING:
+    import onnx
 
 PREFIX = "trimtab."
 
 
-def strip_metadata(model: onnx.ModelProto) -> None:
+def strip_metadata(model: "onnx.ModelProto") -> None:
     """Remove, in place, what does not change the result: doc strings, metadata, shapes of inner values.
 
     Exporters write source paths and stack traces there; a released file must not tell where it was built.
@@ -22,9 +24,10 @@ def strip_metadata(model: onnx.ModelProto) -> None:
     # onnxruntime's tools declare every operator set they know.
     used = {""} | {node.domain for graph in _graphs(model.graph) for node in graph.node}
     kept = sorted((entry for entry in model.opset_import if entry.domain in used), key=lambda entry: entry.domain)
-    declared = [onnx.helper.make_opsetid(entry.domain, entry.version) for entry in kept]
+    declared = [(entry.domain, entry.version) for entry in kept]
     del model.opset_import[:]
-    model.opset_import.extend(declared)
+    for domain, number in declared:
+        model.opset_import.add(domain=domain, version=number)
     for graph in _graphs(model.graph):
         graph.doc_string, graph.name = "", "main"
         del graph.metadata_props[:]
@@ -48,7 +51,7 @@ def strip_metadata(model: onnx.ModelProto) -> None:
             del node.metadata_props[:]
 
 
-def write_metadata(model: onnx.ModelProto, facts: Mapping[str, Any]) -> None:
+def write_metadata(model: "onnx.ModelProto", facts: Mapping[str, Any]) -> None:
     """Replace the model's metadata by `facts`, each a JSON value under `trimtab.<name>`, sorted by name."""
     del model.metadata_props[:]
     for name in sorted(facts):
@@ -70,9 +73,9 @@ def trimtab_version() -> str:
         return "0"
 
 
-def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+def _graphs(graph: "onnx.GraphProto") -> "Iterator[onnx.GraphProto]":
     yield graph
     for node in graph.node:
         for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.GRAPH:
+            if attribute.HasField("g"):
                 yield from _graphs(attribute.g)
