@@ -1,0 +1,123 @@
+"""A small trained-looking network, quantized and evaluated by the real stages, ready to be released."""
+
+import io
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from kfp import dsl
+from PIL import Image
+
+from components.core.artifacts.dataset import open_dataset, write_dataset
+from components.core.artifacts.manifest import publish
+from components.core.artifacts.model_bundle import ModelBundle, save_model
+from components.core.artifacts.onnx_bundle import save_onnx
+from components.core.models.architecture import Architecture, build
+from components.core.store import Store, open_store
+from components.core.tasks import Preprocess
+from components.evaluate.comparison import EvaluateConfig, compare
+from components.evaluate.verdict import Budget
+from components.quantize.calibration import QuantizeConfig
+from components.quantize.quantization import convert
+
+# Names that would be markup if they were not escaped.
+CLASSES = ["a|b", "<script>c", "d_e*"]
+SIZE = 32
+DECISION = {"recipes": [{"recipe": {"macs_fraction": 0.7}}], "chosen": 0, "meets_budget": True, "reason": "It is best."}
+
+
+def rows(split: str, count: int) -> Iterator[dict[str, Any]]:
+    rng = np.random.default_rng(len(split))
+    for number in range(count):
+        pixels = rng.integers(0, 90, (SIZE, SIZE, 3), dtype=np.uint8)
+        pixels[:, :, number % 3] += 150
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, format="WEBP", lossless=True)
+        image = buffer.getvalue()
+        yield {"image": image, "label": number % 3, "digest": sha256(image).hexdigest(), "source": str(number)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chain:
+    """Paths of the artifacts that export takes, by input name, and the store that holds their bytes."""
+
+    inputs: dict[str, Path]
+    store: Store
+    folder: Path
+
+    def document(self) -> dict[str, Any]:
+        return json.loads((self.folder / "evaluation-source.json").read_text())
+
+
+@pytest.fixture(scope="session")
+def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
+    folder = tmp_path_factory.mktemp("chain")
+    store = open_store(str(folder / "store"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRIMTAB_CACHE", str(folder / "cache"))
+        splits = {
+            split: sorted(rows(split, count), key=lambda row: row["digest"])
+            for split, count in {"train": 60, "test": 45}.items()
+        }
+        write_dataset(folder / "data", task="classification", classes=CLASSES, splits=splits, store=store)
+        dataset = open_dataset(folder / "data", store)
+        model = network()
+        source = save_model(folder / "model", model, store, {})
+        config = QuantizeConfig(scheme="int8", method="minmax", images=20, seed=0)
+        int8, plain = convert(model, dataset, config, folder / "converted", source_digest=source.digest, threads=1)
+        candidate = save_onnx(folder / "candidate", int8, store, {})
+        save_onnx(folder / "baseline", plain, store, {})
+        settings = EvaluateConfig(
+            split="test", threads=1, latency_rounds=3, budget=Budget(max_size_mb=0.001, max_drop=50)
+        )
+        document = compare(dataset, int8, plain, settings)
+        document["candidate"]["digest"] = candidate.digest
+        (folder / "evaluation-source.json").write_text(json.dumps(document))
+        publish_json(folder / "evaluation", "evaluation", document, store)
+        publish_json(folder / "decision", "decision", DECISION, store)
+    inputs = {name: folder / name for name in ("candidate", "model", "baseline", "evaluation", "decision")}
+    return Chain(inputs=inputs, store=store, folder=folder)
+
+
+def publish_json(path: Path, kind: str, document: dict[str, Any], store: Store) -> None:
+    publish(path, kind=kind, files={f"{kind}.json": json.dumps(document).encode()}, metadata={}, store=store)
+
+
+def network() -> ModelBundle:
+    torch.manual_seed(0)
+    architecture = Architecture(backbone="efficientnet_lite0", source="timm:test_resnet", num_outputs=len(CLASSES))
+    preprocess = Preprocess(image_size=SIZE, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    module = build(architecture)
+    images = torch.from_numpy(np.stack([preprocess(row["image"]) for row in rows("batch", 24)]))
+    for part in module.modules():
+        if isinstance(part, torch.nn.BatchNorm2d):
+            part.momentum = None
+    with torch.no_grad():
+        module.train()(images)
+    return ModelBundle(module=module.eval(), architecture=architecture, preprocess=preprocess, labels=list(CLASSES))
+
+
+@pytest.fixture
+def run_export(chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
+    """Runs the component on the chain's artifacts, some of them replaced, into a store."""
+
+    def run(*, store: Store | None = None, name: str = "garments", **replaced: Path) -> dict[str, Any]:
+        from components.export.component import export
+
+        monkeypatch.setenv("TRIMTAB_CACHE", str(chain.folder / "cache"))
+        monkeypatch.setenv("TRIMTAB_STORE", (store or chain.store).uri)
+        given = {key: dsl.Artifact(uri=str(path)) for key, path in {**chain.inputs, **replaced}.items()}
+        outputs = {
+            "release": dsl.Model(uri=str(tmp_path / "release")),
+            "card": dsl.Markdown(uri=str(tmp_path / "card.md")),
+        }
+        export.python_func(**given, **outputs, name=name)
+        return outputs
+
+    return run

@@ -1,0 +1,182 @@
+"""A release: its files, its digest, its card, and what it refuses."""
+
+import json
+import subprocess
+import sys
+from copy import deepcopy
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from components.core.artifacts.manifest import publish, read_manifest
+from components.core.artifacts.model_bundle import load_model, save_model
+from components.core.artifacts.onnx_bundle import SERVING_FILES, load_onnx, save_onnx
+from components.core.errors import UserError
+from components.core.runtime.released import load_release
+from components.core.store import ReleaseExists, canonical_json, open_store
+from components.export.card import code, escape
+from components.export.release import checksums, publish_release, release_digest
+from components.export.verification import VerificationError
+
+FILES = ["SHA256SUMS", "card.md", "decision.json", "evaluation.json", "labels.json", "model.onnx", "preprocess.json"]
+
+
+def publish_json(path: Path, kind: str, document: dict, store) -> Path:
+    publish(path, kind=kind, files={f"{kind}.json": json.dumps(document).encode()}, metadata={}, store=store)
+    return path
+
+
+def test_release_holds_serving_files_and_evidence_and_its_checksums_hold(run_export, chain):
+    outputs = run_export()
+    facts = outputs["release"].metadata
+    folder = Path(facts["uri"].removeprefix("file://"))
+    assert set(FILES) <= {path.name for path in folder.iterdir()}
+    done = subprocess.run(["sha256sum", "--check", "SHA256SUMS"], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count(": OK") == len(list(folder.iterdir())) - 2
+    assert (folder / "card.md").read_bytes() == Path(outputs["card"].path).read_bytes()
+    assert "samples" not in json.loads((folder / "evaluation.json").read_text())
+    assert read_manifest(outputs["release"].path, kind="release").metadata["release_digest"] == facts["release_digest"]
+
+
+def test_the_released_file_alone_repeats_the_accuracy_that_was_stated(run_export, chain, monkeypatch):
+    from components.core.artifacts.dataset import open_dataset
+
+    monkeypatch.setenv("TRIMTAB_CACHE", str(chain.folder / "cache"))
+    folder = Path(run_export()["release"].metadata["uri"].removeprefix("file://"))
+    rows = list(open_dataset(chain.folder / "data", chain.store).iterate("test"))
+    release = load_release((folder / "model.onnx").read_bytes())
+    predictions = release([row["image"] for row in rows])
+    top1 = np.mean([prediction.index == row["label"] for prediction, row in zip(predictions, rows, strict=True)])
+    assert top1 == json.loads((folder / "evaluation.json").read_text())["candidate"]["top1"]
+
+
+def test_the_digest_names_the_serving_files_and_nothing_else(run_export, chain, tmp_path):
+    first = run_export()["release"].metadata
+    document = chain.document()
+    document["candidate"]["latency_batch1"]["p50_ms"] = 99.0
+    document["host"]["processor"] = "another one"
+    other = publish_json(tmp_path / "other", "evaluation", document, chain.store)
+    (tmp_path / "elsewhere").mkdir()
+    elsewhere = copy_of(chain.store, tmp_path / "elsewhere" / "store")
+    second = run_export(store=elsewhere, evaluation=other)["release"].metadata
+    assert second["release_digest"] == first["release_digest"]
+    assert second["version"] == first["release_digest"][:12]
+    files = {name: chain.store.releases.read("garments", first["version"], name) for name in SERVING_FILES}
+    expected = sha256(canonical_json({name: sha256(data).hexdigest() for name, data in files.items()})).hexdigest()
+    assert first["release_digest"] == expected
+    assert release_digest({**files, "labels.json": b"[]"}) != expected
+
+
+def copy_of(store, folder: Path):
+    import shutil
+
+    shutil.copytree(Path(store.uri.removeprefix("file://")), folder)
+    shutil.rmtree(folder / "releases", ignore_errors=True)
+    return open_store(str(folder))
+
+
+def test_releasing_the_same_files_again_keeps_the_first_evidence(run_export, chain, tmp_path):
+    first = run_export(name="again")["release"].metadata
+    document = chain.document()
+    document["speedup"]["batch1"] = 123.0
+    other = publish_json(tmp_path / "slower", "evaluation", document, chain.store)
+    second = run_export(name="again", evaluation=other)["release"].metadata
+    assert second["uri"] == first["uri"]
+    kept = json.loads(chain.store.releases.read("again", first["version"], "evaluation.json"))
+    assert kept["speedup"]["batch1"] != 123.0
+
+
+def test_other_serving_files_under_a_published_version_are_refused(tmp_path):
+    store = open_store(str(tmp_path / "store"))
+    files = {"model.onnx": b"one", "labels.json": b"[]", "preprocess.json": b"{}"}
+    publish_release(store, "a", "1", files)
+    with pytest.raises(ReleaseExists):
+        publish_release(store, "a", "1", {**files, "model.onnx": b"two"})
+
+
+def test_checksums_are_in_sha256sums_format():
+    assert checksums({"b": b"", "a": b"x"}) == f"{sha256(b'x').hexdigest()}  a\n{sha256(b'').hexdigest()}  b\n".encode()
+
+
+def test_a_missed_budget_stands_first_and_how_it_was_measured_is_said(run_export):
+    card = Path(run_export()["card"].path).read_text()
+    lines = [line for line in card.splitlines() if line]
+    assert lines[1].startswith("**THIS RELEASE MISSES ITS BUDGET.**")
+    assert "size of the file is" in lines[1]
+    assert "| lost top-1 | 50 points |" in card
+    for said in ("of the test split, which was read once", "1 thread", "paired bootstrap", "Apache-2.0", "20 images"):
+        assert said in card
+    for left in ("{{", "{%", " None", "Undefined"):
+        assert left not in card
+
+
+def test_the_program_in_the_card_runs_and_says_what_the_release_says(run_export, chain, tmp_path):
+    outputs = run_export()
+    folder = Path(outputs["release"].metadata["uri"].removeprefix("file://"))
+    program = Path(outputs["card"].path).read_text().split("```python\n")[1].split("```")[0]
+    noise = np.random.default_rng(0).integers(0, 255, (50, 70, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "image.jpg")
+    (tmp_path / "model.onnx").write_bytes((folder / "model.onnx").read_bytes())
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    expected = load_release(tmp_path / "model.onnx")([(tmp_path / "image.jpg").read_bytes()])[0].label
+    assert done.stdout.strip() == expected
+
+
+def test_class_names_cannot_become_markup(run_export):
+    card = Path(run_export()["card"].path).read_text()
+    assert "<script>" not in card
+    assert r"a\|b" in card
+    assert r"d\_e\*" in card
+    assert escape("a\n# title") == r"a \# title"
+    assert code("`a`|b") == "`'a'\\|b`"
+
+
+def test_a_network_that_the_file_was_not_made_of_is_refused(run_export, chain, tmp_path, monkeypatch):
+    monkeypatch.setenv("TRIMTAB_CACHE", str(chain.folder / "cache"))
+    other = load_model(chain.inputs["model"], chain.store)
+    other.module.fc.bias.data += 1
+    save_model(tmp_path / "other", other, chain.store, {})
+    with pytest.raises(UserError, match="give export the model that quantize was given"):
+        run_export(model=tmp_path / "other")
+
+
+def test_an_evaluation_of_another_candidate_is_refused(run_export, chain, tmp_path):
+    document = chain.document()
+    document["candidate"]["digest"] = "f" * 64
+    with pytest.raises(UserError, match="the evaluation is of candidate ffffffffffff"):
+        run_export(evaluation=publish_json(tmp_path / "other", "evaluation", document, chain.store))
+
+
+def test_a_file_that_does_not_repeat_the_evaluated_predictions_is_not_released(run_export, chain, tmp_path):
+    document = deepcopy(chain.document())
+    sample = document["samples"][0]
+    sample["candidate"] = next(name for name in ("a|b", "d_e*") if name != sample["candidate"])
+    with pytest.raises(VerificationError, match="the file alone says"):
+        run_export(name="never", evaluation=publish_json(tmp_path / "other", "evaluation", document, chain.store))
+    assert not [name for name, _ in chain.store.releases.list() if name == "never"]
+
+
+def test_a_float32_candidate_is_compared_with_torch_itself(run_export, chain, tmp_path, monkeypatch):
+    monkeypatch.setenv("TRIMTAB_CACHE", str(chain.folder / "cache"))
+    plain = load_onnx(chain.inputs["baseline"], chain.store)
+    manifest = save_onnx(tmp_path / "plain", plain, chain.store, {})
+    document = chain.document()
+    document["candidate"] |= {"digest": manifest.digest, "scheme": "float32"}
+    document["samples"] = []
+    evaluation = publish_json(tmp_path / "evaluation", "evaluation", document, chain.store)
+    outputs = run_export(name="plain", candidate=tmp_path / "plain", evaluation=evaluation)
+    provenance = json.loads(
+        chain.store.releases.read("plain", outputs["release"].metadata["version"], "provenance.json")
+    )
+    assert provenance["verification"]["parity"]["batch_sizes"] == [1, 3]
+    assert provenance["verification"]["same_graph"]
+
+
+def test_a_name_that_cannot_be_a_folder_is_refused_first(run_export):
+    with pytest.raises(UserError, match="release name"):
+        run_export(name="../up")
