@@ -12,7 +12,7 @@ from components.core.models.zoo import split_features
 from components.core.tasks import get_task
 from components.core.training.checkpoint import Checkpointer
 from components.core.training.config import TrainingConfig, require
-from components.core.training.data import EVALUATION_BATCH_SIZE, training_data
+from components.core.training.data import EVALUATION_BATCH_SIZE, check_labels, training_data
 from components.core.training.device import choose_device, deterministic, place, use_available_threads
 from components.core.training.head import MAX_FEATURE_ROWS, pooled_features, train_head
 from components.core.training.history import History
@@ -52,6 +52,7 @@ def fine_tune_bundle(
 
     On a CPU the result depends on the data, the config and the number of threads, and on nothing else.
     """
+    check_labels(dataset, bundle.labels)
     task, device = get_task(dataset.task), choose_device()
     use_available_threads()
     module = place(bundle.module, device)

@@ -1,6 +1,6 @@
 """What a training run reads: the training split epoch by epoch, and the validation split."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,19 @@ class TrainingData:
     training: Callable[[int], Iterable[Batch]]
     steps_per_epoch: int
     validation: Callable[[], Iterable[Batch]] | None
+
+
+def check_labels(dataset: "Dataset", labels: Sequence[str], *, model: str = "model") -> None:
+    """Raises `UserError` when a model was made for other classes, or another order of them, than the data set's."""
+    if list(labels) != list(dataset.classes):
+        raise UserError(
+            f"the {model} predicts {len(labels)} classes ({_some(labels)}), "
+            f"the data set has {len(dataset.classes)} ({_some(dataset.classes)}); they must be the same, in one order"
+        )
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
 
 
 def steps_in_epoch(rows: int, batch_size: int) -> int:

@@ -23,7 +23,7 @@ def separable(rows=400, width=16, classes=4, seed=0):
 def test_the_head_ends_where_logistic_regression_ends():
     features, targets = separable()
     head = nn.Linear(16, 4)
-    losses = train_head(head, torch.tensor(features), torch.tensor(targets), task=TASK, epochs=30, seed=0)
+    losses = train_head(head, torch.tensor(features), torch.tensor(targets), task=TASK, epochs=100, seed=0)
     reference = LogisticRegression(C=1.0, max_iter=1000).fit(features, targets)
     predicted = head(torch.tensor(features)).argmax(1).numpy()
     assert losses[-1] < losses[0]

@@ -1,0 +1,110 @@
+"""KFP face of distillation."""
+
+from kfp import dsl
+from kfp.dsl import HTML, Artifact, Dataset, Input, Metrics, Model, Output
+
+from components.images import BASE_IMAGE, TRAIN_IMAGE
+
+
+@dsl.component(base_image=BASE_IMAGE, target_image=TRAIN_IMAGE)
+def distill(
+    dataset: Input[Dataset],
+    teacher: Input[Model],
+    student: Input[Model],
+    distilled: Output[Model],
+    curves: Output[Artifact],
+    metrics: Output[Metrics],
+    page: Output[HTML],
+    student_size: int = 0,
+    epochs: int = 4,
+    batch_size: int = 64,
+    optimizer: str = "adamw",
+    learning_rate: float = 0.0005,
+    alpha: float = 0.7,
+    temperature: float = 4.0,
+    schedule: str = "polynomial",
+    power: float = 1.0,
+    step_epochs: int = 1,
+    step_gamma: float = 0.5,
+    warmup_fraction: float = 0.05,
+    momentum: float = 0.9,
+    weight_decay: float = 0.05,
+    layer_decay: float = 0.9,
+    ema_decay: float = 0.98,
+    precision: str = "auto",
+    batch_norm: str = "frozen",
+    augment: bool = True,
+    patience: int = 0,
+    checkpoint_seconds: int = 60,
+    seed: int = 0,
+):
+    """Trains a smaller model to answer as its teacher does, on the labels and on the teacher's softened outputs.
+
+    The loss is (1−α)·L₀ + α·T²·KL(teacher ‖ student). The weights of the epoch that is best on the validation split are
+    kept. Progress is saved to the store; the same stage with the same inputs goes on from it after a kill.
+
+    Args:
+        dataset: Prepared data set.
+        teacher: The model to learn from; it is not changed.
+        student: The model to train, for instance the pruned teacher.
+        distilled: The trained student; its preprocessing has its new input size.
+        curves: Learning curves (curves.json).
+        metrics: Validation top-1 and loss of the kept epoch, and its number.
+        page: Learning curves as a page.
+        student_size: Side of the student's input in pixels, at most the teacher's; 0 is the teacher's.
+        epochs: Passes over the training split.
+        batch_size: Images in an optimizer step.
+        optimizer: adamw or sgd (with Nesterov momentum).
+        learning_rate: Of the head, at the end of warm-up.
+        alpha: Weight of the teacher against the labels, 0 to 1.
+        temperature: Temperature T of both softmaxes, above 0; higher shows more of how the teacher ranks wrong classes.
+        schedule: polynomial, step, cosine or constant; a function of the optimizer step.
+        power: Exponent of the polynomial schedule, rate · (1 − t/T)^power.
+        step_epochs: Epochs between two drops of the step schedule.
+        step_gamma: Factor of each drop of the step schedule.
+        warmup_fraction: Fraction of all steps in which the rate rises linearly, 0 to below 1.
+        momentum: Momentum of sgd, β₁ of adamw; 0 to below 1.
+        weight_decay: Decay of weights; biases and normalisation parameters have none.
+        layer_decay: Factor on the rate for each layer further from the head, above 0 to 1; 1 is the same everywhere.
+        ema_decay: Decay of the weights' moving average per step, which is validated and kept; 0 is none.
+        precision: auto (bfloat16 on CUDA, float32 on a CPU), float32 or bfloat16.
+        batch_norm: frozen (keeps the student's statistics) or train (each batch's own; for training from scratch).
+        augment: Random horizontal flips and small shifts, the same for teacher and student.
+        patience: Epochs without a better validation result before training stops; 0 never stops early.
+        checkpoint_seconds: Seconds between two resumable checkpoints.
+        seed: Order of images, augmentation and dropout.
+    """
+    asked = dict(locals())
+
+    from components.core.artifacts.dataset import open_dataset
+    from components.core.artifacts.manifest import describe, read_manifest
+    from components.core.artifacts.model_bundle import load_model, save_model
+    from components.core.store import store_from_environment
+    from components.core.training.checkpoint import Checkpointer, checkpoint_key
+    from components.core.training.curves import publish_curves, result_facts
+    from components.distill.distillation import DistillConfig, distill_bundle
+    from components.distill.page import write_distillation_page
+
+    artifacts = {"dataset", "teacher", "student", "distilled", "curves", "metrics", "page"}
+    config = DistillConfig(**{name: value for name, value in asked.items() if name not in artifacts})
+
+    store = store_from_environment()
+    prepared = open_dataset(dataset.path, store)
+    sources = {name: read_manifest(asked[name].path, kind="model") for name in ("teacher", "student")}
+    bundles = {name: load_model(source, store) for name, source in sources.items()}
+
+    inputs = {"dataset": prepared.manifest.digest} | {name: source.digest for name, source in sources.items()}
+    key = checkpoint_key("distill", parameters=vars(config), inputs=inputs)
+    checkpointer = Checkpointer(store, key, seconds=config.checkpoint_seconds)
+    bundle, history = distill_bundle(
+        bundles["teacher"], bundles["student"], prepared, config, checkpointer=checkpointer
+    )
+
+    facts = result_facts(history)
+    for name, value in facts.items():
+        metrics.log_metric(name, value)
+    manifest = save_model(distilled.path, bundle, store, {"stage": "distill", **inputs})
+    describe(distilled, manifest, store, image_size=bundle.preprocess.image_size, **facts)
+    describe(curves, publish_curves(curves.path, history, stage="distill", store=store), store)
+    write_distillation_page(page.path, history, config, bundle.preprocess)
+    checkpointer.clear()

@@ -1,0 +1,67 @@
+"""KFP face of pruning."""
+
+from kfp import dsl
+from kfp.dsl import HTML, Dataset, Input, Metrics, Model, Output
+
+from components.images import BASE_IMAGE, TRAIN_IMAGE
+
+
+@dsl.component(base_image=BASE_IMAGE, target_image=TRAIN_IMAGE)
+def prune(
+    dataset: Input[Dataset],
+    model: Input[Model],
+    pruned: Output[Model],
+    metrics: Output[Metrics],
+    page: Output[HTML],
+    macs_fraction: float = 0.8,
+    importance: str = "taylor",
+    round_to: int = 8,
+    calibration_images: int = 1024,
+    seed: int = 0,
+):
+    """Removes the channels that matter least until a fraction of the multiply-accumulates is left.
+
+    Structured: whole channels go, along the dependency graph, and the network becomes smaller for every runtime. The
+    surgery is recorded in the model, so that it reloads without pickle. Accuracy is recovered by the stage after it.
+
+    Args:
+        dataset: Prepared data set; training images give importance and batch-norm statistics.
+        model: Trained model; it is left alone.
+        pruned: The smaller model.
+        metrics: MACs and parameters before and after, the fractions reached, validation top-1 before and after.
+        page: What was removed from each layer.
+        macs_fraction: Multiply-accumulates to keep, above 0 to 1; 1 leaves the model whole.
+        importance: How channels are ranked: taylor (first-order change of the loss) or magnitude (length of filters).
+        round_to: Channels left in each layer are a multiple of this; runtimes compute in multiples of 8.
+        calibration_images: Training images for importance and batch-norm statistics.
+        seed: Seed of everything random.
+    """
+    from components.core.artifacts.dataset import open_dataset
+    from components.core.artifacts.manifest import describe, read_manifest
+    from components.core.artifacts.model_bundle import load_model, save_model
+    from components.core.store import store_from_environment
+    from components.prune.page import write_pruning_page
+    from components.prune.pruning import PruneConfig, prune_bundle
+
+    config = PruneConfig(
+        macs_fraction=macs_fraction,
+        importance=importance,
+        round_to=round_to,
+        calibration_images=calibration_images,
+        seed=seed,
+    )
+
+    store = store_from_environment()
+    prepared = open_dataset(dataset.path, store)
+    source = read_manifest(model.path, kind="model")
+    bundle = load_model(source, store)
+
+    result = prune_bundle(bundle, prepared, config)
+
+    facts = result.facts()
+    for name, value in facts.items():
+        metrics.log_metric(name, value)
+    inputs = {"dataset": prepared.manifest.digest, "model": source.digest}
+    manifest = save_model(pruned.path, result.bundle, store, {"stage": "prune", **inputs})
+    describe(pruned, manifest, store, **facts)
+    write_pruning_page(page.path, result, config)

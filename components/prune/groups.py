@@ -1,0 +1,150 @@
+"""Which channels may go together: groups from torch-pruning's dependency graph."""
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import torch_pruning
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from components.core.models.zoo import find_head
+from components.core.training.parameter_groups import layer_name
+
+Dimension = Literal["out", "in"]
+Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """One dimension of one module in a group, and which of its channels go with each channel of the group.
+
+    `channels[c]` lists the module's channels that are removed with channel c: one, or several behind a flatten.
+    """
+
+    module: str
+    dimension: Dimension
+    channels: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChannelGroup:
+    """Channels that can only be removed together. `name` is the layer that makes them."""
+
+    name: str
+    channels: int
+    members: tuple[Member, ...]
+
+
+class PruningGraph:
+    """The dependency graph of one network, and the groups of it that may be pruned."""
+
+    def __init__(self, module: nn.Module, *, image_size: int) -> None:
+        self.module = module
+        self._names = {part: name for name, part in module.named_modules()}
+        self._order = {name: number for number, name in enumerate(self._names.values())}
+        self._head = find_head(module)[0]
+        example = torch.zeros(2, 3, image_size, image_size, device=next(module.parameters()).device)
+        # The graph is read from autograd: under no_grad, or with every parameter frozen, there would be none.
+        with torch.enable_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self._graph = torch_pruning.DependencyGraph().build_dependency(module, example_inputs=example)
+        self._has_residuals = _has_additions(self._graph)
+        self._groups: dict[str, Any] = {}
+        for group in self._graph.get_all_groups(ignored_layers=[]):
+            makers = {name for name, dimension, _, _ in self._items(group) if self._makes_channels(name, dimension)}
+            if makers and self._may_be_pruned(group, makers):
+                self._groups[min(makers, key=self._order.__getitem__)] = group
+
+    def groups(self) -> list[ChannelGroup]:
+        """The groups that may be pruned, in the order in which the network registers their layers."""
+        return [self._described(name) for name in sorted(self._groups, key=self._order.__getitem__)]
+
+    def remove(self, name: str, channels: list[int]) -> dict[tuple[str, Dimension], list[int]]:
+        """Removes channels of a group from the network, and tells which channels of which module went.
+
+        Once for each group. `channels` count as in `groups()`; the numbers returned count in the network as the
+        removals before left it, which is what a recorded surgery needs.
+        """
+        root = self._groups.pop(name)[0].dep
+        group = self._graph.get_pruning_group(root.target.module, root.handler, channels)
+        assert self._graph.check_pruning_group(group), f"{name}: no channel would be left"
+        gone: dict[tuple[str, Dimension], list[int]] = {}
+        for module, dimension, indices, _ in self._items(group):
+            gone.setdefault((module, dimension), []).extend(indices)
+        group.prune()
+        return gone
+
+    def _may_be_pruned(self, group: Any, makers: set[str]) -> bool:
+        """Whether the group's channels live inside one block, or only between the last convolution and the head.
+
+        Channels of the residual stream, of the stem and of the projections between blocks are shared by many layers:
+        cutting them costs far more accuracy than it saves work. A network without residual additions has no stream,
+        and only its stem and what the head reads are kept whole.
+        """
+        if any(isinstance(dep.target.module, nn.Parameter) for dep, _ in group):
+            return False
+        names = [name for name, _, _, _ in self._items(group)]
+        if not all(_can_be_cut(self.module.get_submodule(name)) for name in names):
+            return False
+        if any(self._is_in_attention(name) for name in names):
+            return False
+        if self._head in makers or any(_reads_images(self.module.get_submodule(name)) for name in makers):
+            return False
+        if len({layer_name(self.module, name) for name in names}) == 1:
+            return True
+        readers = [name for name, dimension, _, _ in self._items(group) if dimension == "in"]
+        if readers == [self._head]:
+            return len(makers) == 1
+        return not self._has_residuals and self._head not in readers
+
+    def _is_in_attention(self, name: str) -> bool:
+        """Channels of queries, keys and values are tied to heads, which a dependency graph does not see."""
+        path = name.split(".")
+        owners = [self.module.get_submodule(".".join(path[:length])) for length in range(1, len(path))]
+        return any(hasattr(owner, "num_heads") for owner in owners)
+
+    def _makes_channels(self, name: str, dimension: Dimension) -> bool:
+        """Batch norms and depthwise convolutions pass channels on; other layers make them."""
+        part = self.module.get_submodule(name)
+        return dimension == "out" and not isinstance(part, _BatchNorm) and not _is_depthwise(part)
+
+    def _items(self, group: Any) -> Iterator[tuple[str, Dimension, list[int], list[int]]]:
+        """Module, dimension, its channels, and the group's channel that each of them goes with."""
+        for item in group:
+            name = self._names.get(item.dep.target.module)
+            if name is not None:
+                is_out = self._graph.is_out_channel_pruning_fn(item.dep.handler)
+                yield name, "out" if is_out else "in", list(item.idxs), list(item.root_idxs)
+
+    def _described(self, name: str) -> ChannelGroup:
+        group = self._groups[name]
+        count = len(group[0].idxs)
+        members = []
+        for module, dimension, indices, roots in self._items(group):
+            channels: list[list[int]] = [[] for _ in range(count)]
+            for index, root in zip(indices, roots, strict=True):
+                channels[root].append(index)
+            members.append(Member(module=module, dimension=dimension, channels=tuple(map(tuple, channels))))
+        return ChannelGroup(name=name, channels=count, members=tuple(members))
+
+
+def _is_depthwise(part: nn.Module) -> bool:
+    return isinstance(part, Convolution) and part.groups == part.in_channels == part.out_channels and part.groups > 1
+
+
+def _can_be_cut(part: nn.Module) -> bool:
+    """What `architecture.apply_surgery` can cut and a single group determines."""
+    if isinstance(part, Convolution):
+        return part.groups == 1 or _is_depthwise(part)
+    return isinstance(part, _BatchNorm | nn.Linear)
+
+
+def _reads_images(part: nn.Module) -> bool:
+    return isinstance(part, Convolution) and part.in_channels == 3
+
+
+def _has_additions(graph: Any) -> bool:
+    return any("AddBackward" in str(node.grad_fn) for node in graph.module2node.values() if node.grad_fn is not None)

@@ -1,0 +1,57 @@
+"""The page of a pruning run."""
+
+from pathlib import Path
+
+from components.core.report.numbers import compact, percent
+from components.core.report.page import Section, table, text, write_page
+from components.prune.pruning import PruneConfig, Pruned
+
+_WHY_STRUCTURED = (
+    "Whole channels were removed, so every runtime has less to compute. Setting single weights to zero "
+    "(unstructured pruning) would leave the shapes as they are: measured, 80 % zeros changed neither latency nor file "
+    "size in dense kernels, so trimtab does not offer it."
+)
+
+
+def write_pruning_page(path: str | Path, result: Pruned, config: PruneConfig) -> None:
+    """What the network costs now, and what was kept of each layer."""
+    lead = (
+        f"{percent(result.macs_fraction, digits=1)} of the multiply-accumulates are left; "
+        f"{percent(config.macs_fraction, digits=1)} were asked for."
+    )
+    if result.macs_fraction > config.macs_fraction:
+        lead += " No more could be removed: every prunable layer is at its limit."
+    costs = table(
+        ["", "before", "after", "left"],
+        [
+            [
+                "multiply-accumulates",
+                compact(result.macs_before),
+                compact(result.macs_after),
+                percent(result.macs_fraction, digits=1),
+            ],
+            [
+                "parameters",
+                compact(result.parameters_before),
+                compact(result.parameters_after),
+                percent(result.parameters_after / result.parameters_before, digits=1),
+            ],
+        ],
+    )
+    layers = table(
+        ["layer", "channels", "kept", "left"],
+        [[name, total, kept, percent(kept / total, digits=0)] for name, (kept, total) in result.groups.items()],
+        caption="Layers whose channels nothing outside their block reads, and the last convolution before the head.",
+    )
+    sections = [Section("Cost", costs), Section("Layers", layers)]
+    steps = {
+        "before": result.accuracy_before,
+        "channels removed": result.accuracy_cut,
+        "batch norms measured anew": result.accuracy_after,
+    }
+    rows = [[name, percent(found.metric), found.loss] for name, found in steps.items() if found is not None]
+    if rows:
+        accuracy = table(["", "validation top-1", "validation loss"], rows)
+        sections.insert(1, Section("Accuracy", accuracy, note="Before any training; distillation comes next."))
+    sections.append(Section("Why channels", text(_WHY_STRUCTURED)))
+    write_page(path, "Pruning", sections, eyebrow="prune", lead=lead)

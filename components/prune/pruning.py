@@ -1,0 +1,231 @@
+"""Structured pruning of a network to a fraction of its MACs."""
+
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from components.core.artifacts.dataset import Dataset
+from components.core.artifacts.model_bundle import ModelBundle
+from components.core.models.complexity import count_macs, count_parameters
+from components.core.tasks import get_task
+from components.core.training.batchnorm import absorb_statistics, recalibrate_batchnorm
+from components.core.training.config import require, require_choice
+from components.core.training.data import EVALUATION_BATCH_SIZE, calibration_batches, check_labels
+from components.core.training.device import choose_device, deterministic, place, place_images, use_available_threads
+from components.core.training.validation import Validation, validate
+from components.prune.costs import layer_costs
+from components.prune.groups import ChannelGroup, Member, PruningGraph
+from components.prune.importance import magnitude_scores, per_cost, root_mean_square, taylor_scores
+from components.prune.plan import macs_per_channel, plan_removal
+from components.prune.surgery import check_record, prune_channels
+
+if TYPE_CHECKING:
+    from components.core.tasks import Task
+
+IMPORTANCES = ("taylor", "magnitude")
+MAX_RATIO = 0.85
+"""Largest part of a group's channels that may go: a block of which less is left passes little on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PruneConfig:
+    """macs_fraction: multiply-accumulates to keep, in (0, 1]; 1 changes nothing. calibration_images: training images
+    for importance and batch-norm statistics. Raises `UserError` naming the value."""
+
+    macs_fraction: float
+    importance: str
+    round_to: int
+    calibration_images: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        require(0 < self.macs_fraction <= 1, "macs_fraction", self.macs_fraction, "in (0, 1]")
+        require_choice("importance", self.importance, IMPORTANCES)
+        require(self.round_to >= 1, "round_to", self.round_to, "at least 1")
+        require(self.calibration_images >= 2, "calibration_images", self.calibration_images, "at least 2")
+        require(self.seed >= 0, "seed", self.seed, "at least 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pruned:
+    """The pruned bundle and what was done. `groups`: name → (kept, total) channels, in the order of the network."""
+
+    bundle: ModelBundle
+    groups: dict[str, tuple[int, int]]
+    macs_before: int
+    macs_after: int
+    parameters_before: int
+    parameters_after: int
+    accuracy_before: Validation | None
+    accuracy_cut: Validation | None
+    accuracy_after: Validation | None
+
+    @property
+    def macs_fraction(self) -> float:
+        """The fraction of multiply-accumulates that was reached."""
+        return self.macs_after / self.macs_before
+
+    def facts(self) -> dict[str, float]:
+        """What the stage logs as metrics."""
+        facts = {
+            "macs_before": float(self.macs_before),
+            "macs_after": float(self.macs_after),
+            "macs_fraction": self.macs_fraction,
+            "parameters_before": float(self.parameters_before),
+            "parameters_after": float(self.parameters_after),
+            "parameters_fraction": self.parameters_after / self.parameters_before,
+        }
+        if self.accuracy_before is not None and self.accuracy_after is not None:
+            facts["validation_top1_before"] = self.accuracy_before.metric
+            facts["validation_top1"] = self.accuracy_after.metric
+        return facts
+
+
+def prune_bundle(
+    bundle: ModelBundle, dataset: Dataset, config: PruneConfig, *, report: Callable[[str], None] = print
+) -> Pruned:
+    """A pruned copy of the bundle, in eval mode on the CPU; the bundle given is left alone.
+
+    Importance → greedy plan → surgery → batch norms brought back to the mean and variance they had → check that the
+    recorded surgery rebuilds the network. The fraction reached may stay above the one asked for when every group is
+    at its limit; it is stated. Nothing of it reads test data; validation accuracy is reported, not used.
+    """
+    check_labels(dataset, bundle.labels)
+    task, device = get_task(dataset.task), choose_device()
+    use_available_threads()
+    image_size = bundle.preprocess.image_size
+    module = place(copy.deepcopy(bundle.module), device).eval().requires_grad_(True)
+    macs_before, parameters_before = count_macs(module, image_size), count_parameters(module)
+
+    def images() -> Iterator[Tensor]:
+        batches = calibration_batches(task, dataset, bundle.preprocess, images=config.calibration_images)
+        return (batch for batch, _, _ in batches)
+
+    with deterministic(config.seed):
+        before = _accuracy(module, dataset, task, bundle)
+        absorb_statistics(module, images(), device)
+        graph = PruningGraph(module, image_size=image_size)
+        groups = graph.groups()
+        removal = _plan(module, groups, dataset, task, bundle, config, macs_before)
+        cuts = prune_channels(graph, removal)
+        module.zero_grad(set_to_none=True)
+        cut = _accuracy(module, dataset, task, bundle) if cuts else before
+        if cuts:
+            recalibrate_batchnorm(module, images(), device)
+        after = _accuracy(module, dataset, task, bundle) if cuts else before
+
+    architecture = bundle.architecture.with_surgery(cuts)
+    module = module.cpu().to(memory_format=torch.contiguous_format)
+    check_record(module, architecture, image_size=image_size)
+    result = Pruned(
+        bundle=ModelBundle(
+            module=module, architecture=architecture, preprocess=bundle.preprocess, labels=bundle.labels
+        ),
+        groups={group.name: (group.channels - len(removal[group.name]), group.channels) for group in groups},
+        macs_before=macs_before,
+        macs_after=count_macs(module, image_size),
+        parameters_before=parameters_before,
+        parameters_after=count_parameters(module),
+        accuracy_before=before,
+        accuracy_cut=cut,
+        accuracy_after=after,
+    )
+    report(
+        f"{result.macs_fraction:.1%} of the MACs and {result.parameters_after / parameters_before:.1%} of the "
+        f"parameters are left (asked: {config.macs_fraction:.1%} of the MACs)"
+    )
+    return result
+
+
+def _plan(
+    module: nn.Module,
+    groups: list[ChannelGroup],
+    dataset: Dataset,
+    task: "Task",
+    bundle: ModelBundle,
+    config: PruneConfig,
+    macs: int,
+) -> dict[str, list[int]]:
+    if config.macs_fraction == 1:
+        return {group.name: [] for group in groups}
+    layers = layer_costs(module, groups, image_size=bundle.preprocess.image_size)
+    if config.importance == "taylor":
+        scores = taylor_importance(module, groups, dataset, task, bundle, config)
+    else:
+        scores = magnitude_importance(module, groups)
+    ranked = {name: per_cost(score, macs_per_channel(layers, name)) for name, score in scores.items()}
+    return plan_removal(
+        ranked, layers, target_macs=config.macs_fraction * macs, round_to=config.round_to, max_ratio=MAX_RATIO
+    )
+
+
+def magnitude_importance(module: nn.Module, groups: list[ChannelGroup]) -> dict[str, Tensor]:
+    """Group → `‖w_c‖` over its layers' filters, as multiples of the group's mean: layers differ in scale by nature."""
+    scores = {}
+    for group in groups:
+        total = sum(
+            (
+                _per_group_channel(magnitude_scores(weight, dim=dim), member)
+                for member, weight, dim in _weights(module, group)
+            ),
+            start=torch.zeros(group.channels),
+        )
+        scores[group.name] = total / total.mean().clamp_min(1e-12)
+    return scores
+
+
+def taylor_importance(
+    module: nn.Module,
+    groups: list[ChannelGroup],
+    dataset: Dataset,
+    task: "Task",
+    bundle: ModelBundle,
+    config: PruneConfig,
+) -> dict[str, Tensor]:
+    """Group → root mean square over batches of `|Σ w·g|` of the layers that read its channels.
+
+    What a channel contributes enters the network through its readers, so the sum over their weights is the first-order
+    change of the loss when the channel goes.
+    """
+    device = next(module.parameters()).device
+    scores: dict[str, list[Tensor]] = {group.name: [] for group in groups}
+    batches = calibration_batches(task, dataset, bundle.preprocess, images=config.calibration_images, batch_size=32)
+    for images, targets, _ in batches:
+        module.zero_grad(set_to_none=True)
+        task.loss(module(place_images(images, device)), targets.to(device)).backward()
+        for group in groups:
+            total = torch.zeros(group.channels)
+            for member, weight, dim in _weights(module, group):
+                if member.dimension == "in":
+                    assert weight.grad is not None
+                    total += _per_group_channel(taylor_scores(weight.detach(), weight.grad, dim=dim), member)
+            scores[group.name].append(total)
+    module.zero_grad(set_to_none=True)
+    return {name: root_mean_square(torch.stack(rows)) for name, rows in scores.items()}
+
+
+def _weights(module: nn.Module, group: ChannelGroup) -> list[tuple[Member, Tensor, int]]:
+    """The group's convolutions and linear layers: member, weight, and the weight's dimension that is the channels."""
+    found = []
+    for member in group.members:
+        part = module.get_submodule(member.module)
+        if isinstance(part, nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear):
+            found.append((member, part.weight, 0 if member.dimension == "out" else 1))
+    return found
+
+
+def _per_group_channel(scores: Tensor, member: Member) -> Tensor:
+    """A layer's scores, summed over the channels that go with each channel of the group."""
+    scores = scores.detach().cpu()
+    return torch.stack([scores[list(channels)].sum() for channels in member.channels])
+
+
+def _accuracy(module: nn.Module, dataset: Dataset, task: "Task", bundle: ModelBundle) -> Validation | None:
+    if not dataset.rows("validation"):
+        return None
+    batches = task.batches(dataset, "validation", bundle.preprocess, batch_size=EVALUATION_BATCH_SIZE)
+    return validate(module, batches, task=task, device=next(module.parameters()).device)
