@@ -15,7 +15,7 @@ def quantize(
     page: Output[HTML],
     scheme: str = "int8",
     calibration_method: str = "percentile",
-    calibration_images: int = 512,
+    calibration_images: int = 256,
     seed: int = 0,
 ):
     """Exports the network to ONNX and quantizes it: uint8 activations, int8 weights with one scale a channel.
