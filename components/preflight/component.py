@@ -74,7 +74,7 @@ def preflight(
 
     from components.core.artifacts.sources import quick_look, source_state
     from components.core.models.catalog import catalog_state, check_weights_available, find_backbone, load_catalog
-    from components.core.store import check_name
+    from components.core.store.names import check_name
     from components.core.tasks import get_task
     from components.preflight import plan
 
