@@ -8,12 +8,14 @@ import pytest
 import torch
 from PIL import Image
 
+from components.core.artifacts.dataset import open_dataset
 from components.core.artifacts.manifest import read_file, read_manifest
 from components.core.artifacts.model_bundle import load_model
 from components.core.errors import UserError
 from components.core.models.architecture import Cut, apply_surgery
 from components.core.tasks import get_task
 from components.core.tasks.preprocess import Preprocess
+from components.core.training.validation import validate
 from components.distill.component import distill
 from components.distill.distillation import DistillConfig, distill_bundle, student_preprocess, student_view
 
@@ -94,6 +96,10 @@ def test_a_student_at_a_lower_resolution_says_so_in_its_preprocessing_and_is_val
     distilled = load_model(outputs["distilled"].path, store)
     assert distilled.preprocess.image_size == 24
     before, after = load_model(model, store).module, distilled.module
+    prepared = open_dataset(dataset_path, store)
+    batches = get_task("classification").batches(prepared, "validation", distilled.preprocess, batch_size=16)
+    result = validate(distilled.module, batches, task=get_task("classification"), device=torch.device("cpu"))
+    assert result.loss == pytest.approx(outputs["metrics"].metadata["validation_loss"], rel=1e-4)
     # Statistics were measured anew at the new size, although training keeps them frozen.
     assert not torch.equal(before.bn1.running_mean, after.bn1.running_mean)
 

@@ -77,6 +77,15 @@ def test_frozen_batch_norms_keep_their_statistics_and_train_their_scales(tune, s
     assert not torch.equal(before.bn1.weight, tuned.bn1.weight)
 
 
+def test_label_smoothing_enters_the_training_loss(tune, store):
+    losses = []
+    for number, smoothing in enumerate([0.0, 0.5]):
+        outputs = tune(run_name=f"run{number}", head_epochs=0, epochs=1, label_smoothing=smoothing)
+        curves = json.loads(read_file(read_manifest(outputs["curves"].path), "curves.json", store))
+        losses.append(curves["steps"][0]["loss"])
+    assert losses[0] != losses[1]
+
+
 def test_no_checkpoint_is_left_after_success(tune, store, tmp_path):
     tune(checkpoint_seconds=0)
     assert not list((tmp_path / "store").rglob("tensors.safetensors"))

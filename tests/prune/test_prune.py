@@ -1,5 +1,6 @@
 """The prune stage, from artifacts to artifacts."""
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,12 @@ from components.core.artifacts.manifest import read_manifest
 from components.core.artifacts.model_bundle import load_model
 from components.core.errors import UserError
 from components.core.models.complexity import count_macs
+from components.core.tasks import get_task
+from components.core.training.batchnorm import recalibrate_batchnorm
+from components.core.training.data import calibration_batches
 from components.prune.component import prune
-from components.prune.pruning import PruneConfig, prune_bundle
+from components.prune.groups import PruningGraph
+from components.prune.pruning import PruneConfig, prune_bundle, taylor_importance
 
 SETTINGS = {"macs_fraction": 0.7, "calibration_images": 64}
 
@@ -38,6 +43,40 @@ def test_the_pruned_model_reloads_and_computes_the_same(make_bundle, save_bundle
     torch.testing.assert_close(reloaded.module(images), result.bundle.module(images))
     # The model given is the teacher: it must come out as it went in.
     assert torch.equal(bundle.module(images), before)
+
+
+def test_taylor_scores_are_what_the_channels_contribute_to_the_loss_where_they_are_read(make_bundle, dataset):
+    bundle, task = make_bundle("torchvision:resnet18"), get_task("classification")
+    module = bundle.module
+    groups = PruningGraph(module, image_size=32).groups()
+    contributions = {group.name: [] for group in groups}
+
+    def keep(name):
+        def hook(_, inputs):
+            inputs[0].register_hook(
+                lambda gradient: contributions[name].append((inputs[0].detach() * gradient).sum((0, 2, 3)))
+            )
+
+        return hook
+
+    scores = taylor_importance(module, groups, dataset, task, bundle, config())
+    for group in groups:
+        module.get_submodule(group.name.replace("conv1", "conv2")).register_forward_pre_hook(keep(group.name))
+    for images, targets, _ in calibration_batches(task, dataset, bundle.preprocess, images=64, batch_size=32):
+        task.loss(module(images), targets).backward()
+    for name, batches in contributions.items():
+        expected = torch.stack(batches).square().mean(0).sqrt()
+        torch.testing.assert_close(scores[name], expected, rtol=1e-3, atol=1e-5)
+
+
+def test_batch_norms_of_the_pruned_model_hold_its_own_statistics(make_bundle, dataset):
+    result = prune_bundle(make_bundle("torchvision:resnet18"), dataset, config(), report=lambda line: None)
+    again = copy.deepcopy(result.bundle.module)
+    batches = calibration_batches(get_task("classification"), dataset, result.bundle.preprocess, images=64)
+    recalibrate_batchnorm(again, (images for images, _, _ in batches), torch.device("cpu"))
+    for name, norm in result.bundle.module.named_modules():
+        if isinstance(norm, torch.nn.BatchNorm2d):
+            torch.testing.assert_close(norm.running_mean, again.get_submodule(name).running_mean, rtol=1e-3, atol=1e-4)
 
 
 def test_a_pruned_model_can_be_pruned_again(make_bundle, save_bundle, dataset, store):

@@ -85,7 +85,15 @@ def equal(first, second):
 
 # Four steps an epoch: in the middle of the first, at the end of one, at the start and in the middle of later ones.
 @pytest.mark.parametrize("step", [1, 4, 5, 7, 11])
-@pytest.mark.parametrize("changes", [{}, {"optimizer": "sgd", "ema_decay": 0.0, "layer_decay": 1.0}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"optimizer": "sgd", "ema_decay": 0.0, "layer_decay": 1.0},
+        # The rate explodes after the first epoch, so the best weights are those from before the checkpoint.
+        {"schedule": "step", "step_gamma": 40.0, "ema_decay": 0.0, "optimizer": "sgd", "learning_rate": 0.3},
+    ],
+)
 def test_a_resumed_run_ends_with_the_weights_and_curves_of_an_undisturbed_one(tiny, tmp_path, step, changes):
     expected, expected_history, _ = run(tiny, **changes)
     store = open_store(str(tmp_path))
