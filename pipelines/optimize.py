@@ -80,7 +80,7 @@ def optimize(
     distill_alpha: float = 0.7,
     distill_temperature: float = 4.0,
     calibration_method: str = "percentile",
-    calibration_images: int = 512,
+    calibration_images: int = 256,
     latency_threads: int = 1,
     latency_rounds: int = 50,
     release_name: str = "model",

@@ -7,9 +7,10 @@ Therefore two latencies within `LATENCY_TOLERANCE` count as equal, and then MACs
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from components.choose.budget import Budget
+from components.choose.budget import misses
 from components.choose.measured import Measured
 from components.choose.pareto import on_front
+from components.core.budget import Budget
 
 LATENCY_TOLERANCE = 0.10
 """Relative difference below which two measured latencies are taken for equal."""
@@ -46,7 +47,7 @@ def choose_recipe(measured: Sequence[Measured], budget: Budget, names: Sequence[
         raise ValueError(f"{len(measured)} recipes with {len(names)} names; at least one recipe, each with a name")
     front = [index for index, kept in enumerate(on_front([one.costs for one in measured])) if kept]
     # A dominated recipe that meets the budget is dominated by one that meets it too: nothing is lost here.
-    meeting = [index for index in front if not budget.misses(measured[index])]
+    meeting = [index for index in front if not misses(budget, measured[index])]
     if not meeting:
         return _nearest(measured, budget, names, front)
     if budget.max_drop is not None:
@@ -100,10 +101,10 @@ def _without_drop(measured: Sequence[Measured], budget: Budget, names: Sequence[
 
 def _nearest(measured: Sequence[Measured], budget: Budget, names: Sequence[str], front: list[int]) -> Choice:
     def excess(index: int) -> float:
-        return sum(miss.excess for miss in budget.misses(measured[index]))
+        return sum(miss.excess for miss in misses(budget, measured[index]))
 
     index = min(front, key=lambda index: (excess(index), *_order(measured[index]), index))
-    missed = "; ".join(miss.text for miss in budget.misses(measured[index]))
+    missed = "; ".join(miss.text for miss in misses(budget, measured[index]))
     reason = f"No recipe keeps the budget. {names[index]} comes nearest: {missed}."
     return Choice(index=index, meets_budget=False, reason=reason)
 

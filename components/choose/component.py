@@ -41,10 +41,10 @@ def choose(
     """
     import json
 
-    from components.choose.budget import Budget
     from components.choose.decision import decide
     from components.choose.decision_page import write_decision_page
     from components.core.artifacts.manifest import describe, publish, publish_entries, read_file, read_manifest
+    from components.core.budget import Budget
     from components.core.errors import UserError
     from components.core.store import store_from_environment
 

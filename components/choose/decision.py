@@ -4,10 +4,11 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from components.choose.budget import Budget
+from components.choose.budget import misses
 from components.choose.choice import choose_recipe
 from components.choose.measured import Measured, baseline_latency, read_evaluations
 from components.choose.pareto import on_front
+from components.core.budget import Budget
 from components.core.report.recipe_names import recipe_names
 
 FORMAT = 1
@@ -54,7 +55,7 @@ def decide(
 
 
 def _row(recipe: Mapping[str, Any], name: str, one: Measured, kept: bool, budget: Budget) -> dict[str, Any]:
-    reasons = [miss.text for miss in budget.misses(one)]
+    reasons = [miss.text for miss in misses(budget, one)]
     return {
         "recipe": dict(recipe),
         "name": name,

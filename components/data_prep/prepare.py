@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from components.core.artifacts.dataset import SPLITS, write_dataset
 from components.core.artifacts.manifest import Manifest
-from components.core.artifacts.sources import Rejection, check_classes, open_source
+from components.core.artifacts.sources import DEMO, DEMO_LICENCE, Rejection, check_classes, open_source
 from components.core.errors import UserError
 from components.core.tasks import get_task
 from components.data_prep.inspection import Inspected, inspect_item
@@ -107,6 +107,7 @@ def prepare(settings: Settings, artifact_path: str | Path, store: "Store") -> Pr
             splits={split: _rows(spill, plan, split, numbers) for split in SPLITS},
             store=store,
             metadata={
+                "licence": DEMO_LICENCE if settings.dataset == DEMO else "not stated",
                 "validation_fraction": settings.validation_fraction,
                 "test_fraction": settings.test_fraction,
                 "quarantined": quarantine.counts,

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from components.core.artifacts.onnx_bundle import OnnxBundle
+from components.core.budget import Budget
 from components.core.errors import UserError
 from components.core.runtime.host import describe_host
 from components.core.runtime.latency import Latency, measure
@@ -17,7 +18,7 @@ from components.evaluate.statistics import (
     paired_bootstrap,
     wilson_interval,
 )
-from components.evaluate.verdict import Budget, judge
+from components.evaluate.verdict import judge
 
 if TYPE_CHECKING:
     from components.core.artifacts.dataset import Dataset

@@ -48,12 +48,12 @@ def evaluate(
 
     from components.core.artifacts.dataset import open_dataset
     from components.core.artifacts.manifest import describe, publish
+    from components.core.budget import Budget
     from components.core.store import store_from_environment
     from components.evaluate.bundles import open_as_onnx
     from components.evaluate.comparison import EvaluateConfig, compare
     from components.evaluate.inference import check_split
     from components.evaluate.page import write_evaluation_page
-    from components.evaluate.verdict import Budget
 
     budget = Budget(max_latency_ms=max_latency_ms, max_size_mb=max_size_mb, max_drop=max_drop)
     config = EvaluateConfig(split=split, threads=threads, latency_rounds=latency_rounds, budget=budget)

@@ -284,6 +284,7 @@ class _ContainerTask:
                 **self.env,
                 "TRIMTAB_STORE": self.context.store.uri,
                 "TRIMTAB_RUN_ID": self.context.run_id,
+                "TRIMTAB_RUN_DIR": str(self.context.folder),
                 "TRIMTAB_TASK": self.record.task,
             },
         }

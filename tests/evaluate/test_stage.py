@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from components.core.artifacts.manifest import read_file, read_manifest
+from components.core.budget import Budget
 from components.core.errors import UserError
 from components.evaluate.comparison import EvaluateConfig, compare
 from components.evaluate.samples import embeddable
-from components.evaluate.verdict import Budget
 
 
 def config(**changes):

@@ -2,8 +2,9 @@
 
 import pytest
 
+from components.core.budget import Budget
 from components.core.errors import UserError
-from components.evaluate.verdict import Budget, judge
+from components.evaluate.verdict import judge
 
 
 def test_no_limit_is_always_met():

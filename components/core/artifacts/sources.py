@@ -17,6 +17,7 @@ from components.core.artifacts.tables import TABLE_SUFFIXES, Row, declared_class
 from components.core.errors import UserError
 
 DEMO = "demo"
+DEMO_LICENCE = "MIT (Fashion-MNIST, Zalando SE; see components/data_prep/demo/NOTICE)"
 DEMO_FILE = Path(__file__).parents[2] / "data_prep" / "demo" / "fashion_mnist.parquet"
 """A data file, not an import: core knows no stage."""
 

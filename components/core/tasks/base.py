@@ -4,11 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
-import pyarrow as pa
 
 from components.core.tasks.preprocess import Preprocess
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from torch import Tensor
 
     from components.core.artifacts.dataset import Dataset
@@ -30,7 +30,7 @@ class Task(Protocol):
         """Name in parameters and manifests."""
 
     @property
-    def schema(self) -> pa.Schema:
+    def schema(self) -> "pa.Schema":
         """Columns of a dataset row; always with `digest` (sha256 hex of the content) and `source`."""
 
     @property
