@@ -7,6 +7,15 @@ from kfp import dsl
 from components.images import BASE_IMAGE, DATA_IMAGE
 
 
+class Checked(NamedTuple):
+    """What the later tasks take from the check."""
+
+    backbones: str
+    recipes: List[dict]
+    dataset_state: str
+    catalog_state: str
+
+
 @dsl.component(base_image=BASE_IMAGE, target_image=DATA_IMAGE)
 def preflight(
     dataset: str,
@@ -56,9 +65,7 @@ def preflight(
     max_parameters_m: Optional[float] = None,
     max_macs_m: Optional[float] = None,
     max_backbone_latency_ms: Optional[float] = None,
-) -> NamedTuple(
-    "Checked", [("backbones", str), ("recipes", List[dict]), ("dataset_state", str), ("catalog_state", str)]
-):  # type: ignore[valid-type]
+) -> Checked:
     """Refuses what cannot work, by name and in one line, and lists the recipes to try.
 
     It takes every parameter of the pipeline, so that a typing mistake in the last stage's parameter costs seconds
@@ -69,8 +76,6 @@ def preflight(
         dataset_state, catalog_state: Digests that change when the files do, for the cache keys of what reads them.
     """
     asked = dict(locals())
-
-    from collections import namedtuple
 
     from components.core.artifacts.sources import quick_look, source_state
     from components.core.models.catalog import catalog_state, check_weights_available, find_backbone, load_catalog
@@ -97,8 +102,9 @@ def preflight(
     quick_look(dataset)
 
     print(f"{len(found)} backbones, {len(recipes)} recipes: {'; '.join(recipe.name for recipe in recipes)}")
-    checked = namedtuple("Checked", ["backbones", "recipes", "dataset_state", "catalog_state"])
-    names = ",".join(backbone.name for backbone in found)
-    return checked(
-        names, [recipe.to_json() for recipe in recipes], source_state(dataset), catalog_state(catalog or None)
+    return Checked(
+        backbones=",".join(backbone.name for backbone in found),
+        recipes=[recipe.to_json() for recipe in recipes],
+        dataset_state=source_state(dataset),
+        catalog_state=catalog_state(catalog or None),
     )
