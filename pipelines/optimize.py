@@ -75,7 +75,7 @@ def optimize(
     importance: str = "taylor",
     round_to: int = 8,
     student_size: int = 0,
-    distill_epochs: int = 4,
+    distill_epochs: int = 3,
     distill_learning_rate: float = 0.0005,
     distill_alpha: float = 0.7,
     distill_temperature: float = 4.0,

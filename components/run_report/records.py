@@ -18,6 +18,7 @@ class Task:
     path: str
     component: str
     status: str
+    label: str = ""
     cached: bool = False
     started: float = 0.0
     seconds: float = 0.0
@@ -31,8 +32,8 @@ class Task:
 
     @property
     def name(self) -> str:
-        """The task's own name, without the groups around it."""
-        return self.path.rsplit("/", 1)[-1]
+        """The name that the pipeline shows, else the task's own; without the groups and the loop item around it."""
+        return self.label.split(" [", 1)[0] or self.path.rsplit("/", 1)[-1]
 
     @property
     def lane(self) -> str:
@@ -53,6 +54,7 @@ def _task(record: Mapping[str, Any]) -> Task:
         # The second use of a component in a pipeline is called `comp-fine-tune-2` by the compiler.
         component=re.sub(r"^(comp|exec)_|_\d+$", "", component),
         status=str(record.get("status") or "unknown").lower(),
+        label=str(record.get("label") or ""),
         cached=bool(record.get("cached")),
         started=_number(record.get("started")),
         seconds=_number(record.get("seconds")),

@@ -198,7 +198,9 @@ def _iteration_place(place: Place, name: str, index: int, item: Any, iterator: I
         text = str(index)
     elif isinstance(item, Mapping):
         shown = item
-        text = ", ".join(f"{key}={_short(value)}" for key, value in item.items())
+        # An item that has a name is known by it; anything else is shown as it is.
+        name_of_item = item.get("name")
+        text = name_of_item if isinstance(name_of_item, str) else _pairs(item)
     else:
         shown = {"item": item}
         text = _short(item)
@@ -208,6 +210,10 @@ def _iteration_place(place: Place, name: str, index: int, item: Any, iterator: I
         iteration={**place.iteration, **shown},
         suffix=f"{place.suffix} [{text if len(text) <= 40 else text[:37] + '...'}]",
     )
+
+
+def _pairs(item: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key}={_short(value)}" for key, value in item.items())
 
 
 def _short(value: Any) -> str:
