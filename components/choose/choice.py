@@ -114,5 +114,7 @@ def _error(one: Measured) -> str:
 
 
 def _facts(one: Measured) -> str:
+    # The sentence stands in reports beside test figures, so it says where its own come from.
     change = f"loses {one.drop_points:.2f} points" if one.drop_points >= 0 else f"gains {-one.drop_points:.2f} points"
-    return f"{change}, {1 / one.relative_latency:.2f}× as fast as the baseline, {one.size_bytes / 1e6:.2f} MB"
+    speed = f"{1 / one.relative_latency:.2f}× as fast as the baseline"
+    return f"on validation data it {change} and is {speed}, {one.size_bytes / 1e6:.2f} MB"
