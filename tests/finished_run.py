@@ -1,0 +1,105 @@
+"""One real run of the demo at a reduced size, as a user would start it. Loaded by tests/conftest.py."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from components.core.store import Store, open_store
+
+REDUCED = {
+    "image_size": "48",
+    "backbones": "efficientnet_lite0,efficientnet_lite1",
+    "epochs": "2",
+    "distill_epochs": "1",
+    "calibration_images": "128",
+    "latency_rounds": "15",
+    "prune_targets": "0.8,0.6",
+    "max_drop": "20",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinishedRun:
+    """A run of `trimtab run` that has ended: its folder, what it printed and what `--json` wrote."""
+
+    home: Path
+    store_uri: str
+    code: int
+    printed: str
+    document: dict
+    parameters: dict[str, str]
+
+    @property
+    def store(self) -> Store:
+        return open_store(self.store_uri)
+
+    @property
+    def run_id(self) -> str:
+        return self.document["run_id"]
+
+    def records(self) -> dict[str, dict]:
+        """The journal of the run by task path."""
+        return {record["task"]: record for record in self.store.journal.read(self.run_id)}
+
+
+def stage_of(record: dict) -> str:
+    """The stage that a journal record is of; the compiler calls its second use in a pipeline `fine-tune-2`."""
+    return re.sub(r"-\d+$", "", record["component"]).replace("-", "_")
+
+
+def run_trimtab(
+    home: Path,
+    *arguments: str,
+    parameters: dict[str, str] | None = None,
+    store: str | None = None,
+    environment: dict[str, str] | None = None,
+    timeout: float = 1500,
+) -> FinishedRun:
+    """`trimtab run` in a process of its own, with everything it writes below `home`."""
+    home.mkdir(parents=True, exist_ok=True)
+    variables = {
+        **os.environ,
+        "TRIMTAB_HOME": str(home / "out"),
+        "TRIMTAB_CACHE": str(home / "cache"),
+        **(environment or {}),
+    }
+    variables.pop("TRIMTAB_STORE", None)
+    command = [sys.executable, "-m", "pipelines.cli", "run", *arguments, "--json", str(home / "result.json")]
+    for name, value in (parameters or {}).items():
+        command += ["-p", f"{name}={value}"]
+    if store:
+        command += ["--store", store]
+    (home / "result.json").unlink(missing_ok=True)
+    done = subprocess.run(
+        command, cwd=home, env=variables, capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL
+    )
+    result = home / "result.json"
+    return FinishedRun(
+        home=home,
+        store_uri=store or str(home / "out" / "store"),
+        code=done.returncode,
+        printed=done.stdout + done.stderr,
+        document=json.loads(result.read_text()) if result.exists() else {},
+        parameters=parameters or {},
+    )
+
+
+@pytest.fixture(scope="session")
+def trimtab() -> Callable[..., FinishedRun]:
+    """`run_trimtab`, for tests that start runs of their own."""
+    return run_trimtab
+
+
+@pytest.fixture(scope="session")
+def reduced_run(tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
+    """The embedded demo with real weights, smaller images and fewer epochs, through the command line."""
+    run = run_trimtab(tmp_path_factory.mktemp("reduced"), parameters=REDUCED)
+    assert run.code == 0, run.printed
+    return run
