@@ -16,7 +16,7 @@ def prune(
     macs_fraction: float = 0.8,
     importance: str = "taylor",
     round_to: int = 8,
-    calibration_images: int = 1024,
+    calibration_images: int = 512,
     seed: int = 0,
 ):
     """Removes the channels that matter least until a fraction of the multiply-accumulates is left.
