@@ -126,7 +126,7 @@ class ObjectPlace:
             parts = listed.key.split("/")
             # A key that ends in "/" is how some tools write an empty folder.
             if parts[-1] and not any(is_hidden(part) for part in parts):
-                yield Found(name=listed.key, size=listed.size, stamp="")
+                yield Found(name=listed.key, size=listed.size, stamp=listed.stamp)
 
     def find(self, name: str) -> Found:
         try:

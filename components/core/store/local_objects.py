@@ -98,10 +98,10 @@ class LocalObjects:
                 file = Path(path, name)
                 key = file.relative_to(self._root).as_posix()
                 try:
-                    size = file.stat().st_size
+                    found = file.stat()
                 except FileNotFoundError:  # deleted while we walk
                     continue
-                yield Listed(key=key, size=size)
+                yield Listed(key=key, size=found.st_size, stamp=str(found.st_mtime_ns))
 
     def folders(self, folder: str) -> list[str]:
         with self._translated(folder):

@@ -23,10 +23,11 @@ class Stored:
 
 @dataclass(frozen=True, kw_only=True)
 class Listed:
-    """One line of a listing."""
+    """One line of a listing. `stamp` changes when the object does: its etag on S3, its time of change in a folder."""
 
     key: str
     size: int
+    stamp: str
 
 
 class Objects(Protocol):

@@ -171,7 +171,7 @@ class S3Objects:
                 key = item["Key"].removeprefix(self._root)
                 # Consoles make empty objects that end in `/` to show a folder; a hidden one no key can name.
                 if not any(part == "" or part.startswith(".") for part in key.split("/")):
-                    yield Listed(key=key, size=item["Size"])
+                    yield Listed(key=key, size=item["Size"], stamp=item.get("ETag", ""))
 
     def folders(self, folder: str) -> list[str]:
         prefixes = [

@@ -1,0 +1,65 @@
+"""Data that lies in a bucket, read from a real S3 server."""
+
+import csv
+import io
+import uuid
+from pathlib import Path
+
+import pytest
+
+from components.core.artifacts.dataset import open_dataset
+from components.core.artifacts.sources import quick_look, source_state
+from components.core.store import Store, open_objects
+from components.data_prep.prepare import Settings, prepare
+
+pytestmark = pytest.mark.s3
+
+
+@pytest.fixture
+def bucket_uri(object_store_server, monkeypatch) -> str:
+    for name, value in object_store_server.environment.items():
+        monkeypatch.setenv(name, value)
+    return f"s3://{object_store_server.bucket}/{uuid.uuid4().hex}"
+
+
+def upload(folder: Path, uri: str) -> None:
+    objects = open_objects(uri)
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            objects.put(path.relative_to(folder).as_posix(), path)
+
+
+def test_a_prefix_gives_the_same_dataset_as_the_folder_it_was_copied_from(
+    twenty_jpegs: Path, bucket_uri: str, tmp_path: Path, store: Store
+) -> None:
+    upload(twenty_jpegs, bucket_uri)
+    quick_look(bucket_uri)
+    here = prepare(Settings(dataset=str(twenty_jpegs)), tmp_path / "here", store)
+    there = prepare(Settings(dataset=bucket_uri), tmp_path / "there", store)
+    assert there.manifest.digest == here.manifest.digest
+    assert len(there.quarantine.files) == 3
+
+
+def test_a_table_in_a_bucket_may_point_to_objects_beside_it(
+    twenty_jpegs: Path, bucket_uri: str, tmp_path: Path, store: Store
+) -> None:
+    upload(twenty_jpegs, bucket_uri)
+    table = io.StringIO()
+    rows = csv.writer(table)
+    rows.writerow(["uri", "label"])
+    names = sorted(path.relative_to(twenty_jpegs).as_posix() for path in twenty_jpegs.rglob("*.jpg"))
+    rows.writerows((f"{bucket_uri}/{name}", name.split("/")[0]) for name in names)
+    open_objects(bucket_uri).put("table.csv", table.getvalue().encode())
+    prepare(Settings(dataset=f"{bucket_uri}/table.csv"), tmp_path / "out", store)
+    dataset = open_dataset(tmp_path / "out", store)
+    assert sum(dataset.counts.values()) == 17
+    assert dataset.classes == ["cats", "dogs"]
+
+
+def test_an_object_replaced_by_one_of_the_same_size_changes_the_state(twenty_jpegs: Path, bucket_uri: str) -> None:
+    upload(twenty_jpegs, bucket_uri)
+    before = source_state(bucket_uri)
+    assert source_state(bucket_uri) == before
+    objects = open_objects(bucket_uri)
+    objects.put("cats/01.jpg", bytes(objects.size("cats/01.jpg")))
+    assert source_state(bucket_uri) != before
