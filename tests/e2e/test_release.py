@@ -102,7 +102,7 @@ def test_the_checksums_hold_with_the_usual_tool(release):
 def test_the_card_states_accuracy_split_and_licences(release, stated):
     [card] = [path for path in release.iterdir() if path.suffix == ".md"]
     text = card.read_text()
-    assert f"{stated['candidate']['top1'] * 100:.1f}" in text
+    assert f"{stated['candidate']['top1'] * 100:.2f}" in text
     assert f"{stated['rows']:,}" in text or str(stated["rows"]) in text
     assert "Apache-2.0" in text
 
