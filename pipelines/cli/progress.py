@@ -11,8 +11,8 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.runner.container_task import tail
 from pipelines.runner.events import Event, Listener, RunEnded, RunStarted, TaskEnded, TaskRetried, TaskStarted, Warned
+from pipelines.runner.logs import tail
 
 _MARKS = {"succeeded": ("✓", "green"), "failed": ("✗", "red"), "skipped": ("–", "dim"), "cancelled": ("■", "yellow")}
 

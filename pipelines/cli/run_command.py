@@ -15,7 +15,8 @@ from components.core.errors import UserError
 from pipelines.cli.catalog import find_pipeline
 from pipelines.cli.progress import make_progress
 from pipelines.cli.summary import print_summary
-from pipelines.runner.container_task import tail
+from pipelines.runner.logs import tail
+from pipelines.runner.options import RunOptions
 from pipelines.runner.run import RunResult, run_pipeline
 
 SUCCEEDED, FAILED, MISTAKE = 0, 1, 2
@@ -38,8 +39,8 @@ def run_command(
     try:
         with make_progress(console) as listener:
             result = run_pipeline(
-                find_pipeline(pipeline), _given(parameters), store_uri=store, run_id=run_id, use_cache=use_cache,
-                listener=listener,
+                find_pipeline(pipeline), _given(parameters), store_uri=store, run_id=run_id,
+                options=RunOptions(use_cache=use_cache), listener=listener,
             )  # fmt: skip
     except UserError as error:
         _write_json(json_file, {"run_id": run_id, "status": "failed", "tasks": [], "outputs": {}, "error": str(error)})

@@ -14,7 +14,7 @@ from rich.tree import Tree
 from components.core.errors import UserError
 from pipelines.cli.progress import seconds_text
 from pipelines.cli.summary import print_summary
-from pipelines.runner.container_task import tail
+from pipelines.runner.logs import tail
 from pipelines.runner.run import home_folder
 from pipelines.runner.state import DATABASE, RunRecord, TaskRecord, read_run, read_tasks
 

@@ -1,11 +1,8 @@
 """One task that runs code: cache, CPU, fork, retries, outputs, records."""
 
 import asyncio
-import json
-import signal
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from components.core.errors import UserError
@@ -16,21 +13,11 @@ from pipelines.runner.context import Outcome, Place, RunContext
 from pipelines.runner.events import TaskEnded, TaskRetried, TaskStarted
 from pipelines.runner.inputs import Inputs, with_defaults
 from pipelines.runner.ir import Component, Container, Task
+from pipelines.runner.launch import Launch, TaskFailed, check_end, spec_of, worker_for
 from pipelines.runner.outputs import Folders, collect, executor_input, make_output_folders
-from pipelines.runner.placeholders import as_text, resolve, resolve_command, run_specific
+from pipelines.runner.placeholders import as_text, resolve, run_specific
 from pipelines.runner.resources import CapacityClosed, Request, parse_cpu, parse_memory
 from pipelines.runner.state import TaskRecord
-from pipelines.runner.workers import Ended
-
-_LOG_TAIL_BYTES = 64 * 1024
-
-
-class TaskFailed(Exception):  # noqa: N818  (it is how one attempt ended)
-    """One attempt failed. `kind`: "user" (its own mistake; a retry is pointless) or "error"."""
-
-    def __init__(self, kind: str, message: str) -> None:
-        super().__init__(message)
-        self.kind = kind
 
 
 async def run_container(
@@ -187,7 +174,7 @@ class _ContainerTask:
             )
         except ValueError:
             return None  # a NaN inside a list or struct equals nothing, not even itself
-        if not self.context.use_cache:
+        if not self.context.options.use_cache or self._is_to_be_refreshed():
             return None
         places = {name: self.folders.artifact(name, port) for name, port in self.component.output_artifacts.items()}
         found = await self.context.in_thread(
@@ -197,6 +184,9 @@ class _ContainerTask:
             self.context.warn(found)
             return None
         return found
+
+    def _is_to_be_refreshed(self) -> bool:
+        return not {self.task.name, self.record.task}.isdisjoint(self.context.options.refresh)
 
     async def _execute(self, why_not: Callable[[], str]) -> None:
         if self.record.cache_key:
@@ -241,14 +231,16 @@ class _ContainerTask:
                 log.write(f"--- attempt {record.attempt}\n".encode())
         context.state.save_task(record)
         context.listener(TaskStarted(task=record.task, label=record.label, attempt=record.attempt, log=record.log))
-        worker = await context.worker_for(self.program)
+        launch = self._launch()
+        worker = await worker_for(context, launch)
         ended = await worker.run(
-            self._spec(), timeout=self.container.timeout_seconds, stop=context.stop, on_start=self._note_start
-        )
+            spec_of(context, launch), timeout=self.container.settings.timeout_seconds, stop=context.stop,
+            on_start=self._note_start,
+        )  # fmt: skip
         if context.stop.is_set() and ended.code != 0:
             record.status, record.error = "cancelled", "the run was stopped"
             return
-        self._check(ended, worker.log)
+        check_end(launch, ended, worker.log)
         try:
             parameters, artifacts = await context.in_thread(collect, self.component, self.given, self.folders)
         except OSError as error:
@@ -257,6 +249,12 @@ class _ContainerTask:
         record.status = "succeeded"
         if record.cache_key:
             await self._save(time.time() - self.began)
+
+    def _launch(self) -> Launch:
+        return Launch(
+            path=self.record.task, program=self.program, container=self.container, given=self.given, facts=self.facts,
+            env=self.env, request=self.request, folders=self.folders,
+        )  # fmt: skip
 
     def _note_start(self) -> None:
         # Not earlier: the time that a worker still needs to import torch is not the task's.
@@ -273,70 +271,6 @@ class _ContainerTask:
         except (StoreError, OSError, ValueError, TypeError) as error:
             # The last two: metadata that JSON cannot hold, such as a NaN.
             self.context.warn(f"the result of {self.record.label} cannot be kept for a later run: {error}")
-
-    def _spec(self) -> dict[str, Any]:
-        program = self.program
-        spec: dict[str, Any] = {
-            "log": str(self.folders.log),
-            "folder": str(self.folders.work),
-            "threads": self.request.threads,
-            "env": {
-                **self.env,
-                "TRIMTAB_STORE": self.context.store.uri,
-                "TRIMTAB_RUN_ID": self.context.run_id,
-                "TRIMTAB_RUN_DIR": str(self.context.folder),
-                "TRIMTAB_TASK": self.record.task,
-            },
-        }
-        if program.function:
-            spec |= {
-                "function": program.function, "module": program.module, "file": program.file,
-                "source": program.source, "executor_input": self.given,
-            }  # fmt: skip
-        else:
-            spec["argv"] = resolve_command(self.container.command + self.container.args, self.given, self.facts)
-        return spec
-
-    def _check(self, ended: Ended, worker_log: Path) -> None:
-        """Turns an end that is no success into `TaskFailed`, saying why."""
-        if ended.code == 0 and not ended.timed_out:
-            return
-        if ended.timed_out:
-            raise TaskFailed("error", f"it took longer than its timeout of {self.container.timeout_seconds:g} s")
-        if ended.lost:
-            raise TaskFailed("error", f"the worker process that it ran in died (see {worker_log})")
-        last = tail(self.folders.log, 1)
-        if ended.signal is not None:
-            name = signal.Signals(ended.signal).name
-            hint = " (out of memory?)" if ended.signal == signal.SIGKILL else ""
-            said = f"; its last words: {last[-1]}" if last else ""
-            raise TaskFailed("error", f"it was killed by {name}{hint}{said}")
-        failure = _failure(self.folders.work)
-        if failure is not None and self.program.function:
-            raise TaskFailed(failure["kind"], failure["message"])
-        said = f": {last[-1]}" if last else ""
-        raise TaskFailed("error", f"it left with exit code {ended.code}{said}")
-
-
-def _failure(folder: Path) -> Mapping[str, str] | None:
-    try:
-        found = json.loads((folder / "failure.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) and {"kind", "message"} <= found.keys() else None
-
-
-def tail(log: Path, lines: int) -> list[str]:
-    """The last lines of a log that are not empty; progress bars count as the line they show at the end."""
-    try:
-        with log.open("rb") as file:
-            file.seek(0, 2)
-            file.seek(max(0, file.tell() - _LOG_TAIL_BYTES))
-            text = file.read().decode("utf-8", errors="replace")
-    except OSError:
-        return []
-    shown = [line.rstrip().rpartition("\r")[2] for line in text.split("\n")]
-    return [line for line in shown if line.strip()][-lines:]
 
 
 def _request(container: Container, given: Mapping[str, Any], facts: Mapping[str, str]) -> Request:

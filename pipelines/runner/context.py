@@ -12,6 +12,7 @@ from components.core.store import Store
 from pipelines.runner.code import Program
 from pipelines.runner.events import Listener, Warned
 from pipelines.runner.ir import Pipeline
+from pipelines.runner.options import RunOptions
 from pipelines.runner.resources import Capacity
 from pipelines.runner.state import RunState
 from pipelines.runner.workers import Worker
@@ -34,7 +35,7 @@ class RunContext:
     light: Worker
     heavy: Worker
     listener: Listener
-    use_cache: bool
+    options: RunOptions
     created: float = field(default_factory=time.time)
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     # Store requests wait for disks and networks, not for CPU.

@@ -14,12 +14,13 @@ from components.core.errors import UserError
 from pipelines.runner.fields import Fields
 from pipelines.runner.ir import Container, Resources
 from pipelines.runner.placeholders import check as check_placeholders
+from pipelines.runner.settings import ExecutorSettings
 
 _EXECUTOR_MODULES = ("kfp.dsl.executor_main", "kfp.components.executor_main")
 _PIP_INSTALL = re.compile(r"pip install ([^\n]*?)(?:&&|\n|$)")
 
 
-def read_executor(fields: Fields, label: str, timeout_seconds: float | None) -> Container:
+def read_executor(fields: Fields, label: str, settings: ExecutorSettings) -> Container:
     """One entry of `deploymentSpec.executors`.
 
     Raises:
@@ -40,7 +41,7 @@ def read_executor(fields: Fields, label: str, timeout_seconds: float | None) -> 
         item.finish()
     found = Container(
         label=label, image=container.text("image"), command=container.strings("command"),
-        args=container.strings("args"), env=env, resources=_resources(resources), timeout_seconds=timeout_seconds,
+        args=container.strings("args"), env=env, resources=_resources(resources), settings=settings,
     )  # fmt: skip
     resources.finish()
     container.finish()

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipelines.runner.expressions import Expression
+from pipelines.runner.settings import NO_SETTINGS, ExecutorSettings
 
 
 class Missing:
@@ -62,7 +63,7 @@ class Container:
     args: tuple[str, ...]
     env: Mapping[str, str]
     resources: Resources
-    timeout_seconds: float | None = None
+    settings: ExecutorSettings = NO_SETTINGS
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 from components.core.errors import UserError
 from pipelines.runner.fields import Fields
+from pipelines.runner.settings import NO_SETTINGS, ExecutorSettings
 
 _PLACEMENT = (
     "nodeSelector", "tolerations", "nodeAffinity", "podAffinity", "podMetadata", "imagePullSecret",
@@ -19,10 +20,14 @@ _PLACEMENT_OF_PIPELINE = ("resourceTtlOnCompletion", "resourceTtlOnSuccess", "re
 
 @dataclass(frozen=True, kw_only=True)
 class PlatformConfig:
-    """What the runner honours (timeouts by executor label, in seconds), and what it says it does not."""
+    """What the runner honours, by executor label, and what it says it does not."""
 
-    timeouts: Mapping[str, float] = field(default_factory=dict)
+    executors: Mapping[str, ExecutorSettings] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+
+    def of(self, label: str) -> ExecutorSettings:
+        """The settings of an executor."""
+        return self.executors.get(label, NO_SETTINGS)
 
 
 NOTHING = PlatformConfig()
@@ -35,24 +40,23 @@ def read(document: Any, name: str) -> PlatformConfig:
         UserError: a setting that would change what the pipeline computes (a secret, a volume, a config map, …).
     """
     fields = Fields(document, f"{name} (second document)")
-    timeouts: dict[str, float] = {}
+    executors: dict[str, ExecutorSettings] = {}
     unused: dict[str, None] = {}
     for platform, settings in fields.groups("platforms"):
         if platform != "kubernetes":
             raise UserError(f"{settings.where}: the platform {platform!r} is not supported by the local runner")
-        _read_kubernetes(settings, timeouts, unused)
+        _read_kubernetes(settings, executors, unused)
     fields.finish()
     listed = ", ".join(unused)
     warnings = (f"settings for Kubernetes that mean nothing on one machine: {listed}",) if unused else ()
-    return PlatformConfig(timeouts=timeouts, warnings=warnings)
+    return PlatformConfig(executors=executors, warnings=warnings)
 
 
-def _read_kubernetes(fields: Fields, timeouts: dict[str, float], unused: dict[str, None]) -> None:
+def _read_kubernetes(fields: Fields, executors: dict[str, ExecutorSettings], unused: dict[str, None]) -> None:
     deployment = fields.group("deploymentSpec")
     for label, executor in deployment.groups("executors"):
         seconds = executor.number("activeDeadlineSeconds", 0.0)
-        if seconds:
-            timeouts[label] = seconds
+        executors[label] = ExecutorSettings(timeout_seconds=seconds or None)
         _skip(executor, _PLACEMENT, unused)
     deployment.finish()
     pipeline = fields.group("pipelineConfig")

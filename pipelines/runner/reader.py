@@ -83,8 +83,7 @@ def pipeline_from(documents: list[Any], text: str, name: str) -> Pipeline:
     platform = platform_config.read(documents[1], name) if len(documents) == 2 else platform_config.NOTHING
     deployment = fields.group("deploymentSpec")
     executors = {
-        label: read_executor(item, label, platform.timeouts.get(label))
-        for label, item in deployment.groups("executors")
+        label: read_executor(item, label, platform.of(label)) for label, item in deployment.groups("executors")
     }
     deployment.finish()
     components = {label: _component(item, label, executors) for label, item in fields.groups("components")}

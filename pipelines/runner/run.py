@@ -18,6 +18,7 @@ from pipelines.runner.code import programs
 from pipelines.runner.context import Outcome, Place, RunContext
 from pipelines.runner.events import Listener, RunEnded, RunStarted
 from pipelines.runner.inputs import Inputs
+from pipelines.runner.options import DEFAULT_OPTIONS, RunOptions
 from pipelines.runner.parameters import pipeline_parameters
 from pipelines.runner.reader import read_pipeline
 from pipelines.runner.resources import Capacity, machine_cores, machine_memory
@@ -57,7 +58,7 @@ def run_pipeline(
     *,
     store_uri: str = "",
     run_id: str = "",
-    use_cache: bool = True,
+    options: RunOptions = DEFAULT_OPTIONS,
     listener: Listener,
     home: Path | None = None,
 ) -> RunResult:
@@ -68,7 +69,7 @@ def run_pipeline(
         parameters: name → text as typed on a command line, or a typed value.
         store_uri: where results and artifacts' bytes go; "" for `$TRIMTAB_STORE`, else `<home>/store`.
         run_id: a name for the run; "" makes one up.
-        use_cache: whether equal earlier work may be taken over; new results are kept in any case.
+        options: how to run; see `RunOptions`.
         listener: hears what happens, on the thread that called.
         home: see `home_folder`.
 
@@ -91,7 +92,7 @@ def run_pipeline(
             capacity=Capacity(cpu=machine_cores(), memory=machine_memory()),
             light=Worker("light", folder / "logs" / "worker-light.txt"),
             heavy=Worker("heavy", folder / "logs" / "worker-heavy.txt"),
-            listener=listener, use_cache=use_cache,
+            listener=listener, options=options,
         )  # fmt: skip
         return asyncio.run(_run(context, values))
     finally:

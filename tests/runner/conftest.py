@@ -10,6 +10,7 @@ import pytest
 from kfp import compiler
 
 from pipelines.runner.events import Event, TaskEnded, TaskStarted, Warned
+from pipelines.runner.options import RunOptions
 from pipelines.runner.run import RunResult, run_pipeline
 
 # pytest's importlib mode puts no test folder on the path; components_for_tests.py is shared by several files here.
@@ -69,7 +70,8 @@ def run(tmp_path: Path, compiled: Callable[..., Path], monkeypatch: pytest.Monke
     def run_one(pipeline: Any, *, use_cache: bool = True, **parameters: Any) -> Ran:
         path = pipeline if isinstance(pipeline, Path) else compiled(pipeline)
         events: list[Event] = []
-        result = run_pipeline(path, parameters, use_cache=use_cache, listener=events.append, home=tmp_path / "home")
+        options = RunOptions(use_cache=use_cache)
+        result = run_pipeline(path, parameters, options=options, listener=events.append, home=tmp_path / "home")
         return Ran(result=result, events=events)
 
     return run_one

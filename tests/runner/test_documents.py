@@ -28,9 +28,10 @@ def test_alias_inside_itself_is_refused() -> None:
 
 
 def test_deep_nesting_is_refused() -> None:
-    with pytest.raises(UserError, match="deep"):
+    # libyaml may say it before we do, in its own words.
+    with pytest.raises(UserError, match=r"deep|depth"):
         parse_documents("[" * 50_000, "f")
-    with pytest.raises(UserError, match="deep"):
+    with pytest.raises(UserError, match=r"deep|depth"):
         parse_documents("- " * 50_000, "f")
 
 

@@ -211,7 +211,7 @@ def test_platform_settings_are_honoured_listed_or_refused(compiled: Callable[...
         kubernetes.add_node_selector(task, "k", "v")
 
     pipeline = read_pipeline(compiled(timed))
-    assert pipeline.components["comp-train"].container.timeout_seconds == 30
+    assert pipeline.components["comp-train"].container.settings.timeout_seconds == 30
     assert "nodeSelector" in pipeline.warnings[0]
 
     @dsl.pipeline(name="secret")

@@ -1,0 +1,103 @@
+"""What a forked child is told to do for one attempt of a task, and what its end means."""
+
+import json
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines.runner.code import Program
+from pipelines.runner.context import RunContext
+from pipelines.runner.ir import Container
+from pipelines.runner.logs import tail
+from pipelines.runner.outputs import Folders
+from pipelines.runner.placeholders import resolve_command
+from pipelines.runner.resources import Request
+from pipelines.runner.workers import Ended, Worker
+
+
+class TaskFailed(Exception):  # noqa: N818  (it is how one attempt ended)
+    """One attempt failed. `kind`: "user" (its own mistake; a retry is pointless) or "error"."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+@dataclass(frozen=True, kw_only=True)
+class Launch:
+    """Everything that one task's process needs to know. `path` is the task's path in the run.
+
+    `given` is KFP's executor input, `facts` the text of the job and task placeholders, `env` the container's resolved
+    environment variables.
+    """
+
+    path: str
+    program: Program
+    container: Container
+    given: Mapping[str, Any]
+    facts: Mapping[str, str]
+    env: Mapping[str, str]
+    request: Request
+    folders: Folders
+
+
+async def worker_for(context: RunContext, launch: Launch) -> Worker:
+    """The zygote that the task is forked from."""
+    return await context.worker_for(launch.program)
+
+
+def spec_of(context: RunContext, launch: Launch) -> dict[str, Any]:
+    """What `child.run` is told."""
+    program, folders = launch.program, launch.folders
+    spec: dict[str, Any] = {
+        "log": str(folders.log),
+        "folder": str(folders.work),
+        "threads": launch.request.threads,
+        "env": {
+            **launch.env,
+            "TRIMTAB_STORE": context.store.uri,
+            "TRIMTAB_RUN_ID": context.run_id,
+            "TRIMTAB_RUN_DIR": str(context.folder),
+            "TRIMTAB_TASK": launch.path,
+        },
+    }
+    if program.function:
+        spec |= {
+            "function": program.function, "module": program.module, "file": program.file, "source": program.source,
+            "executor_input": launch.given,
+        }  # fmt: skip
+    else:
+        spec["argv"] = resolve_command(launch.container.command + launch.container.args, launch.given, launch.facts)
+    return spec
+
+
+def check_end(launch: Launch, ended: Ended, worker_log: Path) -> None:
+    """Passes a success; turns any other end into `TaskFailed`, saying why."""
+    if ended.code == 0 and not ended.timed_out:
+        return
+    if ended.timed_out:
+        seconds = launch.container.settings.timeout_seconds
+        raise TaskFailed("error", f"it took longer than its timeout of {seconds:g} s")
+    if ended.lost:
+        raise TaskFailed("error", f"the worker process that it ran in died (see {worker_log})")
+    last = tail(launch.folders.log, 1)
+    if ended.signal is not None:
+        name = signal.Signals(ended.signal).name
+        hint = " (out of memory?)" if ended.signal == signal.SIGKILL else ""
+        said = f"; its last words: {last[-1]}" if last else ""
+        raise TaskFailed("error", f"it was killed by {name}{hint}{said}")
+    failure = _failure(launch.folders.work)
+    if failure is not None and launch.program.function:
+        raise TaskFailed(failure["kind"], failure["message"])
+    said = f": {last[-1]}" if last else ""
+    raise TaskFailed("error", f"it left with exit code {ended.code}{said}")
+
+
+def _failure(folder: Path) -> Mapping[str, str] | None:
+    try:
+        found = json.loads((folder / "failure.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) and {"kind", "message"} <= found.keys() else None

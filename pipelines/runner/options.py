@@ -1,0 +1,25 @@
+"""What whoever starts a run may choose about how it is executed; never what it computes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ENGINES = ("process", "container")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """How to run.
+
+    `use_cache`: whether equal earlier work may be taken over (new results are kept in any case); `refresh` names tasks
+    (a name, or a path in the run) that run even if their result is known; `engine` is one of `ENGINES`; `secrets` maps
+    the name of a Kubernetes secret or config map to the file or folder that stands for it here.
+    """
+
+    use_cache: bool = True
+    refresh: tuple[str, ...] = ()
+    engine: str = "process"
+    secrets: Mapping[str, Path] = field(default_factory=dict)
+
+
+DEFAULT_OPTIONS = RunOptions()
