@@ -1,4 +1,4 @@
-"""The command line: `trimtab run | compile | runs | show | doctor`.
+"""The command line: `trimtab run | resume | runs | show | logs | diff | compile | doctor`.
 
 Every command's work is in a module of its own, imported when the command runs, so that `--help` stays fast. A user's
 mistake is one line on stderr that starts with `error: `, and exit code 2; a pipeline that failed otherwise is 1.
@@ -84,14 +84,34 @@ def run(
         Path | None, typer.Option("--json", metavar="FILE", help="Write status, tasks and outputs there as JSON.")
     ] = None,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Run every task, even if its result is known.")] = False,
+    refresh: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TASK", help="Run this task even if its result is known; repeatable."),
+    ] = None,
 ) -> None:
     """Run a pipeline on this machine."""
     from pipelines.cli.run_command import run_command
+    from pipelines.runner.options import RunOptions
 
-    code = run_command(
-        pipeline, parameter or [], store=store, run_id=run_id, json_file=json_file, use_cache=not no_cache
-    )
+    options = RunOptions(use_cache=not no_cache, refresh=tuple(refresh or ()))
+    code = run_command(pipeline, parameter or [], store=store, run_id=run_id, json_file=json_file, options=options)
     raise typer.Exit(code)
+
+
+@app.command()
+def resume(
+    run_id: Annotated[str, typer.Argument(metavar="RUN", help="The run's id (see: trimtab runs).")],
+    from_task: Annotated[
+        str, typer.Option("--from", metavar="TASK", help="Run this task, and what depends on it, again.")
+    ] = "",
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write status, tasks and outputs there as JSON.")
+    ] = None,
+) -> None:
+    """Go on with a run that was stopped, failed or killed; what had succeeded is kept."""
+    from pipelines.cli.run_command import resume_command
+
+    raise typer.Exit(resume_command(run_id, from_task=from_task, json_file=json_file))
 
 
 @app.command(name="compile")
@@ -125,6 +145,28 @@ def show(
     from pipelines.cli.show_command import show_run
 
     show_run(run_id, lines)
+
+
+@app.command()
+def logs(
+    run_id: Annotated[str, typer.Argument(metavar="RUN", help="The run's id.")],
+    task: Annotated[str, typer.Argument(metavar="TASK", help="The task's name, or its path in the run.")],
+) -> None:
+    """Print the log of one task."""
+    from pipelines.cli.logs_command import print_log
+
+    print_log(run_id, task)
+
+
+@app.command()
+def diff(
+    first: Annotated[str, typer.Argument(metavar="RUN", help="A run's id.")],
+    second: Annotated[str, typer.Argument(metavar="RUN", help="Another run's id.")],
+) -> None:
+    """Show where two runs differ: parameters, code, results of tasks, metrics."""
+    from pipelines.cli.diff_command import print_difference
+
+    print_difference(first, second)
 
 
 @app.command()

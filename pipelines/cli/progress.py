@@ -73,6 +73,8 @@ def line_of(event: Event) -> str:
 
 
 def _ending(event: TaskEnded) -> str:
+    if event.kept:
+        return "kept: it had succeeded before"
     if event.cached:
         return f"from cache (took {seconds_text(event.saved_seconds)} then)"
     if event.status == "skipped":

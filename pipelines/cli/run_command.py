@@ -1,11 +1,11 @@
-"""`trimtab run`."""
+"""`trimtab run` and `trimtab resume`."""
 
 import json
 import os
 import sqlite3
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,18 @@ from rich.console import Console
 
 from components.core.errors import UserError
 from pipelines.cli.catalog import find_pipeline
+from pipelines.cli.finding import find_folder
 from pipelines.cli.progress import make_progress
 from pipelines.cli.summary import print_summary
+from pipelines.runner.conduct import RunResult
+from pipelines.runner.events import Listener
 from pipelines.runner.logs import tail
 from pipelines.runner.options import RunOptions
-from pipelines.runner.run import RunResult, run_pipeline
+from pipelines.runner.resume import resume_run
+from pipelines.runner.run import run_pipeline
 
 SUCCEEDED, FAILED, MISTAKE = 0, 1, 2
-_TAIL_LINES = 15
+_TAIL_LINES = 20
 
 
 def run_command(
@@ -30,24 +34,38 @@ def run_command(
     store: str,
     run_id: str,
     json_file: Path | None,
-    use_cache: bool,
+    options: RunOptions,
 ) -> int:
     """Runs a pipeline, prints what happens and what came out, and returns the exit code."""
+
+    def start(listener: Listener) -> RunResult:
+        return run_pipeline(
+            find_pipeline(pipeline), _given(parameters), store_uri=store, run_id=run_id, options=options,
+            listener=listener,
+        )  # fmt: skip
+
+    return _carry_out(start, run_id, json_file)
+
+
+def resume_command(run_id: str, *, from_task: str, json_file: Path | None) -> int:
+    """Goes on with a run, prints what happens and what came out, and returns the exit code."""
+    run_id = find_folder(run_id).name
+    return _carry_out(lambda listener: resume_run(run_id, from_task=from_task, listener=listener), run_id, json_file)
+
+
+def _carry_out(start: Callable[[Listener], RunResult], run_id: str, json_file: Path | None) -> int:
     if json_file is not None:
         _check_json_place(json_file)
     console = Console(highlight=False, soft_wrap=True)
     try:
         with make_progress(console) as listener:
-            result = run_pipeline(
-                find_pipeline(pipeline), _given(parameters), store_uri=store, run_id=run_id,
-                options=RunOptions(use_cache=use_cache), listener=listener,
-            )  # fmt: skip
+            result = start(listener)
     except UserError as error:
         _write_json(json_file, {"run_id": run_id, "status": "failed", "tasks": [], "outputs": {}, "error": str(error)})
         raise
     except (OSError, sqlite3.Error) as error:
         # A full disk, a folder that was taken away: nothing that a traceback would help with.
-        message = f"the run cannot go on: {error}"
+        message = f"the run cannot go on: {error}; what had finished is kept (see: trimtab runs, trimtab resume)"
         _write_json(json_file, {"run_id": run_id, "status": "failed", "tasks": [], "outputs": {}, "error": message})
         print(f"error: {message}", file=sys.stderr)
         return FAILED
@@ -75,7 +93,7 @@ def _report_end(console: Console, result: RunResult) -> int:
         return SUCCEEDED
     if result.status == "cancelled":
         print(
-            f"error: run {result.run_id} was stopped; what had finished is kept: run the same command again to go on",
+            f"error: run {result.run_id} was stopped; what had finished is kept: trimtab resume {result.run_id}",
             file=sys.stderr,
         )
         return FAILED
@@ -88,7 +106,7 @@ def _report_end(console: Console, result: RunResult) -> int:
         for line in tail(Path(failed.log), _TAIL_LINES):
             console.print(f"  | {line}", markup=False)
         place = f"; log: {failed.log}"
-    print(f"error: {result.error}{place}", file=sys.stderr)
+    print(f"error: {result.error}{place}; to go on: trimtab resume {result.run_id}", file=sys.stderr)
     return FAILED
 
 

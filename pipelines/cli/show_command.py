@@ -1,7 +1,5 @@
 """`trimtab runs` and `trimtab show`."""
 
-import difflib
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -11,12 +9,12 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from components.core.errors import UserError
+from pipelines.cli.finding import find_folder, run_folders
 from pipelines.cli.progress import seconds_text
 from pipelines.cli.summary import print_summary
 from pipelines.runner.logs import tail
 from pipelines.runner.run import home_folder
-from pipelines.runner.state import DATABASE, RunRecord, TaskRecord, read_run, read_tasks
+from pipelines.runner.state import RunRecord, TaskRecord, is_at_work, read_run, read_tasks
 
 _STYLES = {"succeeded": "green", "failed": "red", "running": "cyan", "cancelled": "yellow", "interrupted": "yellow"}
 
@@ -24,7 +22,7 @@ _STYLES = {"succeeded": "green", "failed": "red", "running": "cyan", "cancelled"
 def list_runs() -> None:
     """Prints a table of the runs in the home folder, latest first."""
     console = Console(highlight=False)
-    records = sorted((read_run(folder) for folder in _run_folders()), key=lambda run: run.started, reverse=True)
+    records = [(read_run(folder), folder) for folder in run_folders()]
     if not records:
         console.print(f"no runs in {home_folder() / 'runs'}")
         return
@@ -32,8 +30,8 @@ def list_runs() -> None:
     for name in ("run", "pipeline", "status", "started", "took"):
         # A run's id is there to be copied: it is never broken.
         table.add_column(name, no_wrap=name == "run", overflow="fold")
-    for run in records:
-        status = _status(run)
+    for run, folder in sorted(records, key=lambda found: found[0].started, reverse=True):
+        status = _status(run, folder)
         started = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(run.started))
         took = seconds_text(run.ended - run.started) if run.ended else ""
         table.add_row(Text(run.id), Text(run.pipeline), Text(status, style=_STYLES.get(status, "")), started, took)
@@ -43,9 +41,9 @@ def list_runs() -> None:
 def show_run(run_id: str, lines: int) -> None:
     """Prints one run, the latest if none is named."""
     console = Console(highlight=False, soft_wrap=True)
-    folder = _find(run_id)
+    folder = find_folder(run_id)
     run, tasks = read_run(folder), read_tasks(folder)
-    status = _status(run)
+    status = _status(run, folder)
     took = f" in {seconds_text(run.ended - run.started)}" if run.ended else ""
     console.print(Text.assemble(f"{run.id}  {run.pipeline}  ", (status, _STYLES.get(status, "")), took))
     console.print(Text(f"folder {folder}\nstore  {run.store}", style="dim"))
@@ -61,33 +59,8 @@ def show_run(run_id: str, lines: int) -> None:
         print_summary(console, run.summary)
 
 
-def _run_folders() -> list[Path]:
-    return [path.parent for path in (home_folder() / "runs").glob(f"*/{DATABASE}")]
-
-
-def _find(run_id: str) -> Path:
-    folders = {folder.name: folder for folder in _run_folders()}
-    if not folders:
-        raise UserError(f"there are no runs in {home_folder() / 'runs'}")
-    if not run_id:
-        return max(folders.values(), key=lambda folder: read_run(folder).started)
-    if run_id not in folders:
-        close = difflib.get_close_matches(run_id, folders, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise UserError(f"there is no run {run_id!r}{hint} (see: trimtab runs)")
-    return folders[run_id]
-
-
-def _status(run: RunRecord) -> str:
-    if run.status != "running":
-        return run.status
-    try:
-        os.kill(run.pid, 0)
-    except ProcessLookupError:
-        return "interrupted"
-    except PermissionError:
-        pass  # it is there, and someone else's
-    return "running"
+def _status(run: RunRecord, folder: Path) -> str:
+    return "interrupted" if run.status == "running" and not is_at_work(folder) else run.status
 
 
 def _tree(run: RunRecord, tasks: list[TaskRecord], status: str) -> Tree:

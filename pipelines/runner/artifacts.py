@@ -69,6 +69,14 @@ def is_remote(artifact: Mapping[str, Any]) -> bool:
     return "://" in uri and not uri.startswith("file://")
 
 
+def is_in_place(artifact: Mapping[str, Any]) -> bool:
+    """Whether an artifact's bytes are still where they were written, unchanged; remote ones are taken to be."""
+    if is_remote(artifact):
+        return True
+    payload = payload_at(Path(local_path(artifact["uri"])))
+    return bool(content_digest(artifact, payload) == artifact.get("content"))
+
+
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

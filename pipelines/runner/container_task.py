@@ -8,10 +8,11 @@ from typing import Any
 from components.core.errors import UserError
 from components.core.store import StoreError
 from pipelines.runner import cache, journal
+from pipelines.runner.artifacts import is_in_place
 from pipelines.runner.code import Program
 from pipelines.runner.context import Outcome, Place, RunContext
 from pipelines.runner.events import TaskEnded, TaskRetried, TaskStarted
-from pipelines.runner.inputs import Inputs, with_defaults
+from pipelines.runner.inputs import Inputs, digest_of, with_defaults
 from pipelines.runner.ir import Component, Container, Task
 from pipelines.runner.launch import Launch, TaskFailed, check_end, spec_of, worker_for
 from pipelines.runner.outputs import Folders, collect, executor_input, make_output_folders
@@ -72,7 +73,7 @@ def _record(task: Task, component: Component, place: Place, path: str) -> TaskRe
     )
 
 
-async def _finish(context: RunContext, record: TaskRecord, saved_seconds: float = 0.0) -> None:
+async def _finish(context: RunContext, record: TaskRecord, *, saved_seconds: float = 0.0, kept: bool = False) -> None:
     context.state.save_task(record)
     try:
         await context.in_thread(journal.write, context.store, context.run_id, record)
@@ -81,9 +82,20 @@ async def _finish(context: RunContext, record: TaskRecord, saved_seconds: float 
     context.listener(
         TaskEnded(
             task=record.task, label=record.label, status=record.status, cached=record.cached, seconds=record.seconds,
-            saved_seconds=saved_seconds, error=record.error, failure=record.failure, log=record.log,
+            saved_seconds=saved_seconds, kept=kept, error=record.error, failure=record.failure, log=record.log,
         )
     )  # fmt: skip
+
+
+def _outcome(record: TaskRecord) -> Outcome:
+    return Outcome(
+        status=record.status,
+        parameters=record.output_parameters,
+        artifacts=record.output_artifacts,
+        leaves=(record.task,),
+        error=f"{record.label}: {record.error}" if record.status == "failed" else "",
+        failure=record.failure,
+    )
 
 
 class _ContainerTask:
@@ -113,9 +125,15 @@ class _ContainerTask:
         self.record.input_artifacts = {
             name: [journal.digest_or_uri(item) for item in items] for name, items in inputs.artifacts.items()
         }
+        self.record.inputs_digest = digest_of(inputs)
 
     async def run(self, why_not: Callable[[], str]) -> Outcome:
         record = self.record
+        earlier = await self._finished_before()
+        if earlier is not None:
+            # Saved and told once more: a kill may have come between the state and the journal.
+            await _finish(self.context, earlier, kept=True)
+            return _outcome(earlier)
         record.started = time.time()
         saved_seconds = 0.0
         try:
@@ -136,15 +154,16 @@ class _ContainerTask:
         record.ended = time.time()
         if not record.cached and not record.log:
             record.started = record.ended  # it never ran: waiting for CPU is not its time
-        await _finish(self.context, record, saved_seconds)
-        return Outcome(
-            status=record.status,
-            parameters=record.output_parameters,
-            artifacts=record.output_artifacts,
-            leaves=(record.task,),
-            error=f"{record.label}: {record.error}" if record.status == "failed" else "",
-            failure=record.failure,
-        )
+        await _finish(self.context, record, saved_seconds=saved_seconds)
+        return _outcome(record)
+
+    async def _finished_before(self) -> TaskRecord | None:
+        """This task's record from before the run was resumed, if it holds: same inputs, and its outputs are there."""
+        earlier = self.context.finished.get(self.record.task)
+        if earlier is None or earlier.inputs_digest != self.record.inputs_digest:
+            return None
+        items = [item for items in earlier.output_artifacts.values() for item in items]
+        return earlier if await self.context.in_thread(lambda: all(map(is_in_place, items))) else None
 
     def _prepare(self) -> None:
         """What needs the inputs and must be right before anything is looked up or started."""

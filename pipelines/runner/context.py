@@ -14,7 +14,7 @@ from pipelines.runner.events import Listener, Warned
 from pipelines.runner.ir import Pipeline
 from pipelines.runner.options import RunOptions
 from pipelines.runner.resources import Capacity
-from pipelines.runner.state import RunState
+from pipelines.runner.state import RunState, TaskRecord
 from pipelines.runner.workers import Worker
 
 P = ParamSpec("P")
@@ -36,6 +36,8 @@ class RunContext:
     heavy: Worker
     listener: Listener
     options: RunOptions
+    # Tasks by path that had succeeded before the run was resumed.
+    finished: Mapping[str, TaskRecord] = field(default_factory=dict)
     created: float = field(default_factory=time.time)
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     # Store requests wait for disks and networks, not for CPU.

@@ -27,7 +27,8 @@ class TaskStarted:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskEnded:
-    """A task is over: status succeeded, failed, skipped or cancelled. `saved_seconds`: what a cache hit took once."""
+    """A task is over: status succeeded, failed, skipped or cancelled. `saved_seconds`: what a cache hit took once;
+    `kept`: it had succeeded before the run was resumed, and did not run again."""
 
     task: str
     label: str
@@ -35,6 +36,7 @@ class TaskEnded:
     cached: bool = False
     seconds: float = 0.0
     saved_seconds: float = 0.0
+    kept: bool = False
     error: str = ""
     failure: str = ""
     log: str = ""

@@ -1,5 +1,6 @@
 """Resolving a task's inputs: from constants, the enclosing DAG's inputs and the outputs of sibling tasks."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -83,6 +84,13 @@ def with_defaults(inputs: Inputs, component: Component) -> Inputs:
         if name not in inputs.parameters and parameter.default is not MISSING
     }
     return replace(inputs, parameters={**inputs.parameters, **defaults})
+
+
+def digest_of(inputs: Inputs) -> str:
+    """sha256 over the parameters and the content of the artifacts: equal if a task would be given the same again."""
+    contents = {name: [item.get("content", "") for item in items] for name, items in inputs.artifacts.items()}
+    facts = json.dumps([inputs.parameters, contents], sort_keys=True)
+    return hashlib.sha256(facts.encode()).hexdigest()
 
 
 def executor_inputs(inputs: Inputs) -> dict[str, Any]:

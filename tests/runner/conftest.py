@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from kfp import compiler
 
+from pipelines.runner.conduct import RunResult
 from pipelines.runner.events import Event, TaskEnded, TaskStarted, Warned
 from pipelines.runner.options import RunOptions
-from pipelines.runner.run import RunResult, run_pipeline
+from pipelines.runner.run import run_pipeline
 
 # pytest's importlib mode puts no test folder on the path; components_for_tests.py is shared by several files here.
 sys.path.insert(0, str(Path(__file__).parent))
