@@ -19,6 +19,7 @@ from components import images
 from components.core.errors import UserError
 from pipelines.runner.executors import Command, EmbeddedFunction, InstalledFunction, classify
 from pipelines.runner.ir import Container, Pipeline
+from pipelines.runner.packages import Install, fingerprint, missing
 
 CONFIG_FILE = "kfp_config.ini"
 
@@ -37,7 +38,7 @@ class Program:
 
     `name` is the component's name in the store's results; `heavy` says that it will import torch, so that a worker
     that has done so already is worth waiting for. Exactly one of `module`, `file`, `source` is set, or none for a
-    plain command.
+    plain command. `packages` is what must be installed for it first.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Program:
     file: str = ""
     source: str = ""
     heavy: bool = False
+    packages: tuple[Install, ...] = ()
 
 
 def programs(pipeline: Pipeline, folders: Sequence[Path]) -> dict[str, Program]:
@@ -68,10 +70,12 @@ def programs(pipeline: Pipeline, folders: Sequence[Path]) -> dict[str, Program]:
         match classify(container):
             case InstalledFunction(function=function):
                 found[container.label] = _installed(function, container, configured)
-            case EmbeddedFunction(function=function, source=source):
+            case EmbeddedFunction(function=function, source=source, packages=wanted):
+                parts = [("source", source), *([("packages", fingerprint(wanted))] if wanted else ())]
                 found[container.label] = Program(
-                    name=_safe(function), digest=_digest([("source", source.encode())]), function=function,
-                    source=source, heavy=bool(_imports(source) & _HEAVY_MODULES),
+                    name=_safe(function), digest=_digest((name, text.encode()) for name, text in parts),
+                    function=function, source=source, packages=missing(wanted),
+                    heavy=bool(_imports(source) & _HEAVY_MODULES),
                 )  # fmt: skip
             case Command(program=program):
                 found[container.label] = _command(program, container)

@@ -51,7 +51,7 @@ async def conduct(context: RunContext, record: RunRecord) -> RunResult:
             await context.light.start()
         outcome = await DagRun(context, context.pipeline.root, Inputs(parameters=record.parameters), Place()).run()
     finally:
-        await asyncio.gather(context.light.close(), context.heavy.close())
+        await asyncio.gather(context.light.close(), context.heavy.close(), context.environments.close())
         context.pool.shutdown(wait=True, cancel_futures=True)
         record.status, record.error, record.ended = outcome.status, outcome.error, time.time()
         record.outputs = _plain_outputs(outcome)
@@ -73,6 +73,7 @@ def _catch_signals(context: RunContext) -> None:
         if context.stop.is_set():
             context.light.kill()
             context.heavy.kill()
+            context.environments.kill()
             return
         context.warn("stopping: running tasks are asked to end; press Ctrl-C again to kill them")
         context.stop.set()

@@ -10,6 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from components.core.store import Store
 from pipelines.runner.code import Program
+from pipelines.runner.environments import Environments
 from pipelines.runner.events import Listener, Warned
 from pipelines.runner.ir import Pipeline
 from pipelines.runner.options import RunOptions
@@ -34,6 +35,7 @@ class RunContext:
     capacity: Capacity
     light: Worker
     heavy: Worker
+    environments: Environments
     listener: Listener
     options: RunOptions
     # Tasks by path that had succeeded before the run was resumed.

@@ -5,19 +5,16 @@ code is in the YAML), and plain commands whose program is on this machine.
 """
 
 import ast
-import importlib.metadata
-import re
-import shlex
 from dataclasses import dataclass
 
 from components.core.errors import UserError
 from pipelines.runner.fields import Fields
 from pipelines.runner.ir import Container, Resources
+from pipelines.runner.packages import Install, installs
 from pipelines.runner.placeholders import check as check_placeholders
 from pipelines.runner.settings import ExecutorSettings
 
 _EXECUTOR_MODULES = ("kfp.dsl.executor_main", "kfp.components.executor_main")
-_PIP_INSTALL = re.compile(r"pip install ([^\n]*?)(?:&&|\n|$)")
 
 
 def read_executor(fields: Fields, label: str, settings: ExecutorSettings) -> Container:
@@ -80,10 +77,11 @@ class InstalledFunction:
 
 @dataclass(frozen=True, kw_only=True)
 class EmbeddedFunction:
-    """A lightweight Python component: its source stands in the YAML."""
+    """A lightweight Python component: its source stands in the YAML. `packages` is what it wants installed."""
 
     function: str
     source: str
+    packages: tuple[Install, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +95,7 @@ def classify(container: Container) -> InstalledFunction | EmbeddedFunction | Com
     """Which of the three kinds an executor is.
 
     Raises:
-        UserError: none of them, or packages are to be installed that are not there.
+        UserError: none of them, or a source or a list of packages that cannot be read.
     """
     words = container.command + container.args
     where = f"executor {container.label!r}"
@@ -112,8 +110,10 @@ def classify(container: Container) -> InstalledFunction | EmbeddedFunction | Com
     if not function:
         raise UserError(f"{where} names no function (--function_to_execute)")
     if any("ephemeral_component.py" in word for word in container.command):
-        _check_packages(container.command, where)
-        return EmbeddedFunction(function=function, source=_checked_source(container.command[-1], where))
+        return EmbeddedFunction(
+            function=function, source=_checked_source(container.command[-1], where),
+            packages=installs(container.command[:-1], where),
+        )  # fmt: skip
     return InstalledFunction(function=function)
 
 
@@ -130,45 +130,3 @@ def _checked_source(source: str, where: str) -> str:
     except (SyntaxError, ValueError) as error:
         raise UserError(f"{where} holds Python source that cannot be read: {error}") from None
     return source
-
-
-def _check_packages(command: tuple[str, ...], where: str) -> None:
-    """`packages_to_install` may name what is installed already; the runner installs nothing into this environment."""
-    for word in command[:-1]:
-        for match in _PIP_INSTALL.finditer(word):
-            for requirement in _requirements(match[1]):
-                problem = _unmet(requirement)
-                if problem:
-                    raise UserError(
-                        f"{where} wants the package {requirement!r} ({problem}); packages_to_install is not "
-                        "supported by the local runner: install it into this environment"
-                    )
-
-
-def _requirements(arguments: str) -> list[str]:
-    found, skip = [], False
-    for word in shlex.split(arguments):
-        if skip:
-            skip = False
-        elif word in ("--index-url", "--extra-index-url", "--trusted-host"):
-            skip = True
-        elif not word.startswith("-") and not re.match(r"(kfp|typing-extensions)\b", word):
-            # kfp itself is here already, and typing-extensions only comes along with it on old Pythons.
-            found.append(word)
-    return found
-
-
-def _unmet(requirement: str) -> str:
-    """Why an installed distribution does not fulfil the requirement; "" if it does."""
-    from packaging.requirements import InvalidRequirement, Requirement
-
-    try:
-        parsed = Requirement(requirement)
-        if parsed.marker is not None and not parsed.marker.evaluate():
-            return ""
-        version = importlib.metadata.version(parsed.name)
-    except InvalidRequirement:
-        return "not a name and version"
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"
-    return "" if parsed.specifier.contains(version, prereleases=True) else f"{version} is installed"

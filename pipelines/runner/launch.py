@@ -9,11 +9,12 @@ from typing import Any
 
 from pipelines.runner.code import Program
 from pipelines.runner.context import RunContext
+from pipelines.runner.environments import InstallFailed, InstallStopped
 from pipelines.runner.ir import Container
 from pipelines.runner.logs import tail
 from pipelines.runner.outputs import Folders
 from pipelines.runner.placeholders import resolve_command
-from pipelines.runner.resources import Request
+from pipelines.runner.resources import CapacityClosed, Request
 from pipelines.runner.workers import Ended, Worker
 
 
@@ -44,7 +45,19 @@ class Launch:
 
 
 async def worker_for(context: RunContext, launch: Launch) -> Worker:
-    """The zygote that the task is forked from."""
+    """The zygote that the task is forked from.
+
+    Raises:
+        TaskFailed: the packages that it wants cannot be installed.
+        CapacityClosed: the run was stopped while they were.
+    """
+    if launch.program.packages:
+        try:
+            return await context.environments.worker(launch.program.packages, launch.folders.log)
+        except InstallFailed as error:
+            raise TaskFailed("error", str(error)) from None
+        except InstallStopped:
+            raise CapacityClosed from None
     return await context.worker_for(launch.program)
 
 

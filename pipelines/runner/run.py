@@ -15,6 +15,7 @@ from components.core.store import Store, open_store
 from pipelines.runner.code import Program, programs
 from pipelines.runner.conduct import RunResult, conduct
 from pipelines.runner.context import RunContext
+from pipelines.runner.environments import Environments
 from pipelines.runner.events import Listener
 from pipelines.runner.ir import Pipeline
 from pipelines.runner.options import DEFAULT_OPTIONS, RunOptions
@@ -95,12 +96,14 @@ def make_context(
     finished: Mapping[str, TaskRecord] | None = None,
 ) -> RunContext:
     """A run's surroundings on this machine."""
+    stop = asyncio.Event()
     return RunContext(
         run_id=run_id, folder=folder, pipeline=pipeline, programs=programs, store=store, state=state,
         capacity=Capacity(cpu=machine_cores(), memory=machine_memory()),
         light=Worker("light", folder / "logs" / "worker-light.txt"),
         heavy=Worker("heavy", folder / "logs" / "worker-heavy.txt"),
-        listener=listener, options=options, finished=finished or {},
+        environments=Environments(folder.parent.parent, folder / "logs", stop),
+        listener=listener, options=options, finished=finished or {}, stop=stop,
     )  # fmt: skip
 
 

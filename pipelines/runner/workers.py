@@ -32,10 +32,14 @@ class Ended:
 
 
 class Worker:
-    """One zygote, started when it is first needed, and started anew when it died. `kind` is "light" or "heavy"."""
+    """One zygote, started when it is first needed, and started anew when it died.
 
-    def __init__(self, kind: str, log: Path) -> None:
+    `kind` is "light" or "heavy"; `interpreter` is the Python that it, and so its children, runs in.
+    """
+
+    def __init__(self, kind: str, log: Path, *, interpreter: str = sys.executable) -> None:
         self.kind = kind
+        self.interpreter = interpreter
         self.log = log
         self.ready = False
         self._process: subprocess.Popen[bytes] | None = None
@@ -54,7 +58,7 @@ class Worker:
             environment = {**os.environ, "PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
             with theirs, self.log.open("ab") as log:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-P", "-m", "pipelines.runner.zygote", str(theirs.fileno()), self.kind],
+                    [self.interpreter, "-P", "-m", "pipelines.runner.zygote", str(theirs.fileno()), self.kind],
                     stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
                     pass_fds=[theirs.fileno()],
                     start_new_session=True,  # Ctrl-C is for the runner, which then asks the tasks to stop

@@ -165,33 +165,6 @@ def lightweight(command: str) -> dict[str, Any]:
     return {"image": "i", "command": [*words, source], "args": ["--function_to_execute", "f"]}
 
 
-@pytest.mark.parametrize(
-    ("install", "said"),
-    [
-        ("'no-such-package-9'", "no-such-package-9"),
-        ("--index-url https://example.test/simple 'no-such-package-9>=1' 'kfp==2.1'", "no-such-package-9>=1"),
-        ("'pyyaml>=999'", "pyyaml>=999"),
-        ("'git+https://example.test/x.git'", "git+https"),
-    ],
-)
-def test_packages_that_are_not_installed_are_refused_by_name(
-    spec: dict[str, Any], tmp_path: Path, install: str, said: str
-) -> None:
-    changed = change(spec, f"{TRAIN}/container", lightweight(f"python3 -m pip install --quiet {install} && x"))
-    changed["deploymentSpec"]["executors"]["exec-check"]["container"] = lightweight("")
-    with pytest.raises(UserError) as caught:
-        programs(read(changed), [tmp_path])
-    assert said in str(caught.value)
-    assert "packages_to_install" in str(caught.value)
-
-
-def test_packages_that_are_installed_and_kfp_itself_are_fine(spec: dict[str, Any], tmp_path: Path) -> None:
-    install = "python3 -m pip install --quiet 'pyyaml>=5' 'numpy' && python3 -m pip install 'kfp==2.0.1' '--no-deps'"
-    changed = change(spec, f"{TRAIN}/container", lightweight(install))
-    changed["deploymentSpec"]["executors"]["exec-check"]["container"] = lightweight("")
-    assert programs(read(changed), [tmp_path])["exec-train"].function == "f"
-
-
 def test_command_that_is_not_on_this_machine_is_refused_by_name(spec: dict[str, Any], tmp_path: Path) -> None:
     for container, said in (
         ({"image": "alpine", "command": ["no-such-program-9"]}, "no-such-program-9"),
