@@ -8,17 +8,16 @@ from typing import Any
 from components.core.errors import UserError
 from components.core.store import StoreError
 from pipelines.runner import cache, journal
-from pipelines.runner.artifacts import is_in_place
 from pipelines.runner.code import Program
 from pipelines.runner.context import Outcome, Place, RunContext
-from pipelines.runner.events import TaskEnded, TaskRetried, TaskStarted
+from pipelines.runner.events import TaskRetried, TaskStarted
 from pipelines.runner.inputs import Inputs, digest_of, with_defaults
 from pipelines.runner.ir import Component, Container, Task
 from pipelines.runner.launch import Launch, TaskFailed, check_end, spec_of, worker_for
 from pipelines.runner.outputs import Folders, collect, executor_input, make_output_folders
 from pipelines.runner.placeholders import as_text, resolve, run_specific
 from pipelines.runner.resources import CapacityClosed, Request, parse_cpu, parse_memory
-from pipelines.runner.state import TaskRecord
+from pipelines.runner.task_records import finish, finished_before, new_record, outcome_of
 
 
 async def run_container(
@@ -42,62 +41,6 @@ async def run_container(
     return await _ContainerTask(context, task, component, with_defaults(inputs, component), place).run(why_not)
 
 
-async def record_skipped(
-    context: RunContext, task: Task, component: Component, place: Place, status: str, reason: str
-) -> Outcome:
-    """Records a task, or a whole group, that is not run."""
-    record = _record(task, component, place, place.inner(task.name))
-    record.status, record.error = status, reason
-    record.started = record.ended = time.time()
-    await _finish(context, record)
-    return Outcome(status=status, leaves=place.after)
-
-
-async def fail(context: RunContext, task: Task, component: Component, place: Place, message: str) -> Outcome:
-    """Records a task that failed before anything of it ran."""
-    path = place.inner(task.name)
-    record = _record(task, component, place, path)
-    record.status, record.error, record.failure = "failed", message, "error"
-    record.started = record.ended = time.time()
-    await _finish(context, record)
-    return Outcome(status="failed", leaves=(path,), error=f"{record.label}: {message}", failure="error")
-
-
-def _record(task: Task, component: Component, place: Place, path: str) -> TaskRecord:
-    return TaskRecord(
-        task=path,
-        label=f"{task.display_name}{place.suffix}",
-        component=component.name.removeprefix("comp-"),
-        depends_on=list(place.after),
-        iteration=dict(place.iteration) or None,
-    )
-
-
-async def _finish(context: RunContext, record: TaskRecord, *, saved_seconds: float = 0.0, kept: bool = False) -> None:
-    context.state.save_task(record)
-    try:
-        await context.in_thread(journal.write, context.store, context.run_id, record)
-    except (StoreError, OSError, ValueError, TypeError) as error:
-        context.warn(f"the journal of the run cannot be written: {error}")
-    context.listener(
-        TaskEnded(
-            task=record.task, label=record.label, status=record.status, cached=record.cached, seconds=record.seconds,
-            saved_seconds=saved_seconds, kept=kept, error=record.error, failure=record.failure, log=record.log,
-        )
-    )  # fmt: skip
-
-
-def _outcome(record: TaskRecord) -> Outcome:
-    return Outcome(
-        status=record.status,
-        parameters=record.output_parameters,
-        artifacts=record.output_artifacts,
-        leaves=(record.task,),
-        error=f"{record.label}: {record.error}" if record.status == "failed" else "",
-        failure=record.failure,
-    )
-
-
 class _ContainerTask:
     """The state of one task while it runs."""
 
@@ -119,7 +62,7 @@ class _ContainerTask:
         self.env: dict[str, str] = {}
         self.began = 0.0
         self.request = Request()
-        self.record = _record(task, component, place, place.path)
+        self.record = new_record(task, component, place, place.path)
         self.record.component = self.program.name
         self.record.parameters = dict(inputs.parameters)
         self.record.input_artifacts = {
@@ -129,11 +72,11 @@ class _ContainerTask:
 
     async def run(self, why_not: Callable[[], str]) -> Outcome:
         record = self.record
-        earlier = await self._finished_before()
+        earlier = await finished_before(self.context, self.record)
         if earlier is not None:
             # Saved and told once more: a kill may have come between the state and the journal.
-            await _finish(self.context, earlier, kept=True)
-            return _outcome(earlier)
+            await finish(self.context, earlier, kept=True)
+            return outcome_of(earlier)
         record.started = time.time()
         saved_seconds = 0.0
         try:
@@ -154,16 +97,8 @@ class _ContainerTask:
         record.ended = time.time()
         if not record.cached and not record.log:
             record.started = record.ended  # it never ran: waiting for CPU is not its time
-        await _finish(self.context, record, saved_seconds=saved_seconds)
-        return _outcome(record)
-
-    async def _finished_before(self) -> TaskRecord | None:
-        """This task's record from before the run was resumed, if it holds: same inputs, and its outputs are there."""
-        earlier = self.context.finished.get(self.record.task)
-        if earlier is None or earlier.inputs_digest != self.record.inputs_digest:
-            return None
-        items = [item for items in earlier.output_artifacts.values() for item in items]
-        return earlier if await self.context.in_thread(lambda: all(map(is_in_place, items))) else None
+        await finish(self.context, record, saved_seconds=saved_seconds)
+        return outcome_of(record)
 
     def _prepare(self) -> None:
         """What needs the inputs and must be right before anything is looked up or started."""

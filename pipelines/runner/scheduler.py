@@ -15,11 +15,12 @@ from dataclasses import replace
 from typing import Any
 
 from components.core.errors import UserError
-from pipelines.runner.container_task import fail, record_skipped, run_container
+from pipelines.runner.container_task import run_container
 from pipelines.runner.context import Outcome, Place, RunContext
 from pipelines.runner.inputs import Inputs, holds, resolve_inputs, with_defaults
 from pipelines.runner.ir import Component, FromTask, Iterator, Task
 from pipelines.runner.parameters import typed
+from pipelines.runner.task_records import fail, record_skipped
 
 
 class DagRun:

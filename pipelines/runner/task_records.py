@@ -1,0 +1,79 @@
+"""A task's record from its start to its end: in the run's state, in the journal, and told to the listener."""
+
+import time
+
+from components.core.store import StoreError
+from pipelines.runner import journal
+from pipelines.runner.artifacts import is_in_place
+from pipelines.runner.context import Outcome, Place, RunContext
+from pipelines.runner.events import TaskEnded
+from pipelines.runner.ir import Component, Task
+from pipelines.runner.state import TaskRecord
+
+
+async def record_skipped(
+    context: RunContext, task: Task, component: Component, place: Place, status: str, reason: str
+) -> Outcome:
+    """Records a task, or a whole group, that is not run."""
+    record = new_record(task, component, place, place.inner(task.name))
+    record.status, record.error = status, reason
+    record.started = record.ended = time.time()
+    await finish(context, record)
+    return Outcome(status=status, leaves=place.after)
+
+
+async def fail(context: RunContext, task: Task, component: Component, place: Place, message: str) -> Outcome:
+    """Records a task that failed before anything of it ran."""
+    path = place.inner(task.name)
+    record = new_record(task, component, place, path)
+    record.status, record.error, record.failure = "failed", message, "error"
+    record.started = record.ended = time.time()
+    await finish(context, record)
+    return Outcome(status="failed", leaves=(path,), error=f"{record.label}: {message}", failure="error")
+
+
+def new_record(task: Task, component: Component, place: Place, path: str) -> TaskRecord:
+    """The record of a task that is about to start."""
+    return TaskRecord(
+        task=path,
+        label=f"{task.display_name}{place.suffix}",
+        component=component.name.removeprefix("comp-"),
+        depends_on=list(place.after),
+        iteration=dict(place.iteration) or None,
+    )
+
+
+async def finish(context: RunContext, record: TaskRecord, *, saved_seconds: float = 0.0, kept: bool = False) -> None:
+    """Commits the record of a task that is over, writes it to the journal, and tells the listener."""
+    context.state.save_task(record)
+    try:
+        await context.in_thread(journal.write, context.store, context.run_id, record)
+    except (StoreError, OSError, ValueError, TypeError) as error:
+        context.warn(f"the journal of the run cannot be written: {error}")
+    context.listener(
+        TaskEnded(
+            task=record.task, label=record.label, status=record.status, cached=record.cached, seconds=record.seconds,
+            saved_seconds=saved_seconds, kept=kept, error=record.error, failure=record.failure, log=record.log,
+        )
+    )  # fmt: skip
+
+
+async def finished_before(context: RunContext, record: TaskRecord) -> TaskRecord | None:
+    """This task's record from before the run was resumed, if it holds: same inputs, and its outputs are there."""
+    earlier = context.finished.get(record.task)
+    if earlier is None or earlier.inputs_digest != record.inputs_digest:
+        return None
+    items = [item for items in earlier.output_artifacts.values() for item in items]
+    return earlier if await context.in_thread(lambda: all(map(is_in_place, items))) else None
+
+
+def outcome_of(record: TaskRecord) -> Outcome:
+    """What a finished task hands to its followers."""
+    return Outcome(
+        status=record.status,
+        parameters=record.output_parameters,
+        artifacts=record.output_artifacts,
+        leaves=(record.task,),
+        error=f"{record.label}: {record.error}" if record.status == "failed" else "",
+        failure=record.failure,
+    )
