@@ -22,7 +22,7 @@ from pipelines.runner.options import DEFAULT_OPTIONS, RunOptions
 from pipelines.runner.parameters import pipeline_parameters
 from pipelines.runner.reader import read_pipeline
 from pipelines.runner.resources import Capacity, machine_cores, machine_memory
-from pipelines.runner.state import RunRecord, RunState, TaskRecord
+from pipelines.runner.state import RunRecord, RunState, TaskRecord, has_run, is_at_work
 from pipelines.runner.workers import Worker
 
 _RUN_ID = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,99}")
@@ -149,6 +149,10 @@ def _make_folder(home: Path, run_id: str) -> Path:
         folder.mkdir()
         (folder / "logs").mkdir()
     except FileExistsError:
+        if not has_run(folder) and not is_at_work(folder):
+            # Killed before it began: there is nothing to resume, and nothing that could be lost.
+            (folder / "logs").mkdir(exist_ok=True)
+            return folder
         raise UserError(f"there is a run {run_id!r} already (in {folder}); choose another --run-id") from None
     except OSError as error:
         raise UserError(

@@ -172,6 +172,15 @@ def _reading(folder: Path) -> Iterator[sqlite3.Connection]:
         raise UserError(f"the state of the run in {folder} cannot be read: {error}") from None
 
 
+def has_run(folder: Path) -> bool:
+    """Whether a run was recorded in this folder."""
+    try:
+        read_run(folder)
+    except UserError:
+        return False
+    return True
+
+
 def read_run(folder: Path) -> RunRecord:
     """The run whose folder this is.
 
