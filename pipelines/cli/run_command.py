@@ -21,7 +21,7 @@ from pipelines.runner.events import Listener
 from pipelines.runner.logs import tail
 from pipelines.runner.options import RunOptions
 from pipelines.runner.resume import resume_run
-from pipelines.runner.run import run_pipeline
+from pipelines.runner.run import home_folder, run_pipeline
 
 SUCCEEDED, FAILED, MISTAKE = 0, 1, 2
 _TAIL_LINES = 20
@@ -65,7 +65,8 @@ def _carry_out(start: Callable[[Listener], RunResult], run_id: str, json_file: P
         raise
     except (OSError, sqlite3.Error) as error:
         # A full disk, a folder that was taken away: nothing that a traceback would help with.
-        message = f"the run cannot go on: {error}; what had finished is kept (see: trimtab runs, trimtab resume)"
+        place = f" (in {home_folder()})" if isinstance(error, sqlite3.Error) else ""
+        message = f"the run cannot go on: {error}{place}; what had finished is kept: trimtab runs, trimtab resume"
         _write_json(json_file, {"run_id": run_id, "status": "failed", "tasks": [], "outputs": {}, "error": message})
         print(f"error: {message}", file=sys.stderr)
         return FAILED
