@@ -26,7 +26,9 @@ async def run_container(
     component: Component,
     inputs: Inputs,
     place: Place,
+    *,
     why_not: Callable[[], str],
+    on_failure: Callable[[], None],
 ) -> Outcome:
     """Runs a task to its end and records it; `place.path` is the task's own path.
 
@@ -37,8 +39,10 @@ async def run_container(
         inputs: resolved inputs, without the component's defaults.
         place: where in the run it is.
         why_not: asked again after waiting for CPU: a reason not to start any more, or "".
+        on_failure: called when no attempt is left, before the task's CPU is free for another task.
     """
-    return await _ContainerTask(context, task, component, with_defaults(inputs, component), place).run(why_not)
+    inputs = with_defaults(inputs, component)
+    return await _ContainerTask(context, task, component, inputs, place).run(why_not, on_failure)
 
 
 class _ContainerTask:
@@ -70,7 +74,7 @@ class _ContainerTask:
         }
         self.record.inputs_digest = digest_of(inputs)
 
-    async def run(self, why_not: Callable[[], str]) -> Outcome:
+    async def run(self, why_not: Callable[[], str], on_failure: Callable[[], None]) -> Outcome:
         record = self.record
         earlier = await finished_before(self.context, self.record)
         if earlier is not None:
@@ -86,7 +90,7 @@ class _ContainerTask:
                 record.output_parameters, record.output_artifacts, saved_seconds = hit
                 record.cached, record.status = True, "succeeded"
             else:
-                await self._execute(why_not)
+                await self._execute(why_not, on_failure)
         except TaskFailed as failure:
             record.status, record.error, record.failure = "failed", str(failure), failure.kind
         except UserError as error:
@@ -142,37 +146,45 @@ class _ContainerTask:
     def _is_to_be_refreshed(self) -> bool:
         return not {self.task.name, self.record.task}.isdisjoint(self.context.options.refresh)
 
-    async def _execute(self, why_not: Callable[[], str]) -> None:
+    async def _execute(self, why_not: Callable[[], str], on_failure: Callable[[], None]) -> None:
         if self.record.cache_key:
             # A result is missing, so more will be: torch is worth importing now, beside the first, light tasks. (A
             # task that is never cached, such as a check of the parameters, says nothing about those after it.)
             await self.context.expect_heavy()
         failures = 0
         while True:
-            try:
-                async with self.context.capacity.hold(self.request):
-                    reason = why_not()
-                    if reason:
-                        self.record.status, self.record.error = "skipped", reason
-                        if self.context.stop.is_set():
-                            self.record.status = "cancelled"
-                        return
+            async with self.context.capacity.hold(self.request):
+                # Another attempt is no new task: what has begun goes on although a sibling failed.
+                reason = "" if failures else why_not()
+                if reason:
+                    self.record.status, self.record.error = "skipped", reason
+                    if self.context.stop.is_set():
+                        self.record.status = "cancelled"
+                    return
+                try:
                     await self._attempt()
-                return
-            except TaskFailed as failure:
-                failures += 1
-                retry = self.task.retry
-                if failure.kind == "user" or retry is None or failures > retry.count or self.context.stop.is_set():
-                    raise
-                wait = retry.wait(failures)
-                self.context.listener(
-                    TaskRetried(
-                        task=self.record.task, label=self.record.label, attempt=failures, wait_seconds=wait,
-                        error=str(failure),
-                    )
-                )  # fmt: skip
-                await _sleep(wait, self.context.stop)
-                self.record.attempt = failures + 1
+                    return
+                except (TaskFailed, UserError) as failure:
+                    failures += 1
+                    wait = self._wait_after(failure, failures)
+                    if wait is None:
+                        on_failure()
+                        raise
+                    error = str(failure)
+            self.context.listener(
+                TaskRetried(
+                    task=self.record.task, label=self.record.label, attempt=failures, wait_seconds=wait, error=error
+                )
+            )
+            await _sleep(wait, self.context.stop)
+            self.record.attempt = failures + 1
+
+    def _wait_after(self, failure: Exception, failures: int) -> float | None:
+        """Seconds until the next attempt; None if there is none."""
+        retry = self.task.retry
+        if not isinstance(failure, TaskFailed) or failure.kind == "user" or self.context.stop.is_set():
+            return None
+        return None if retry is None or failures > retry.count else retry.wait(failures)
 
     async def _attempt(self) -> None:
         context, record = self.context, self.record

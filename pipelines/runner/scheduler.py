@@ -35,6 +35,7 @@ class DagRun:
         self.place = place
         self.running: dict[str, asyncio.Task[Outcome]] = {}
         self.first_failure: Outcome | None = None
+        self.failing = False
 
     async def run(self) -> Outcome:
         """Runs all tasks; the outcome holds the DAG's outputs as far as they were produced."""
@@ -57,9 +58,13 @@ class DagRun:
     async def _task(self, task: Task) -> Outcome:
         done = {name: await self.running[name] for name in task.dependencies}
         outcome = await self._start(task, done)
-        if outcome.status == "failed" and self.first_failure is None:
-            self.first_failure = outcome
+        if outcome.status == "failed":
+            self._note_failure()
+            self.first_failure = self.first_failure or outcome
         return outcome
+
+    def _note_failure(self) -> None:
+        self.failing = True
 
     async def _start(self, task: Task, done: Mapping[str, Outcome]) -> Outcome:
         after = tuple(dict.fromkeys(leaf for outcome in done.values() for leaf in outcome.leaves)) or self.place.after
@@ -94,13 +99,16 @@ class DagRun:
         for name, outcome in done.items():
             if outcome.status == "skipped":
                 return f"{name} was skipped"
-        return "another task failed" if self.first_failure is not None else ""
+        return "another task failed" if self.failing else ""
 
     async def _once(self, task: Task, component: Component, inputs: Inputs, place: Place, path: str) -> Outcome:
         if component.dag is None:
             return await run_container(
-                self.context, task, component, inputs, replace(place, path=path), lambda: self._why_not(task, {})
-            )
+                self.context, task, component, inputs, replace(place, path=path),
+                why_not=lambda: self._why_not(task, {}),
+                # One iteration's failure is not yet the loop's: the others go on.
+                on_failure=self._note_failure if task.iterator is None else lambda: None,
+            )  # fmt: skip
         outcome = await DagRun(
             self.context, component, with_defaults(inputs, component), replace(place, path=path)
         ).run()

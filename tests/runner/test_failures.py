@@ -70,6 +70,38 @@ def test_after_a_failure_nothing_new_starts_but_what_runs_goes_on(run: Run, tmp_
     assert ran.result.status == "failed"
 
 
+def test_a_task_that_waits_for_the_cpu_of_a_task_that_fails_does_not_start(run: Run) -> None:
+    @dsl.pipeline(name="greedy")
+    def greedy():
+        c.fail().set_cpu_request("1000")
+        c.text().set_cpu_request("1000")
+
+    assert run(greedy).statuses() == {"fail": "failed", "text": "skipped"}
+
+
+def test_a_task_between_two_attempts_goes_on_although_another_one_failed(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "attempts"
+    folder.mkdir()
+
+    @c.component
+    def fail_after_the_others_attempt(folder: str):
+        import pathlib
+        import time
+
+        while not (pathlib.Path(folder) / "1").exists():
+            time.sleep(0.01)
+        raise ValueError("no luck")
+
+    @dsl.pipeline(name="stubborn")
+    def stubborn(folder: str):
+        task = c.fails_until(folder=folder, attempts=2).set_cpu_request("0.1")
+        task.set_retry(num_retries=1, backoff_duration="2s")
+        fail_after_the_others_attempt(folder=folder).set_cpu_request("0.1")
+
+    statuses = run(stubborn, folder=str(folder)).statuses()
+    assert statuses == {"fails-until": "succeeded", "fail-after-the-others-attempt": "failed"}
+
+
 def test_other_iterations_of_a_loop_finish_when_one_fails(run: Run) -> None:
     @c.component
     def only_even(n: int) -> int:
