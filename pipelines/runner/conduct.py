@@ -45,11 +45,12 @@ async def conduct(context: RunContext, record: RunRecord) -> RunResult:
     for warning in context.pipeline.warnings:
         context.warn(warning)
     _catch_signals(context)
+    inputs = Inputs(parameters=record.parameters, artifacts=record.request.get("artifacts", {}))
     outcome = Outcome(status="failed", error="the runner was interrupted", failure="error")
     try:
         if any(program.function for program in context.programs.values()):
             await context.light.start()
-        outcome = await DagRun(context, context.pipeline.root, Inputs(parameters=record.parameters), Place()).run()
+        outcome = await DagRun(context, context.pipeline.root, inputs, Place()).run()
     finally:
         await asyncio.gather(context.light.close(), context.heavy.close(), context.environments.close())
         context.pool.shutdown(wait=True, cancel_futures=True)

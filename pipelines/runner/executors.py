@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from components.core.errors import UserError
 from pipelines.runner.fields import Fields
-from pipelines.runner.ir import Container, Resources
+from pipelines.runner.ir import Container, Importer, Resources
 from pipelines.runner.packages import Install, installs
 from pipelines.runner.placeholders import check as check_placeholders
 from pipelines.runner.settings import ExecutorSettings
@@ -24,7 +24,6 @@ def read_executor(fields: Fields, label: str, settings: ExecutorSettings) -> Con
         UserError: an executor that is not a container, or a container with a life cycle of its own.
     """
     for key, what in (
-        ("importer", "an importer (dsl.importer)"),
         ("resolver", "a resolver"),
         ("customJob", "a Vertex AI custom job"),
     ):
@@ -44,6 +43,31 @@ def read_executor(fields: Fields, label: str, settings: ExecutorSettings) -> Con
     container.finish()
     fields.finish()
     check_placeholders([*found.command, *found.args, env], f"executor {label!r}")
+    return found
+
+
+def read_importer(fields: Fields, label: str) -> Importer:
+    """The entry of `deploymentSpec.executors` of a `dsl.importer`.
+
+    Raises:
+        UserError: it has no URI, or a key that is not supported.
+    """
+    part = fields.group("importer")
+    address = part.group("artifactUri")
+    old = address.group("constantValue")  # SDK 2.0's first versions
+    constant = address.text("constant") or old.text("stringValue")
+    metadata = part.group("metadata").value
+    found = Importer(
+        label=label, uri=constant, uri_input=address.text("runtimeParameter") or "uri", metadata=metadata,
+        reimport=part.flag("reimport"),
+    )  # fmt: skip
+    # The type stands in the component's interface as well; and what is imported is at hand without a workspace.
+    part.ignore("typeSchema", "downloadToWorkspace")
+    part.refuse("properties", "typed properties of an importer")
+    part.refuse("customProperties", "custom properties of an importer")
+    for item in (old, address, part, fields):
+        item.finish()
+    check_placeholders(metadata, f"executor {label!r}")
     return found
 
 
@@ -125,6 +149,8 @@ def _option(words: tuple[str, ...], name: str) -> str:
 
 
 def _checked_source(source: str, where: str) -> str:
+    if "__KFP_NOTEBOOK_REL_PATH" in source:
+        raise UserError(f"{where} runs a notebook (dsl.notebook_component), which the local runner does not support")
     try:
         ast.parse(source)
     except (SyntaxError, ValueError) as error:

@@ -67,6 +67,18 @@ class Container:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Importer:
+    """An executor that brings an artifact from outside: from the URI in the input `uri_input`, else from `uri`.
+    `metadata` still carries its placeholders."""
+
+    label: str
+    uri: str
+    uri_input: str = "uri"
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    reimport: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class Constant:
     """A value written in the pipeline; strings inside may hold placeholders."""
 
@@ -160,7 +172,7 @@ class Dag:
 
 @dataclass(frozen=True, kw_only=True)
 class Component:
-    """Interface and implementation: exactly one of `container` and `dag` is set."""
+    """Interface and implementation: exactly one of `container`, `importer` and `dag` is set."""
 
     name: str
     input_parameters: Mapping[str, Parameter] = field(default_factory=dict)
@@ -168,6 +180,7 @@ class Component:
     output_parameters: Mapping[str, Parameter] = field(default_factory=dict)
     output_artifacts: Mapping[str, ArtifactPort] = field(default_factory=dict)
     container: Container | None = None
+    importer: Importer | None = None
     dag: Dag | None = None
 
 

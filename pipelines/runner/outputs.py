@@ -103,7 +103,7 @@ def collect(
     for name, item in given["outputs"]["artifacts"].items():
         listed = written["artifacts"].get(name, {}).get("artifacts") or [{}]
         place = folders.artifact(name, component.output_artifacts[name])
-        artifacts[name] = [_artifact(item["artifacts"][0], wrote, place) for wrote in listed]
+        artifacts[name] = [_artifact(item["artifacts"][0], wrote, place, folders.work) for wrote in listed]
     return parameters, artifacts
 
 
@@ -121,7 +121,7 @@ def _read_output(path: Path) -> dict[str, dict[str, Any]]:
     return {"parameterValues": parameters, "artifacts": artifacts}
 
 
-def _artifact(promised: Mapping[str, Any], wrote: Mapping[str, Any], place: Path) -> dict[str, Any]:
+def _artifact(promised: Mapping[str, Any], wrote: Mapping[str, Any], place: Path, work: Path) -> dict[str, Any]:
     artifact: dict[str, Any] = {
         "name": wrote.get("name") or promised["name"],
         "type": promised["type"],
@@ -130,6 +130,9 @@ def _artifact(promised: Mapping[str, Any], wrote: Mapping[str, Any], place: Path
     }
     if wrote.get("custom_path"):
         take_custom_path(artifact, wrote["custom_path"], place)
+    elif not is_remote(artifact) and Path(local_path(artifact["uri"])).is_relative_to(work):
+        # dsl.get_uri: the task's own folder, which goes away with the run's end.
+        take_custom_path(artifact, local_path(artifact["uri"]), place)
     payload = Payload(kind="none") if is_remote(artifact) else payload_at(Path(local_path(artifact["uri"])))
     artifact["content"] = content_digest(artifact, payload)
     return artifact

@@ -3,7 +3,7 @@
 import difflib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from components.core.errors import UserError
@@ -149,12 +149,15 @@ def _list(text: str, what: str) -> Any:
     return items
 
 
-def pipeline_parameters(declared: Mapping[str, Parameter], given: Mapping[str, Any]) -> dict[str, Any]:
+def pipeline_parameters(
+    declared: Mapping[str, Parameter], given: Mapping[str, Any], *, others: Collection[str] = ()
+) -> dict[str, Any]:
     """The pipeline's inputs: what was given, checked against what is declared, and the defaults.
 
     Args:
         declared: the root component's input parameters.
         given: name → text from the command line (a str), or an already typed value.
+        others: names of inputs that are no parameters, for the list of what is known.
 
     Raises:
         UserError: an unknown name (the nearest is suggested), a wrong type, a value outside the literals, or required
@@ -162,9 +165,10 @@ def pipeline_parameters(declared: Mapping[str, Parameter], given: Mapping[str, A
     """
     for name in given:
         if name not in declared:
-            close = difflib.get_close_matches(name, declared, n=1)
+            inputs = [*declared, *others]
+            close = difflib.get_close_matches(name, inputs, n=1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
-            known = ", ".join(sorted(declared)) or "none"
+            known = ", ".join(sorted(inputs)) or "none"
             raise UserError(f"unknown parameter {name!r}{hint} (parameters: {known})")
     values: dict[str, Any] = {}
     for name, parameter in declared.items():

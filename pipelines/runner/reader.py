@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from components.core.errors import UserError
-from pipelines.runner import graph, platform_config
+from pipelines.runner import graph, jobs, platform_config
 from pipelines.runner.documents import read_documents
-from pipelines.runner.executors import read_executor
+from pipelines.runner.executors import read_executor, read_importer
 from pipelines.runner.expression_values import ExpressionError
 from pipelines.runner.expressions import Expression
 from pipelines.runner.fields import Fields
@@ -26,6 +26,7 @@ from pipelines.runner.ir import (
     FinalStatusOf,
     FromInput,
     FromTask,
+    Importer,
     Iterator,
     Parameter,
     ParameterSource,
@@ -56,6 +57,8 @@ def read_pipeline(path: Path) -> Pipeline:
 
 def pipeline_from(documents: list[Any], text: str, name: str) -> Pipeline:
     """A pipeline from the documents of its YAML file: the pipeline, and the platform's settings if there are any."""
+    unwrapped = jobs.unwrap(documents, name)
+    documents = unwrapped.documents
     if not documents or not isinstance(documents[0], dict):
         raise UserError(f"{name} is not a compiled pipeline: it holds no mapping")
     if len(documents) > 2:
@@ -83,7 +86,8 @@ def pipeline_from(documents: list[Any], text: str, name: str) -> Pipeline:
     platform = platform_config.read(documents[1], name) if len(documents) == 2 else platform_config.NOTHING
     deployment = fields.group("deploymentSpec")
     executors = {
-        label: read_executor(item, label, platform.of(label)) for label, item in deployment.groups("executors")
+        label: read_importer(item, label) if item.has("importer") else read_executor(item, label, platform.of(label))
+        for label, item in deployment.groups("executors")
     }
     deployment.finish()
     components = {label: _component(item, label, executors) for label, item in fields.groups("components")}
@@ -91,17 +95,15 @@ def pipeline_from(documents: list[Any], text: str, name: str) -> Pipeline:
     fields.finish()
     if root.dag is None:
         raise UserError(f"{name}: the pipeline's root holds no tasks")
-    if root.input_artifacts:
-        names = ", ".join(root.input_artifacts)
-        raise UserError(f"{name}: input artifacts of a pipeline are not supported by the local runner yet: {names}")
+    root = jobs.with_values(root, unwrapped.values, name)
     graph.check(root, components)
     return Pipeline(
         name=pipeline_name, description=description, root=root, components=components, text=text,
-        warnings=platform.warnings,
+        warnings=(*unwrapped.warnings, *platform.warnings),
     )  # fmt: skip
 
 
-def _component(fields: Fields, name: str, executors: Mapping[str, Container]) -> Component:
+def _component(fields: Fields, name: str, executors: Mapping[str, Container | Importer]) -> Component:
     inputs, outputs = fields.group("inputDefinitions"), fields.group("outputDefinitions")
     input_parameters = {key: _parameter(item, key) for key, item in inputs.groups("parameters")}
     input_artifacts = {key: _artifact(item) for key, item in inputs.groups("artifacts")}
@@ -119,10 +121,14 @@ def _component(fields: Fields, name: str, executors: Mapping[str, Container]) ->
         raise UserError(f"{fields.where}: a component needs either 'dag' or 'executorLabel'")
     if label and label not in executors:
         raise UserError(f"{fields.where}: there is no executor {label!r} in deploymentSpec")
+    executor = executors[label] if label else None
+    if isinstance(executor, Importer) and len(output_artifacts) != 1:
+        raise UserError(f"{fields.where}: an importer has one output artifact, found {len(output_artifacts)}")
     return Component(
         name=name, input_parameters=input_parameters, input_artifacts=input_artifacts,
         output_parameters=output_parameters, output_artifacts=output_artifacts,
-        container=executors[label] if label else None, dag=dag,
+        container=executor if isinstance(executor, Container) else None,
+        importer=executor if isinstance(executor, Importer) else None, dag=dag,
     )  # fmt: skip
 
 

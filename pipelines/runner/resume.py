@@ -16,6 +16,7 @@ from components.core.store import open_store
 from pipelines.runner.code import Program, programs
 from pipelines.runner.conduct import RunResult, conduct
 from pipelines.runner.events import Listener
+from pipelines.runner.input_artifacts import as_they_are_now
 from pipelines.runner.options import RunOptions
 from pipelines.runner.reader import read_pipeline
 from pipelines.runner.run import home_folder, make_context, request_of
@@ -49,6 +50,7 @@ def resume_run(run_id: str, *, from_task: str = "", listener: Listener, home: Pa
         code = programs(pipeline, places)
         store = open_store(record.store)
         store.check_writable()
+        artifacts = as_they_are_now(record.request.get("artifacts", {}))
         again = _followers(refreshed, tasks)
         finished = {task.task: task for task in tasks if task.status == "succeeded" and task.task not in again}
         context = make_context(
@@ -59,7 +61,8 @@ def resume_run(run_id: str, *, from_task: str = "", listener: Listener, home: Pa
         context.created = record.started
         state.keep_only(finished)
         _warn_of_other_code(record, code, context.warn)
-        record = replace(record, pid=os.getpid(), request=request_of(places, code, options))
+        request = {**request_of(places, code, options), "artifacts": artifacts}
+        record = replace(record, pid=os.getpid(), request=request)
         return asyncio.run(conduct(context, record))
     finally:
         state.close()

@@ -5,6 +5,7 @@ import difflib
 import os
 import re
 import secrets
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,9 +18,9 @@ from pipelines.runner.conduct import RunResult, conduct
 from pipelines.runner.context import RunContext
 from pipelines.runner.environments import Environments
 from pipelines.runner.events import Listener
+from pipelines.runner.input_artifacts import bring_artifacts, pipeline_inputs
 from pipelines.runner.ir import Pipeline
 from pipelines.runner.options import DEFAULT_OPTIONS, RunOptions
-from pipelines.runner.parameters import pipeline_parameters
 from pipelines.runner.reader import read_pipeline
 from pipelines.runner.resources import Capacity, machine_cores, machine_memory
 from pipelines.runner.state import RunRecord, RunState, TaskRecord, has_run, is_at_work
@@ -47,7 +48,7 @@ def run_pipeline(
 
     Args:
         path: the YAML file.
-        parameters: name → text as typed on a command line, or a typed value.
+        parameters: name → text as typed on a command line, or a typed value; an input artifact is `@path-or-uri`.
         store_uri: where results and artifacts' bytes go; "" for `$TRIMTAB_STORE`, else `<home>/store`.
         run_id: a name for the run; "" makes one up.
         options: how to run; see `RunOptions`.
@@ -59,7 +60,7 @@ def run_pipeline(
     """
     home = home or home_folder()
     pipeline = read_pipeline(path)
-    values = pipeline_parameters(pipeline.root.input_parameters, parameters)
+    values, uris = pipeline_inputs(pipeline.root, parameters)
     check_task_names(pipeline, options.refresh)
     places = [path.parent.absolute(), Path.cwd()]
     code = programs(pipeline, places)
@@ -67,6 +68,11 @@ def run_pipeline(
     run_id = _checked_id(run_id) if run_id else _new_id(pipeline.name)
     store.check_writable()
     folder = _make_folder(home, run_id)
+    try:
+        artifacts = bring_artifacts(pipeline.root, uris, folder / "inputs")
+    except UserError:
+        shutil.rmtree(folder)
+        raise
     (folder / "pipeline.yaml").write_text(pipeline.text, encoding="utf-8")
     state = RunState(folder)
     try:
@@ -76,7 +82,7 @@ def run_pipeline(
         )  # fmt: skip
         record = RunRecord(
             id=run_id, pipeline=pipeline.name, status="running", started=context.created, store=store.uri,
-            parameters=values, pid=os.getpid(), request=request_of(places, code, options),
+            parameters=values, pid=os.getpid(), request={**request_of(places, code, options), "artifacts": artifacts},
         )  # fmt: skip
         return asyncio.run(conduct(context, record))
     finally:

@@ -17,6 +17,7 @@ from typing import Any
 from components.core.errors import UserError
 from pipelines.runner.container_task import run_container
 from pipelines.runner.context import Outcome, Place, RunContext
+from pipelines.runner.importer import run_importer
 from pipelines.runner.inputs import Inputs, holds, resolve_inputs, with_defaults
 from pipelines.runner.ir import Component, FromTask, Iterator, Task
 from pipelines.runner.parameters import typed
@@ -102,6 +103,8 @@ class DagRun:
         return "another task failed" if self.failing else ""
 
     async def _once(self, task: Task, component: Component, inputs: Inputs, place: Place, path: str) -> Outcome:
+        if component.importer is not None:
+            return await run_importer(self.context, task, component, inputs, replace(place, path=path))
         if component.dag is None:
             return await run_container(
                 self.context, task, component, inputs, replace(place, path=path),

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import components_for_tests as c
 import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
@@ -15,7 +16,7 @@ from kfp import dsl, kubernetes
 from kfp.pipeline_spec import pipeline_spec_pb2
 
 from components.core.errors import UserError
-from pipelines.runner import executors, platform_config, reader
+from pipelines.runner import executors, jobs, platform_config, reader
 from pipelines.runner.code import programs
 from pipelines.runner.reader import pipeline_from, read_pipeline
 
@@ -110,8 +111,8 @@ LOOP = "root/dag/tasks/for-loop-1"
         ("root/dag/tasks/../../../../etc", {"componentRef": {"name": "comp-check"}}, None),
         ("root/inputDefinitions/parameters/a/parameterType", "NUMBER_COMPLEX", "NUMBER_COMPLEX"),
         ("root/inputDefinitions/parameters/a/defaultValue", "one", "an integer"),
-        ("root/inputDefinitions/artifacts", {"d": {"artifactType": {"schemaTitle": "system.Dataset"}}}, "d"),
-        (TRAIN, {"importer": {"artifactUri": {"constant": "s3://b/k"}}}, "importer"),
+        (TRAIN, {"importer": {"artifactUri": {"constant": "s3://b/k"}, "unheardOf": 1}}, "unheardOf"),
+        (TRAIN, {"importer": {"metadata": {"k": "{{$.workspace_path}}"}}}, "workspace_path"),
         (TRAIN, {"resolver": {"outputArtifactQueries": {}, "x": 1}}, "resolver"),
         (f"{TRAIN}/container/lifecycle", {"preCacheCheck": {"command": ["x"]}}, "life cycle"),
         (f"{TRAIN}/container/args", ["{{$.workspace_path}}"], "workspace_path"),
@@ -165,6 +166,32 @@ def lightweight(command: str) -> dict[str, Any]:
     return {"image": "i", "command": [*words, source], "args": ["--function_to_execute", "f"]}
 
 
+def test_a_notebook_component_of_the_sdk_is_refused_by_name(compiled: Callable[..., Path], tmp_path: Path) -> None:
+    notebook = tmp_path / "n.ipynb"
+    notebook.write_text('{"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}')
+
+    @dsl.notebook_component(notebook_path=str(notebook), base_image="python:3.11")
+    def noted():
+        dsl.run_notebook()
+
+    @dsl.pipeline(name="noting")
+    def noting():
+        noted()
+
+    with pytest.raises(UserError, match=r"'exec-noted' runs a notebook \(dsl.notebook_component\)"):
+        programs(read_pipeline(compiled(noting)), [tmp_path])
+
+
+def test_an_f_string_with_a_part_of_a_loop_item_is_refused_with_the_way_out(compiled: Callable[..., Path]) -> None:
+    @dsl.pipeline(name="parts")
+    def parts():
+        with dsl.ParallelFor([{"a": "x"}]) as item:
+            c.text(value=f"<{item.a}>")
+
+    with pytest.raises(UserError, match=r"give item\.a to the component as an input of its own"):
+        read_pipeline(compiled(parts))
+
+
 def test_command_that_is_not_on_this_machine_is_refused_by_name(spec: dict[str, Any], tmp_path: Path) -> None:
     for container, said in (
         ({"image": "alpine", "command": ["no-such-program-9"]}, "no-such-program-9"),
@@ -207,18 +234,21 @@ def messages(descriptor: Any, seen: set[str]) -> Iterator[Any]:
 
 def test_every_field_of_kfps_schema_is_known_to_the_reader() -> None:
     """A field that KFP adds must be decided on: read, ignored on purpose, or refused with a better word."""
-    source = "".join(inspect.getsource(module) for module in (reader, executors, platform_config))
+    source = "".join(inspect.getsource(module) for module in (reader, executors, jobs, platform_config))
     mentioned = set(re.findall(r'"([A-Za-z]+)"', source))
     # Made of parts in executors._resources.
     mentioned |= {f"{a}{b}" for a in ("cpu", "memory", "resourceCpu", "resourceMemory") for b in ("Limit", "Request")}
     known_to_be_refused = {
         # Inside messages that are refused or ignored as a whole.
-        "preCacheCheck", "exec", "artifactUri", "typeSchema", "reimport", "downloadToWorkspace", "type", "count",
+        "preCacheCheck", "exec", "type", "count",
         "resourceType", "resourceCount", "outputArtifactQueries", "filter", "limit",
         "pvcSpecPatch", "size", "workspace",
         "kubernetes", "config", "field", "applyToTask", "key", "value", "platform", "activeDeadlineSeconds",
     }  # fmt: skip
-    roots = (pipeline_spec_pb2.PipelineSpec, pipeline_spec_pb2.PipelineDeploymentConfig, pipeline_spec_pb2.PlatformSpec)
+    roots = (
+        pipeline_spec_pb2.PipelineSpec, pipeline_spec_pb2.PipelineDeploymentConfig, pipeline_spec_pb2.PlatformSpec,
+        pipeline_spec_pb2.PipelineJob,
+    )  # fmt: skip
     seen: set[str] = set()
     fields = {
         item.json_name for root in roots for message in messages(root.DESCRIPTOR, seen) for item in message.fields
