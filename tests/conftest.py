@@ -1,3 +1,3 @@
-"""What the whole suite shares lives in modules of its own: a real S3 server, and a real run of the demo."""
+"""What the whole suite shares lives in modules of its own: an S3 server, a run of the demo, a container image."""
 
-pytest_plugins = ["object_store_server", "finished_run"]
+pytest_plugins = ["object_store_server", "finished_run", "container_image"]

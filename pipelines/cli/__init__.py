@@ -88,12 +88,15 @@ def run(
         list[str] | None,
         typer.Option(metavar="TASK", help="Run this task even if its result is known; repeatable."),
     ] = None,
+    runner: Annotated[
+        str, typer.Option(metavar="process|container", help="Tasks as processes, or in their images (podman, docker).")
+    ] = "process",
 ) -> None:
     """Run a pipeline on this machine."""
     from pipelines.cli.run_command import run_command
     from pipelines.runner.options import RunOptions
 
-    options = RunOptions(use_cache=not no_cache, refresh=tuple(refresh or ()))
+    options = RunOptions(use_cache=not no_cache, refresh=tuple(refresh or ()), engine=runner)
     code = run_command(pipeline, parameter or [], store=store, run_id=run_id, json_file=json_file, options=options)
     raise typer.Exit(code)
 

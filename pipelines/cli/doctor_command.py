@@ -13,6 +13,7 @@ from rich.text import Text
 
 from components.core.errors import UserError
 from components.core.store import open_store
+from pipelines.runner.containers.engine import find_engine
 from pipelines.runner.resources import machine_cores, machine_memory
 from pipelines.runner.run import home_folder
 
@@ -65,6 +66,7 @@ def examine(store: str) -> Iterator[Finding]:
     yield _store(store)
     yield _home()
     yield from _weights()
+    yield _containers()
 
 
 def _machine() -> Iterator[Finding]:
@@ -115,6 +117,13 @@ def _home() -> Finding:
     if nearest.is_dir() and os.access(nearest, os.W_OK):
         return Finding(name="runs", value=str(home / "runs"))
     return Finding(name="runs", value=str(home / "runs"), missing="not writable; choose a folder with TRIMTAB_HOME")
+
+
+def _containers() -> Finding:
+    try:
+        return Finding(name="containers", value=f"{find_engine().name} can start them")
+    except UserError as error:
+        return Finding(name="containers", value="not possible", note=f"only --runner container needs them: {error}")
 
 
 def _weights() -> Iterator[Finding]:

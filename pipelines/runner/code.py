@@ -38,7 +38,7 @@ class Program:
 
     `name` is the component's name in the store's results; `heavy` says that it will import torch, so that a worker
     that has done so already is worth waiting for. Exactly one of `module`, `file`, `source` is set, or none for a
-    plain command. `packages` is what must be installed for it first.
+    plain command. `packages` is what must be installed for it first. In containers `image_id` says it all.
     """
 
     name: str
@@ -49,18 +49,24 @@ class Program:
     source: str = ""
     heavy: bool = False
     packages: tuple[Install, ...] = ()
+    image_id: str = ""
 
 
-def programs(pipeline: Pipeline, folders: Sequence[Path]) -> dict[str, Program]:
+def programs(pipeline: Pipeline, folders: Sequence[Path], engine: str = "process") -> dict[str, Program]:
     """The program of every executor of the pipeline, by executor label.
 
     Args:
         pipeline: what is to run.
         folders: where a `kfp_config.ini` may be, first wins.
+        engine: one of `options.ENGINES`; in containers the code is the image's, which is pulled if it is not here.
 
     Raises:
-        UserError: code that is not on this machine, named.
+        UserError: code, or an image, that is not on this machine, named.
     """
+    if engine == "container":
+        from pipelines.runner.containers.images import image_programs
+
+        return image_programs(pipeline)
     configured = _configured(folders)
     found: dict[str, Program] = {}
     for component in pipeline.components.values():

@@ -50,8 +50,12 @@ async def conduct(context: RunContext, record: RunRecord) -> RunResult:
     try:
         if any(program.function for program in context.programs.values()):
             await context.light.start()
+        if context.containers is not None:
+            await context.containers.open(context.store.uri, context.warn)
         outcome = await DagRun(context, context.pipeline.root, inputs, Place()).run()
     finally:
+        if context.containers is not None:
+            await context.containers.close()
         await asyncio.gather(context.light.close(), context.heavy.close(), context.environments.close())
         context.pool.shutdown(wait=True, cancel_futures=True)
         record.status, record.error, record.ended = outcome.status, outcome.error, time.time()
@@ -74,6 +78,8 @@ def _catch_signals(context: RunContext) -> None:
         if context.stop.is_set():
             context.light.kill()
             context.heavy.kill()
+            if context.containers is not None:
+                context.containers.kill()
             context.environments.kill()
             return
         context.warn("stopping: running tasks are asked to end; press Ctrl-C again to kill them")

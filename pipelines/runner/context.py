@@ -10,6 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from components.core.store import Store
 from pipelines.runner.code import Program
+from pipelines.runner.containers.lifetime import Containers
 from pipelines.runner.environments import Environments
 from pipelines.runner.events import Listener, Warned
 from pipelines.runner.ir import Pipeline
@@ -38,6 +39,8 @@ class RunContext:
     environments: Environments
     listener: Listener
     options: RunOptions
+    # Where tasks run instead, if `options.engine` says so.
+    containers: Containers | None = None
     # Tasks by path that had succeeded before the run was resumed.
     finished: Mapping[str, TaskRecord] = field(default_factory=dict)
     created: float = field(default_factory=time.time)

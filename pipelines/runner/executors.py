@@ -74,21 +74,19 @@ def read_importer(fields: Fields, label: str) -> Importer:
 def _resources(fields: Fields) -> Resources:
     """A limit without a request is the request, as in Kubernetes. Memory numbers of old SDKs are in GB."""
 
-    def pick(name: str, unit: str) -> str | None:
-        chosen = None
-        for kind in ("Limit", "Request"):
-            # The `resource…` form is newer, and may be a placeholder; the plain one is a number.
-            number = fields.raw(f"{name}{kind}", None)
-            quantity = fields.raw(f"resource{name.capitalize()}{kind}", None)
-            if quantity:
-                chosen = str(quantity)
-            elif number:
-                chosen = f"{number}{unit}"
-        return chosen
+    def pick(name: str, kind: str, unit: str) -> str | None:
+        # The `resource…` form is newer, and may be a placeholder; the plain one is a number.
+        number = fields.raw(f"{name}{kind}", None)
+        quantity = fields.raw(f"resource{name.capitalize()}{kind}", None)
+        return str(quantity) if quantity else f"{number}{unit}" if number else None
 
-    found = Resources(cpu=pick("cpu", ""), memory=pick("memory", "G"))
+    cpu_limit, memory_limit = pick("cpu", "Limit", ""), pick("memory", "Limit", "G")
+    found = Resources(
+        cpu=pick("cpu", "Request", "") or cpu_limit, memory=pick("memory", "Request", "G") or memory_limit,
+        cpu_limit=cpu_limit, memory_limit=memory_limit,
+    )  # fmt: skip
     fields.ignore("accelerator")  # a hint where to run: code that finds no accelerator runs on the CPU
-    check_placeholders([found.cpu, found.memory], fields.where)
+    check_placeholders([found.cpu, found.memory, cpu_limit, memory_limit], fields.where)
     return found
 
 

@@ -51,6 +51,8 @@ class Resources:
 
     cpu: str | None = None
     memory: str | None = None
+    cpu_limit: str | None = None
+    memory_limit: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

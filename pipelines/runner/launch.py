@@ -1,6 +1,7 @@
 """What a forked child is told to do for one attempt of a task, and what its end means."""
 
 import json
+import re
 import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.runner.code import Program
+from pipelines.runner.containers.create import container_spec
+from pipelines.runner.containers.lifetime import Containers
 from pipelines.runner.context import RunContext
 from pipelines.runner.environments import InstallFailed, InstallStopped
 from pipelines.runner.ir import Container
@@ -16,6 +19,9 @@ from pipelines.runner.outputs import Folders
 from pipelines.runner.placeholders import resolve_command
 from pipelines.runner.resources import CapacityClosed, Request
 from pipelines.runner.workers import Ended, Worker
+
+# The last line of a traceback: of a container there is nothing else to go by.
+_MISTAKE = re.compile(r"components\.core\.errors\.UserError: (.+)")
 
 
 class TaskFailed(Exception):  # noqa: N818  (it is how one attempt ended)
@@ -44,13 +50,15 @@ class Launch:
     folders: Folders
 
 
-async def worker_for(context: RunContext, launch: Launch) -> Worker:
-    """The zygote that the task is forked from.
+async def worker_for(context: RunContext, launch: Launch) -> Worker | Containers:
+    """The zygote that the task is forked from, or what runs it in a container.
 
     Raises:
         TaskFailed: the packages that it wants cannot be installed.
         CapacityClosed: the run was stopped while they were.
     """
+    if context.containers is not None:
+        return context.containers
     if launch.program.packages:
         try:
             return await context.environments.worker(launch.program.packages, launch.folders.log)
@@ -62,7 +70,9 @@ async def worker_for(context: RunContext, launch: Launch) -> Worker:
 
 
 def spec_of(context: RunContext, launch: Launch) -> dict[str, Any]:
-    """What `child.run` is told."""
+    """What `child.run`, or `Containers.run`, is told."""
+    if context.containers is not None:
+        return container_spec(context, launch, context.containers.engine)
     program, folders = launch.program, launch.folders
     spec: dict[str, Any] = {
         "log": str(folders.log),
@@ -96,6 +106,9 @@ def check_end(launch: Launch, ended: Ended, worker_log: Path) -> None:
     if ended.lost:
         raise TaskFailed("error", f"the worker process that it ran in died (see {worker_log})")
     last = tail(launch.folders.log, 1)
+    if ended.reason:
+        said = f"; its last words: {last[-1]}" if last else ""
+        raise TaskFailed("error", f"{ended.reason}{said}")
     if ended.signal is not None:
         name = signal.Signals(ended.signal).name
         hint = " (out of memory?)" if ended.signal == signal.SIGKILL else ""
@@ -104,6 +117,9 @@ def check_end(launch: Launch, ended: Ended, worker_log: Path) -> None:
     failure = _failure(launch.folders.work)
     if failure is not None and launch.program.function:
         raise TaskFailed(failure["kind"], failure["message"])
+    mistake = _MISTAKE.fullmatch(last[-1]) if last and launch.program.image_id else None
+    if mistake:
+        raise TaskFailed("user", mistake[1])
     said = f": {last[-1]}" if last else ""
     raise TaskFailed("error", f"it left with exit code {ended.code}{said}")
 

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from components.core.errors import UserError
+
 ENGINES = ("process", "container")
 
 
@@ -20,6 +22,10 @@ class RunOptions:
     refresh: tuple[str, ...] = ()
     engine: str = "process"
     secrets: Mapping[str, Path] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.engine not in ENGINES:
+            raise UserError(f"there is no runner {self.engine!r}; known: {', '.join(ENGINES)}")
 
 
 DEFAULT_OPTIONS = RunOptions()

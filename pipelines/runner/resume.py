@@ -47,7 +47,7 @@ def resume_run(run_id: str, *, from_task: str = "", listener: Listener, home: Pa
         options = _options_of(record, refreshed)
         pipeline = read_pipeline(folder / "pipeline.yaml")
         places = [Path(place) for place in record.request.get("places", ())]
-        code = programs(pipeline, places)
+        code = programs(pipeline, places, options.engine)
         store = open_store(record.store)
         store.check_writable()
         artifacts = as_they_are_now(record.request.get("artifacts", {}))

@@ -15,6 +15,8 @@ from components.core.errors import UserError
 from components.core.store import Store, open_store
 from pipelines.runner.code import Program, programs
 from pipelines.runner.conduct import RunResult, conduct
+from pipelines.runner.containers.engine import find_engine
+from pipelines.runner.containers.lifetime import Containers
 from pipelines.runner.context import RunContext
 from pipelines.runner.environments import Environments
 from pipelines.runner.events import Listener
@@ -63,7 +65,7 @@ def run_pipeline(
     values, uris = pipeline_inputs(pipeline.root, parameters)
     check_task_names(pipeline, options.refresh)
     places = [path.parent.absolute(), Path.cwd()]
-    code = programs(pipeline, places)
+    code = programs(pipeline, places, options.engine)
     store = open_store(store_uri or os.environ.get("TRIMTAB_STORE") or str(home / "store"))
     run_id = _checked_id(run_id) if run_id else _new_id(pipeline.name)
     store.check_writable()
@@ -109,6 +111,7 @@ def make_context(
         light=Worker("light", folder / "logs" / "worker-light.txt"),
         heavy=Worker("heavy", folder / "logs" / "worker-heavy.txt"),
         environments=Environments(folder.parent.parent, folder / "logs", stop),
+        containers=Containers(find_engine(), folder) if options.engine == "container" else None,
         listener=listener, options=options, finished=finished or {}, stop=stop,
     )  # fmt: skip
 

@@ -22,13 +22,17 @@ _LINE_LIMIT = 64 * 2**20
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:
-    """How a child ended: an exit code, or a signal. `lost`: its zygote died, so nobody knows."""
+    """How a child ended: an exit code, or a signal. `lost`: its zygote died, so nobody knows.
+
+    `reason`: what more is known of a failure.
+    """
 
     code: int | None = None
     signal: int | None = None
     max_rss: int = 0
     timed_out: bool = False
     lost: bool = False
+    reason: str = ""
 
 
 class Worker:
