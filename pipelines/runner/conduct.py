@@ -57,6 +57,8 @@ async def conduct(context: RunContext, record: RunRecord) -> RunResult:
         if context.containers is not None:
             await context.containers.close()
         await asyncio.gather(context.light.close(), context.heavy.close(), context.environments.close())
+        # Before the run is said to be over: whoever sees that it is finds its whole journal.
+        await context.backlog.close()
         context.pool.shutdown(wait=True, cancel_futures=True)
         record.status, record.error, record.ended = outcome.status, outcome.error, time.time()
         record.outputs = _plain_outputs(outcome)

@@ -1,8 +1,10 @@
 """One task that runs code: cache, CPU, fork, retries, outputs, records."""
 
 import asyncio
+import shutil
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from components.core.errors import UserError
@@ -17,6 +19,7 @@ from pipelines.runner.launch import Launch, TaskFailed, check_end, spec_of, work
 from pipelines.runner.outputs import Folders, collect, executor_input, make_output_folders
 from pipelines.runner.placeholders import as_text, resolve, run_specific
 from pipelines.runner.resources import CapacityClosed, Request, parse_cpu, parse_memory
+from pipelines.runner.state import TaskRecord
 from pipelines.runner.task_records import finish, finished_before, new_record, outcome_of
 
 
@@ -64,7 +67,7 @@ class _ContainerTask:
         self.facts = context.facts(task.name, place.path)
         self.given = executor_input(component, inputs, self.folders)
         self.env: dict[str, str] = {}
-        self.began = 0.0
+        self.began = self.seconds = 0.0
         self.request = Request()
         self.record = new_record(task, component, place, place.path)
         self.record.component = self.program.name
@@ -78,7 +81,9 @@ class _ContainerTask:
         record = self.record
         earlier = await finished_before(self.context, self.record)
         if earlier is not None:
-            # Saved and told once more: a kill may have come between the state and the journal.
+            # Saved and told once more: a kill may have come between the state and the store.
+            if earlier.cache_key and not earlier.cached and not earlier.output_artifacts:
+                self._save_later(earlier, earlier.seconds)
             await finish(self.context, earlier, kept=True)
             return outcome_of(earlier)
         record.started = time.time()
@@ -91,6 +96,8 @@ class _ContainerTask:
                 record.cached, record.status = True, "succeeded"
             else:
                 await self._execute(why_not, on_failure)
+                if record.status == "succeeded" and record.cache_key:
+                    await self._save()
         except TaskFailed as failure:
             record.status, record.error, record.failure = "failed", str(failure), failure.kind
         except UserError as error:
@@ -102,6 +109,7 @@ class _ContainerTask:
         if not record.cached and not record.log:
             record.started = record.ended  # it never ran: waiting for CPU is not its time
         await finish(self.context, record, saved_seconds=saved_seconds)
+        self.context.backlog.add(self._forget_work)
         return outcome_of(record)
 
     def _prepare(self) -> None:
@@ -116,9 +124,7 @@ class _ContainerTask:
         self.request = _request(self.container, self.given, self.facts)
 
     async def _from_cache(self) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]], float] | None:
-        container = self.container
-        words = [*container.command, *container.args, *container.env.values()]
-        if not self.task.cache or self.inputs.run_specific or run_specific(words):
+        if not self.task.cache or self._knows_its_run():
             return None
         try:
             self.record.cache_key = cache.key_of(
@@ -135,6 +141,8 @@ class _ContainerTask:
         if not self.context.options.use_cache or self._is_to_be_refreshed():
             return None
         places = {name: self.folders.artifact(name, port) for name, port in self.component.output_artifacts.items()}
+        if self.context.backlog.is_waiting(self._result_name(self.record)):
+            await self.context.backlog.flush()
         found = await self.context.in_thread(
             cache.load, self.context.store, self.program, self.record.cache_key, places
         )
@@ -142,6 +150,11 @@ class _ContainerTask:
             self.context.warn(found)
             return None
         return found
+
+    def _knows_its_run(self) -> bool:
+        """Whether it is told which run it is in, or how that went so far."""
+        words = [*self.container.command, *self.container.args, *self.container.env.values()]
+        return self.inputs.run_specific or bool(run_specific(words))
 
     def _is_to_be_refreshed(self) -> bool:
         return not {self.task.name, self.record.task}.isdisjoint(self.context.options.refresh)
@@ -151,9 +164,14 @@ class _ContainerTask:
             # A result is missing, so more will be: torch is worth importing now, beside the first, light tasks. (A
             # task that is never cached, such as a check of the parameters, says nothing about those after it.)
             await self.context.expect_heavy()
+        if self.task.always or self._knows_its_run():
+            # It may look into the journal, as a report of the run does: what was before it must be there.
+            await self.context.backlog.flush()
+        # Half a core is half of the time of one thread, but torch's threads do not share.
+        held = replace(self.request, cpu=self.request.threads) if self.program.heavy else self.request
         failures = 0
         while True:
-            async with self.context.capacity.hold(self.request):
+            async with self.context.capacity.hold(held):
                 # Another attempt is no new task: what has begun goes on although a sibling failed.
                 reason = "" if failures else why_not()
                 if reason:
@@ -213,8 +231,7 @@ class _ContainerTask:
             raise TaskFailed("error", f"its outputs cannot be read: {error}") from None
         record.output_parameters, record.output_artifacts = parameters, artifacts
         record.status = "succeeded"
-        if record.cache_key:
-            await self._save(time.time() - self.began)
+        self.seconds = time.time() - self.began
 
     def _launch(self) -> Launch:
         return Launch(
@@ -228,15 +245,36 @@ class _ContainerTask:
         if self.record.attempt == 1:
             self.record.started = self.began
 
-    async def _save(self, seconds: float) -> None:
+    async def _save(self) -> None:
+        """Keeps the result for later runs: now, if followers read its bytes and may change them; else in a while."""
+        if not self.record.output_artifacts:
+            self._save_later(self.record, self.seconds)
+            return
+        problem = await self.context.in_thread(self._write_result, self.record, self.seconds)
+        if problem:
+            self.context.warn(problem)
+
+    def _save_later(self, record: TaskRecord, seconds: float) -> None:
+        self.context.backlog.add(lambda: self._write_result(record, seconds), key=self._result_name(record))
+
+    def _write_result(self, record: TaskRecord, seconds: float) -> str:
         try:
-            await self.context.in_thread(
-                cache.save, self.context.store, self.program, self.record.cache_key,
-                parameters=self.record.output_parameters, artifacts=self.record.output_artifacts, seconds=seconds,
+            cache.save(
+                self.context.store, self.program, record.cache_key,
+                parameters=record.output_parameters, artifacts=record.output_artifacts, seconds=seconds,
             )  # fmt: skip
         except (StoreError, OSError, ValueError, TypeError) as error:
             # The last two: metadata that JSON cannot hold, such as a NaN.
-            self.context.warn(f"the result of {self.record.label} cannot be kept for a later run: {error}")
+            return f"the result of {record.label} cannot be kept for a later run: {error}"
+        return ""
+
+    def _result_name(self, record: TaskRecord) -> str:
+        return f"{self.program.name}/{record.cache_key}"
+
+    def _forget_work(self) -> str:
+        # Beside the other tasks, and not all at once when the run is over.
+        shutil.rmtree(self.folders.work, ignore_errors=True)
+        return ""
 
 
 def _request(container: Container, given: Mapping[str, Any], facts: Mapping[str, str]) -> Request:

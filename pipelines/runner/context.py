@@ -5,10 +5,12 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from components.core.store import Store
+from pipelines.runner.backlog import Backlog
 from pipelines.runner.code import Program
 from pipelines.runner.containers.lifetime import Containers
 from pipelines.runner.environments import Environments
@@ -48,6 +50,10 @@ class RunContext:
     # Store requests wait for disks and networks, not for CPU.
     pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(16, thread_name_prefix="store"))
     warned: set[str] = field(default_factory=set)
+    backlog: Backlog = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.backlog = Backlog(self.warn)
 
     async def in_thread(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Runs a blocking call without holding up the other tasks."""
@@ -81,8 +87,13 @@ class RunContext:
 
     async def expect_heavy(self) -> None:
         """Starts importing torch in the background if a component of this pipeline will want it."""
-        if any(program.heavy for program in self.programs.values()):
+        if self._has_heavy:
             await self.heavy.start()
+
+    @cached_property
+    def _has_heavy(self) -> bool:
+        # Asked by every task, and there may be as many programs as tasks.
+        return any(program.heavy for program in self.programs.values())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,8 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from heapq import heappush, heappushpop
+from itertools import chain, count
 from pathlib import Path
 
 from components.core.errors import UserError
@@ -92,18 +94,25 @@ class Capacity:
     First come, first served, except that a small task may overtake a large one that does not fit yet; after 16 such
     overtakings the large one is let through first, so that it cannot starve. A request above the machine's size counts
     as the whole machine.
+
+    The work for one task does not grow with the number of those that wait, only with the number of different requests.
     """
 
     def __init__(self, *, cpu: float, memory: float) -> None:
         self._total = Request(cpu=cpu, memory=memory)
         self._cpu, self._memory = cpu, memory
-        self._waiting: deque[_Waiter] = deque()
+        # Of equal requests only the first matters: if it does not fit, neither do the others.
+        self._waiting: dict[tuple[float, float], deque[_Waiter]] = {}
+        self._numbers = count()
+        # The largest numbers that were admitted, as a heap: whoever has a smaller one than all of these was overtaken
+        # that often.
+        self._overtakers: list[int] = []
         self._closed = False
 
     def close(self) -> None:
         """Nobody is admitted any more: whoever waits, or comes later, gets `CapacityClosed`."""
         self._closed = True
-        for waiter in self._waiting:
+        for waiter in chain.from_iterable(self._waiting.values()):
             if not waiter.admitted.done():
                 waiter.admitted.set_exception(CapacityClosed())
 
@@ -117,8 +126,8 @@ class Capacity:
         if self._closed:
             raise CapacityClosed
         cpu, memory = min(request.cpu, self._total.cpu), min(request.memory, self._total.memory)
-        waiter = _Waiter(cpu, memory, asyncio.get_running_loop().create_future())
-        self._waiting.append(waiter)
+        waiter = _Waiter(next(self._numbers), cpu, memory, asyncio.get_running_loop().create_future())
+        self._waiting.setdefault((cpu, memory), deque()).append(waiter)
         self._admit()
         try:
             await waiter.admitted
@@ -132,27 +141,33 @@ class Capacity:
             self._admit()
 
     def _admit(self) -> None:
-        self._waiting = deque(waiter for waiter in self._waiting if not waiter.admitted.done())
-        held_back: list[_Waiter] = []
-        for waiter in self._waiting:
+        while (waiter := self._next()) is not None:
+            self._waiting[waiter.cpu, waiter.memory].popleft()
+            self._cpu -= waiter.cpu
+            self._memory -= waiter.memory
+            waiter.admitted.set_result(None)
+            push = heappushpop if len(self._overtakers) == _MOST_OVERTAKEN else heappush
+            push(self._overtakers, waiter.number)
+
+    def _next(self) -> "_Waiter | None":
+        """Who is to be admitted now: the first that fits, unless one before it was overtaken too often."""
+        for size, line in list(self._waiting.items()):
+            while line and line[0].admitted.done():  # it gave up
+                line.popleft()
+            if not line:
+                del self._waiting[size]
+        for waiter in sorted((line[0] for line in self._waiting.values()), key=lambda waiter: waiter.number):
             # Sums of fractions such as 0.02 drift; a billionth of a core is no core.
             if waiter.cpu <= self._cpu + 1e-9 and waiter.memory <= self._memory + 1:
-                self._cpu -= waiter.cpu
-                self._memory -= waiter.memory
-                waiter.admitted.set_result(None)
-                for other in held_back:
-                    other.overtaken += 1
-            else:
-                held_back.append(waiter)
-                if waiter.overtaken >= _MOST_OVERTAKEN:
-                    return
-            if self._cpu <= 1e-9:
-                return
+                return waiter
+            if len(self._overtakers) == _MOST_OVERTAKEN and waiter.number < self._overtakers[0]:
+                return None
+        return None
 
 
 @dataclass(eq=False)
 class _Waiter:
+    number: int
     cpu: float
     memory: float
     admitted: "asyncio.Future[None]"
-    overtaken: int = 0

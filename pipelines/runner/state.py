@@ -104,7 +104,7 @@ class RunState:
             self._database = sqlite3.connect(folder / DATABASE, isolation_level=None, timeout=10.0)
             self._database.execute("PRAGMA journal_mode=WAL")
             # WAL with NORMAL survives a kill of the process at any moment; only a power cut may lose the last commits,
-            # and what they recorded is in the result cache.
+            # and what they recorded is in the result cache, but for what is still being written (`backlog.py`).
             self._database.execute("PRAGMA synchronous=NORMAL")
             self._database.executescript(_SCHEMA)
             if "request" not in {row[1] for row in self._database.execute("PRAGMA table_info(run)")}:

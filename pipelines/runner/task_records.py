@@ -44,18 +44,23 @@ def new_record(task: Task, component: Component, place: Place, path: str) -> Tas
 
 
 async def finish(context: RunContext, record: TaskRecord, *, saved_seconds: float = 0.0, kept: bool = False) -> None:
-    """Commits the record of a task that is over, writes it to the journal, and tells the listener."""
+    """Commits the record of a task that is over, tells the listener, and has the record written to the journal."""
     context.state.save_task(record)
-    try:
-        await context.in_thread(journal.write, context.store, context.run_id, record)
-    except (StoreError, OSError, ValueError, TypeError) as error:
-        context.warn(f"the journal of the run cannot be written: {error}")
+    context.backlog.add(lambda: _write_journal(context, record))
     context.listener(
         TaskEnded(
             task=record.task, label=record.label, status=record.status, cached=record.cached, seconds=record.seconds,
             saved_seconds=saved_seconds, kept=kept, error=record.error, failure=record.failure, log=record.log,
         )
     )  # fmt: skip
+
+
+def _write_journal(context: RunContext, record: TaskRecord) -> str:
+    try:
+        journal.write(context.store, context.run_id, record)
+    except (StoreError, OSError, ValueError, TypeError) as error:
+        return f"the journal of the run cannot be written: {error}"
+    return ""
 
 
 async def finished_before(context: RunContext, record: TaskRecord) -> TaskRecord | None:

@@ -53,6 +53,7 @@ def preload(kind: str) -> None:
     """Imports for the given kind. What is not installed is left to the task that needs it, whose log will say so."""
     modules = HEAVY_MODULES if kind == "heavy" else ()
     import_kfp()
+    importlib.import_module("pipelines.runner.child")  # else every child would import it, and what it needs
     for name in modules:
         try:
             importlib.import_module(name)

@@ -120,3 +120,11 @@ def test_a_waiter_that_gives_up_leaves_its_place() -> None:
         return log
 
     assert asyncio.run(asyncio.wait_for(scenario(), timeout=10)) == ["a", "c"]
+
+
+def test_every_large_one_is_let_through_after_sixteen_small_ones_not_only_the_first() -> None:
+    requests = {"first": Request(cpu=1), "large-1": Request(cpu=2), "large-2": Request(cpu=2)}
+    requests |= {f"s{i}": Request(cpu=1) for i in range(60)}
+    log = run_tasks(Capacity(cpu=2, memory=1e9), requests)
+    assert log.index("+large-2") == log.index("-large-1") + 1
+    assert sum(line.startswith("+s") for line in log[: log.index("+large-1")]) == 16
