@@ -98,7 +98,9 @@ def test_loops_over_constants_parameters_and_outputs_nest_and_are_collected(run:
     assert ran.outputs("flatten") == {"Output": "[[11, 21], [12, 22]]"}
     assert ran.outputs("join") == {"Output": "item 0+item 1"}
     iterations = {task.task: task.iteration for task in ran.result.tasks if task.task.endswith("/add")}
-    assert list(iterations.values()) == [{"n": 0, "word": "item 0"}, {"n": 1, "word": "item 1"}]
+    assert [iterations[task] for task in sorted(iterations)] == [
+        {"n": 0, "word": "item 0"}, {"n": 1, "word": "item 1"},
+    ]  # fmt: skip
 
 
 def test_a_loop_without_items_succeeds_and_collects_nothing(run: Run) -> None:
