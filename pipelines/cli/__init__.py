@@ -91,12 +91,18 @@ def run(
     runner: Annotated[
         str, typer.Option(metavar="process|container", help="Tasks as processes, or in their images (podman, docker).")
     ] = "process",
+    secret: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=PATH", help="File or folder for a Kubernetes secret or config map; repeatable."),
+    ] = None,
 ) -> None:
     """Run a pipeline on this machine."""
-    from pipelines.cli.run_command import run_command
+    from pipelines.cli.run_command import run_command, secrets_from
     from pipelines.runner.options import RunOptions
 
-    options = RunOptions(use_cache=not no_cache, refresh=tuple(refresh or ()), engine=runner)
+    options = RunOptions(
+        use_cache=not no_cache, refresh=tuple(refresh or ()), engine=runner, secrets=secrets_from(secret or [])
+    )
     code = run_command(pipeline, parameter or [], store=store, run_id=run_id, json_file=json_file, options=options)
     raise typer.Exit(code)
 

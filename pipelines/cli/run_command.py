@@ -88,6 +88,20 @@ def _given(parameters: Sequence[str]) -> dict[str, str]:
     return given
 
 
+def secrets_from(options: Sequence[str]) -> dict[str, Path]:
+    """`--secret name=path`: what stands for each secret or config map."""
+    given: dict[str, Path] = {}
+    for text in options:
+        name, equals, path = text.partition("=")
+        if not equals or not name.strip() or not path.strip():
+            # Not shown: someone may have written the secret itself.
+            raise UserError("--secret must be of the form name=path, where path is a file or a folder")
+        if name.strip() in given:
+            raise UserError(f"--secret {name.strip()} is given twice")
+        given[name.strip()] = Path(path.strip()).expanduser()
+    return given
+
+
 def _report_end(console: Console, result: RunResult) -> int:
     if result.status == "succeeded":
         console.print(f"run {result.run_id} succeeded; see: trimtab show {result.run_id}")

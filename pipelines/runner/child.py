@@ -30,13 +30,16 @@ def run(spec: dict[str, Any]) -> int:
     """Runs the task and returns the exit code: 0, 1 (failed) or 2 (a user's mistake).
 
     Args:
-        spec: `log`, `folder` (for failure.json and temporary files), `env`, `threads`, `executor_input`, and either
-            `argv`, a command line, or `function` with `module`, `file` or `source`.
+        spec: `log`, `folder` (for failure.json and temporary files), `env`, `threads`, `mounts` (see
+            `mounts.enter`), `executor_input`, and either `argv`, a command line, or `function` with `module`, `file`
+            or `source`.
     """
     folder = Path(spec["folder"])
     _redirect(spec["log"])
     _set_environment(spec, folder)
     try:
+        if spec.get("mounts"):
+            _mount(spec["mounts"], folder)
         if spec.get("argv"):
             os.execvp(spec["argv"][0], spec["argv"])  # does not return
         _run_function(spec, folder)
@@ -93,6 +96,16 @@ def _set_environment(spec: dict[str, Any], folder: Path) -> None:
     if "torch" in sys.modules:
         # The variables above were read when the zygote imported torch.
         sys.modules["torch"].set_num_threads(threads)
+
+
+def _mount(wanted: list[dict[str, Any]], folder: Path) -> None:
+    from pipelines.runner.mounts import enter
+
+    try:
+        enter(wanted, folder)
+    except OSError as error:
+        paths = ", ".join(mount["path"] for mount in wanted)
+        raise UserError(f"nothing can be mounted at {paths}: {error.strerror} ({error.filename})") from None
 
 
 def _run_function(spec: dict[str, Any], folder: Path) -> None:

@@ -17,7 +17,8 @@ from pathlib import Path
 
 from components import images
 from components.core.errors import UserError
-from pipelines.runner.executors import Command, EmbeddedFunction, InstalledFunction, classify
+from pipelines.runner import volume_tasks
+from pipelines.runner.executors import Command, EmbeddedFunction, InstalledFunction, OwnFunction, classify
 from pipelines.runner.ir import Container, Pipeline
 from pipelines.runner.packages import Install, fingerprint, missing
 
@@ -38,7 +39,8 @@ class Program:
 
     `name` is the component's name in the store's results; `heavy` says that it will import torch, so that a worker
     that has done so already is worth waiting for. Exactly one of `module`, `file`, `source` is set, or none for a
-    plain command. `packages` is what must be installed for it first. In containers `image_id` says it all.
+    plain command. `packages` is what must be installed for it first. In containers `image_id` says it all. `on_host`:
+    the runner's own, which changes this machine: it never runs in a container, and its results are not kept.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Program:
     heavy: bool = False
     packages: tuple[Install, ...] = ()
     image_id: str = ""
+    on_host: bool = False
 
 
 def programs(pipeline: Pipeline, folders: Sequence[Path], engine: str = "process") -> dict[str, Program]:
@@ -83,9 +86,17 @@ def programs(pipeline: Pipeline, folders: Sequence[Path], engine: str = "process
                     function=function, source=source, packages=missing(wanted),
                     heavy=bool(_imports(source) & _HEAVY_MODULES),
                 )  # fmt: skip
+            case OwnFunction():
+                found[container.label] = own_program(container)
             case Command(program=program):
                 found[container.label] = _command(program, container)
     return found
+
+
+def own_program(container: Container) -> Program:
+    """CreatePVC or DeletePVC, by the image that stands for it."""
+    function = volume_tasks.FUNCTIONS[container.image]
+    return Program(name=function, digest=_digest([]), function=function, module=volume_tasks.__name__, on_host=True)
 
 
 def _safe(name: str) -> str:
@@ -123,7 +134,7 @@ def _command(program: str, container: Container) -> Program:
     if shutil.which(program) is None:
         raise UserError(
             f"executor {container.label!r} runs {program!r} in the image {container.image!r}; that program is not on "
-            "this machine, and the local runner does not start containers"
+            "this machine; --runner container runs it there"
         )
     parts = "\0".join([*container.command, *container.args, container.image])
     return Program(name=_safe(container.label), digest=_digest([("command", parts.encode())]))

@@ -42,6 +42,8 @@ async def conduct(context: RunContext, record: RunRecord) -> RunResult:
             run_id=context.run_id, pipeline=context.pipeline.name, folder=str(context.folder), store=context.store.uri
         )
     )
+    if context.pipeline.has_workspace:
+        context.workspace.mkdir(exist_ok=True)
     for warning in context.pipeline.warnings:
         context.warn(warning)
     _catch_signals(context)

@@ -19,6 +19,7 @@ from pipelines.runner.launch import Launch, TaskFailed, check_end, spec_of, work
 from pipelines.runner.outputs import Folders, collect, executor_input, make_output_folders
 from pipelines.runner.placeholders import as_text, resolve, run_specific
 from pipelines.runner.resources import CapacityClosed, Request, parse_cpu, parse_memory
+from pipelines.runner.stand_ins import NOTHING
 from pipelines.runner.state import TaskRecord
 from pipelines.runner.task_records import finish, finished_before, new_record, outcome_of
 
@@ -67,6 +68,7 @@ class _ContainerTask:
         self.facts = context.facts(task.name, place.path)
         self.given = executor_input(component, inputs, self.folders)
         self.env: dict[str, str] = {}
+        self.supplied = NOTHING
         self.began = self.seconds = 0.0
         self.request = Request()
         self.record = new_record(task, component, place, place.path)
@@ -122,17 +124,22 @@ class _ContainerTask:
                 raise UserError(f"input artifact {name!r} was not given")
         self.env = {key: as_text(resolve(value, self.given, self.facts)) for key, value in self.container.env.items()}
         self.request = _request(self.container, self.given, self.facts)
+        self.supplied = self.context.stand_ins.supply(
+            self.container.settings, self.inputs.names, self.facts, self.folders.work
+        )
 
     async def _from_cache(self) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]], float] | None:
         if not self.task.cache or self._knows_its_run():
             return None
+        if self.program.on_host or self.supplied.is_lasting:
+            return None  # what it changes, or finds, outside its outputs is in no cached result
         try:
             self.record.cache_key = cache.key_of(
                 self.program,
                 parameters=self.inputs.parameters,
                 artifacts=self.inputs.artifacts,
                 outputs=[*self.component.output_parameters, *self.component.output_artifacts],
-                env=self.env,
+                env={**self.env, **self.supplied.digests},
                 threads=self.request.threads,
                 named=self.task.cache_key,
             )
@@ -224,7 +231,10 @@ class _ContainerTask:
         if context.stop.is_set() and ended.code != 0:
             record.status, record.error = "cancelled", "the run was stopped"
             return
-        check_end(launch, ended, worker.log)
+        try:
+            check_end(launch, ended, worker.log)
+        except TaskFailed as failure:
+            raise TaskFailed(failure.kind, self.supplied.redact(str(failure))) from None
         try:
             parameters, artifacts = await context.in_thread(collect, self.component, self.given, self.folders)
         except OSError as error:
@@ -234,9 +244,13 @@ class _ContainerTask:
         self.seconds = time.time() - self.began
 
     def _launch(self) -> Launch:
+        for mount in self.supplied.mounts:
+            if mount.source is not None:
+                mount.source.mkdir(parents=True, exist_ok=True)
         return Launch(
             path=self.record.task, program=self.program, container=self.container, given=self.given, facts=self.facts,
-            env=self.env, request=self.request, folders=self.folders,
+            env={**self.env, **self.supplied.env}, request=self.request, folders=self.folders,
+            mounts=self.supplied.mounts,
         )  # fmt: skip
 
     def _note_start(self) -> None:

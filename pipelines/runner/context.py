@@ -18,6 +18,7 @@ from pipelines.runner.events import Listener, Warned
 from pipelines.runner.ir import Pipeline
 from pipelines.runner.options import RunOptions
 from pipelines.runner.resources import Capacity
+from pipelines.runner.stand_ins import StandIns
 from pipelines.runner.state import RunState, TaskRecord
 from pipelines.runner.workers import Worker
 
@@ -39,6 +40,7 @@ class RunContext:
     light: Worker
     heavy: Worker
     environments: Environments
+    stand_ins: StandIns
     listener: Listener
     options: RunOptions
     # Where tasks run instead, if `options.engine` says so.
@@ -54,6 +56,11 @@ class RunContext:
 
     def __post_init__(self) -> None:
         self.backlog = Backlog(self.warn)
+
+    @property
+    def workspace(self) -> Path:
+        """The folder that the run's tasks share (`dsl.WorkspaceConfig`); it is there if the pipeline has one."""
+        return self.folder / "workspace"
 
     async def in_thread(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Runs a blocking call without holding up the other tasks."""
@@ -74,6 +81,7 @@ class RunContext:
             "pipeline_job_resource_name": self.run_id,
             "pipeline_job_create_time_utc": created,
             "pipeline_job_schedule_time_utc": created,
+            "workspace_path": str(self.workspace),
             "pipeline_root": str(self.folder / "artifacts"),
             "pipeline_task_name": task_name,
             "pipeline_task_uuid": f"{self.run_id}/{path}",

@@ -8,6 +8,7 @@ import ast
 from dataclasses import dataclass
 
 from components.core.errors import UserError
+from pipelines.runner import volume_tasks
 from pipelines.runner.fields import Fields
 from pipelines.runner.ir import Container, Importer, Resources
 from pipelines.runner.packages import Install, installs
@@ -113,18 +114,27 @@ class Command:
     program: str
 
 
-def classify(container: Container) -> InstalledFunction | EmbeddedFunction | Command:
-    """Which of the three kinds an executor is.
+@dataclass(frozen=True, kw_only=True)
+class OwnFunction:
+    """A task that has no code of its own in any image, such as CreatePVC: a function of `volume_tasks.py`."""
+
+    function: str
+
+
+def classify(container: Container) -> InstalledFunction | EmbeddedFunction | Command | OwnFunction:
+    """Which of the kinds an executor is.
 
     Raises:
         UserError: none of them, or a source or a list of packages that cannot be read.
     """
     words = container.command + container.args
     where = f"executor {container.label!r}"
+    if container.image in volume_tasks.FUNCTIONS:
+        return OwnFunction(function=volume_tasks.FUNCTIONS[container.image])
     if not container.command:
         raise UserError(
-            f"{where} has no command: it runs what is built into the image {container.image!r}, "
-            "which the local runner does not pull"
+            f"{where} has no command: it runs what is built into the image {container.image!r}; "
+            "--runner container can do that"
         )
     if not any(module in word for word in words for module in _EXECUTOR_MODULES):
         return Command(program=container.command[0])

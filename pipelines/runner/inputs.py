@@ -13,17 +13,22 @@ from pipelines.runner.expressions import Expression
 from pipelines.runner.ir import MISSING, Component, Constant, FinalStatusOf, FromInput, FromTask, Task
 from pipelines.runner.parameters import typed
 from pipelines.runner.placeholders import resolve, run_specific
+from pipelines.runner.settings import Name
 
 _STATES = {"failed": "FAILED", "cancelled": "CANCELLED"}
 
 
 @dataclass(kw_only=True)
 class Inputs:
-    """Values by name. An input that was not given is absent; an artifact is always a list, mostly of one."""
+    """Values by name. An input that was not given is absent; an artifact is always a list, mostly of one.
+
+    `names` are the resolved names of the secrets, config maps and volumes that the task uses.
+    """
 
     parameters: dict[str, Any] = field(default_factory=dict)
     artifacts: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     run_specific: bool = False
+    names: dict[Name, str] = field(default_factory=dict)
 
 
 def resolve_inputs(
@@ -73,6 +78,15 @@ def resolve_inputs(
     for name, value in constants.items():
         found.run_specific = found.run_specific or bool(run_specific(value))
         _put(found, component, name, resolve(value, executor_inputs(found), facts))
+    if component.container is not None:
+        found.names = {name: _object_name(name, scope, done) for name in component.container.settings.names}
+    return found
+
+
+def _object_name(name: Name, scope: Inputs, done: Mapping[str, Outcome]) -> str:
+    found = name.text or scope.parameters.get(name.input) or (name.task and done[name.task].parameters.get(name.key))
+    if not isinstance(found, str) or not found:
+        raise UserError(f"the name of a secret, config map or volume is missing: it is {name}")
     return found
 
 

@@ -195,4 +195,5 @@ class Pipeline:
     root: Component
     components: Mapping[str, Component]
     text: str
+    has_workspace: bool = False
     warnings: tuple[str, ...] = ()

@@ -15,6 +15,7 @@ from pipelines.runner.context import RunContext
 from pipelines.runner.environments import InstallFailed, InstallStopped
 from pipelines.runner.ir import Container
 from pipelines.runner.logs import tail
+from pipelines.runner.mounts import Mount
 from pipelines.runner.outputs import Folders
 from pipelines.runner.placeholders import resolve_command
 from pipelines.runner.resources import CapacityClosed, Request
@@ -37,7 +38,7 @@ class Launch:
     """Everything that one task's process needs to know. `path` is the task's path in the run.
 
     `given` is KFP's executor input, `facts` the text of the job and task placeholders, `env` the container's resolved
-    environment variables.
+    environment variables, with secrets among them.
     """
 
     path: str
@@ -48,6 +49,7 @@ class Launch:
     env: Mapping[str, str]
     request: Request
     folders: Folders
+    mounts: tuple[Mount, ...] = ()
 
 
 async def worker_for(context: RunContext, launch: Launch) -> Worker | Containers:
@@ -57,7 +59,7 @@ async def worker_for(context: RunContext, launch: Launch) -> Worker | Containers
         TaskFailed: the packages that it wants cannot be installed.
         CapacityClosed: the run was stopped while they were.
     """
-    if context.containers is not None:
+    if context.containers is not None and not launch.program.on_host:
         return context.containers
     if launch.program.packages:
         try:
@@ -71,13 +73,14 @@ async def worker_for(context: RunContext, launch: Launch) -> Worker | Containers
 
 def spec_of(context: RunContext, launch: Launch) -> dict[str, Any]:
     """What `child.run`, or `Containers.run`, is told."""
-    if context.containers is not None:
+    if context.containers is not None and not launch.program.on_host:
         return container_spec(context, launch, context.containers.engine)
     program, folders = launch.program, launch.folders
     spec: dict[str, Any] = {
         "log": str(folders.log),
         "folder": str(folders.work),
         "threads": launch.request.threads,
+        "mounts": [mount.as_json() for mount in launch.mounts],
         "env": {
             **launch.env,
             "TRIMTAB_STORE": context.store.uri,

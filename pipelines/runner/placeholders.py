@@ -15,7 +15,7 @@ _PARTS = re.compile(r"\.([A-Za-z_][A-Za-z0-9_]*)|\[\s*(?:'((?:[^'\\]|\\.)*)'|\"(
 
 RUN_SPECIFIC = frozenset({
     "pipeline_job_uuid", "pipeline_job_name", "pipeline_job_resource_name", "pipeline_task_uuid", "pipeline_root",
-    "pipeline_job_create_time_utc", "pipeline_job_schedule_time_utc",
+    "pipeline_job_create_time_utc", "pipeline_job_schedule_time_utc", "workspace_path",
 })  # fmt: skip
 """Differ from run to run: a task whose inputs hold one of them is never taken from the cache."""
 

@@ -36,6 +36,7 @@ from pipelines.runner.ir import (
 )
 from pipelines.runner.parameters import typed
 from pipelines.runner.placeholders import check as check_placeholders
+from pipelines.runner.placeholders import run_specific
 
 SCHEMA_VERSIONS = ("2.0.0", "2.1.0")
 _PARAMETER_TYPES = (
@@ -84,6 +85,11 @@ def pipeline_from(documents: list[Any], text: str, name: str) -> Pipeline:
     fields.ignore("sdkVersion", "defaultPipelineRoot")
 
     platform = platform_config.read(documents[1], name) if len(documents) == 2 else platform_config.NOTHING
+    if not platform.has_workspace and "workspace_path" in run_specific(spec):
+        raise UserError(
+            f"{name} uses the placeholder {{{{$.workspace_path}}}}, but the pipeline has no workspace "
+            "(dsl.PipelineConfig(workspace=dsl.WorkspaceConfig(size=…)))"
+        )
     deployment = fields.group("deploymentSpec")
     executors = {
         label: read_importer(item, label) if item.has("importer") else read_executor(item, label, platform.of(label))
@@ -99,7 +105,7 @@ def pipeline_from(documents: list[Any], text: str, name: str) -> Pipeline:
     graph.check(root, components)
     return Pipeline(
         name=pipeline_name, description=description, root=root, components=components, text=text,
-        warnings=(*unwrapped.warnings, *platform.warnings),
+        has_workspace=platform.has_workspace, warnings=(*unwrapped.warnings, *platform.warnings),
     )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from pipelines.runner.input_artifacts import as_they_are_now
 from pipelines.runner.options import RunOptions
 from pipelines.runner.reader import read_pipeline
 from pipelines.runner.run import home_folder, make_context, request_of
+from pipelines.runner.stand_in_checks import stand_ins
 from pipelines.runner.state import RunRecord, RunState, TaskRecord, read_run, read_tasks
 
 
@@ -47,6 +48,7 @@ def resume_run(run_id: str, *, from_task: str = "", listener: Listener, home: Pa
         options = _options_of(record, refreshed)
         pipeline = read_pipeline(folder / "pipeline.yaml")
         places = [Path(place) for place in record.request.get("places", ())]
+        standing_in = stand_ins(pipeline, record.parameters, options, folder.parent.parent)
         code = programs(pipeline, places, options.engine)
         store = open_store(record.store)
         store.check_writable()
@@ -55,7 +57,7 @@ def resume_run(run_id: str, *, from_task: str = "", listener: Listener, home: Pa
         finished = {task.task: task for task in tasks if task.status == "succeeded" and task.task not in again}
         context = make_context(
             run_id=run_id, folder=folder, pipeline=pipeline, programs=code, store=store, state=state,
-            listener=listener, options=options, finished=finished,
+            listener=listener, options=options, standing_in=standing_in, finished=finished,
         )  # fmt: skip
         # The run keeps its identity: the placeholders for its time and name have the text that they had.
         context.created = record.started

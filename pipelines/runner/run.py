@@ -25,6 +25,8 @@ from pipelines.runner.ir import Pipeline
 from pipelines.runner.options import DEFAULT_OPTIONS, RunOptions
 from pipelines.runner.reader import read_pipeline
 from pipelines.runner.resources import Capacity, machine_cores, machine_memory
+from pipelines.runner.stand_in_checks import stand_ins
+from pipelines.runner.stand_ins import StandIns
 from pipelines.runner.state import RunRecord, RunState, TaskRecord, has_run, is_at_work
 from pipelines.runner.workers import Worker
 
@@ -65,6 +67,7 @@ def run_pipeline(
     values, uris = pipeline_inputs(pipeline.root, parameters)
     check_task_names(pipeline, options.refresh)
     places = [path.parent.absolute(), Path.cwd()]
+    standing_in = stand_ins(pipeline, values, options, home)
     code = programs(pipeline, places, options.engine)
     store = open_store(store_uri or os.environ.get("TRIMTAB_STORE") or str(home / "store"))
     run_id = _checked_id(run_id) if run_id else _new_id(pipeline.name)
@@ -80,7 +83,7 @@ def run_pipeline(
     try:
         context = make_context(
             run_id=run_id, folder=folder, pipeline=pipeline, programs=code, store=store, state=state,
-            listener=listener, options=options,
+            listener=listener, options=options, standing_in=standing_in,
         )  # fmt: skip
         record = RunRecord(
             id=run_id, pipeline=pipeline.name, status="running", started=context.created, store=store.uri,
@@ -101,6 +104,7 @@ def make_context(
     state: RunState,
     listener: Listener,
     options: RunOptions,
+    standing_in: StandIns,
     finished: Mapping[str, TaskRecord] | None = None,
 ) -> RunContext:
     """A run's surroundings on this machine."""
@@ -110,7 +114,7 @@ def make_context(
         capacity=Capacity(cpu=machine_cores(), memory=machine_memory()),
         light=Worker("light", folder / "logs" / "worker-light.txt"),
         heavy=Worker("heavy", folder / "logs" / "worker-heavy.txt"),
-        environments=Environments(folder.parent.parent, folder / "logs", stop),
+        environments=Environments(folder.parent.parent, folder / "logs", stop), stand_ins=standing_in,
         containers=Containers(find_engine(), folder) if options.engine == "container" else None,
         listener=listener, options=options, finished=finished or {}, stop=stop,
     )  # fmt: skip
@@ -123,7 +127,7 @@ def request_of(places: Sequence[Path], code: Mapping[str, Program], options: Run
         "code": {label: program.digest for label, program in code.items()},
         "use_cache": options.use_cache,
         "engine": options.engine,
-        "secrets": {name: str(path) for name, path in options.secrets.items()},
+        "secrets": {name: str(path.absolute()) for name, path in options.secrets.items()},
     }
 
 

@@ -1,7 +1,7 @@
 """Compiling small pipelines with the real SDK, and running them in a temporary home."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -68,10 +68,12 @@ def run(tmp_path: Path, compiled: Callable[..., Path], monkeypatch: pytest.Monke
     """Runs a pipeline function, or a YAML file, in the test's own home and store."""
     monkeypatch.delenv("TRIMTAB_STORE", raising=False)
 
-    def run_one(pipeline: Any, *, use_cache: bool = True, **parameters: Any) -> Ran:
+    def run_one(
+        pipeline: Any, *, use_cache: bool = True, secrets: Mapping[str, Path] | None = None, **parameters: Any
+    ) -> Ran:
         path = pipeline if isinstance(pipeline, Path) else compiled(pipeline)
         events: list[Event] = []
-        options = RunOptions(use_cache=use_cache)
+        options = RunOptions(use_cache=use_cache, secrets=secrets or {})
         result = run_pipeline(path, parameters, options=options, listener=events.append, home=tmp_path / "home")
         return Ran(result=result, events=events)
 

@@ -214,12 +214,10 @@ def test_platform_settings_are_honoured_listed_or_refused(compiled: Callable[...
     assert pipeline.components["comp-train"].container.settings.timeout_seconds == 30
     assert "nodeSelector" in pipeline.warnings[0]
 
-    @dsl.pipeline(name="secret")
-    def secret():
-        kubernetes.use_secret_as_env(train(x=1.0), "s", {"k": "V"})
-
-    with pytest.raises(UserError, match="secretAsEnv"):
-        read_pipeline(compiled(secret))
+    documents = list(yaml.safe_load_all(compiled(timed).read_text()))
+    documents[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]["exec-train"]["hostPath"] = {"path": "/"}
+    with pytest.raises(UserError, match="hostPath"):
+        pipeline_from(documents, "", "f.yaml")
 
 
 def messages(descriptor: Any, seen: set[str]) -> Iterator[Any]:

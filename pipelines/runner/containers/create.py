@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from components.core.store import Store
     from pipelines.runner.context import RunContext
     from pipelines.runner.launch import Launch
+    from pipelines.runner.mounts import Mount
 
 RUN, TASK, FOLDER = "trimtab-run", "trimtab-task", "trimtab-folder"
 """Labels of every container: the run's id, the task's path, the run's folder."""
@@ -130,14 +131,32 @@ def _mounts(context: "RunContext", launch: "Launch") -> Iterator[str]:
         for listed in launch.given["inputs"]["artifacts"].values()
         for item in listed["artifacts"]
     }
+    if context.pipeline.has_workspace:
+        yield _mount(context.workspace, writable=True)
+    for number, mount in enumerate(launch.mounts):
+        if mount.source is not None:
+            yield _mount(mount.source, writable=True, target=mount.path)
+        else:
+            yield _mount(
+                _write(mount, launch.folders.work / "objects" / str(number)), writable=False, target=mount.path
+            )
     for path in sorted(outside):
         # Where an importer, say, found something that was here already.
         if path.is_absolute() and path.exists() and not path.is_relative_to(artifacts):
             yield _mount(path, writable=False)
 
 
-def _mount(path: Path, *, writable: bool) -> str:
+def _write(mount: "Mount", folder: Path) -> Path:
+    """The files of a secret or config map, for a container to see: with the task's work, so they go with it."""
+    folder.mkdir(parents=True, mode=0o750)
+    for name, content in mount.files.items():
+        (folder / name).touch(mode=0o640)
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def _mount(path: Path, *, writable: bool, target: str = "") -> str:
     line = io.StringIO()
-    fields = ["type=bind", f"source={path}", f"target={path}", *([] if writable else ["readonly"])]
+    fields = ["type=bind", f"source={path}", f"target={target or path}", *([] if writable else ["readonly"])]
     csv.writer(line, lineterminator="").writerow(fields)  # a path may hold a comma
     return f"--mount={line.getvalue()}"

@@ -4,7 +4,8 @@ import hashlib
 import itertools
 
 from components.core.errors import UserError
-from pipelines.runner.code import Program
+from pipelines.runner import volume_tasks
+from pipelines.runner.code import Program, own_program
 from pipelines.runner.containers.engine import Engine, EngineError, find_engine
 from pipelines.runner.ir import Container, Pipeline
 
@@ -21,6 +22,9 @@ def image_programs(pipeline: Pipeline) -> dict[str, Program]:
     for component in pipeline.components.values():
         container = component.container
         if container is None or container.label in found:
+            continue
+        if container.image in volume_tasks.FUNCTIONS:
+            found[container.label] = own_program(container)  # there is no image of that name
             continue
         if container.image not in ids:
             ids[container.image] = _image_id(engine, container)
