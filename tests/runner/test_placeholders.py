@@ -55,7 +55,7 @@ def test_command_expands_concat_and_if_present() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["{{$.workspace_path}}", "{{$.json_escape[1]}}", "{{$.inputs.parameters}}", "{{$.inputs.artifacts['a'].size}}"],
+    ["{{$.workspace}}", "{{$.json_escape[1]}}", "{{$.inputs.parameters}}", "{{$.inputs.artifacts['a'].size}}"],
 )
 def test_unknown_placeholder_is_refused_by_name(text: str) -> None:
     with pytest.raises(UserError) as caught:
