@@ -74,7 +74,13 @@ def run(
         str, typer.Argument(help="A pipeline's name, or the path of any compiled KFP v2 YAML.")
     ] = "optimize",
     parameter: Annotated[
-        list[str] | None, typer.Option("-p", "--param", metavar="NAME=VALUE", help="A pipeline parameter; repeatable.")
+        list[str] | None,
+        typer.Option(
+            "-p",
+            "--param",
+            metavar="NAME=VALUE",
+            help="A pipeline parameter, or NAME=@PATH-OR-URI for an input artifact; repeatable.",
+        ),
     ] = None,
     store: Annotated[
         str, typer.Option(help="Folder or s3://bucket/prefix [default: $TRIMTAB_STORE, else trimtab-out/store].")

@@ -10,7 +10,9 @@ import pytest
 from kfp import dsl
 from kfp.dsl import Dataset
 
+from components.core.errors import UserError
 from components.core.store import open_objects
+from pipelines.runner.imports import ImportStopped, Remote, download
 
 Run = Callable[..., Any]
 
@@ -110,6 +112,18 @@ def test_a_uri_that_holds_other_values_and_a_uri_that_a_task_computes(run: Run, 
     }
     assert sorted(read.values()) == ["one", "one", "other", "other"]
     assert (read["look"], read["look-2"]) == ("one", "other")
+
+
+def test_a_download_ends_when_the_run_is_stopped_or_an_object_changes(tmp_path: Path) -> None:
+    objects = open_objects(str(tmp_path / "objects"))
+    objects.put("a", b"hello")
+    remote = Remote(uri="s3://b/k", objects=objects, files=tuple(objects.walk()), is_folder=True)
+    artifact = {"name": "data", "type": {}, "metadata": {}}
+    with pytest.raises(ImportStopped):
+        download(remote, artifact, tmp_path / "place", is_stopped=lambda: True)
+    objects.put("a", b"longer than it was listed")
+    with pytest.raises(UserError, match="changed while it was read"):
+        download(remote, artifact, tmp_path / "place")
 
 
 @pytest.mark.s3
