@@ -138,11 +138,13 @@ def contained(tmp_path: Path, compiled: Callable[..., Path], monkeypatch: pytest
     """Runs a pipeline in containers, in the test's own home; afterwards none may be left."""
     monkeypatch.delenv("TRIMTAB_STORE", raising=False)
 
-    def run_one(pipeline: Any, *, store_uri: str = "", engine: str = "container", **parameters: Any) -> Ran:
+    def run_one(
+        pipeline: Any, *, store_uri: str = "", engine: str = "container", secrets: Any = None, **parameters: Any
+    ) -> Ran:
         events: list[Event] = []
         result = run_pipeline(
             pipeline if isinstance(pipeline, Path) else compiled(pipeline), parameters, store_uri=store_uri,
-            options=RunOptions(engine=engine), listener=events.append, home=tmp_path / "home",
+            options=RunOptions(engine=engine, secrets=secrets or {}), listener=events.append, home=tmp_path / "home",
         )  # fmt: skip
         return Ran(result=result, events=events)
 
@@ -522,3 +524,32 @@ def commit(image: str, name: str) -> None:
     """Makes an image that differs from another by a label."""
     text = f"FROM {image}\nLABEL other=yes\n"
     subprocess.run(["podman", "build", "-q", "-t", name, "-"], input=text.encode(), check=True, capture_output=True)
+
+
+def test_secrets_volumes_and_the_workspace_are_where_the_pipeline_says(
+    contained: Any, container_image: str, tmp_path: Path
+) -> None:
+    @dsl.container_component
+    def shell(command: str, out: dsl.OutputPath(str)):
+        return dsl.ContainerSpec(image=container_image, command=["sh", "-c", command, out])
+
+    into = 'mkdir -p "${0%/*}" && exec > "$0" && '
+    workspace = dsl.WORKSPACE_PATH_PLACEHOLDER
+
+    @dsl.pipeline(name="objects", pipeline_config=dsl.PipelineConfig(workspace=dsl.WorkspaceConfig(size="1Gi")))
+    def pipeline():
+        made = kubernetes.CreatePVC(pvc_name="shared", access_modes=["ReadWriteMany"], size="1Gi")
+        first = shell(command=f"{into} cat /etc/sec/token && printf x > /data/a && printf y > {workspace}/b")
+        second = shell(command=f'{into} cat /data/a {workspace}/b && printf " ${{#TOKEN}}"').after(first)
+        kubernetes.use_secret_as_volume(first, "sec", "/etc/sec")
+        kubernetes.use_secret_as_env(second, "sec", {"token": "TOKEN"})
+        for task in (first, second):
+            kubernetes.mount_pvc(task, pvc_name=made.outputs["name"], mount_path="/data")
+
+    (tmp_path / "sec.json").write_text('{"token": "hunter2"}')
+    ran = contained(pipeline, secrets={"sec": tmp_path / "sec.json"})
+    assert ran.result.status == "succeeded", ran.result.error
+    assert ran.outputs("shell")["out"] == "hunter2"
+    assert ran.outputs("shell-2")["out"] == "xy 7"
+    assert (tmp_path / "home" / "volumes" / "shared" / "a").read_text() == "x"
+    assert list(ran.result.folder.rglob("token")) == []

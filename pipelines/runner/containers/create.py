@@ -132,10 +132,10 @@ def _mounts(context: "RunContext", launch: "Launch") -> Iterator[str]:
         for item in listed["artifacts"]
     }
     if context.pipeline.has_workspace:
-        yield _mount(context.workspace, writable=True)
+        yield _mount(_shared(context.workspace), writable=True)
     for number, mount in enumerate(launch.mounts):
         if mount.source is not None:
-            yield _mount(mount.source, writable=True, target=mount.path)
+            yield _mount(_shared(mount.source), writable=True, target=mount.path)
         else:
             yield _mount(
                 _write(mount, launch.folders.work / "objects" / str(number)), writable=False, target=mount.path
@@ -144,6 +144,13 @@ def _mounts(context: "RunContext", launch: "Launch") -> Iterator[str]:
         # Where an importer, say, found something that was here already.
         if path.is_absolute() and path.exists() and not path.is_relative_to(artifacts):
             yield _mount(path, writable=False)
+
+
+def _shared(folder: Path) -> Path:
+    """A folder of the runner's that the task's user, see `USER_FOR_ROOT`, may write to; a link is somebody else's."""
+    if os.getuid() == 0 and not folder.is_symlink():
+        folder.chmod(folder.stat().st_mode | 0o020)
+    return folder
 
 
 def _write(mount: "Mount", folder: Path) -> Path:
