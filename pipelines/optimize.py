@@ -12,6 +12,7 @@ from kfp import dsl
 
 from components.backbone_selection.component import backbone_selection
 from components.choose.component import choose
+from components.core.results.recall import THREADS_VARIABLE
 from components.data_prep.component import data_prep
 from components.distill.component import distill
 from components.evaluate.component import evaluate
@@ -26,17 +27,22 @@ VALIDATION = "validation"
 TEST = "test"
 
 
+def _cores(task: dsl.PipelineTask, count: int) -> dsl.PipelineTask:
+    # A container cannot see its own request, and results depend on the number of threads.
+    return task.set_cpu_request(str(count)).set_env_variable(THREADS_VARIABLE, str(count))
+
+
 def _light(task: dsl.PipelineTask) -> None:
-    task.set_cpu_request("1").set_memory_request("1G")
+    _cores(task, 1).set_memory_request("1G")
 
 
 def _one_core(task: dsl.PipelineTask) -> None:
     """One thread each, so that two recipes share two cores: faster than one after the other with two threads."""
-    task.set_cpu_request("1").set_memory_request("3G")
+    _cores(task, 1).set_memory_request("3G")
 
 
 def _whole_machine(task: dsl.PipelineTask) -> None:
-    task.set_cpu_request("2").set_memory_request("4G")
+    _cores(task, 2).set_memory_request("4G")
 
 
 @dsl.pipeline(

@@ -5,10 +5,12 @@ from typing import Optional
 from kfp import dsl
 from kfp.dsl import HTML, Artifact, Dataset, Input, Metrics, Model, Output
 
+from components.core.results.recall import recalled
 from components.images import BASE_IMAGE, TRAIN_IMAGE
 
 
 @dsl.component(base_image=BASE_IMAGE, target_image=TRAIN_IMAGE)
+@recalled
 def backbone_selection(
     dataset: Input[Dataset],
     model: Output[Model],

@@ -5,10 +5,12 @@ from typing import List, Optional
 from kfp import dsl
 from kfp.dsl import HTML, Artifact, Input, Metrics, Model, Output
 
+from components.core.results.recall import recalled
 from components.images import BASE_IMAGE, DATA_IMAGE
 
 
 @dsl.component(base_image=BASE_IMAGE, target_image=DATA_IMAGE)
+@recalled
 def choose(
     candidates: Input[List[Model]],
     models: Input[List[Model]],

@@ -3,10 +3,12 @@
 from kfp import dsl
 from kfp.dsl import HTML, Dataset, Metrics, Output
 
+from components.core.results.recall import recalled
 from components.images import BASE_IMAGE, DATA_IMAGE
 
 
 @dsl.component(base_image=BASE_IMAGE, target_image=DATA_IMAGE)
+@recalled
 def data_prep(
     dataset: str,
     task: str,

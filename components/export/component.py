@@ -3,10 +3,12 @@
 from kfp import dsl
 from kfp.dsl import Artifact, Input, Markdown, Model, Output
 
+from components.core.results.recall import recalled
 from components.images import BASE_IMAGE, TRAIN_IMAGE
 
 
 @dsl.component(base_image=BASE_IMAGE, target_image=TRAIN_IMAGE)
+@recalled
 def export(
     candidate: Input[Model],
     model: Input[Model],

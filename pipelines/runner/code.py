@@ -7,16 +7,15 @@ package `components`: folders with a `component.py`. They are parsed, not import
 
 import ast
 import configparser
-import hashlib
-import importlib.metadata
 import importlib.util
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from components import images
 from components.core.errors import UserError
+from components.core.results.code import digest_of, files_of, stage_digest
 from pipelines.runner import volume_tasks
 from pipelines.runner.executors import Command, EmbeddedFunction, InstalledFunction, OwnFunction, classify
 from pipelines.runner.ir import Container, Pipeline
@@ -24,13 +23,7 @@ from pipelines.runner.packages import Install, fingerprint, missing
 
 CONFIG_FILE = "kfp_config.ini"
 
-_DISTRIBUTIONS = (
-    "torch", "torchvision", "timm", "torch-pruning", "onnx", "onnxscript", "onnxruntime", "numpy", "pillow", "pyarrow",
-)  # fmt: skip
-"""Libraries whose version may change a result."""
-
 _HEAVY_MODULES = frozenset({"torch", "torchvision", "timm", "torch_pruning"})
-_NO_CODE = (".pyc", ".md")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +75,7 @@ def programs(pipeline: Pipeline, folders: Sequence[Path], engine: str = "process
             case EmbeddedFunction(function=function, source=source, packages=wanted):
                 parts = [("source", source), *([("packages", fingerprint(wanted))] if wanted else ())]
                 found[container.label] = Program(
-                    name=_safe(function), digest=_digest((name, text.encode()) for name, text in parts),
+                    name=_safe(function), digest=digest_of((name, text.encode()) for name, text in parts),
                     function=function, source=source, packages=missing(wanted),
                     heavy=bool(_imports(source) & _HEAVY_MODULES),
                 )  # fmt: skip
@@ -96,7 +89,7 @@ def programs(pipeline: Pipeline, folders: Sequence[Path], engine: str = "process
 def own_program(container: Container) -> Program:
     """CreatePVC or DeletePVC, by the image that stands for it."""
     function = volume_tasks.FUNCTIONS[container.image]
-    return Program(name=function, digest=_digest([]), function=function, module=volume_tasks.__name__, on_host=True)
+    return Program(name=function, digest=digest_of([]), function=function, module=volume_tasks.__name__, on_host=True)
 
 
 def _safe(name: str) -> str:
@@ -108,7 +101,7 @@ def _installed(function: str, container: Container, configured: dict[str, Path])
         path = configured[function]
         text = path.read_text(encoding="utf-8")
         return Program(
-            name=_safe(function), digest=_digest(_files(path.parent)), function=function, file=str(path),
+            name=_safe(function), digest=digest_of(files_of(path.parent)), function=function, file=str(path),
             heavy=bool(_imports(text) & _HEAVY_MODULES),
         )  # fmt: skip
     stages = _stages()
@@ -121,7 +114,7 @@ def _installed(function: str, container: Container, configured: dict[str, Path])
     folder = stages[function]
     return Program(
         name=_safe(function),
-        digest=_digest([*_files(folder), *_files(folder.parent / "core"), *_files(folder.parent, deep=False)]),
+        digest=stage_digest(folder),
         function=function,
         module=f"components.{folder.name}.component",
         heavy=container.image == images.TRAIN_IMAGE,
@@ -137,7 +130,7 @@ def _command(program: str, container: Container) -> Program:
             "this machine; --runner container runs it there"
         )
     parts = "\0".join([*container.command, *container.args, container.image])
-    return Program(name=_safe(container.label), digest=_digest([("command", parts.encode())]))
+    return Program(name=_safe(container.label), digest=digest_of([("command", parts.encode())]))
 
 
 def _configured(folders: Sequence[Path]) -> dict[str, Path]:
@@ -197,38 +190,3 @@ def _imports(text: str) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             found.add(node.module.partition(".")[0])
     return found
-
-
-def _files(folder: Path, *, deep: bool = True) -> Iterator[tuple[str, bytes]]:
-    """Relative path and content of the code and data files of a folder, in a fixed order."""
-    for path in sorted(folder.rglob("*") if deep else folder.glob("*")):
-        hidden = any(part.startswith((".", "__pycache__")) for part in path.relative_to(folder).parts)
-        if path.is_file() and not hidden and path.suffix not in _NO_CODE:
-            yield f"{folder.name}/{path.relative_to(folder).as_posix()}", _content(path)
-
-
-@cache
-def _content(path: Path) -> bytes:
-    # core is read once, not once a stage; only the digest is kept, since a stage may carry its demo data.
-    return hashlib.sha256(path.read_bytes()).digest()
-
-
-def _digest(parts: Iterable[tuple[str, bytes]]) -> str:
-    digest = hashlib.sha256()
-    for name, content in parts:
-        digest.update(f"{name}\0{len(content)}\0".encode())
-        digest.update(content)
-    digest.update(library_versions().encode())
-    return digest.hexdigest()
-
-
-@cache
-def library_versions() -> str:
-    """`torch 2.10.0, timm 1.0.26, …`: the versions that a result may depend on."""
-    found = []
-    for name in _DISTRIBUTIONS:
-        try:
-            found.append(f"{name} {importlib.metadata.version(name)}")
-        except importlib.metadata.PackageNotFoundError:
-            found.append(f"{name} absent")
-    return ", ".join(found)

@@ -8,8 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 from components.core.errors import UserError
+from components.core.results import cache
 from components.core.store import StoreError
-from pipelines.runner import cache, journal
+from pipelines.runner import journal
 from pipelines.runner.code import Program
 from pipelines.runner.context import Outcome, Place, RunContext
 from pipelines.runner.events import TaskRetried, TaskStarted
@@ -135,7 +136,8 @@ class _ContainerTask:
             return None  # what it changes, or finds, outside its outputs is in no cached result
         try:
             self.record.cache_key = cache.key_of(
-                self.program,
+                self.program.name,
+                self.program.digest,
                 parameters=self.inputs.parameters,
                 artifacts=self.inputs.artifacts,
                 outputs=[*self.component.output_parameters, *self.component.output_artifacts],
@@ -151,7 +153,7 @@ class _ContainerTask:
         if self.context.backlog.is_waiting(self._result_name(self.record)):
             await self.context.backlog.flush()
         found = await self.context.in_thread(
-            cache.load, self.context.store, self.program, self.record.cache_key, places
+            cache.load, self.context.store, self.program.name, self.record.cache_key, places
         )
         if isinstance(found, str):
             self.context.warn(found)
@@ -274,7 +276,7 @@ class _ContainerTask:
     def _write_result(self, record: TaskRecord, seconds: float) -> str:
         try:
             cache.save(
-                self.context.store, self.program, record.cache_key,
+                self.context.store, self.program.name, record.cache_key,
                 parameters=record.output_parameters, artifacts=record.output_artifacts, seconds=seconds,
             )  # fmt: skip
         except (StoreError, OSError, ValueError, TypeError) as error:

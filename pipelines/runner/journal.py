@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from components.core.results.payload import manifest_of
 from components.core.store import Store
-from pipelines.runner.artifacts import manifest_of
 from pipelines.runner.state import TaskRecord
 
 

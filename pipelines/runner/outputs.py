@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from components.core.errors import UserError
-from pipelines.runner.artifacts import Payload, content_digest, is_remote, payload_at, public, take_custom_path
+from components.core.results.payload import Payload, content_digest, is_remote, local_path, payload_at
+from pipelines.runner.artifacts import public, take_custom_path
 from pipelines.runner.inputs import Inputs
 from pipelines.runner.ir import ArtifactPort, Component
 from pipelines.runner.parameters import typed
-from pipelines.runner.placeholders import local_path
 
 OUTPUT_FILE = "executor_output.json"
 

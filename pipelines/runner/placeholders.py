@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from components.core.errors import UserError
+from components.core.results.payload import local_path
 
 _PLACEHOLDER = re.compile(r"\{\{\$(.*?)\}\}", re.DOTALL)
 _PARTS = re.compile(r"\.([A-Za-z_][A-Za-z0-9_]*)|\[\s*(?:'((?:[^'\\]|\\.)*)'|\"((?:[^\"\\]|\\.)*)\")\s*\]")
@@ -193,8 +194,3 @@ def _artifact_field(artifact: Mapping[str, Any], field: list[str]) -> Any:
     for key in field[1:]:
         value = value.get(key) if isinstance(value, Mapping) else None
     return value
-
-
-def local_path(uri: str) -> str:
-    """Where an artifact's bytes are on this machine: `file://` is taken off, anything else is left as it is."""
-    return uri.removeprefix("file://")

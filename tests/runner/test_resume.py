@@ -173,7 +173,7 @@ def test_other_code_than_at_the_beginning_is_said(
     begin(mendable, path=str(missing))
     missing.write_text("mended")
     # Every digest covers the versions of the libraries.
-    monkeypatch.setattr("pipelines.runner.code.library_versions", lambda: "torch 99")
+    monkeypatch.setattr("components.core.results.code.library_versions", lambda: "torch 99")
     resumed = Resumed(home)
     assert resumed.result.status == "succeeded"
     assert "the code has changed" in resumed.warnings[0]

@@ -9,15 +9,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from components.core.results.payload import restore_payload, save_payload
 from components.core.store import Store, StoreError, cache_key
-from pipelines.runner.artifacts import restore_payload, save_payload
-from pipelines.runner.code import Program
 
 FORMAT = 1
 
 
 def key_of(
-    program: Program,
+    component: str,
+    code: str,
     *,
     parameters: Mapping[str, Any],
     artifacts: Mapping[str, Sequence[Mapping[str, Any]]],
@@ -29,7 +29,8 @@ def key_of(
     """The key of a task's result.
 
     Args:
-        program: what runs; its digest covers the code and the libraries.
+        component: the component's name.
+        code: digest of its code and of the libraries that it computes with.
         parameters: the resolved inputs, defaults filled in.
         artifacts: the input artifacts, each with its `content` digest.
         outputs: names of all outputs: a component whose interface grew has not produced the new one.
@@ -39,8 +40,8 @@ def key_of(
     """
     content = {name: [item["content"] for item in items] for name, items in artifacts.items()}
     return cache_key(
-        component=program.name,
-        code=program.digest,
+        component=component,
+        code=code,
         parameters={
             "parameters": named or dict(parameters), "outputs": sorted(outputs), "env": dict(env), "threads": threads,
         },
@@ -50,7 +51,7 @@ def key_of(
 
 def save(
     store: Store,
-    program: Program,
+    component: str,
     key: str,
     *,
     parameters: Mapping[str, Any],
@@ -65,11 +66,11 @@ def save(
         "seconds": round(seconds, 3),
         "saved": round(time.time(), 3),
     }
-    store.results.save(program.name, key, record)
+    store.results.save(component, key, record)
 
 
 def load(
-    store: Store, program: Program, key: str, places: Mapping[str, Path]
+    store: Store, component: str, key: str, places: Mapping[str, Path]
 ) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]], float] | str | None:
     """What an equal task produced before: parameters, artifacts (brought to their places) and its seconds then.
 
@@ -77,11 +78,11 @@ def load(
     worth a warning.
     """
     try:
-        record = store.results.load(program.name, key)
+        record = store.results.load(component, key)
         if record is None:
             return None
         if record.get("format") != FORMAT:
-            return f"the cached result of {program.name} has the unknown format {record.get('format')!r}"
+            return f"the cached result of {component} has the unknown format {record.get('format')!r}"
         artifacts = {
             name: [
                 restore_payload(item, _place(places[name], index, len(items)), store)
@@ -92,9 +93,9 @@ def load(
         seconds = float(record.get("seconds", math.nan))
         return dict(record["output_parameters"]), artifacts, seconds
     except (StoreError, OSError) as error:
-        return f"the cached result of {program.name} cannot be used, so it runs again: {error}"
+        return f"the cached result of {component} cannot be used, so it runs again: {error}"
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        return f"the cached result of {program.name} cannot be read, so it runs again: {type(error).__name__}: {error}"
+        return f"the cached result of {component} cannot be read, so it runs again: {type(error).__name__}: {error}"
 
 
 def _place(path: Path, index: int, count: int) -> Path:

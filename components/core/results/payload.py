@@ -1,0 +1,129 @@
+"""Artifacts on disk: what they contain, by digest, and how their bytes get into and out of the store.
+
+A runtime artifact is a dict: `type`, `name`, `uri`, `metadata` as KFP hands it to a component, and `content`: the
+sha256 of everything a consumer can see of it (type, metadata, bytes), never its place.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from components.core.store import Store, StoreError
+
+MANIFEST_NAME = "manifest.json"
+
+# KFP's backend adds them to what a component wrote: how the page calls it, and where its bytes were put.
+_NOT_CONTENT = ("display_name", "store_session_info")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Payload:
+    """The bytes of an artifact: nothing, one file (its path is ""), or the files of a folder."""
+
+    kind: str  # "none" | "file" | "folder"
+    files: tuple[tuple[str, Path], ...] = ()
+
+
+def payload_at(path: Path) -> Payload:
+    """What lies at an artifact's path. Links are followed; an empty folder counts as a folder."""
+    if path.is_file():
+        return Payload(kind="file", files=(("", path),))
+    if not path.is_dir():
+        return Payload(kind="none")
+    found = []
+    for folder, folders, names in os.walk(path, followlinks=True):
+        folders.sort()
+        for name in sorted(names):
+            file = Path(folder, name)
+            if file.is_file():
+                found.append((file.relative_to(path).as_posix(), file))
+    return Payload(kind="folder", files=tuple(sorted(found)))
+
+
+def content_digest(artifact: Mapping[str, Any], payload: Payload) -> str:
+    """sha256 over type, metadata and bytes; over the URI instead of bytes if they are not on this machine."""
+    files = {name: _sha256(path) for name, path in payload.files}
+    facts = {
+        "type": artifact["type"].get("schemaTitle", ""),
+        "metadata": {k: v for k, v in artifact.get("metadata", {}).items() if k not in _NOT_CONTENT},
+        "payload": payload.kind,
+        "files": files,
+    }
+    if payload.kind == "none" and is_remote(artifact):
+        facts["uri"] = artifact["uri"]
+    # Not canonical_json: metadata of any component may hold what it refuses (a NaN), and passes through JSON anyway.
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def is_remote(artifact: Mapping[str, Any]) -> bool:
+    """Whether the URI points away from this machine's disks."""
+    uri = str(artifact.get("uri", ""))
+    return "://" in uri and not uri.startswith("file://")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def manifest_of(artifact: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The `manifest.json` of an artifact whose bytes are blobs in the store; None for any other artifact."""
+    path = Path(local_path(artifact.get("uri", "")), MANIFEST_NAME)
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def save_payload(artifact: Mapping[str, Any], store: Store) -> dict[str, Any]:
+    """Puts an artifact's bytes into the store and returns the record from which `restore_payload` brings it back."""
+    payload = Payload(kind="none") if is_remote(artifact) else payload_at(Path(local_path(artifact["uri"])))
+    digests = store.blobs.put_many([path for _, path in payload.files])
+    record = {key: artifact[key] for key in ("name", "type", "metadata", "content") if key in artifact}
+    record["payload"] = payload.kind
+    record["files"] = {name: digest for (name, _), digest in zip(payload.files, digests, strict=True)}
+    if payload.kind == "none" and artifact.get("uri"):
+        record["uri"] = artifact["uri"] if is_remote(artifact) else ""
+    return record
+
+
+def restore_payload(record: Mapping[str, Any], path: Path, store: Store) -> dict[str, Any]:
+    """Brings a cached artifact to `path`, verified, and returns it.
+
+    The blobs that its manifest names are checked for presence and size; their bytes are verified by whoever reads
+    them.
+
+    Raises:
+        StoreError: a blob is missing or damaged.
+        KeyError, TypeError, ValueError: the record is not one that `save_payload` wrote.
+    """
+    files: Mapping[str, str] = record["files"]
+    for name in files:
+        pure = PurePosixPath(name)
+        if pure.is_absolute() or ".." in pure.parts:
+            raise ValueError(f"a cached artifact names the path {name!r}")
+    if record["payload"] == "folder":
+        path.mkdir(parents=True, exist_ok=True)
+    store.blobs.fetch_many({path / name if name else path: digest for name, digest in files.items()})
+    artifact = {key: record[key] for key in ("name", "type", "metadata", "content") if key in record}
+    artifact["uri"] = record.get("uri") or str(path)
+    _check_manifest(manifest_of(artifact), store)
+    return artifact
+
+
+def _check_manifest(manifest: Mapping[str, Any] | None, store: Store) -> None:
+    for entry in (manifest or {}).get("files", ()):
+        if isinstance(entry, Mapping) and "sha256" in entry:
+            size = store.blobs.size(entry["sha256"])
+            if size != entry.get("bytes", size):
+                raise StoreError(f"blob {entry['sha256']} has {size} bytes instead of {entry['bytes']}")
+
+
+def local_path(uri: str) -> str:
+    """Where an artifact's bytes are on this machine: `file://` is taken off, anything else is left as it is."""
+    return uri.removeprefix("file://")
