@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from components.core.errors import UserError
+from components.core.results import cache
 from components.core.store import StoreError
-from pipelines.runner import cache
 from pipelines.runner.code import Program
 from pipelines.runner.context import Outcome, Place, RunContext
 from pipelines.runner.events import TaskStarted
@@ -108,7 +108,7 @@ async def _from_bucket(
     refreshed = not {task.name, record.task}.isdisjoint(context.options.refresh)
     if record.cache_key and context.options.use_cache and not refreshed:
         places = {promised["name"]: target}
-        hit = await context.in_thread(cache.load, context.store, _PROGRAM, record.cache_key, places)
+        hit = await context.in_thread(cache.load, context.store, _PROGRAM.name, record.cache_key, places)
         if isinstance(hit, str):
             context.warn(hit)
         elif hit is not None:
@@ -120,7 +120,7 @@ async def _from_bucket(
     if record.cache_key:
         try:
             await context.in_thread(
-                cache.save, context.store, _PROGRAM, record.cache_key, parameters={},
+                cache.save, context.store, _PROGRAM.name, record.cache_key, parameters={},
                 artifacts={promised["name"]: [artifact]}, seconds=time.time() - began,
             )  # fmt: skip
         except (StoreError, OSError, ValueError, TypeError) as error:
@@ -132,6 +132,14 @@ def _key(remote: Remote, promised: dict[str, Any]) -> str:
     """ "" if there is none: metadata with a NaN equals nothing, not even itself."""
     facts = {"uri": remote.uri, "objects": remote.facts(), "type": promised["type"], "metadata": promised["metadata"]}
     try:
-        return cache.key_of(_PROGRAM, parameters=facts, artifacts={}, outputs=[promised["name"]], env={}, threads=0)
+        return cache.key_of(
+            _PROGRAM.name,
+            _PROGRAM.digest,
+            parameters=facts,
+            artifacts={},
+            outputs=[promised["name"]],
+            env={},
+            threads=0,
+        )
     except ValueError:
         return ""

@@ -12,10 +12,10 @@ from typing import Any
 from urllib.parse import unquote
 
 from components.core.errors import UserError
+from components.core.results.payload import content_digest, payload_at
 from components.core.store import NotFound, StoreError, open_objects
 from components.core.store.concurrency import run_all
 from components.core.store.objects import Listed, Objects
-from pipelines.runner.artifacts import content_digest, payload_at
 
 KNOWN_SOURCES = "a path, file:///path or s3://bucket/key"
 

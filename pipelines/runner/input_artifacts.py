@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from components.core.errors import UserError
-from pipelines.runner.artifacts import content_digest, payload_at
+from components.core.results.payload import content_digest, payload_at
 from pipelines.runner.imports import KNOWN_SOURCES, download, find_remote, import_local, is_in_bucket
 from pipelines.runner.ir import ArtifactPort, Component
 from pipelines.runner.parameters import pipeline_parameters
