@@ -10,8 +10,9 @@ import components_for_tests as c
 import pytest
 from kfp import dsl
 
+from components.core.results import cache
 from components.core.store import open_store
-from pipelines.runner import cache, journal
+from pipelines.runner import journal
 from pipelines.runner.backlog import NUM_WRITERS, Backlog
 from pipelines.runner.events import TaskStarted
 from pipelines.runner.options import RunOptions
