@@ -4,6 +4,7 @@ import pytest
 
 from components import images
 from components.core.errors import UserError
+from components.core.results import code as digests
 from pipelines.runner import code
 from pipelines.runner.code import programs
 from pipelines.runner.ir import Component, Container, Dag, Pipeline, Resources
@@ -54,7 +55,7 @@ def stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def digest() -> str:
-    code._content.cache_clear()
+    digests._content.cache_clear()
     return programs(pipeline_of("one"), [])["exec"].digest
 
 
