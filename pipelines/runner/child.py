@@ -119,7 +119,9 @@ def _run_function(spec: dict[str, Any], folder: Path) -> None:
         path = Path(spec["file"]) if spec.get("file") else folder / "ephemeral_component.py"
         if spec.get("source"):
             path.write_text(spec["source"], encoding="utf-8")
+        writes, sys.dont_write_bytecode = sys.dont_write_bytecode, bool(spec.get("source"))  # it is imported once
         module = utils.load_module(module_name=path.stem, module_directory=str(path.parent))
+        sys.dont_write_bytecode = writes
     function = getattr(module, spec["function"], None)
     if function is None:
         raise UserError(f"there is no function {spec['function']!r} in {module.__name__}")
