@@ -86,8 +86,7 @@ def find_remote(uri: str) -> Remote:
         if name:
             objects = open_objects(f"s3://{bucket}/{parent}")
             try:
-                file = Listed(key=name, size=objects.size(name), stamp=objects.etag(name))
-                return Remote(uri=uri, objects=objects, files=(file,), is_folder=False)
+                return Remote(uri=uri, objects=objects, files=(objects.stat(name),), is_folder=False)
             except NotFound:
                 pass  # then it is a prefix, or nothing
         objects = open_objects(uri)

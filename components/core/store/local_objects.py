@@ -77,11 +77,14 @@ class LocalObjects:
             yield from chunks_of(file)
 
     def size(self, key: str) -> int:
+        return self.stat(key).size
+
+    def stat(self, key: str) -> Listed:
         with self._translated(key):
             path = self._path(key)
             if path.is_dir():
                 raise NotFound(f"no object {self.address(key)}")
-            return path.stat().st_size
+            return _listed(key, path.stat())
 
     def etag(self, key: str) -> str:
         with self._translated(key):
@@ -101,7 +104,7 @@ class LocalObjects:
                     found = file.stat()
                 except FileNotFoundError:  # deleted while we walk
                     continue
-                yield Listed(key=key, size=found.st_size, stamp=str(found.st_mtime_ns))
+                yield _listed(key, found)
 
     def folders(self, folder: str) -> list[str]:
         with self._translated(folder):
@@ -204,3 +207,7 @@ class LocalObjects:
         if error.errno in (errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTCONN, errno.ESTALE):
             return StoreUnavailable(f"the store {self.uri} cannot be written: {reason}")
         return StoreError(f"{address}: {reason}")
+
+
+def _listed(key: str, found: os.stat_result) -> Listed:
+    return Listed(key=key, size=found.st_size, stamp=str(found.st_mtime_ns), modified=found.st_mtime)

@@ -23,11 +23,19 @@ class Stored:
 
 @dataclass(frozen=True, kw_only=True)
 class Listed:
-    """One line of a listing. `stamp` changes when the object does: its etag on S3, its time of change in a folder."""
+    """One line of a listing.
+
+    Attributes:
+        key: the object's key.
+        size: bytes.
+        stamp: changes when the object does: its etag on S3, its time of change in a folder.
+        modified: when it was written, in seconds since the epoch by the store's own clock; whole seconds on S3.
+    """
 
     key: str
     size: int
     stamp: str
+    modified: float
 
 
 class Objects(Protocol):
@@ -71,6 +79,10 @@ class Objects(Protocol):
 
     def size(self, key: str) -> int:
         """Bytes. `NotFound`."""
+        ...
+
+    def stat(self, key: str) -> Listed:
+        """What a listing says of the object, at once. `NotFound`."""
         ...
 
     def etag(self, key: str) -> str:

@@ -161,6 +161,13 @@ class S3Objects:
         with self._place().translated(self.address(key)):
             return self._client().head_object(Bucket=self._bucket, Key=self._key(key))["ContentLength"]
 
+    def stat(self, key: str) -> Listed:
+        with self._place().translated(self.address(key)):
+            found = self._client().head_object(Bucket=self._bucket, Key=self._key(key))
+        return Listed(
+            key=key, size=found["ContentLength"], stamp=found["ETag"], modified=found["LastModified"].timestamp()
+        )
+
     def etag(self, key: str) -> str:
         with self._place().translated(self.address(key)):
             return self._client().head_object(Bucket=self._bucket, Key=self._key(key))["ETag"]
@@ -171,7 +178,12 @@ class S3Objects:
                 key = item["Key"].removeprefix(self._root)
                 # Consoles make empty objects that end in `/` to show a folder; a hidden one no key can name.
                 if not any(part == "" or part.startswith(".") for part in key.split("/")):
-                    yield Listed(key=key, size=item["Size"], stamp=item.get("ETag", ""))
+                    yield Listed(
+                        key=key,
+                        size=item["Size"],
+                        stamp=item.get("ETag", ""),
+                        modified=item["LastModified"].timestamp(),
+                    )
 
     def folders(self, folder: str) -> list[str]:
         prefixes = [

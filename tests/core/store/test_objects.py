@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -89,14 +90,14 @@ def test_a_source_that_cannot_be_read_is_named(objects: Objects, tmp_path: Path)
 def test_reading_what_is_not_there_is_not_found(objects: Objects) -> None:
     objects.put("a", b"an object, not a folder")
     for key in ("b", "b/c"):
-        for read in (objects.get, objects.size, objects.etag, lambda key: list(objects.stream(key))):
+        for read in (objects.get, objects.size, objects.stat, objects.etag, lambda key: list(objects.stream(key))):
             with pytest.raises(NotFound, match=key):
                 read(key)
 
 
 def test_a_folder_is_not_an_object(objects: Objects) -> None:
     objects.put("a/b", b"")
-    for read in (objects.get, objects.size, objects.etag, lambda key: list(objects.stream(key))):
+    for read in (objects.get, objects.size, objects.stat, objects.etag, lambda key: list(objects.stream(key))):
         with pytest.raises(NotFound):
             read("a")
 
@@ -107,6 +108,17 @@ def test_a_listing_goes_on_over_pages(objects: Objects) -> None:
         objects.put(name, b"12")
     assert keys_of(objects, "many") == names
     assert {listed.size for listed in objects.walk("many")} == {2}
+
+
+def test_a_listing_and_a_stat_tell_size_stamp_and_time(objects: Objects) -> None:
+    before = time.time()
+    objects.put("a/b", b"123")
+    listed = objects.stat("a/b")
+    assert list(objects.walk("a")) == [listed]
+    assert (listed.key, listed.size) == ("a/b", 3)
+    assert before - 2 <= listed.modified <= time.time() + 2  # whole seconds on S3, on its clock
+    objects.put("a/b", b"1234")
+    assert objects.stat("a/b").stamp != listed.stamp
 
 
 def test_folders_go_on_over_pages(objects: Objects) -> None:
@@ -135,6 +147,7 @@ def test_a_key_that_leads_out_of_the_store_is_refused_everywhere(objects: Object
     for use in (
         objects.get,
         objects.size,
+        objects.stat,
         objects.etag,
         objects.delete,
         objects.folders,
