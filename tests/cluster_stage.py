@@ -71,10 +71,9 @@ def launch(stage: str, folder: Path, store: Path, *, parameters: dict[str, Any],
     return Done(log=done.stdout + done.stderr, output=json.loads((folder / "output.json").read_text()))
 
 
-def by_digest(tasks: list[TaskRecord]) -> dict[str, dict[str, Any]]:
-    """Every output artifact of a run by what names it in the record of its consumer."""
-    found = [item for task in tasks for items in task.output_artifacts.values() for item in items]
-    return {digest_or_uri(item): item for item in found}
+def by_digest(task: TaskRecord) -> dict[str, dict[str, Any]]:
+    """The output artifacts of a task by what names them in the records of their consumers."""
+    return {digest_or_uri(item): item for items in task.output_artifacts.values() for item in items}
 
 
 def key_there(task: TaskRecord, artifacts: dict[str, dict[str, Any]]) -> str:
