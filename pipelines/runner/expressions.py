@@ -1,285 +1,234 @@
-"""The part of CEL (Common Expression Language) that KFP's compiler writes: conditions and loop-item selectors.
-
-A real parser and evaluator: nothing is ever handed to `eval`, and a value is never pasted into the text, so quotes
-in a parameter are harmless. Names, operators and functions outside the subset are refused when the pipeline is read.
+"""Conditions and loop-item selectors: CEL (Common Expression Language), by Google's own implementation (cel-cpp).
 
     condition:  inputs.parameter_values['pipelinechannel--flip-Output'] == 'heads' && int(…) > 3
     selector:   parseJson(string_value)["a"]["b"]
 
-Numbers compare across integer and double; values of different kinds are unequal; ordering them is an error, as in
-cel-go, which KFP's driver uses.
+KFP's driver does the same with cel-go, cel-cpp's sister: the same declarations are checked when the pipeline is read,
+and values are handed over as the same protobuf messages, never as text. So every number is a double in here, as it is
+on a cluster.
 """
 
+import functools
+import json
+import math
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from pipelines.runner.expression_values import FUNCTIONS, METHODS, ExpressionError, apply, boolean, kind_of, show
-
-_TOKEN = re.compile(
-    r"""\s*(?:
-      (?P<number>(?:\d+\.\d*|\.\d+|\d+)(?:[eE][+-]?\d+)?)
-    | (?P<string>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")
-    | (?P<name>[A-Za-z_][A-Za-z0-9_]*)
-    | (?P<symbol>&&|\|\||==|!=|<=|>=|[<>!+\-*/%?:.,()\[\]])
-    )""",
+_KNOWN = {
+    "condition": "inputs.parameter_values, inputs.artifacts, parseJson",
+    "selector": "string_value, number_value, bool_value, struct_value, list_value, parseJson",
+}
+_PROBLEM = re.compile(r"ERROR: <input>:\d+:(\d+): ([^\n]*)")
+# Strings and comments are stepped over, so that what merely looks like a parameter inside them is not taken for one.
+_PARAMETER = re.compile(
+    r"""inputs\s*\.\s*parameter_values\s*\[\s*(?:'([^'\\\n]*)'|"([^"\\\n]*)")\s*\]
+    | \b[rR][bB]?(?:'''.*?'''|\"\"\".*?\"\"\"|'[^'\n]*'|"[^"\n]*")
+    | '''(?:\\.|.)*?''' | \"\"\"(?:\\.|.)*?\"\"\" | '(?:\\.|[^'\\])*' | "(?:\\.|[^"\\])*"
+    | //[^\n]*""",
     re.VERBOSE | re.DOTALL,
 )
-_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\", "'": "'", '"': '"', "`": "`", "?": "?"}
-_LITERALS = {"true": True, "false": False, "null": None}
-_COMPARISONS = ("==", "!=", "<=", ">=", "<", ">", "in")
-_DEEPEST = 40
 
-Node = Callable[[Mapping[str, Any]], Any]
+
+class ExpressionError(ValueError):
+    """The expression cannot be read, or does not apply to the values it met. One line."""
 
 
 @dataclass(frozen=True)
-class Expression:
-    """A parsed expression. Equality and repr are those of its text."""
+class Condition:
+    """When a task runs. Checked when it is built; equality and repr are those of its text.
+
+    Raises:
+        ExpressionError: no CEL, an unknown name or function, or nothing that can be true or false.
+    """
 
     text: str
+    _program: Any = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_node", _Parser(self.text).parse())
+        program = _compiled(self.text, "condition")
+        kind = program.return_type().name()
+        if kind not in ("BOOL", "DYN"):
+            raise ExpressionError(f"it gives {kind.lower()}, not true or false: {_short(self.text)}")
+        object.__setattr__(self, "_program", program)
 
-    def evaluate(self, variables: Mapping[str, Any]) -> Any:
-        """The value of the expression.
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The names in `inputs.parameter_values['…']`."""
+        found = (match[1] if match[1] is not None else match[2] for match in _PARAMETER.finditer(self.text))
+        return tuple(dict.fromkeys(name for name in found if name is not None))
+
+    def holds(self, parameters: Mapping[str, Any], artifacts: Mapping[str, list[dict[str, Any]]]) -> bool:
+        """Whether the condition is true.
+
+        Args:
+            parameters: JSON values by name.
+            artifacts: the artifacts of each input, with `name`, `uri`, `type` and `metadata`.
 
         Raises:
-            ExpressionError: a name is not given, or an operator does not apply to its operands.
+            ExpressionError: a name has no value, an operator does not apply to its operands, or the result is neither
+                true nor false.
         """
-        node: Node = object.__getattribute__(self, "_node")
-        try:
-            return node(variables)
-        except ExpressionError as error:
-            raise ExpressionError(f"{error} in the expression: {self.text}") from None
-        except RecursionError:
-            raise ExpressionError(f"nested too deeply: {self.text[:80]}") from None
-
-
-class _Parser:
-    """Recursive descent by CEL's precedence: ?:  ||  &&  comparisons  + -  * / %  unary  member."""
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-        self.tokens = _tokenize(text)
-        self.at = 0
-        self.depth = 0
-
-    def parse(self) -> Node:
-        node = self.ternary()
-        if self.at < len(self.tokens):
-            raise ExpressionError(f"unexpected '{self.tokens[self.at][1]}' in the expression: {self.text}")
-        return node
-
-    def peek(self) -> str:
-        kind, value = self.tokens[self.at] if self.at < len(self.tokens) else ("end", "")
-        return "" if kind == "string" else value
-
-    def take(self, *symbols: str) -> str:
-        """The next token if it is one of these, consumed; else nothing."""
-        found = self.peek()
-        if found and found in symbols:
-            self.at += 1
-            return found
-        return ""
-
-    def expect(self, symbol: str) -> None:
-        if not self.take(symbol):
-            found = self.tokens[self.at][1] if self.at < len(self.tokens) else "the end"
-            raise ExpressionError(f"expected '{symbol}', found {found} in the expression: {self.text}")
-
-    def ternary(self) -> Node:
-        self.depth += 1
-        if self.depth > _DEEPEST:
-            raise ExpressionError(f"nested too deeply: {self.text[:80]}")
-        test = self.logical("||")
-        if self.take("?"):
-            then = self.ternary()
-            self.expect(":")
-            other = self.ternary()
-            condition = test
-            test = lambda v: then(v) if boolean(condition(v), "?:") else other(v)  # noqa: E731
-        self.depth -= 1
-        return test
-
-    def logical(self, operator: str) -> Node:
-        operand = self.comparison if operator == "&&" else lambda: self.logical("&&")
-        left = operand()
-        while self.take(operator):
-            left = _logical(operator, left, operand())
-        return left
-
-    def comparison(self) -> Node:
-        left = self.sum()
-        while operator := self.take(*_COMPARISONS):
-            left = _binary(operator, left, self.sum())
-        return left
-
-    def sum(self) -> Node:
-        left = self.product()
-        while operator := self.take("+", "-"):
-            left = _binary(operator, left, self.product())
-        return left
-
-    def product(self) -> Node:
-        left = self.unary()
-        while operator := self.take("*", "/", "%"):
-            left = _binary(operator, left, self.unary())
-        return left
-
-    def unary(self) -> Node:
-        signs = []
-        while sign := self.take("!", "-"):
-            signs.append(sign)
-        node = self.member()
-        for sign in reversed(signs):
-            node = _unary(sign, node)
-        return node
-
-    def member(self) -> Node:
-        node = self.primary()
-        while symbol := self.take(".", "["):
-            if symbol == "[":
-                key = self.ternary()
-                self.expect("]")
-                node = _index(node, key)
-                continue
-            name = self.name()
-            if self.take("("):
-                node = _call(name, METHODS, [node, *self.arguments()], self.text)
-            else:
-                node = _index(node, lambda _, name=name: name)  # type: ignore[misc]
-        return node
-
-    def arguments(self) -> list[Node]:
-        found: list[Node] = []
-        while not self.take(")"):
-            if found:
-                self.expect(",")
-            found.append(self.ternary())
+        values = {
+            "inputs.parameter_values": {name: _message(value, name) for name, value in parameters.items()},
+            "inputs.artifacts": {
+                name: _message({"artifacts": [_artifact(item) for item in items]}, name)
+                for name, items in artifacts.items()
+            },
+        }
+        found = _evaluate(self._program, values, self.text)
+        if not isinstance(found, bool):
+            raise ExpressionError(f"it is {json.dumps(found, default=str)[:60]}, not true or false: {self.text}")
         return found
 
-    def name(self) -> str:
-        kind, value = self.tokens[self.at] if self.at < len(self.tokens) else ("end", "the end")
-        if kind != "name":
-            raise ExpressionError(f"expected a name, found {value} in the expression: {self.text}")
-        self.at += 1
+
+@dataclass(frozen=True)
+class Selector:
+    """Which part of a value a task gets. Checked when it is built; equality and repr are those of its text.
+
+    Raises:
+        ExpressionError: no CEL, or an unknown name or function.
+    """
+
+    text: str
+    _program: Any = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_program", _compiled(self.text, "selector"))
+
+    def pick(self, value: Any) -> Any:
+        """The part of a JSON value; a number without a fraction is an integer, as components on a cluster get it.
+
+        Raises:
+            ExpressionError: there is no such part, or it is nothing that JSON holds.
+        """
+        from google.protobuf import wrappers_pb2
+
+        message = _message(value, "the value")
+        try:
+            values: dict[str, Any] = {"string_value": wrappers_pb2.StringValue(value=_as_text(value))}
+        except ValueError:
+            raise ExpressionError("the value holds half a surrogate pair, which is no text") from None
+        kind = message.WhichOneof("kind")
+        if kind in ("number_value", "bool_value", "struct_value", "list_value"):
+            values[kind] = getattr(message, kind)
+        return _as_json(_evaluate(self._program, values, self.text), self.text)
+
+
+@functools.cache
+def _environment(kind: str) -> Any:
+    # Imported here: most pipelines have no condition, and the two libraries take 40 ms.
+    from cel_expr_python import cel
+    from google.protobuf import struct_pb2  # noqa: F401  (registers the messages that the declarations name)
+
+    def message(name: str) -> Any:
+        return cel.Type(f"google.protobuf.{name}")
+
+    parse = cel.Overload("parse_json", cel.Type.DYN, [cel.Type.STRING], False, _parse_json)
+    if kind == "condition":
+        # In KFP these are fields of one message; declared with the dot, an unknown field is an unknown name as well.
+        by_name = cel.Type.Map(cel.Type.STRING, cel.Type.DYN)
+        variables = {"inputs.parameter_values": by_name, "inputs.artifacts": by_name}
+    else:
+        # A wrapper and not a plain string: those are cut at their first U+0000 (cel-expr-python 0.1.3).
+        variables = {
+            "string_value": message("StringValue"), "number_value": cel.Type.DOUBLE, "bool_value": cel.Type.BOOL,
+            "struct_value": message("Struct"), "list_value": message("ListValue"),
+        }  # fmt: skip
+    return cel.NewEnv(variables=variables, functions=[cel.FunctionDecl("parseJson", [parse])])
+
+
+def _compiled(text: str, kind: str) -> Any:
+    if not text.isprintable() and any("\ud800" <= character <= "\udfff" for character in text):
+        raise ExpressionError(f"it holds half a surrogate pair, which is no text: {ascii(text)[:80]}")
+    try:
+        return _environment(kind).compile(text)
+    except RuntimeError as error:
+        raise ExpressionError(f"{_problem(str(error), text, kind)} in the expression: {_short(text)}") from None
+
+
+def _problem(message: str, text: str, kind: str) -> str:
+    """The first problem that the library found, in one line."""
+    found = _PROBLEM.search(message)
+    if found is None:
+        return _plain(message)
+    problem = found[2].replace(" (in container '')", "").split(" expecting ")[0]
+    if problem.startswith("undeclared reference"):
+        return f"{problem} (known: {_KNOWN[kind]})"
+    problem = f"{problem} at character {found[1]}"
+    if problem.startswith("Syntax error") and text.count("'") % 2:
+        # The SDK writes dsl.If(x == "it's") without escaping the quote; KFP's driver cannot read that either.
+        problem += " (is a quote inside a text written without a backslash?)"
+    return problem
+
+
+def _plain(message: str) -> str:
+    """A message of the library without its codes, in one line."""
+    return " ".join(re.sub(r"^[A-Z_]+: | \[[A-Z_]+\]$", "", message.strip()).split())[:200]
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 300 else text[:297] + "..."
+
+
+def _evaluate(program: Any, values: Mapping[str, Any], text: str) -> Any:
+    try:
+        result = program.eval(data=values)
+        found = result.plain_value()
+    except RuntimeError as error:  # what the library's budgets end
+        raise ExpressionError(f"{_plain(str(error))} in the expression: {_short(text)}") from None
+    if result.type().name() == "ERROR":
+        problem = re.sub(r'^Key not found in map : "(.*)"$', r"there is no '\1'", _plain(str(found)))
+        raise ExpressionError(f"{problem} in the expression: {_short(text)}")
+    return found
+
+
+def _message(value: Any, name: str) -> Any:
+    """A JSON value as `google.protobuf.Value`, which is what KFP's driver holds."""
+    from google.protobuf import struct_pb2
+
+    holder = struct_pb2.Struct()
+    try:
+        holder.update({"value": value})
+    except (ValueError, OverflowError, RecursionError) as error:
+        raise ExpressionError(f"{name!r} cannot be part of an expression: {_plain(str(error))}") from None
+    return holder.fields["value"]
+
+
+def _artifact(item: Mapping[str, Any]) -> dict[str, Any]:
+    """An artifact with the names of KFP's message."""
+    kind = item.get("type", {})
+    names = {"schemaTitle": "schema_title", "schemaVersion": "schema_version"}
+    return {
+        "name": item.get("name", ""), "uri": item.get("uri", ""), "metadata": item.get("metadata", {}),
+        "type": {new: kind[old] for old, new in names.items() if old in kind},
+    }  # fmt: skip
+
+
+def _as_text(value: Any) -> str:
+    """`string_value`: text as it is, nothing as the empty text, all else as JSON."""
+    if isinstance(value, str):
         return value
-
-    def primary(self) -> Node:
-        if self.at >= len(self.tokens):
-            raise ExpressionError(f"it ends too early: {self.text!r}")
-        kind, value = self.tokens[self.at]
-        if self.take("("):
-            node = self.ternary()
-            self.expect(")")
-            return node
-        if self.take("["):
-            return self.list_literal()
-        self.at += 1
-        if kind == "number":
-            number: Any = int(value) if value.isdigit() else float(value)
-            return lambda _: number
-        if kind == "string":
-            text = _unquote(value)
-            return lambda _: text
-        if kind == "name" and value in _LITERALS:
-            literal = _LITERALS[value]
-            return lambda _: literal
-        if kind == "name" and self.take("("):
-            return _call(value, FUNCTIONS, self.arguments(), self.text)
-        if kind == "name" and value in ("inputs", "string_value"):
-            return lambda variables: _variable(variables, value)
-        raise ExpressionError(f"unexpected {value!r} in the expression: {self.text}")
-
-    def list_literal(self) -> Node:
-        items: list[Node] = []
-        while not self.take("]"):
-            if items:
-                self.expect(",")
-            items.append(self.ternary())
-        return lambda variables: [item(variables) for item in items]
+    return "" if value is None else json.dumps(_as_json(value, "string_value"))
 
 
-def _tokenize(text: str) -> list[tuple[str, str]]:
-    tokens, at = [], 0
-    stripped = text.rstrip()
-    while at < len(stripped):
-        match = _TOKEN.match(stripped, at)
-        if match is None or match.lastgroup is None:
-            raise ExpressionError(f"cannot read {stripped[at:].strip()[:20]!r} in the expression: {text}")
-        tokens.append((match.lastgroup, match[match.lastgroup]))
-        at = match.end()
-    return tokens
+def _parse_json(text: str) -> Any:
+    # What is raised here comes back as the result of the expression, of type ERROR.
+    def refuse(name: str) -> Any:
+        raise ValueError(f"{name} is no JSON")
+
+    return _message(json.loads(text, parse_constant=refuse), text[:40])
 
 
-def _unquote(text: str) -> str:
-    def replace(match: re.Match[str]) -> str:
-        character = match[1]
-        if character.startswith(("u", "x")) and len(character) > 1:
-            return chr(int(character[1:], 16))
-        if character not in _ESCAPES:
-            raise ExpressionError(f"unknown escape '\\{character}' in the string {text}")
-        return _ESCAPES[character]
-
-    return re.sub(r"\\(u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}|.)", replace, text[1:-1], flags=re.DOTALL)
-
-
-def _variable(variables: Mapping[str, Any], name: str) -> Any:
-    if name not in variables:
-        raise ExpressionError(f"'{name}' is not known here")
-    return variables[name]
-
-
-def _logical(operator: str, left: Node, right: Node) -> Node:
-    settles = operator == "||"
-
-    def node(variables: Mapping[str, Any]) -> bool:
-        if boolean(left(variables), operator) is settles:
-            return settles
-        return boolean(right(variables), operator)
-
-    return node
-
-
-def _unary(sign: str, operand: Node) -> Node:
-    def node(variables: Mapping[str, Any]) -> Any:
-        value = operand(variables)
-        if sign == "!":
-            return not boolean(value, "!")
-        if kind_of(value) != "number":
-            raise ExpressionError(f"'-' needs a number, got {show(value)}")
-        return -value
-
-    return node
-
-
-def _binary(operator: str, left: Node, right: Node) -> Node:
-    return lambda variables: apply(operator, left(variables), right(variables))
-
-
-def _index(container: Node, key: Node) -> Node:
-    def node(variables: Mapping[str, Any]) -> Any:
-        value, name = container(variables), key(variables)
-        if isinstance(value, Mapping):
-            if name not in value:
-                raise ExpressionError(f"there is no {name!r} (there is: {', '.join(map(str, value)) or 'nothing'})")
-            return value[name]
-        if isinstance(value, list) and kind_of(name) == "number" and name == int(name):
-            if not 0 <= name < len(value):
-                raise ExpressionError(f"index {name} is outside a list of {len(value)}")
-            return value[int(name)]
-        raise ExpressionError(f"{show(value)} has no element {name!r}")
-
-    return node
-
-
-def _call(name: str, table: Mapping[str, Any], arguments: list[Node], text: str) -> Node:
-    if name not in table:
-        raise ExpressionError(f"unknown function '{name}' (known: {', '.join(table)}) in the expression: {text}")
-    function, count = table[name]
-    if len(arguments) != count:
-        raise ExpressionError(f"'{name}' takes {count} argument(s), got {len(arguments)} in the expression: {text}")
-    return lambda variables: function(*(argument(variables) for argument in arguments))
+def _as_json(value: Any, text: str) -> Any:
+    if isinstance(value, dict) and all(isinstance(key, str) for key in value):
+        # A protobuf map has no order; KFP's backend writes the keys sorted.
+        return {key: _as_json(value[key], text) for key in sorted(value)}
+    if isinstance(value, list):
+        return [_as_json(item, text) for item in value]
+    if isinstance(value, float) and math.isfinite(value) and value.is_integer():
+        return int(value)
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    raise ExpressionError(f"it gives {type(value).__name__}, which no parameter can hold: {text}")

@@ -45,6 +45,7 @@ def _check_task(task: Task, parent: Component, components: Mapping[str, Componen
             raise UserError(f"{where} depends on the unknown task {other!r}")
     for name, item in task.parameters.items():
         _check_parameter(f"{where}, input {name!r}", item, parent, components)
+    _check_condition(where, task)
     for name, source in task.artifacts.items():
         known = parent.input_artifacts if isinstance(source, FromInput) else _outputs(source, parent, components)[1]
         key = source.name if isinstance(source, FromInput) else source.key
@@ -64,6 +65,15 @@ def _check_task(task: Task, parent: Component, components: Mapping[str, Componen
         for name, parameter in target.input_parameters.items():
             if name not in given and not parameter.optional:
                 raise UserError(f"{where} does not give the input {name!r} that {target.name!r} needs")
+
+
+def _check_condition(where: str, task: Task) -> None:
+    for name in task.condition.parameters if task.condition else ():
+        if name not in task.parameters:
+            given = ", ".join(task.parameters) or "none"
+            raise UserError(
+                f"{where}: its condition asks for the input {name!r}, which it is not given (given: {given})"
+            )
 
 
 def _check_parameter(where: str, item: ParameterSource, parent: Component, components: Mapping[str, Component]) -> None:

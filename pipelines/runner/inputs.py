@@ -8,8 +8,7 @@ from typing import Any
 
 from components.core.errors import UserError
 from pipelines.runner.context import Outcome
-from pipelines.runner.expression_values import ExpressionError
-from pipelines.runner.expressions import Expression
+from pipelines.runner.expressions import Condition, ExpressionError, Selector
 from pipelines.runner.ir import MISSING, Component, Constant, FinalStatusOf, FromInput, FromTask, Task
 from pipelines.runner.parameters import typed
 from pipelines.runner.placeholders import resolve, run_specific
@@ -130,32 +129,28 @@ def _put(found: Inputs, component: Component, name: str, value: Any) -> None:
     found.parameters[name] = value if declared is None else typed(value, declared.type, f"input {name!r}")
 
 
-def select(selector: Expression, value: Any) -> Any:
+def select(selector: Selector, value: Any) -> Any:
     """The part of a loop item that a selector picks.
 
     Raises:
         UserError: the item has no such part.
     """
-    text = value if isinstance(value, str) else json.dumps(value)
     try:
-        return selector.evaluate({"string_value": text})
+        return selector.pick(value)
     except ExpressionError as error:
         raise UserError(f"a part of a loop item cannot be picked: {error}") from None
 
 
-def holds(condition: Expression, inputs: Inputs) -> bool:
+def holds(condition: Condition, inputs: Inputs) -> bool:
     """Whether a task's condition is true.
 
     Raises:
         UserError: it cannot be evaluated, or is neither true nor false.
     """
     try:
-        value = condition.evaluate({"inputs": {"parameter_values": inputs.parameters}})
+        return condition.holds(inputs.parameters, inputs.artifacts)
     except ExpressionError as error:
         raise UserError(f"the condition cannot be evaluated: {error}") from None
-    if not isinstance(value, bool):
-        raise UserError(f"the condition is {json.dumps(value)[:60]}, neither true nor false: {condition.text}")
-    return value
 
 
 def final_status(name: str, outcome: Outcome, facts: Mapping[str, str]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipelines.runner.expressions import Expression
+from pipelines.runner.expressions import Condition, Selector
 from pipelines.runner.settings import NO_SETTINGS, ExecutorSettings
 
 
@@ -114,7 +114,7 @@ class ParameterSource:
     """Where an input parameter comes from, and the expression that picks a part of it."""
 
     source: Constant | FromInput | FromTask | FinalStatusOf
-    selector: Expression | None = None
+    selector: Selector | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,7 +155,7 @@ class Task:
     dependencies: tuple[str, ...] = ()
     parameters: Mapping[str, ParameterSource] = field(default_factory=dict)
     artifacts: Mapping[str, FromInput | FromTask] = field(default_factory=dict)
-    condition: Expression | None = None
+    condition: Condition | None = None
     always: bool = False
     cache: bool = True
     cache_key: str = ""

@@ -5,16 +5,15 @@ passes in silence. `tests/runner/test_reader.py` holds the list against KFP's ow
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from components.core.errors import UserError
 from pipelines.runner import graph, jobs, platform_config
 from pipelines.runner.documents import read_documents
 from pipelines.runner.executors import read_executor, read_importer
-from pipelines.runner.expression_values import ExpressionError
-from pipelines.runner.expressions import Expression
+from pipelines.runner.expressions import Condition, ExpressionError, Selector
 from pipelines.runner.fields import Fields
 from pipelines.runner.ir import (
     MISSING,
@@ -43,6 +42,7 @@ _PARAMETER_TYPES = (
     "STRING", "NUMBER_INTEGER", "NUMBER_DOUBLE", "BOOLEAN", "LIST", "STRUCT", "TASK_FINAL_STATUS",
 )  # fmt: skip
 _FOLDER_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
+E = TypeVar("E", Condition, Selector)
 _OLD_TYPES = {"INT": "NUMBER_INTEGER", "DOUBLE": "NUMBER_DOUBLE", "STRING": "STRING"}
 
 
@@ -251,7 +251,7 @@ def _dependencies(
 
 
 def _source(fields: Fields) -> ParameterSource:
-    selector = _expression(fields, "parameterExpressionSelector")
+    selector = _expression(fields, "parameterExpressionSelector", Selector)
     source: Constant | FromInput | FromTask | FinalStatusOf
     if fields.has("componentInputParameter"):
         source = FromInput(name=fields.text("componentInputParameter"))
@@ -294,22 +294,22 @@ def _artifact_source(fields: Fields) -> FromInput | FromTask:
     return source
 
 
-def _trigger(fields: Fields) -> tuple[Expression | None, bool]:
+def _trigger(fields: Fields) -> tuple[Condition | None, bool]:
     strategy = fields.text("strategy")
     known = ("", "TRIGGER_STRATEGY_UNSPECIFIED", "ALL_UPSTREAM_TASKS_SUCCEEDED", "ALL_UPSTREAM_TASKS_COMPLETED")
     if strategy not in known:
         raise UserError(f"{fields.where}: the trigger strategy {strategy!r} is not supported")
-    condition = _expression(fields, "condition")
+    condition = _expression(fields, "condition", Condition)
     fields.finish()
     return condition, strategy == "ALL_UPSTREAM_TASKS_COMPLETED"
 
 
-def _expression(fields: Fields, key: str) -> Expression | None:
+def _expression(fields: Fields, key: str, kind: Callable[[str], E]) -> E | None:
     text = fields.text(key)
     if not text:
         return None
     try:
-        return Expression(text)
+        return kind(text)
     except ExpressionError as error:
         raise UserError(f"{fields.where}.{key}: {error}") from None
 
