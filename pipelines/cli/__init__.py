@@ -129,18 +129,37 @@ def resume(
     raise typer.Exit(resume_command(run_id, from_task=from_task, json_file=json_file))
 
 
+_VALUES = typer.Option(metavar="FILE", help="Settings of the pods (pipelines/cluster/values.example.yaml).")
+_LOCK = typer.Option(metavar="FILE", help="Images by digest [default: images/images.lock.json if it is there].")
+_REGISTRY = typer.Option(metavar="HOST/PATH", help="A mirror to take the images from [default: $TRIMTAB_REGISTRY].")
+
+
 @app.command(name="compile")
 def compile_(
     pipeline: Annotated[str, typer.Argument(help="The pipeline's name.")] = "optimize",
-    output: Annotated[Path | None, typer.Option(help="Where to write [default: pipelines/compiled/NAME.yaml].")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Where to write, ready for a cluster [default: pipelines/compiled/NAME.yaml, plain]."),
+    ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; fail if the YAML differs from the code.")
     ] = False,
+    form: Annotated[
+        str, typer.Option("--format", metavar="ir|kubernetes", help="KFP YAML, or Pipeline and PipelineVersion.")
+    ] = "ir",
+    namespace: Annotated[str, typer.Option(help="Namespace of the Kubernetes resources.")] = "",
+    values: Annotated[Path | None, _VALUES] = None,
+    images: Annotated[Path | None, _LOCK] = None,
+    registry: Annotated[str, _REGISTRY] = "",
 ) -> None:
     """Compile a pipeline of this package to KFP YAML."""
     from pipelines.cli.compile_command import compile_command
+    from pipelines.cli.deployment import Deployment
 
-    raise typer.Exit(compile_command(pipeline, output, check=check))
+    deployment = Deployment(values=values, lock=images, registry=registry)
+    raise typer.Exit(
+        compile_command(pipeline, output, check=check, form=form, namespace=namespace, deployment=deployment)
+    )
 
 
 @app.command()

@@ -1,4 +1,8 @@
-"""`trimtab compile`: Python pipeline → YAML, and the check that the checked-in YAML has not drifted from the code."""
+"""`trimtab compile`: Python pipeline → YAML, and the check that the checked-in YAML has not drifted from the code.
+
+Without `--output` it writes the YAML of this repository, in which nothing of any cluster stands. What goes elsewhere is
+made ready for a cluster: images by digest, from a mirror, with the settings of a values file.
+"""
 
 import importlib
 import tempfile
@@ -7,15 +11,29 @@ from typing import Any
 
 from components.core.errors import UserError
 from pipelines.cli.catalog import COMPILED
+from pipelines.cli.deployment import Deployment
 from pipelines.runner.documents import read_documents
 
+FORMATS = ("ir", "kubernetes")
 
-def compile_command(name: str, output: Path | None, *, check: bool) -> int:
+
+def compile_command(
+    name: str, output: Path | None, *, check: bool, form: str = "ir", namespace: str = "", deployment: Deployment
+) -> int:
     """Compiles `pipelines.NAME.NAME`; returns the exit code: 1 when `check` finds a difference."""
+    if form not in FORMATS:
+        raise UserError(f"--format must be one of {', '.join(FORMATS)}; got {form!r}")
+    if namespace and form != "kubernetes":
+        raise UserError("--namespace is the namespace of Kubernetes resources; give --format kubernetes with it")
+    if output is None and (form != "ir" or deployment.given):
+        raise UserError("what is compiled for a cluster goes to a file of its own: give --output FILE")
     target = output or COMPILED / f"{name}.yaml"
     with tempfile.TemporaryDirectory() as folder:
         fresh = Path(folder) / "pipeline.yaml"
         _compile(name, fresh)
+        note = ""
+        if output is not None:
+            note = _make_ready(fresh, form=form, namespace=namespace, deployment=deployment)
         if check:
             same = target.is_file() and _content(fresh) == _content(target)
             print(f"{target} {'is up to date' if same else f'differs from the code: run trimtab compile {name}'}")
@@ -25,8 +43,21 @@ def compile_command(name: str, output: Path | None, *, check: bool) -> int:
             target.write_bytes(fresh.read_bytes())
         except OSError as error:
             raise UserError(f"{target} cannot be written: {error.strerror}") from None
-    print(f"wrote {target}")
+    print(f"wrote {target}{note}")
     return 0
+
+
+def _make_ready(path: Path, *, form: str, namespace: str, deployment: Deployment) -> str:
+    """Rewrites the file for a cluster; returns what there is to say about it."""
+    from pipelines.cluster.package import write_ir, write_manifests
+
+    package = deployment.package(path)
+    if form == "kubernetes":
+        write_manifests(package, path, namespace=namespace)
+    else:
+        write_ir(package, path)
+    images = "".join(f"\n  {before} → {after}" for before, after in sorted(package.images.items()))
+    return f" (version {package.version}){images}"
 
 
 def _compile(name: str, path: Path) -> None:
@@ -48,6 +79,8 @@ def _compile(name: str, path: Path) -> None:
 def _content(path: Path) -> list[Any]:
     """The documents without the version of the SDK, which changes with every release of it."""
     _, documents = read_documents(path)
-    if documents and isinstance(documents[0], dict):
-        documents[0].pop("sdkVersion", None)
+    for document in documents:
+        for spec in (document, document.get("spec", {}).get("pipelineSpec")) if isinstance(document, dict) else ():
+            if isinstance(spec, dict):
+                spec.pop("sdkVersion", None)
     return documents

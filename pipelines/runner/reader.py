@@ -111,9 +111,9 @@ def pipeline_from(documents: list[Any], text: str, name: str) -> Pipeline:
 
 def _component(fields: Fields, name: str, executors: Mapping[str, Container | Importer]) -> Component:
     inputs, outputs = fields.group("inputDefinitions"), fields.group("outputDefinitions")
-    input_parameters = {key: _parameter(item, key) for key, item in inputs.groups("parameters")}
+    input_parameters = {key: read_parameter(item, key) for key, item in inputs.groups("parameters")}
     input_artifacts = {key: _artifact(item) for key, item in inputs.groups("artifacts")}
-    output_parameters = {key: _parameter(item, key) for key, item in outputs.groups("parameters")}
+    output_parameters = {key: read_parameter(item, key) for key, item in outputs.groups("parameters")}
     output_artifacts = {_folder_name(key, item): _artifact(item) for key, item in outputs.groups("artifacts")}
     inputs.finish()
     outputs.finish()
@@ -138,7 +138,12 @@ def _component(fields: Fields, name: str, executors: Mapping[str, Container | Im
     )  # fmt: skip
 
 
-def _parameter(fields: Fields, name: str) -> Parameter:
+def read_parameter(fields: Fields, name: str) -> Parameter:
+    """One declared parameter.
+
+    Raises:
+        UserError: a type that is not known, a default of another type, or a key that is not known.
+    """
     kind = fields.text("parameterType")
     old = fields.text("type")
     kind = kind or _OLD_TYPES.get(old, "")

@@ -1,0 +1,36 @@
+"""What the commands that deal with a cluster have in common: which images, which settings."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pipelines.cluster.package import Package
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployment:
+    """`values`: the settings' file. `lock`: the images' lock file, by default the repository's if there is one.
+    `registry`: a mirror, by default that of $TRIMTAB_REGISTRY."""
+
+    values: Path | None = None
+    lock: Path | None = None
+    registry: str = ""
+
+    @property
+    def given(self) -> bool:
+        """Whether anything was asked for on the command line."""
+        return bool(self.values or self.lock or self.registry)
+
+    def package(self, path: Path) -> "Package":
+        """The compiled pipeline at `path`, made ready for the cluster.
+
+        Raises:
+            UserError: the pipeline, the values or the lock file are wrong.
+        """
+        from pipelines.cluster.images import REGISTRY_VARIABLE, read_images
+        from pipelines.cluster.package import make_package
+
+        images = read_images(self.lock, self.registry or os.environ.get(REGISTRY_VARIABLE, ""))
+        return make_package(path, images=images, values=self.values)

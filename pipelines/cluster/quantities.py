@@ -1,0 +1,91 @@
+"""Quantities, durations and names as Kubernetes spells them, checked before a pod is refused for them."""
+
+import re
+from typing import Any
+
+from components.core.errors import UserError
+
+_NUMBER = r"[0-9]+(?:\.[0-9]+)?"
+_CPU = re.compile(rf"({_NUMBER})(m?)")
+_BYTES = re.compile(rf"({_NUMBER})(k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?")
+_UNITS = {
+    "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15,
+    "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "Pi": 2**50,
+}  # fmt: skip
+_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
+_NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
+
+
+def cpu(value: Any, where: str) -> str:
+    """A CPU quantity as text: `2`, `0.5` or `500m`; more than none.
+
+    Raises:
+        UserError: anything else.
+    """
+    text = _plain(value)
+    match = _CPU.fullmatch(text)
+    if not match or float(match[1]) <= 0 or (match[2] and "." in match[1]):
+        raise UserError(f"{where}: {value!r} is not a CPU quantity; write 2, 0.5 or 500m")
+    return text
+
+
+def cores(text: str) -> float:
+    """How many cores a checked CPU quantity is."""
+    return float(text[:-1]) / 1000 if text.endswith("m") else float(text)
+
+
+def memory(value: Any, where: str) -> str:
+    """A quantity of bytes as text: `512Mi`, `4G` or `1500000000`; at least 1 MB.
+
+    Raises:
+        UserError: anything else; less than 1 MB (`4` or `512m` for `4G` and `512Mi` is the usual slip).
+    """
+    text = _plain(value)
+    if not _BYTES.fullmatch(text):
+        raise UserError(f"{where}: {value!r} is not a quantity of bytes; write 512Mi or 4G")
+    if num_bytes(text) < 10**6:
+        raise UserError(f"{where}: {value!r} is {num_bytes(text):.0f} bytes; write 512Mi or 4G")
+    return text
+
+
+def num_bytes(text: str) -> float:
+    """How many bytes a checked quantity is."""
+    match = _BYTES.fullmatch(text)
+    assert match is not None
+    return float(match[1]) * _UNITS.get(match[2] or "", 1)
+
+
+def seconds(value: Any, where: str) -> int:
+    """Whole seconds from `90`, `90s`, `10m`, `6h` or `1h30m`; at least 1.
+
+    Raises:
+        UserError: anything else.
+    """
+    text = _plain(value)
+    match = _DURATION.fullmatch(text)
+    if text.isdigit():
+        found = int(text)
+    elif match and text:
+        hours, minutes, rest = (int(part or 0) for part in match.groups())
+        found = hours * 3600 + minutes * 60 + rest
+    else:
+        raise UserError(f"{where}: {value!r} is not a duration; write 90s, 10m, 6h or 1h30m")
+    if found < 1:
+        raise UserError(f"{where}: {value!r} is no time at all; give at least 1s")
+    return found
+
+
+def object_name(value: Any, where: str) -> str:
+    """The name of an object in the cluster (a secret, a service account).
+
+    Raises:
+        UserError: no such name: lower case letters, digits, '-' and '.'.
+    """
+    if not isinstance(value, str) or not _NAME.fullmatch(value):
+        raise UserError(f"{where}: {value!r} is not a name of Kubernetes (lower case letters, digits, '-' and '.')")
+    return value
+
+
+def _plain(value: Any) -> str:
+    """YAML reads `cpu: 2` as a number and `yes` as a flag; only the first may be meant."""
+    return str(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
