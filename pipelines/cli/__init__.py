@@ -1,4 +1,4 @@
-"""The command line: `trimtab run | resume | runs | show | logs | diff | compile | doctor`.
+"""The command line: `trimtab run | resume | runs | show | logs | diff | compile | champion | promote | …`.
 
 Every command's work is in a module of its own, imported when the command runs, so that `--help` stays fast. A user's
 mistake is one line on stderr that starts with `error: `, and exit code 2; a pipeline that failed otherwise is 1.
@@ -201,6 +201,48 @@ def diff(
     from pipelines.cli.diff_command import print_difference
 
     print_difference(first, second)
+
+
+_STORE = typer.Option(help="Folder or s3://bucket/prefix [default: as for run].")
+_REF = typer.Option("--name", help="Which champion, where there are several.")
+_WHY = typer.Option(help="The reason; it stays in the champion's history.")
+
+
+@app.command()
+def champion(
+    ref: Annotated[str, _REF] = "champion",
+    store: Annotated[str, _STORE] = "",
+) -> None:
+    """Show the release in office, and who put it there, when and why."""
+    from pipelines.cli.champion_command import show_champion
+
+    show_champion(ref, store)
+
+
+@app.command()
+def promote(
+    release: Annotated[str, typer.Argument(metavar="RELEASE", help="NAME/VERSION, or what only one release has.")],
+    why: Annotated[str, _WHY],
+    ref: Annotated[str, _REF] = "champion",
+    store: Annotated[str, _STORE] = "",
+) -> None:
+    """Put a whole release into office as the champion."""
+    from pipelines.cli.champion_command import promote
+
+    promote(release, why=why, ref=ref, store=store)
+
+
+@app.command()
+def rollback(
+    why: Annotated[str, _WHY],
+    to: Annotated[str, typer.Option(metavar="RELEASE", help="An earlier champion [default: the one before].")] = "",
+    ref: Annotated[str, _REF] = "champion",
+    store: Annotated[str, _STORE] = "",
+) -> None:
+    """Put an earlier champion back into office."""
+    from pipelines.cli.champion_command import roll_back
+
+    roll_back(to=to, why=why, ref=ref, store=store)
 
 
 @app.command()

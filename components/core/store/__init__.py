@@ -13,7 +13,8 @@ Layout, the same in both:
     checkpoints/<key>/<generation>/...    its files
     releases/<name>/<version>/...         plain files for the serving side
     releases/<name>/<version>/release.json    written last: sizes and sha256; a folder without it is no release
-    refs/<name>.json                      a pointer, moved by compare-and-swap
+    refs/<name>.json                      a pointer, moved by compare-and-swap; `champion`: the release in office, with
+                                          who put it there, when and why, and all before it, in the same object
     journal/<run>/<task>.<hash>.json      what happened, one record a task
 
 Guarantees, tested for both by one suite (`tests/core/store`):
@@ -34,6 +35,7 @@ Guarantees, tested for both by one suite (`tests/core/store`):
 Credentials come only from boto3's chain. boto3 is imported here and nowhere else, and only when an s3:// URI is opened.
 """
 
+from components.core.store.champions import CHAMPION, Champion
 from components.core.store.errors import (
     AccessDenied,
     BlobDamaged,
@@ -52,9 +54,11 @@ from components.core.store.refs import Ref
 from components.core.store.store import Store, open_objects, open_store, store_from_environment
 
 __all__ = [
+    "CHAMPION",
     "AccessDenied",
     "BlobDamaged",
     "BlobMissing",
+    "Champion",
     "Damaged",
     "NotFound",
     "PreconditionFailed",

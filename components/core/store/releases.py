@@ -72,6 +72,23 @@ class Releases:
             raise NotFound(f"no release {self._objects.address(_folder(name, version))}")
         return sorted(index)
 
+    def verify(self, name: str, version: str) -> None:
+        """Reads every file: all are there and have the sha256 that the marker says. `NotFound`, `Damaged`."""
+        folder = _folder(name, version)
+        index = self._published(name, version)
+        if index is None:
+            raise NotFound(f"no release {self._objects.address(folder)}")
+
+        def check(file: str) -> None:
+            try:
+                whole = self._digest(f"{folder}/{file}") == index[file]["sha256"]
+            except NotFound:
+                raise Damaged(f"{self._objects.address(f'{folder}/{file}')} is missing") from None
+            if not whole:
+                raise Damaged(f"{self._objects.address(f'{folder}/{file}')} is damaged: its sha256 is another")
+
+        run_all(check, sorted(index))
+
     def list(self) -> builtins.list[tuple[str, str]]:
         """(name, version) of every release that is whole, sorted."""
         markers = (listed.key.split("/") for listed in self._objects.walk("releases"))

@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 from components.core.errors import UserError
 from components.core.store.blobs import Blobs
+from components.core.store.champions import Champions
 from components.core.store.checkpoints import Checkpoints
 from components.core.store.journal import Journal
 from components.core.store.local_objects import LocalObjects
@@ -26,7 +27,7 @@ _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 
 class Store:
-    """Blobs, results, checkpoints, releases, refs and journal over one `Objects`. Safe to use from many threads."""
+    """All that is in a store, over one `Objects`. Safe to use from many threads."""
 
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
@@ -36,6 +37,7 @@ class Store:
         self.checkpoints = Checkpoints(objects)
         self.releases = Releases(objects)
         self.refs = Refs(objects)
+        self.champions = Champions(objects)
         self.journal = Journal(objects)
 
     def check_writable(self) -> None:

@@ -1,0 +1,95 @@
+"""`trimtab champion`, `trimtab promote` and `trimtab rollback`."""
+
+import getpass
+import os
+import socket
+
+from components.core.errors import UserError
+from components.core.store import Champion, RefConflict, Store, open_store
+from components.core.store.errors import Damaged
+from pipelines.runner.run import home_folder
+
+
+def show_champion(ref: str, store: str) -> None:
+    """Prints the release in office and the steps that led to it, the latest first."""
+    champion = _read(_store(store), ref)
+    if champion is None:
+        raise UserError(f"there is no champion {ref!r} yet; put a release into office: trimtab promote NAME/VERSION")
+    print(champion.step.release)
+    for step in reversed(champion.history):
+        by = f"{step.who}, run {step.run}" if step.run else step.who
+        print(f"  {step.when}  {step.action} {step.release}  by {by}: {step.why}")
+
+
+def promote(release: str, *, why: str, ref: str, store: str) -> None:
+    """Puts a release into office, whatever is there now; for the comparison first, there is `trimtab run retrain`."""
+    opened = _store(store)
+    before = _read(opened, ref)
+    name, version = find_release(release, opened.releases.list())
+    try:
+        champion = opened.champions.promote(name, version, who=who(), why=why, ref=ref)
+    except RefConflict:
+        raise _overtaken(opened, ref) from None
+    if before is not None and champion.state == before.state:
+        print(f"{champion.step.release} is the champion already; nothing was moved")
+        return
+    _say(champion, before)
+
+
+def roll_back(*, to: str, why: str, ref: str, store: str) -> None:
+    """Puts an earlier champion back into office."""
+    opened = _store(store)
+    before = _read(opened, ref)
+    target = "/".join(find_release(to, opened.releases.list())) if to else ""
+    try:
+        champion = opened.champions.roll_back(who=who(), why=why, to=target, ref=ref)
+    except RefConflict:
+        raise _overtaken(opened, ref) from None
+    _say(champion, before)
+
+
+def find_release(text: str, known: list[tuple[str, str]]) -> tuple[str, str]:
+    """(name, version) of `NAME/VERSION`, or of a name or a version that only one release has.
+
+    Raises:
+        UserError: none or several; what there is, is listed.
+    """
+    found = [(name, version) for name, version in known if text in (f"{name}/{version}", name, version)]
+    if len(found) == 1:
+        return found[0]
+    shown = ", ".join(f"{name}/{version}" for name, version in (found or known)[:10]) or "none"
+    problem = f"{len(found)} releases are called {text!r}" if found else f"there is no release {text!r}"
+    raise UserError(f"{problem}; give one as NAME/VERSION: {shown}")
+
+
+def who() -> str:
+    """The person: `$TRIMTAB_USER`, else the user and the machine."""
+    named = os.environ.get("TRIMTAB_USER", "").strip()
+    if named:
+        return named
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's numeric user has no name
+        user = f"user {os.getuid()}"
+    return f"{user}@{socket.gethostname()}"
+
+
+def _store(uri: str) -> Store:
+    return open_store(uri or os.environ.get("TRIMTAB_STORE") or str(home_folder() / "store"))
+
+
+def _read(store: Store, ref: str) -> Champion | None:
+    try:
+        return store.champions.read(ref)
+    except Damaged as error:
+        raise UserError(str(error)) from None
+
+
+def _overtaken(store: Store, ref: str) -> UserError:
+    champion = _read(store, ref)
+    now = f"{champion.step.release}, by {champion.step.who}" if champion else "another"
+    return UserError(f"somebody else moved the champion at the same moment, to {now}; look at it and decide anew")
+
+
+def _say(champion: Champion, before: Champion | None) -> None:
+    print(f"champion: {before.step.release if before else 'none'} -> {champion.step.release}")
