@@ -52,7 +52,8 @@ def run(spec: dict[str, Any]) -> int:
     except SystemExit as leaving:
         if leaving.code in (None, 0):
             return 0
-        print(leaving.code, file=sys.stderr)
+        if not isinstance(leaving.code, int):
+            print(leaving.code, file=sys.stderr)
         return _fail(folder, "error", f"it left with exit code {leaving.code}", FAILED)
     except BaseException as error:  # noqa: BLE001  (whatever a component raises becomes the task's failure)
         _print_traceback(error)

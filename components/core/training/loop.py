@@ -1,7 +1,8 @@
 """The one training loop. A stage brings the loss of a step; everything else is the same for all of them."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +13,14 @@ from components.core.errors import UserError
 from components.core.training.batchnorm import set_training_mode
 from components.core.training.checkpoint import Checkpointer, TrainingState
 from components.core.training.config import TrainingConfig
-from components.core.training.data import TrainingData
+from components.core.training.data import Batch, TrainingData
 from components.core.training.device import autocast, place_images
 from components.core.training.ema import Ema
 from components.core.training.history import History
 from components.core.training.optimizers import build_optimizer
 from components.core.training.parameter_groups import parameter_groups, set_learning_rate
 from components.core.training.schedules import Schedule
+from components.core.training.stopping import Stopped, StopRequest
 from components.core.training.validation import validate
 
 if TYPE_CHECKING:
@@ -45,31 +47,20 @@ def train(
     Epochs are compared by the task's metric on validation data, then by validation loss; epoch 0 is the module as it
     came. Without validation data the last epoch is kept. With `ema_decay` the averaged weights are the ones that are
     validated and kept. When the checkpointer finds a checkpoint, the run goes on from it, in the middle of an epoch
-    if that is where it stopped; clearing it is the caller's, once the result is safe.
+    if that is where it stopped; clearing it is the caller's, once the result is safe. Asked to stop by SIGTERM, the run
+    saves one and leaves.
 
     `phases` describes what was trained before (the head). `report` takes one line an epoch.
-    Raises `UserError` when the loss is no longer finite.
+    Raises `UserError` when the loss is no longer finite, `Stopped` when asked to stop.
     """
-    groups = parameter_groups(module, weight_decay=config.weight_decay, layer_decay=config.layer_decay)
-    state = TrainingState(
-        module=module,
-        optimizer=build_optimizer(
-            config.optimizer, groups, learning_rate=config.learning_rate, momentum=config.momentum
-        ),
-        ema=Ema(module, decay=config.ema_decay) if config.ema_decay else None,
-    )
-    state.progress.history.phases.extend(phases)
-    if checkpointer and checkpointer.restore(state):
-        report(f"resumed in epoch {state.progress.epoch + 1} after {state.progress.step_in_epoch} steps")
-    else:
-        _close_epoch(state, number=0, data=data, task=task, config=config, device=device, report=report)
-    schedule = config.build_schedule(data.steps_per_epoch)
-    while state.progress.epoch < config.epochs and not _out_of_patience(state, config):
-        _train_epoch(state, data=data, step_loss=step_loss, config=config, schedule=schedule, device=device,
-                     checkpointer=checkpointer)  # fmt: skip
-        number = state.progress.epoch + 1
-        _close_epoch(state, number=number, data=data, task=task, config=config, device=device, report=report)
-        state.progress.epoch, state.progress.step_in_epoch = number, 0
+    with StopRequest() as stop:
+        run = _Run(
+            data=data, task=task, step_loss=step_loss, config=config, device=device, checkpointer=checkpointer,
+            stop=stop, report=report,
+        )  # fmt: skip
+        state = _state(module, config)
+        state.progress.history.phases.extend(phases)
+        _train_epochs(run, state)
     history = state.progress.history
     history.phases.append({"name": "network", "epochs": state.progress.epoch})
     if state.best is not None:
@@ -80,18 +71,51 @@ def train(
     return history
 
 
-def _train_epoch(
-    state: TrainingState,
-    *,
-    data: TrainingData,
-    step_loss: StepLoss,
-    config: TrainingConfig,
-    schedule: Schedule,
-    device: torch.device,
-    checkpointer: Checkpointer | None,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class _Run:
+    """What `train` was given, and who may ask it to stop."""
+
+    data: TrainingData
+    task: "Task"
+    step_loss: StepLoss
+    config: TrainingConfig
+    device: torch.device
+    checkpointer: Checkpointer | None
+    stop: StopRequest
+    report: Callable[[str], None]
+
+
+def _state(module: nn.Module, config: TrainingConfig) -> TrainingState:
+    groups = parameter_groups(module, weight_decay=config.weight_decay, layer_decay=config.layer_decay)
+    return TrainingState(
+        module=module,
+        optimizer=build_optimizer(
+            config.optimizer, groups, learning_rate=config.learning_rate, momentum=config.momentum
+        ),
+        ema=Ema(module, decay=config.ema_decay) if config.ema_decay else None,
+    )
+
+
+def _train_epochs(run: _Run, state: TrainingState) -> None:
+    """All epochs that are still to do, the first validation among them."""
+    progress = state.progress
+    if run.checkpointer and run.checkpointer.restore(state):
+        progress = state.progress
+        run.report(f"resumed in epoch {progress.epoch + 1} after {progress.step_in_epoch} steps")
+    else:
+        _close_epoch(run, state, number=0)
+    schedule = run.config.build_schedule(run.data.steps_per_epoch)
+    while progress.epoch < run.config.epochs and not _out_of_patience(state, run.config):
+        _train_epoch(run, state, schedule)
+        number = progress.epoch + 1
+        _close_epoch(run, state, number=number)
+        progress.epoch, progress.step_in_epoch = number, 0
+
+
+def _train_epoch(run: _Run, state: TrainingState, schedule: Schedule) -> None:
     """The steps of the running epoch that are still to do."""
     progress, module, optimizer = state.progress, state.module, state.optimizer
+    data, config, device = run.data, run.config, run.device
     pending: list[tuple[int, float, Tensor]] = []
     set_training_mode(module, batch_norm=config.batch_norm)
     batches = data.training(progress.epoch)
@@ -101,7 +125,7 @@ def _train_epoch(
             learning_rate = config.learning_rate * schedule.factor(step)
             set_learning_rate(optimizer.param_groups, learning_rate)
             with autocast(device, config.precision):
-                loss = step_loss(module, place_images(images, device), targets.to(device, non_blocking=True))
+                loss = run.step_loss(module, place_images(images, device), targets.to(device, non_blocking=True))
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
@@ -109,13 +133,23 @@ def _train_epoch(
                 state.ema.update(module)
             pending.append((step, learning_rate, loss.detach()))
             progress.step_in_epoch += 1
-            if checkpointer and checkpointer.is_due():
+            if run.stop.asked or (run.checkpointer and run.checkpointer.is_due()):
                 _note_losses(state, pending)
-                checkpointer.save(state)
+                _save(run, state)
     finally:
         # The incomplete last batch is not read: tell the decoding thread to stop.
         _close(batches)
     _note_losses(state, pending)
+
+
+def _save(run: _Run, state: TrainingState) -> None:
+    """Writes a checkpoint, and leaves if that was asked for."""
+    if run.checkpointer:
+        run.checkpointer.save(state)
+    if run.stop.asked:
+        kept = " with its progress saved; started again, it goes on from here" if run.checkpointer else ""
+        run.report(f"asked to stop: leaving{kept}")
+        raise Stopped
 
 
 def _note_losses(state: TrainingState, pending: list[tuple[int, float, Tensor]]) -> None:
@@ -136,18 +170,9 @@ def _note_losses(state: TrainingState, pending: list[tuple[int, float, Tensor]])
     pending.clear()
 
 
-def _close_epoch(
-    state: TrainingState,
-    *,
-    number: int,
-    data: TrainingData,
-    task: "Task",
-    config: TrainingConfig,
-    device: torch.device,
-    report: Callable[[str], None],
-) -> None:
+def _close_epoch(run: _Run, state: TrainingState, *, number: int) -> None:
     """Validates the weights that would be saved, and keeps a copy of them if they are the best so far."""
-    progress = state.progress
+    progress, data, config = state.progress, run.data, run.config
     evaluated = state.ema.module if state.ema is not None else state.module
     losses = [step["loss"] for step in progress.history.steps if step["epoch"] == number]
     train_loss = sum(losses) / len(losses) if losses else None
@@ -160,7 +185,8 @@ def _close_epoch(
     if data.validation is None:
         progress.history.best_epoch = number
     else:
-        result = validate(evaluated, data.validation(), task=task, device=device, precision=config.precision)
+        batches = _until_asked(data.validation(), run, state)
+        result = validate(evaluated, batches, task=run.task, device=run.device, precision=config.precision)
         record |= {"validation_loss": result.loss, "validation_top1": result.metric}
         if _is_better(result.metric, result.loss, progress.best_metric, progress.best_loss):
             progress.best_metric, progress.best_loss = result.metric, result.loss
@@ -170,7 +196,19 @@ def _close_epoch(
         else:
             progress.epochs_without_gain += 1
     progress.history.epochs.append(record)
-    report(_line(record, config.epochs, task.metric_name))
+    run.report(_line(record, config.epochs, run.task.metric_name))
+
+
+def _until_asked(batches: Iterable[Batch], run: _Run, state: TrainingState) -> Iterator[Batch]:
+    """The batches; validation changes nothing of the state, so what is saved in the middle is the end of the epoch."""
+    for batch in batches:
+        if run.stop.asked:
+            _close(batches)
+            # Before the first step there is no progress to save, and the first validation would be lost.
+            if not state.progress.step_in_epoch:
+                raise Stopped
+            _save(run, state)
+        yield batch
 
 
 def _is_better(metric: float, loss: float, best_metric: float | None, best_loss: float | None) -> bool:
