@@ -72,7 +72,7 @@ def object_store_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ob
 
 
 def _start(weed: str, folder: Path) -> ObjectStoreServer:
-    s3, master, volume, filer, admin = _free_ports(5)
+    s3, master, volume, filer, admin = free_ports(5)
     identities = [
         {"name": "writer", "credentials": [_credentials(WRITER)], "actions": ["Admin", "Read", "List", "Write"]},
         {"name": "reader", "credentials": [_credentials(READER)], "actions": ["Read", "List"]},
@@ -92,7 +92,7 @@ def _credentials(identity: tuple[str, str]) -> dict[str, str]:
     return {"accessKey": identity[0], "secretKey": identity[1]}
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Free ports whose neighbour 10,000 higher, where the server puts gRPC, is free too. Below the ephemeral range."""
     found: list[int] = []
     candidates = random.SystemRandom().sample(range(12000, 22000), 2000)

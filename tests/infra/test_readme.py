@@ -1,0 +1,69 @@
+"""The guide: ten commands, each of which names what exists."""
+
+import re
+import shlex
+
+import pytest
+from manifests.objects import INFRA, Object, of_kind
+from manifests.references import user_secrets
+
+ROOT = INFRA.parent
+TEXT = (INFRA / "README.md").read_text()
+COMMANDS = re.findall(r"<!-- ten commands -->\n```\n(.*?)```", TEXT, flags=re.DOTALL)[0].strip().splitlines()
+ALL_COMMANDS = [line for block in re.findall(r"```\n(.*?)```", TEXT, flags=re.DOTALL) for line in block.splitlines()]
+
+
+def test_there_are_ten_commands():
+    assert len(COMMANDS) == 10
+
+
+@pytest.mark.parametrize("line", [line for line in ALL_COMMANDS if line.startswith(("kubectl", "trimtab", "kind"))])
+def test_a_command_names_what_is_there(line: str, rendered: dict[str, list[Object]]):
+    words = [word.rpartition("=")[2] for word in shlex.split(line)]
+    names = {f"{obj['kind'].lower()}/{obj['metadata']['name']}" for obj in rendered["dev"]}
+
+    for word in words:
+        if word.startswith("infra/"):
+            assert (ROOT / word).exists()
+        if word.startswith("statefulset/"):
+            assert word in names
+    if "DEFAULTPIPELINERUNNERSERVICEACCOUNT=" in line:
+        assert f"serviceaccount/{words[-1]}" in names
+
+
+def test_the_guide_creates_the_secrets_that_it_lists():
+    for name, keys in user_secrets().items():
+        (line,) = (line for line in COMMANDS if f"secret generic {name} " in line)
+        assert {word.split("=")[1] for word in shlex.split(line) if word.startswith("--from-literal=")} == keys
+
+
+def test_the_list_of_secrets_has_none_that_nothing_asks_for(rendered: dict[str, list[Object]]):
+    asked = {
+        name
+        for objects in rendered.values()
+        for role in of_kind(objects, "Role")
+        for rule in role["rules"]
+        if "secrets" in rule["resources"]
+        for name in rule["resourceNames"]
+    }
+
+    assert set(user_secrets()) == asked
+
+
+def test_uninstall_takes_back_what_the_guide_sets():
+    uninstall = TEXT.split("## Uninstall")[1]
+
+    assert "set env deployment/ml-pipeline DEFAULTPIPELINERUNNERSERVICEACCOUNT-\n" in uninstall
+    assert '"path":"/data/workflowDefaults"' in uninstall
+    assert "delete -k infra/overlays/dev" in uninstall
+    assert all(f"delete secret {name}" in uninstall for name in user_secrets())
+
+
+def test_every_link_leads_somewhere():
+    for target in re.findall(r"\]\(([^)#]+)\)", TEXT):
+        if not target.startswith("https://"):
+            assert (INFRA / target).exists(), target
+    headings = {
+        re.sub(r"[^a-z0-9 -]", "", h.lower()).replace(" ", "-") for h in re.findall(r"^## (.*)", TEXT, re.MULTILINE)
+    }
+    assert set(re.findall(r"\]\(#([^)]+)\)", TEXT)) <= headings
