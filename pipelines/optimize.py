@@ -10,39 +10,12 @@ from typing import List, Optional
 
 from kfp import dsl
 
-from components.backbone_selection.component import backbone_selection
-from components.choose.component import choose
-from components.core.results.recall import THREADS_VARIABLE
 from components.data_prep.component import data_prep
-from components.distill.component import distill
 from components.evaluate.component import evaluate
 from components.export.component import export
-from components.fine_tune.component import fine_tune
 from components.preflight.component import preflight
-from components.prune.component import prune
-from components.quantize.component import quantize
 from components.run_report.component import run_report
-
-VALIDATION = "validation"
-TEST = "test"
-
-
-def _cores(task: dsl.PipelineTask, count: int) -> dsl.PipelineTask:
-    # A container cannot see its own request, and results depend on the number of threads.
-    return task.set_cpu_request(str(count)).set_env_variable(THREADS_VARIABLE, str(count))
-
-
-def _light(task: dsl.PipelineTask) -> None:
-    _cores(task, 1).set_memory_request("1G")
-
-
-def _one_core(task: dsl.PipelineTask) -> None:
-    """One thread each, so that two recipes share two cores: faster than one after the other with two threads."""
-    _cores(task, 1).set_memory_request("3G")
-
-
-def _whole_machine(task: dsl.PipelineTask) -> None:
-    _cores(task, 2).set_memory_request("4G")
+from pipelines.search import TEST, light, one_core, search, whole_machine
 
 
 @dsl.pipeline(
@@ -150,60 +123,14 @@ def optimize(
         max_macs_m: Heaviest backbone in million MACs; not given is no limit.
         max_backbone_latency_ms: Slowest backbone before compression, as fp32 at batch 1; not given is no limit.
     """
+    # By name: the preflight task takes all of them, the search many.
+    asked = dict(locals())
     report = run_report(run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER, pipeline="optimize", parameters={})
-    _light(report)
+    light(report)
 
     with dsl.ExitHandler(report, name="run"):
-        checked = preflight(
-            dataset=dataset,
-            task=task,
-            backbones=backbones,
-            catalog=catalog,
-            image_size=image_size,
-            validation_fraction=validation_fraction,
-            test_fraction=test_fraction,
-            max_image_mb=max_image_mb,
-            epochs=epochs,
-            head_epochs=head_epochs,
-            batch_size=batch_size,
-            optimizer=optimizer,
-            learning_rate=learning_rate,
-            schedule=schedule,
-            power=power,
-            step_epochs=step_epochs,
-            step_gamma=step_gamma,
-            warmup_fraction=warmup_fraction,
-            momentum=momentum,
-            weight_decay=weight_decay,
-            layer_decay=layer_decay,
-            label_smoothing=label_smoothing,
-            ema_decay=ema_decay,
-            precision=precision,
-            batch_norm=batch_norm,
-            patience=patience,
-            checkpoint_seconds=checkpoint_seconds,
-            prune_targets=prune_targets,
-            importance=importance,
-            round_to=round_to,
-            student_size=student_size,
-            distill_epochs=distill_epochs,
-            distill_learning_rate=distill_learning_rate,
-            distill_alpha=distill_alpha,
-            distill_temperature=distill_temperature,
-            calibration_method=calibration_method,
-            calibration_images=calibration_images,
-            latency_threads=latency_threads,
-            latency_rounds=latency_rounds,
-            release_name=release_name,
-            seed=seed,
-            max_latency_ms=max_latency_ms,
-            max_size_mb=max_size_mb,
-            max_drop=max_drop,
-            max_parameters_m=max_parameters_m,
-            max_macs_m=max_macs_m,
-            max_backbone_latency_ms=max_backbone_latency_ms,
-        )
-        _light(checked)
+        checked = preflight(**asked)
+        light(checked)
         # What it checks (files, installed packages) can change while its parameters do not.
         checked.set_caching_options(False)
 
@@ -215,120 +142,14 @@ def optimize(
             max_image_mb=max_image_mb,
             dataset_state=checked.outputs["dataset_state"],
         )
-        _light(data)
+        light(data)
 
-        selected = backbone_selection(
-            dataset=data.outputs["prepared"],
-            backbones=checked.outputs["backbones"],
-            catalog=catalog,
-            catalog_state=checked.outputs["catalog_state"],
-            image_size=image_size,
-            seed=seed,
-            max_parameters_m=max_parameters_m,
-            max_macs_m=max_macs_m,
-            max_latency_ms=max_backbone_latency_ms,
-        )
-        _whole_machine(selected)
-
-        # What every stage that trains has in common.
-        training = {
-            "batch_size": batch_size,
-            "optimizer": optimizer,
-            "schedule": schedule,
-            "power": power,
-            "step_epochs": step_epochs,
-            "step_gamma": step_gamma,
-            "warmup_fraction": warmup_fraction,
-            "momentum": momentum,
-            "weight_decay": weight_decay,
-            "layer_decay": layer_decay,
-            "ema_decay": ema_decay,
-            "precision": precision,
-            "batch_norm": batch_norm,
-            "patience": patience,
-            "checkpoint_seconds": checkpoint_seconds,
-            "seed": seed,
-        }
-        tuned = fine_tune(
-            dataset=data.outputs["prepared"],
-            model=selected.outputs["model"],
-            epochs=epochs,
-            head_epochs=head_epochs,
-            learning_rate=learning_rate,
-            label_smoothing=label_smoothing,
-            **training,
-        )
-        _whole_machine(tuned)
-
-        baseline = fine_tune(
-            dataset=data.outputs["prepared"],
-            model=tuned.outputs["tuned"],
-            epochs=distill_epochs,
-            head_epochs=0,
-            learning_rate=distill_learning_rate,
-            label_smoothing=label_smoothing,
-            **training,
-        )
-        baseline.set_display_name("baseline")
-        _whole_machine(baseline)
-
-        with dsl.ParallelFor(checked.outputs["recipes"], name="recipes") as recipe:
-            pruned = prune(
-                dataset=data.outputs["prepared"],
-                model=tuned.outputs["tuned"],
-                macs_fraction=recipe.macs_fraction,
-                importance=importance,
-                round_to=round_to,
-                seed=seed,
-            )
-            _one_core(pruned)
-            distilled = distill(
-                dataset=data.outputs["prepared"],
-                teacher=baseline.outputs["tuned"],
-                student=pruned.outputs["pruned"],
-                student_size=recipe.student_size,
-                epochs=distill_epochs,
-                learning_rate=distill_learning_rate,
-                alpha=distill_alpha,
-                temperature=distill_temperature,
-                **training,
-            )
-            _one_core(distilled)
-            quantized = quantize(
-                dataset=data.outputs["prepared"],
-                model=distilled.outputs["distilled"],
-                scheme="int8",
-                calibration_method=calibration_method,
-                calibration_images=calibration_images,
-                seed=seed,
-            )
-            _one_core(quantized)
-            measured = evaluate(
-                dataset=data.outputs["prepared"],
-                candidate=quantized.outputs["quantized"],
-                baseline=baseline.outputs["tuned"],
-                split=VALIDATION,
-                threads=latency_threads,
-                latency_rounds=latency_rounds,
-            )
-            # Alone on the machine, or its neighbour would be measured too.
-            _whole_machine(measured)
-
-        choice = choose(
-            candidates=dsl.Collected(quantized.outputs["quantized"]),
-            models=dsl.Collected(distilled.outputs["distilled"]),
-            evaluations=dsl.Collected(measured.outputs["evaluation"]),
-            recipes=checked.outputs["recipes"],
-            max_latency_ms=max_latency_ms,
-            max_size_mb=max_size_mb,
-            max_drop=max_drop,
-        )
-        _light(choice)
+        found = search(data.outputs["prepared"], checked, asked)
 
         final = evaluate(
             dataset=data.outputs["prepared"],
-            candidate=choice.outputs["chosen"],
-            baseline=baseline.outputs["tuned"],
+            candidate=found.candidate,
+            baseline=found.baseline,
             split=TEST,
             threads=latency_threads,
             latency_rounds=latency_rounds,
@@ -337,14 +158,15 @@ def optimize(
             max_drop=max_drop,
         )
         final.set_display_name("evaluate on test")
-        _whole_machine(final)
+        whole_machine(final)
 
         released = export(
-            candidate=choice.outputs["chosen"],
-            model=choice.outputs["chosen_model"],
-            baseline=baseline.outputs["tuned"],
+            candidate=found.candidate,
+            model=found.model,
+            baseline=found.baseline,
             evaluation=final.outputs["evaluation"],
-            decision=choice.outputs["decision"],
+            decision=found.decision,
+            dataset=data.outputs["prepared"],
             name=release_name,
         )
-        _one_core(released)
+        one_core(released)

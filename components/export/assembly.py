@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from components.core.artifacts.manifest import Manifest
 from components.core.artifacts.onnx_bundle import OnnxBundle
+from components.core.artifacts.released_sources import SOURCES, encode_sources
 from components.core.errors import UserError
 from components.core.models.catalog import find_backbone, load_catalog
 from components.core.runtime.metadata import trimtab_version
@@ -41,6 +43,7 @@ def assemble(
     decision: Mapping[str, Any],
     verification: Verification,
     digests: Mapping[str, str],
+    sources: Mapping[str, Manifest],
     licence: str | None = None,
 ) -> Assembled:
     """All files of the release `name`.
@@ -52,6 +55,7 @@ def assemble(
         decision: decision.json.
         verification: what was checked.
         digests: of the artifacts it was made of, by title.
+        sources: manifests of what a later retraining starts from.
         licence: of the backbone's weights; None looks it up in the built-in catalog.
     """
     files = serving_files(bundle)
@@ -85,6 +89,7 @@ def assemble(
     files[EVALUATION] = _json({key: value for key, value in evaluation.items() if key != "samples"})
     files[DECISION] = _json(decision)
     files[PROVENANCE] = _json(provenance)
+    files[SOURCES] = encode_sources(sources)
     files[SUMS] = checksums(files)
     metadata = {
         "name": name,

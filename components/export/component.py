@@ -1,7 +1,7 @@
 """KFP face of the export: a verified, immutable release in the store."""
 
 from kfp import dsl
-from kfp.dsl import Artifact, Input, Markdown, Model, Output
+from kfp.dsl import Artifact, Dataset, Input, Markdown, Model, Output
 
 from components.core.results.recall import recalled
 from components.images import BASE_IMAGE, TRAIN_IMAGE
@@ -15,6 +15,7 @@ def export(
     baseline: Input[Model],
     evaluation: Input[Artifact],
     decision: Input[Artifact],
+    dataset: Input[Dataset],
     release: Output[Model],
     card: Output[Markdown],
     name: str = "model",
@@ -30,6 +31,7 @@ def export(
         baseline: What it was compared with.
         evaluation: Its comparison with the baseline, on test data.
         decision: How it was chosen.
+        dataset: The data set that it was made from; a later retraining compares its own with it.
         release: The release; its metadata says where the plain files are.
         card: The model card.
         name: Name of the release in the store: letters, digits, dots, hyphens and underscores.
@@ -73,6 +75,7 @@ def export(
             "student (torch)": model_manifest.digest,
             "baseline": read_manifest(baseline.path).digest,
         },
+        sources={"model": model_manifest, "dataset": read_manifest(dataset.path, kind="dataset")},
         licence=model_manifest.metadata.get("licence"),
     )
     published = publish_release(store, name, assembled.version, assembled.files)

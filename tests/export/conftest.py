@@ -81,7 +81,8 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
         (folder / "evaluation-source.json").write_text(json.dumps(document))
         publish_json(folder / "evaluation", "evaluation", document, store)
         publish_json(folder / "decision", "decision", DECISION, store)
-    inputs = {name: folder / name for name in ("candidate", "model", "baseline", "evaluation", "decision")}
+    names = ("candidate", "model", "baseline", "evaluation", "decision")
+    inputs = {**{name: folder / name for name in names}, "dataset": folder / "data"}
     return Chain(inputs=inputs, store=store, folder=folder)
 
 

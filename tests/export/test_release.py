@@ -14,6 +14,7 @@ from PIL import Image
 from components.core.artifacts.manifest import publish, read_manifest
 from components.core.artifacts.model_bundle import load_model, save_model
 from components.core.artifacts.onnx_bundle import SERVING_FILES, load_onnx, save_onnx
+from components.core.artifacts.released_sources import read_sources
 from components.core.errors import UserError
 from components.core.runtime.released import load_release
 from components.core.store import ReleaseExists, canonical_json, open_store
@@ -180,3 +181,19 @@ def test_a_float32_candidate_is_compared_with_torch_itself(run_export, chain, tm
 def test_a_name_that_cannot_be_a_folder_is_refused_first(run_export):
     with pytest.raises(UserError, match="release name"):
         run_export(name="../up")
+
+
+def test_a_release_names_the_network_and_the_data_that_a_retraining_starts_from(run_export, chain):
+    facts = run_export()["release"].metadata
+    sources = read_sources(chain.store, "garments", facts["version"])
+    assert sources == {"model": read_manifest(chain.inputs["model"]), "dataset": read_manifest(chain.inputs["dataset"])}
+    assert load_model(sources["model"], chain.store).labels == load_onnx(chain.inputs["candidate"], chain.store).labels
+
+
+@pytest.mark.parametrize("content", [None, b"[]", b'{"model": {"format": 9}}', b"\xff"])
+def test_a_release_that_does_not_say_what_it_was_made_from_is_refused_by_name(tmp_path, content):
+    store = open_store(str(tmp_path / "store"))
+    files = {"model.onnx": b"x"} if content is None else {"model.onnx": b"x", "sources.json": content}
+    store.releases.publish("old", "1", files)
+    with pytest.raises(UserError, match=r"release old/1.*sources\.json"):
+        read_sources(store, "old", "1")

@@ -1,0 +1,39 @@
+"""`sources.json` of a release: the manifests of the network and the data set that it was made from.
+
+A release's plain files are all that serving needs. Retraining needs more: the network to train further, and the data
+to compare the new data with. Their bytes are blobs in the same store; here is how to find them.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from components.core.artifacts.manifest import Manifest, parse_manifest
+from components.core.errors import UserError
+
+if TYPE_CHECKING:
+    from components.core.store import Store
+
+SOURCES = "sources.json"
+
+
+def encode_sources(sources: Mapping[str, Manifest]) -> bytes:
+    """The file's content."""
+    documents = {name: manifest.to_json() for name, manifest in sources.items()}
+    return json.dumps(documents, indent=1, sort_keys=True).encode() + b"\n"
+
+
+def read_sources(store: "Store", name: str, version: str) -> dict[str, Manifest]:
+    """The manifests by name ("model", "dataset").
+
+    Raises:
+        UserError: the release does not say what it was made from. StoreError: there is no such release, or no answer.
+    """
+    where = f"release {name}/{version}"
+    if SOURCES not in store.releases.files(name, version):
+        raise UserError(f"{where} has no {SOURCES}, so it cannot be retrained; run optimize again and promote that")
+    try:
+        documents = json.loads(store.releases.read(name, version, SOURCES))
+        return {title: parse_manifest(document) for title, document in documents.items()}
+    except (ValueError, AttributeError) as error:
+        raise UserError(f"{where}: {SOURCES} cannot be read: {error}") from None
