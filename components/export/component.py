@@ -23,7 +23,8 @@ def export(
     """Verifies the chosen model once more and publishes it with its card, evidence and checksums.
 
     The version is the beginning of a digest over the serving files alone, so the same network has the same version
-    wherever and whenever it is released. A model that misses its budget is released too, and says so first.
+    wherever and whenever it is released. A model that misses its budget is released too, and says so first. It is
+    signed if TRIMTAB_SIGNING_KEY, in the task's environment, names a key file of minisign.
 
     Args:
         candidate: The chosen ONNX bundle.
@@ -37,11 +38,13 @@ def export(
         name: Name of the release in the store: letters, digits, dots, hyphens and underscores.
     """
     import json
+    import os
     from pathlib import Path
 
     from components.core.artifacts.manifest import describe, publish, read_file, read_manifest
     from components.core.artifacts.model_bundle import load_model
     from components.core.artifacts.onnx_bundle import load_onnx
+    from components.core.signing import KEY_VARIABLE, sign_release, signing_key
     from components.core.store import store_from_environment
     from components.core.store.names import check_name
     from components.export.assembly import assemble
@@ -49,6 +52,7 @@ def export(
     from components.export.verification import verify
 
     check_name(name, what="release name")
+    key = signing_key(os.environ[KEY_VARIABLE]) if os.environ.get(KEY_VARIABLE) else None
 
     store = store_from_environment()
     onnx_manifest = read_manifest(candidate.path, kind="onnx")
@@ -79,6 +83,8 @@ def export(
         licence=model_manifest.metadata.get("licence"),
     )
     published = publish_release(store, name, assembled.version, assembled.files)
+    if key is not None:
+        sign_release(store, name, assembled.version, key)
     if published.kept_evidence:
         print(
             f"{name} {assembled.version} had been released before; its evidence is kept, this run's is in the artifact"

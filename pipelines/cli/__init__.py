@@ -246,6 +246,34 @@ def rollback(
 
 
 @app.command()
+def sign(
+    release: Annotated[str, typer.Argument(metavar="RELEASE", help="NAME/VERSION, or what only one release has.")],
+    key: Annotated[
+        str, typer.Option(metavar="FILE", help="minisign's secret key [default: $TRIMTAB_SIGNING_KEY].")
+    ] = "",
+    store: Annotated[str, _STORE] = "",
+) -> None:
+    """Sign a whole release; its password, if the key has one, is in $TRIMTAB_SIGNING_PASSWORD."""
+    from pipelines.cli.sign_command import sign
+
+    sign(release, key=key, store=store)
+
+
+@app.command()
+def verify(
+    release: Annotated[str, typer.Argument(metavar="RELEASE", help="NAME/VERSION, or what only one release has.")],
+    key: Annotated[
+        str, typer.Option(metavar="KEY", help="minisign's public key, text or file [default: $TRIMTAB_PUBLIC_KEY].")
+    ] = "",
+    store: Annotated[str, _STORE] = "",
+) -> None:
+    """Read every file of a release, and check who signed it."""
+    from pipelines.cli.sign_command import verify
+
+    raise typer.Exit(verify(release, key=key, store=store))
+
+
+@app.command()
 def doctor(
     store: Annotated[str, typer.Option(help="The store to check [default: as for run].")] = "",
 ) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from minisign import KeyPair
 from PIL import Image
 
 from components.core.artifacts.manifest import publish, read_manifest
@@ -17,6 +18,7 @@ from components.core.artifacts.onnx_bundle import SERVING_FILES, load_onnx, save
 from components.core.artifacts.released_sources import read_sources
 from components.core.errors import UserError
 from components.core.runtime.released import load_release
+from components.core.signing import check_signature
 from components.core.store import ReleaseExists, canonical_json, open_store
 from components.export.card import code, escape
 from components.export.release import checksums, publish_release, release_digest
@@ -41,6 +43,18 @@ def test_release_holds_serving_files_and_evidence_and_its_checksums_hold(run_exp
     assert (folder / "card.md").read_bytes() == Path(outputs["card"].path).read_bytes()
     assert "samples" not in json.loads((folder / "evaluation.json").read_text())
     assert read_manifest(outputs["release"].path, kind="release").metadata["release_digest"] == facts["release_digest"]
+
+
+def test_with_a_signing_key_in_its_environment_the_stage_signs_what_it_releases(
+    run_export, chain, tmp_path, monkeypatch
+):
+    pair = KeyPair.generate()
+    monkeypatch.setenv("TRIMTAB_SIGNING_KEY", str(tmp_path / "trimtab.key"))
+    with pytest.raises(UserError, match="cannot be read"):
+        run_export(store=open_store(str(tmp_path / "store")), name="signed")
+    (tmp_path / "trimtab.key").write_bytes(bytes(pair.secret_key))
+    version = run_export(name="signed")["release"].metadata["version"]
+    assert check_signature(chain.store, "signed", version, pair.public_key) == f"trimtab release signed/{version}"
 
 
 def test_the_released_file_alone_repeats_the_accuracy_that_was_stated(run_export, chain, monkeypatch):

@@ -16,6 +16,7 @@ from components.core.store.objects import Objects, digest_of, measure
 from components.core.store.records import decode, encode
 
 MARKER = "release.json"
+SIGNATURE = f"{MARKER}.minisig"
 
 
 class Releases:
@@ -89,6 +90,31 @@ class Releases:
 
         run_all(check, sorted(index))
 
+    def marker(self, name: str, version: str) -> bytes:
+        """The marker's bytes, which say of themselves that they are this release's. `NotFound`, `Damaged`."""
+        key = f"{_folder(name, version)}/{MARKER}"
+        data = self._objects.get(key).data
+        record = decode(data, objects=self._objects, key=key)
+        if (record.get("name"), record.get("version")) != (name, version):
+            # A whole folder of another release, copied here, would otherwise pass with a good signature.
+            raise Damaged(f"{self._objects.address(key)} is the marker of another release")
+        return data
+
+    def signature(self, name: str, version: str) -> bytes | None:
+        """The signature that lies beside the marker, unchecked; None if there is none."""
+        try:
+            return self._objects.get(f"{_folder(name, version)}/{SIGNATURE}").data
+        except NotFound:
+            return None
+
+    def put_signature(self, name: str, version: str, signature: bytes) -> bool:
+        """Atomic: puts it beside the marker. False if another one is there, which stays."""
+        try:
+            self._objects.put(f"{_folder(name, version)}/{SIGNATURE}", signature, if_absent=True)
+        except PreconditionFailed:
+            return self.signature(name, version) == signature
+        return True
+
     def list(self) -> builtins.list[tuple[str, str]]:
         """(name, version) of every release that is whole, sorted."""
         markers = (listed.key.split("/") for listed in self._objects.walk("releases"))
@@ -155,7 +181,7 @@ def _index(files: Mapping[str, bytes | Path]) -> dict[str, dict[str, Any]]:
         raise UserError("a release needs at least one file")
     for file in files:
         check_path(file, what="release file")
-        if file == MARKER:
-            raise UserError(f"a release file cannot be called {MARKER}: it is the marker of a whole release")
+        if file in (MARKER, SIGNATURE):
+            raise UserError(f"a release file cannot be called {file}: it is what says that the release is whole")
     measured = {file: measure(body) for file, body in files.items()}
     return {file: {"bytes": size, "sha256": digest} for file, (size, digest) in measured.items()}

@@ -1,0 +1,103 @@
+"""Signatures of releases: who says that these are the bytes to serve.
+
+What is signed is the release's marker, `release.json`, which has name, version, size and sha256 of every file. The
+signature is minisign's (Ed25519 over BLAKE2b) and lies beside it, so the serving side can check it without trimtab:
+`minisign -Vm release.json -p trimtab.pub`, then the files against the marker.
+
+Keys are given by reference: a file that `$TRIMTAB_SIGNING_KEY` names, its password in `$TRIMTAB_SIGNING_PASSWORD`.
+"""
+
+import binascii
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from components.core.errors import UserError
+from components.core.store import Damaged
+
+if TYPE_CHECKING:
+    from minisign import PublicKey, SecretKey
+
+    from components.core.store import Store
+
+KEY_VARIABLE = "TRIMTAB_SIGNING_KEY"
+PASSWORD_VARIABLE = "TRIMTAB_SIGNING_PASSWORD"
+PUBLIC_KEY_VARIABLE = "TRIMTAB_PUBLIC_KEY"
+
+
+def signing_key(path: str) -> "SecretKey":
+    """The secret key in the file, made by `minisign -G`, unlocked with `$TRIMTAB_SIGNING_PASSWORD` if it is locked.
+
+    Raises:
+        UserError: no such file, not a key, or the password is missing or wrong.
+    """
+    from minisign import Error, SecretKey
+
+    try:
+        key = SecretKey.from_bytes(_read(path))
+    except (Error, ValueError, IndexError) as error:
+        raise UserError(f"{path} is not a secret key of minisign ({error}); make one: minisign -G") from None
+    if key.is_encrypted():
+        password = os.environ.get(PASSWORD_VARIABLE)
+        if password is None:
+            raise UserError(f"the signing key {path} has a password; give it in ${PASSWORD_VARIABLE}")
+        try:
+            key.decrypt(password)
+        except Error:
+            raise UserError(f"the password in ${PASSWORD_VARIABLE} is not the one of the signing key {path}") from None
+    return key
+
+
+def public_key(text: str) -> "PublicKey":
+    """The public key: a file of minisign, or its second line itself (56 characters that begin with RW).
+
+    Raises:
+        UserError: neither.
+    """
+    from minisign import Error, PublicKey
+
+    try:
+        if text.startswith("RW") and not Path(text).exists():
+            return PublicKey.from_base64(text)
+        return PublicKey.from_bytes(_read(text))
+    except (Error, ValueError, IndexError, binascii.Error) as error:
+        raise UserError(f"{text} is not a public key of minisign ({error})") from None
+
+
+def sign_release(store: "Store", name: str, version: str, key: "SecretKey") -> None:
+    """Signs a whole release. Deterministic: the same key signs it again with the same bytes.
+
+    Raises:
+        NotFound: no such release. UserError: another key has signed it.
+    """
+    marker = store.releases.marker(name, version)
+    signature = key.sign(marker, trusted_comment=f"trimtab release {name}/{version}")
+    if not store.releases.put_signature(name, version, bytes(signature) + b"\n"):
+        raise UserError(f"{name}/{version} is signed already, with another key or by another tool; it stays as it is")
+
+
+def check_signature(store: "Store", name: str, version: str, key: "PublicKey") -> str:
+    """Checks who signed the release's marker; its files are `Releases.verify`'s. The signature's trusted comment.
+
+    Raises:
+        NotFound: no such release. Damaged: it is not signed, or not by this key, or it is another release's marker.
+    """
+    from minisign import Error, Signature
+
+    marker = store.releases.marker(name, version)
+    found = store.releases.signature(name, version)
+    if found is None:
+        raise Damaged(f"{name}/{version} is not signed")
+    try:
+        signature = Signature.from_bytes(found)
+        key.verify(marker, signature)
+    except (Error, ValueError, IndexError) as error:
+        raise Damaged(f"the signature of {name}/{version} is not of this key and these bytes: {error}") from None
+    return signature.trusted_comment
+
+
+def _read(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise UserError(f"the key {path} cannot be read: {(error.strerror or 'unknown error').lower()}") from None

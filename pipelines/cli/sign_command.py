@@ -1,0 +1,55 @@
+"""`trimtab sign` and `trimtab verify`."""
+
+import os
+
+from components.core.errors import UserError
+from components.core.signing import (
+    KEY_VARIABLE,
+    PUBLIC_KEY_VARIABLE,
+    check_signature,
+    public_key,
+    sign_release,
+    signing_key,
+)
+from components.core.store import NotFound, open_store
+from components.core.store.errors import Damaged
+from pipelines.cli.champion_command import find_release
+from pipelines.runner.run import home_folder
+
+
+def sign(release: str, *, key: str, store: str) -> None:
+    """Signs a release whose files are all there and right."""
+    path = key or os.environ.get(KEY_VARIABLE, "")
+    if not path:
+        raise UserError(f"no signing key: give --key FILE or ${KEY_VARIABLE}; minisign -G makes one")
+    secret = signing_key(path)
+    opened = open_store(store or os.environ.get("TRIMTAB_STORE") or str(home_folder() / "store"))
+    name, version = find_release(release, opened.releases.list())
+    try:
+        opened.releases.verify(name, version)
+        sign_release(opened, name, version, secret)
+    except (Damaged, NotFound) as error:
+        raise UserError(f"it is not signed: {error}") from None
+    print(f"signed {name}/{version}")
+
+
+def verify(release: str, *, key: str, store: str) -> int:
+    """Reads every file of a release and checks its signature; the exit code: 1 if anything is wrong."""
+    text = key or os.environ.get(PUBLIC_KEY_VARIABLE, "")
+    public = public_key(text) if text else None
+    opened = open_store(store or os.environ.get("TRIMTAB_STORE") or str(home_folder() / "store"))
+    name, version = find_release(release, opened.releases.list())
+    try:
+        opened.releases.verify(name, version)
+        files = opened.releases.files(name, version)
+        print(f"files      {len(files)} of {len(files)} have the size and sha256 that release.json says")
+        if public is None:
+            state = "there is one" if opened.releases.signature(name, version) else "there is none"
+            print(f"signature  {state}; not checked: give --key PUBLIC-KEY or ${PUBLIC_KEY_VARIABLE}")
+        else:
+            comment = check_signature(opened, name, version, public)
+            print(f"signature  good, by this key: {comment}")
+    except (Damaged, NotFound) as error:
+        print(f"wrong      {' '.join(str(error).split())}")
+        return 1
+    return 0

@@ -1,0 +1,142 @@
+"""Signed releases: what a signature covers, whom it names, and that minisign's own tool would agree."""
+
+from pathlib import Path
+
+import pytest
+from minisign import KeyPair, PublicKey, Signature
+
+from components.core.errors import UserError
+from components.core.signing import check_signature, public_key, sign_release, signing_key
+from components.core.store import Damaged, NotFound, Store, open_store
+
+# Made by minisign 0.11: `minisign -G -W`, `minisign -S -m release.json -t 'made by minisign'` over b'{"format": 1}'.
+THEIR_PUBLIC_KEY = "RWQg+AaWNgPz632j1jTfIAZsN8vkA6mjcEX9qCzO8ZaLBlLjx662oQ7Y"
+THEIR_SECRET_KEY = (
+    "untrusted comment: minisign encrypted secret key\n"
+    "RWQAAEIyAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAIPgGljYD8+uROEcuxPfZ36d78YnmSZX+/NUpWWO7+4OGoCq7"
+    "9ei6ZH2j1jTfIAZsN8vkA6mjcEX9qCzO8ZaLBlLjx662oQ7YAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n"
+)
+THEIR_SIGNATURE = (
+    b"untrusted comment: signature from minisign secret key\n"
+    b"RUQg+AaWNgPz6zoX6I/J02qlEJCblf0CMlC0KFjzaMVIsQctdvAAVKdzlyf46+jbsHUMQk/NBOhUGBNAsaxgzH/U2Ml8QDY6XQk=\n"
+    b"trusted comment: made by minisign\n"
+    b"dME7khETPJVfrZdMFZqqpul0StCiYFIhUHEGTHapPENtJomN5kdh2U6odnoVZIwg8BpaiDemlRRClW7iT8YdAw==\n"
+)
+MARKER = "releases/sorter/1/release.json"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    found = open_store(str(tmp_path / "store"))
+    for version in ("1", "2"):
+        found.releases.publish("sorter", version, {"model.onnx": b"model " + version.encode(), "card.md": b"# card"})
+    return found
+
+
+@pytest.fixture
+def pair() -> KeyPair:
+    return KeyPair.generate()
+
+
+def test_a_signed_release_checks_with_its_public_key_and_no_other(store: Store, pair: KeyPair) -> None:
+    sign_release(store, "sorter", "1", pair.secret_key)
+    assert check_signature(store, "sorter", "1", pair.public_key) == "trimtab release sorter/1"
+    with pytest.raises(Damaged, match="not of this key"):
+        check_signature(store, "sorter", "1", KeyPair.generate().public_key)
+    with pytest.raises(Damaged, match="not signed"):
+        check_signature(store, "sorter", "2", pair.public_key)
+
+
+def test_a_key_with_the_right_identifier_and_other_numbers_does_not_pass(store: Store, pair: KeyPair) -> None:
+    sign_release(store, "sorter", "1", pair.secret_key)
+    forged = bytearray(pair.public_key._keynum_pk.public_key)
+    other = bytes(KeyPair.generate().public_key._keynum_pk.public_key)
+    forged[:] = other
+    line = PublicKey.from_bytes(bytes(pair.public_key))
+    object.__setattr__(line._keynum_pk, "public_key", bytes(forged))
+    with pytest.raises(Damaged, match="not of this key"):
+        check_signature(store, "sorter", "1", line)
+
+
+@pytest.mark.parametrize("at", [0, 40, 90, -3])
+def test_one_changed_byte_of_the_marker_is_noticed(store: Store, pair: KeyPair, tmp_path: Path, at: int) -> None:
+    sign_release(store, "sorter", "1", pair.secret_key)
+    path = tmp_path / "store" / MARKER
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(Damaged):
+        check_signature(store, "sorter", "1", pair.public_key)
+
+
+def test_a_changed_file_is_noticed_through_the_signed_marker(store: Store, pair: KeyPair, tmp_path: Path) -> None:
+    sign_release(store, "sorter", "1", pair.secret_key)
+    (tmp_path / "store/releases/sorter/1/model.onnx").write_bytes(b"model X")
+    assert check_signature(store, "sorter", "1", pair.public_key)
+    with pytest.raises(Damaged, match=r"model\.onnx is damaged"):
+        store.releases.verify("sorter", "1")
+
+
+def test_another_releases_folder_copied_here_does_not_pass(store: Store, pair: KeyPair, tmp_path: Path) -> None:
+    sign_release(store, "sorter", "1", pair.secret_key)
+    releases = tmp_path / "store/releases/sorter"
+    for path in (releases / "1").iterdir():
+        (releases / "2" / path.name).write_bytes(path.read_bytes())
+    with pytest.raises(Damaged, match="marker of another release"):
+        check_signature(store, "sorter", "2", pair.public_key)
+
+
+def test_signing_again_changes_nothing_and_another_key_is_refused(store: Store, pair: KeyPair) -> None:
+    sign_release(store, "sorter", "1", pair.secret_key)
+    before = store.releases.signature("sorter", "1")
+    sign_release(store, "sorter", "1", pair.secret_key)
+    with pytest.raises(UserError, match="signed already"):
+        sign_release(store, "sorter", "1", KeyPair.generate().secret_key)
+    assert store.releases.signature("sorter", "1") == before
+    with pytest.raises(NotFound):
+        sign_release(store, "sorter", "3", pair.secret_key)
+
+
+def test_a_signature_is_no_file_of_the_release(store: Store, pair: KeyPair) -> None:
+    sign_release(store, "sorter", "1", pair.secret_key)
+    assert store.releases.files("sorter", "1") == ["card.md", "model.onnx"]
+    assert store.releases.list() == [("sorter", "1"), ("sorter", "2")]
+    with pytest.raises(UserError, match="cannot be called"):
+        store.releases.publish("sorter", "4", {"release.json.minisig": b""})
+
+
+def test_keys_and_signatures_of_minisigns_own_tool_are_understood(store: Store, tmp_path: Path) -> None:
+    public = public_key(THEIR_PUBLIC_KEY)
+    public.verify(b'{"format": 1}', Signature.from_bytes(THEIR_SIGNATURE))
+    (tmp_path / "trimtab.key").write_text(THEIR_SECRET_KEY)
+    sign_release(store, "sorter", "1", signing_key(str(tmp_path / "trimtab.key")))
+    assert check_signature(store, "sorter", "1", public)
+
+
+def test_a_key_with_a_password_needs_it(pair: KeyPair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pair.secret_key.encrypt("open sesame", opslimit=2**15, memlimit=2**24)
+    path = tmp_path / "trimtab.key"
+    path.write_bytes(bytes(pair.secret_key))
+    monkeypatch.delenv("TRIMTAB_SIGNING_PASSWORD", raising=False)
+    with pytest.raises(UserError, match=r"has a password; give it in \$TRIMTAB_SIGNING_PASSWORD"):
+        signing_key(str(path))
+    monkeypatch.setenv("TRIMTAB_SIGNING_PASSWORD", "sesame")
+    with pytest.raises(UserError, match="is not the one"):
+        signing_key(str(path))
+    monkeypatch.setenv("TRIMTAB_SIGNING_PASSWORD", "open sesame")
+    assert not signing_key(str(path)).is_encrypted()
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"one line", b"untrusted comment: x\nnot base64!\n"])
+def test_what_is_no_key_is_refused_in_one_line(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "key"
+    path.write_bytes(content)
+    for read in (signing_key, public_key):
+        with pytest.raises(UserError) as refused:
+            read(str(path))
+        assert str(path) in str(refused.value)
+        assert "\n" not in str(refused.value)
+    with pytest.raises(UserError, match="cannot be read: no such file"):
+        public_key(str(tmp_path / "nowhere"))
+    with pytest.raises(UserError, match="is not a public key"):
+        public_key("RWQg+AaWNgPz632j1jTfIAZs")
