@@ -1,5 +1,6 @@
-"""Reading YAML that may be hostile: bounded in size, depth and in what its aliases expand to."""
+"""Reading YAML that may be hostile: bounded in size, depth, length of numbers and in what its aliases expand to."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,12 @@ import yaml
 from components.core.errors import UserError
 
 MOST_BYTES = 16 * 2**20
-MOST_NODES = 2_000_000
+MOST_NODES = 500_000  # `optimize` has 5,000
 MOST_DEPTH = 100
+MOST_DIGITS = 250  # every number that is shorter fits into a double
+
+# YAML 1.1 reads 1:30 as 90, and PyYAML does so in quadratic time; integers may also be hexadecimal, octal or binary.
+_NUMBER = re.compile(r"[-+.0-9][-+.:0-9a-fA-FoxOX_]*")
 
 # libyaml's parser is about ten times as fast; PyYAML wheels carry it on every platform we know.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -22,10 +27,12 @@ def read_documents(path: Path) -> tuple[str, list[Any]]:
         UserError: no such file, no text, no YAML, or larger, deeper or wider (by aliases) than any pipeline is.
     """
     try:
-        size = path.stat().st_size
-        if size > MOST_BYTES:
-            raise UserError(f"{path} has {size / 2**20:.0f} MB; a pipeline has at most {MOST_BYTES // 2**20} MB")
-        text = path.read_text(encoding="utf-8")
+        # Not by its size alone: a device or a pipe has none.
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise UserError(f"{path} has more than {MOST_BYTES // 2**20} MB; no pipeline has")
+        text = content.decode("utf-8")
     except FileNotFoundError:
         raise UserError(f"there is no pipeline file {path}") from None
     except IsADirectoryError:
@@ -44,7 +51,7 @@ def parse_documents(text: str, name: str) -> list[Any]:
         UserError: no YAML, or nested or expanded beyond any pipeline.
     """
     try:
-        _check_depth(text, name)
+        _check_events(text, name)
         documents = [document for document in yaml.load_all(text, Loader=_LOADER) if document is not None]
     except yaml.YAMLError as error:
         raise UserError(f"{name} is not YAML: {_one_line(error)}") from None
@@ -67,16 +74,28 @@ def _one_line(error: Exception) -> str:
     return " ".join(f"{problem}{place}".split())[:200]
 
 
-def _check_depth(text: str, name: str) -> None:
-    # The composer recurses in C; without this a few kilobytes of brackets end the process.
+def _check_events(text: str, name: str) -> None:
+    # Before anything is built: the composer recurses in C, where a few kilobytes of brackets end the process.
     depth = 0
-    for event in yaml.parse(text, Loader=_LOADER):
+    for count, event in enumerate(yaml.parse(text, Loader=_LOADER)):
+        if count > 2 * MOST_NODES:  # a collection has two events, its start and its end
+            raise UserError(f"{name} holds more than {MOST_NODES} values")
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > MOST_DEPTH:
                 raise UserError(f"{name} is nested more than {MOST_DEPTH} deep; that is no pipeline")
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
+        elif isinstance(event, yaml.ScalarEvent) and len(event.value) > MOST_DIGITS:
+            _check_number(event, name)
+
+
+def _check_number(event: yaml.ScalarEvent, name: str) -> None:
+    if event.implicit[0] and _NUMBER.fullmatch(event.value):
+        line = event.start_mark.line + 1 if event.start_mark else "?"
+        raise UserError(
+            f"{name} holds a number of {len(event.value)} digits in line {line}; if it is text, put it into quotes"
+        )
 
 
 def _check_size(documents: list[Any], name: str) -> None:

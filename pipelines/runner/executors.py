@@ -13,6 +13,7 @@ from pipelines.runner.fields import Fields
 from pipelines.runner.ir import Container, Importer, Resources
 from pipelines.runner.packages import Install, installs
 from pipelines.runner.placeholders import check as check_placeholders
+from pipelines.runner.resources import parse_cpu, parse_memory
 from pipelines.runner.settings import ExecutorSettings
 
 _EXECUTOR_MODULES = ("kfp.dsl.executor_main", "kfp.components.executor_main")
@@ -79,7 +80,10 @@ def _resources(fields: Fields) -> Resources:
         # The `resource…` form is newer, and may be a placeholder; the plain one is a number.
         number = fields.raw(f"{name}{kind}", None)
         quantity = fields.raw(f"resource{name.capitalize()}{kind}", None)
-        return str(quantity) if quantity else f"{number}{unit}" if number else None
+        text = str(quantity) if quantity else f"{number}{unit}" if number else None
+        if text and "{{" not in text:  # a placeholder is checked when its value is known
+            (parse_cpu if name == "cpu" else parse_memory)(text, fields.where)
+        return text
 
     cpu_limit, memory_limit = pick("cpu", "Limit", ""), pick("memory", "Limit", "G")
     found = Resources(

@@ -18,6 +18,7 @@ _WORDS = {
     "STRUCT": "a JSON object",
     "TASK_FINAL_STATUS": "a task's final status",
 }
+MOST_DEPTH = 100  # of lists and structs inside each other; protobuf, which KFP's backend uses, ends there as well
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
 
@@ -41,16 +42,16 @@ def typed(value: Any, kind: str, what: str) -> Any:
         case "NUMBER_DOUBLE" if _is_number(value):
             return float(value)
         case "STRING" if isinstance(value, str):
-            return value
+            return _plain(value, what)
         case "STRING" if value is not None:
             # KFP passes what is not text to a STRING parameter as its JSON (loop items, pipeline channels).
-            return json.dumps(_integers(value))
+            return json.dumps(_plain(value, what))
         case "BOOLEAN" if isinstance(value, bool):
             return value
         case "LIST" if isinstance(value, list | tuple):
-            return _integers(list(value))
+            return _plain(list(value), what)
         case "STRUCT" if isinstance(value, Mapping):
-            return _integers(dict(value))
+            return _plain(dict(value), what)
         case "LIST" | "STRUCT" | "BOOLEAN" | "NUMBER_INTEGER" | "NUMBER_DOUBLE" if isinstance(value, str):
             return typed(_from_json(value, kind, what), kind, what)
         case "TASK_FINAL_STATUS" if isinstance(value, Mapping):
@@ -60,7 +61,7 @@ def typed(value: Any, kind: str, what: str) -> Any:
 
 def _from_json(text: str, kind: str, what: str) -> Any:
     try:
-        value = json.loads(text)
+        value = _json(text)
     except ValueError:
         value = text
     if isinstance(value, str):
@@ -68,23 +69,49 @@ def _from_json(text: str, kind: str, what: str) -> Any:
     return value
 
 
+def _json(text: str) -> Any:
+    """The value of a JSON text. Raises ValueError if it is none; NaN and Infinity, which Python takes, are none."""
+
+    def refuse(name: str) -> Any:
+        raise ValueError(f"{name} is no JSON")
+
+    try:
+        return json.loads(text, parse_constant=refuse)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    try:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # an integer beyond every double
+        return False
 
 
-def _integers(value: Any) -> Any:
+def _plain(value: Any, what: str, depth: int = 0) -> Any:
+    """The value with integers for numbers without a fraction, checked to be something that can be passed on."""
+    if depth > MOST_DEPTH:
+        raise UserError(f"{what} is nested more than {MOST_DEPTH} deep")
     if isinstance(value, float) and value.is_integer():
         return int(value)
+    if isinstance(value, str):
+        if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+            raise UserError(f"{what} holds what is no text in UTF-8: {ascii(value)[:60]}")
+        return value
     if isinstance(value, Mapping):
-        return {str(key): _integers(item) for key, item in value.items()}
+        return {_plain(str(key), what): _plain(item, what, depth + 1) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_integers(item) for item in value]
+        return [_plain(item, what, depth + 1) for item in value]
     return value
 
 
 def _show(value: Any) -> str:
     text = json.dumps(value, default=str)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _quoted(text: str) -> str:
+    return repr(text) if len(text) <= 60 else repr(text[:57]) + "..."
 
 
 def from_text(text: str, parameter: Parameter, what: str) -> Any:
@@ -103,13 +130,13 @@ def from_text(text: str, parameter: Parameter, what: str) -> Any:
         return MISSING
     match parameter.type:
         case "STRING":
-            return text
+            return typed(text, "STRING", what)
         case "BOOLEAN":
             if text.lower() in _TRUE:
                 return True
             if text.lower() in _FALSE:
                 return False
-            raise UserError(f"{what} must be true or false, got {text!r}")
+            raise UserError(f"{what} must be true or false, got {_quoted(text)}")
         case "NUMBER_INTEGER" | "NUMBER_DOUBLE":
             return _number(text, parameter.type, what)
         case "LIST":
@@ -123,11 +150,11 @@ def _number(text: str, kind: str, what: str) -> int | float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise UserError(f"{what} must be {_WORDS[kind]}, got {text!r}")
+        raise UserError(f"{what} must be {_WORDS[kind]}, got {_quoted(text)}")
     if kind == "NUMBER_DOUBLE":
         return value
     if not value.is_integer():
-        raise UserError(f"{what} must be an integer, got {text!r}")
+        raise UserError(f"{what} must be an integer, got {_quoted(text)}")
     try:
         return int(text)  # exact beyond 2^53
     except ValueError:
@@ -137,13 +164,13 @@ def _number(text: str, kind: str, what: str) -> int | float:
 def _list(text: str, what: str) -> Any:
     if text.lstrip().startswith("["):
         try:
-            return json.loads(text)
+            return _json(text)
         except ValueError as error:
-            raise UserError(f"{what} must be a list, and this is no JSON: {text!r} ({error})") from None
+            raise UserError(f"{what} must be a list, and this is no JSON: {_quoted(text)} ({error})"[:300]) from None
     items = []
     for word in text.split(","):
         try:
-            items.append(json.loads(word))
+            items.append(_json(word))
         except ValueError:
             items.append(word.strip())
     return items

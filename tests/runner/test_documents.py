@@ -22,6 +22,29 @@ def test_alias_bomb_is_refused() -> None:
         parse_documents("\n".join(lines), "bomb.yaml")
 
 
+def test_merge_keys_do_not_multiply() -> None:
+    lines = ["a0: &a0 {k0: 1, k1: 2, k2: 3, k3: 4}"]
+    lines += [f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 9)}]}}" for i in range(1, 20)]
+    assert parse_documents("\n".join(lines), "f")[0]["a19"] == {"k0": 1, "k1": 2, "k2": 3, "k3": 4}
+
+
+def test_more_values_than_any_pipeline_has_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(documents, "MOST_NODES", 100)
+    for text in ("- a\n" * 300, "---\n" * 300, "- &a x\n" + "- *a\n" * 300):
+        with pytest.raises(UserError, match="more than 100 values"):
+            parse_documents(text, "f")
+    assert len(parse_documents("- a\n" * 90, "f")[0]) == 90
+
+
+@pytest.mark.parametrize(
+    "number", ["1" * 300, "1:" * 50_000 + "1", "1:" * 50_000 + "1.5", "0x" + "f" * 300, "-" + "7" * 300]
+)
+def test_number_beyond_all_numbers_is_refused_with_its_line_unless_it_is_quoted(number: str) -> None:
+    with pytest.raises(UserError, match=r"digits in line 2; if it is text, put it into quotes"):
+        parse_documents(f"a: 1\nb: {number}\n", "f")
+    assert parse_documents(f"b: '{number}'\n", "f") == [{"b": number}]
+
+
 def test_alias_inside_itself_is_refused() -> None:
     with pytest.raises(UserError, match="contains itself"):
         parse_documents("a: &a [*a]", "f")
@@ -39,8 +62,9 @@ def test_large_file_is_refused_unread(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(documents, "MOST_BYTES", 10)
     path = tmp_path / "large.yaml"
     path.write_text("a: 12345678901234567890")
-    with pytest.raises(UserError, match="MB"):
-        read_documents(path)
+    for large in (path, Path("/dev/zero")):
+        with pytest.raises(UserError, match="MB"):
+            read_documents(large)
 
 
 @pytest.mark.parametrize("text", ["{", "a: b: c", "\t- x", "!!python/object:os.system {}", "a: 2024-99-99", "\x00"])

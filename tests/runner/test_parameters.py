@@ -88,3 +88,25 @@ def test_integers_beyond_the_exact_floats_keep_every_digit() -> None:
 def test_a_default_of_none_means_no_default() -> None:
     assert DECLARED["limit"].default is MISSING
     assert "limit" not in values()
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 150 + "]" * 150, "[" * 5000 + "]" * 5000, '["\\ud800"]', "[NaN]", "[1e999, Infinity]"]
+)
+def test_list_that_cannot_be_passed_on_is_refused_in_one_short_line(text: str) -> None:
+    with pytest.raises(UserError, match="'targets'") as caught:
+        values(targets=text)
+    assert len(str(caught.value)) < 350
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("text", ["\udcff", "caf\udce9"])
+def test_text_that_is_no_utf_8_is_refused(text: str) -> None:
+    with pytest.raises(UserError, match=r"'dataset' holds what is no text in UTF-8: '.*\\udc"):
+        values(dataset=text)
+
+
+def test_integer_beyond_every_double_is_refused_where_a_number_is_wanted() -> None:
+    for kind in ("NUMBER_DOUBLE", "NUMBER_INTEGER"):
+        with pytest.raises(UserError, match="x must be a"):
+            typed(10**400, kind, "x")
