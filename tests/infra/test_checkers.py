@@ -5,9 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-import yaml
 from manifests.objects import Object, name_of
-from manifests.references import platform_problems, reference_problems
+from manifests.references import reference_problems
 from manifests.rights import pod_problems, rights_problems
 from manifests.shape import shape_problems
 from manifests.store import store_problems
@@ -346,30 +345,3 @@ def test_a_broken_manifest_is_refused(installation: Callable[[str], list[Object]
     break_it({name_of(obj): obj for obj in objects})
 
     assert expected in "\n".join(check(objects))
-
-
-def test_what_a_compiled_pipeline_names_must_be_there(installation: Callable[[str], list[Object]]):
-    platform = yaml.safe_load("""
-      deploymentSpec:
-        executors:
-          exec-good:
-            secretAsEnv:
-              - secretName: trimtab-store-credentials
-                keyToEnv: [{secretKey: AWS_ACCESS_KEY_ID, envVar: AWS_ACCESS_KEY_ID}]
-            configMapAsEnv:
-              - configMapName: trimtab-store
-                keyToEnv: [{configMapKey: TRIMTAB_STORE, envVar: TRIMTAB_STORE}]
-              - {configMapName: tuning, optional: true}
-          exec-bad:
-            secretAsEnv:
-              - secretName: trimtab-store-credentials
-                keyToEnv: [{secretKey: KEY, envVar: KEY}]
-            configMapAsEnv: [{configMapName: settings, keyToEnv: []}]
-            imagePullSecret: [{secretName: registry}]
-    """)
-
-    assert [problem.partition(": ")[2] for problem in platform_problems(platform, installation("generic-s3"))] == [
-        "Secret trimtab-store-credentials has no key KEY",
-        "there is no ConfigMap settings",
-        "there is no Secret registry",
-    ]

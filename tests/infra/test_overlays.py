@@ -68,3 +68,18 @@ def test_an_overlay_moves_to_another_namespace_as_a_whole(tmp_path: Path):
     assert {subject["namespace"] for binding in of_kind(objects, "RoleBinding") for subject in binding["subjects"]} == {
         "team"
     }
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("resources: [../missing]", "missing"),
+        ("resource: [x]", "unknown field"),
+        ("patches: [{patch: '{kind: ConfigMap, apiVersion: v1, metadata: {name: gone}}'}]", "gone"),
+    ],
+)
+def test_an_overlay_that_does_not_render_says_why(tmp_path: Path, content: str, expected: str):
+    (tmp_path / "kustomization.yaml").write_text(content)
+
+    with pytest.raises(RuntimeError, match=expected):
+        render(tmp_path)

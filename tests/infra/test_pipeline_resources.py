@@ -1,30 +1,34 @@
-"""What a pipeline brings to the cluster: KFP's resources, and what its compiled form names."""
+"""What a pipeline brings to the cluster: KFP's resources, and what its tasks name there."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
-from kfp import compiler
-from manifests.objects import INFRA, OVERLAYS, Object, of_kind
+from kfp import compiler, dsl, kubernetes
+from manifests.objects import INFRA, OVERLAYS, Object, name_of, of_kind
 from manifests.references import platform_problems
 from manifests.shape import shape_problems
 
-from pipelines.optimize import optimize
+from pipelines.cluster.images import Images
+from pipelines.cluster.package import Package, make_package, write_manifests
 
 COMPILED = sorted((INFRA.parent / "pipelines" / "compiled").glob("*.yaml"))
+Installation = Callable[[str], list[Object]]
+every_pipeline = pytest.mark.parametrize("path", COMPILED, ids=lambda path: path.stem)
+every_overlay = pytest.mark.parametrize("overlay", OVERLAYS)
+
+
+def packaged(path: Path, overlay: str) -> Package:
+    """What `trimtab submit --values infra/overlays/OVERLAY/values.yaml` sends."""
+    return make_package(path, images=Images(), values=INFRA / "overlays" / overlay / "values.yaml")
 
 
 @pytest.fixture(scope="module")
 def resources(tmp_path_factory: pytest.TempPathFactory) -> list[Object]:
-    """The main pipeline as Kubernetes resources, by KFP's own compiler."""
+    """The main pipeline as Kubernetes resources, written by KFP's own compiler."""
     path = tmp_path_factory.mktemp("resources") / "optimize.yaml"
-    options = compiler.KubernetesManifestOptions(
-        pipeline_name="optimize", pipeline_version_name="v1", namespace="kubeflow", include_pipeline_manifest=True
-    )
-    compiler.Compiler().compile(
-        optimize, str(path), kubernetes_manifest_format=True, kubernetes_manifest_options=options
-    )
+    write_manifests(packaged(COMPILED[0], "dev"), path, namespace="kubeflow")
     return list(yaml.safe_load_all(path.read_text()))
 
 
@@ -51,19 +55,52 @@ def test_a_broken_resource_is_refused(
     assert expected in "\n".join(shape_problems([resource], version="1.34"))
 
 
-@pytest.mark.parametrize("overlay", OVERLAYS)
-@pytest.mark.parametrize("path", COMPILED, ids=lambda path: path.stem)
-def test_what_a_compiled_pipeline_names_is_in_every_overlay(
-    installation: Callable[[str], list[Object]], path: Path, overlay: str
-):
-    for document in yaml.safe_load_all(path.read_text()):
-        assert platform_problems(document, installation(overlay)) == []
+@every_overlay
+@every_pipeline
+def test_what_the_tasks_name_is_in_the_overlay(installation: Installation, path: Path, overlay: str):
+    package = packaged(path, overlay)
+
+    assert f"ServiceAccount/{package.service_account}" in map(name_of, installation(overlay))
+    assert [p for document in package.documents for p in platform_problems(document, installation(overlay))] == []
 
 
-@pytest.mark.parametrize("path", COMPILED, ids=lambda path: path.stem)
-def test_the_guide_loads_every_image_that_a_pipeline_needs(path: Path):
-    executors = next(yaml.safe_load_all(path.read_text()))["deploymentSpec"]["executors"].values()
-    guide = (INFRA / "README.md").read_text()
+@every_overlay
+@every_pipeline
+def test_every_task_is_told_the_store(path: Path, overlay: str):
+    executors = packaged(path, overlay).documents[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    told = {"TRIMTAB_STORE", "AWS_ENDPOINT_URL_S3", "AWS_REGION"}
+    # With IRSA the identity is the pod's own.
+    told |= set() if overlay == "aws" else {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
 
-    for image in {executor["container"]["image"] for executor in executors if "container" in executor}:
-        assert f"kind load docker-image {image}\n" in guide
+    assert executors
+    for config in executors.values():
+        entries = [*config.get("configMapAsEnv", []), *config.get("secretAsEnv", [])]
+        assert {pair["envVar"] for entry in entries for pair in entry["keyToEnv"]} == told
+
+
+def test_what_a_pipeline_names_must_be_there(installation: Installation, tmp_path: Path):
+    @dsl.container_component
+    def step():
+        return dsl.ContainerSpec(image="step:1", command=["true"])
+
+    @dsl.pipeline(name="named")
+    def named():
+        task = step()
+        kubernetes.use_secret_as_env(task, "trimtab-store-credentials", {"AWS_ACCESS_KEY_ID": "A", "KEY": "B"})
+        kubernetes.use_config_map_as_env(task, "trimtab-store", {"TRIMTAB_STORE": "S"})
+        kubernetes.use_config_map_as_env(task, "settings", {"s": "S"})
+        kubernetes.use_config_map_as_env(task, "tuning", {"t": "T"}, optional=True)
+        kubernetes.mount_pvc(task, "disk", "/disk")
+        kubernetes.set_image_pull_secrets(task, ["registry"])
+
+    compiler.Compiler().compile(named, str(tmp_path / "named.yaml"))
+    _, platform = yaml.safe_load_all((tmp_path / "named.yaml").read_text())
+
+    found = platform_problems(platform, installation("generic-s3"))
+
+    assert sorted(problem.partition(": ")[2] for problem in found) == [
+        "Secret trimtab-store-credentials has no key KEY",
+        "there is no ConfigMap settings",
+        "there is no PersistentVolumeClaim disk",
+        "there is no Secret registry",
+    ]

@@ -2,8 +2,10 @@
 
 import re
 import shlex
+import subprocess
 
 import pytest
+import yaml
 from manifests.objects import INFRA, Object, of_kind
 from manifests.references import user_secrets
 
@@ -27,8 +29,17 @@ def test_a_command_names_what_is_there(line: str, rendered: dict[str, list[Objec
             assert (ROOT / word).exists()
         if word.startswith("statefulset/"):
             assert word in names
-    if "DEFAULTPIPELINERUNNERSERVICEACCOUNT=" in line:
-        assert f"serviceaccount/{words[-1]}" in names
+
+
+def test_the_guide_loads_every_image_that_the_pipeline_needs():
+    (line,) = (line for line in COMMANDS if "kind load docker-image" in line)
+    document = next(yaml.safe_load_all((ROOT / "pipelines" / "compiled" / "optimize.yaml").read_text()))
+    needed = {executor["container"]["image"] for executor in document["deploymentSpec"]["executors"].values()}
+
+    dry = line.replace("xargs -n1 kind", "xargs -n1 echo")
+    done = subprocess.run(["sh", "-c", dry], cwd=ROOT, capture_output=True, text=True, check=True)
+
+    assert {said.removeprefix("load docker-image ") for said in done.stdout.splitlines()} == needed
 
 
 def test_the_guide_creates_the_secrets_that_it_lists():
@@ -53,7 +64,6 @@ def test_the_list_of_secrets_has_none_that_nothing_asks_for(rendered: dict[str, 
 def test_uninstall_takes_back_what_the_guide_sets():
     uninstall = TEXT.split("## Uninstall")[1]
 
-    assert "set env deployment/ml-pipeline DEFAULTPIPELINERUNNERSERVICEACCOUNT-\n" in uninstall
     assert '"path":"/data/workflowDefaults"' in uninstall
     assert "delete -k infra/overlays/dev" in uninstall
     assert all(f"delete secret {name}" in uninstall for name in user_secrets())

@@ -81,15 +81,17 @@ def platform_problems(platform: Object, objects: list[Object]) -> list[str]:
             ("configMapAsEnv", "ConfigMap", "configMapName", "configMapKey"),
             ("configMapAsVolume", "ConfigMap", "configMapName", ""),
             ("imagePullSecret", "Secret", "secretName", ""),
-            ("pvcMount", "PersistentVolumeClaim", "constant", ""),
+            ("pvcMount", "PersistentVolumeClaim", "pvcName", ""),
         ):
             if path.rpartition(".")[2] != field:
                 continue
             for entry in value:
+                # Up to 2.13 the name itself, since then a value that may come from a parameter of the run.
+                given = entry.get(name) or entry.get(f"{name}Parameter", {}).get("runtimeValue", {}).get("constant")
                 # `optional` is the pipeline's word that it can do without.
-                if name in entry and not entry.get("optional"):
+                if given and not entry.get("optional"):
                     keys = [pair[key] for pair in entry.get("keyToEnv", [])] if key else []
-                    problems += there.missing(kind, entry[name], path, *keys)
+                    problems += there.missing(kind, given, path, *keys)
     return problems
 
 
