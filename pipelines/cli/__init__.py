@@ -1,7 +1,8 @@
-"""The command line: `trimtab run | resume | runs | show | logs | diff | compile | champion | promote | …`.
+"""The command line: `trimtab run | resume | runs | show | logs | diff | compile | submit | champion | promote | …`.
 
 Every command's work is in a module of its own, imported when the command runs, so that `--help` stays fast. A user's
-mistake is one line on stderr that starts with `error: `, and exit code 2; a pipeline that failed otherwise is 1.
+mistake is one line on stderr that starts with `error: `, and exit code 2; a pipeline that failed otherwise, or a
+cluster that does not do what is asked, is 1.
 """
 
 import sys
@@ -11,6 +12,8 @@ from typing import Annotated
 import typer
 
 from components.core.errors import UserError
+from pipelines.cli import cluster_commands
+from pipelines.cluster.errors import ClusterError
 
 app = typer.Typer(
     name="trimtab",
@@ -24,7 +27,7 @@ app = typer.Typer(
 # Typer carries its own copy of click since 0.2x, and used the installed one before: take the class where it is.
 _USAGE_ERROR: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
-MISTAKE = 2
+FAILED, MISTAKE = 1, 2
 
 
 def main() -> None:
@@ -33,21 +36,23 @@ def main() -> None:
         code = app(standalone_mode=False)
     except UserError as error:
         _leave(str(error))
+    except ClusterError as error:
+        _leave(str(error), FAILED)
     except _USAGE_ERROR as error:
         _leave(error.format_message())  # type: ignore[attr-defined]
     except (typer.Abort, KeyboardInterrupt):
-        sys.exit(1)
+        sys.exit(FAILED)
     except BrokenPipeError:
         # `trimtab show | head`: nobody reads on, which is no error. Keep the interpreter's own flush quiet.
         sys.stderr.close()
-        sys.exit(1)
+        sys.exit(FAILED)
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _leave(message: str) -> None:
+def _leave(message: str, code: int = MISTAKE) -> None:
     if message:
         print(f"error: {' '.join(message.split())}", file=sys.stderr)
-    sys.exit(MISTAKE)
+    sys.exit(code)
 
 
 def _print_version(wanted: bool) -> None:
@@ -129,11 +134,6 @@ def resume(
     raise typer.Exit(resume_command(run_id, from_task=from_task, json_file=json_file))
 
 
-_VALUES = typer.Option(metavar="FILE", help="Settings of the pods (pipelines/cluster/values.example.yaml).")
-_LOCK = typer.Option(metavar="FILE", help="Images by digest [default: images/images.lock.json if it is there].")
-_REGISTRY = typer.Option(metavar="HOST/PATH", help="A mirror to take the images from [default: $TRIMTAB_REGISTRY].")
-
-
 @app.command(name="compile")
 def compile_(
     pipeline: Annotated[str, typer.Argument(help="The pipeline's name.")] = "optimize",
@@ -148,9 +148,9 @@ def compile_(
         str, typer.Option("--format", metavar="ir|kubernetes", help="KFP YAML, or Pipeline and PipelineVersion.")
     ] = "ir",
     namespace: Annotated[str, typer.Option(help="Namespace of the Kubernetes resources.")] = "",
-    values: Annotated[Path | None, _VALUES] = None,
-    images: Annotated[Path | None, _LOCK] = None,
-    registry: Annotated[str, _REGISTRY] = "",
+    values: Annotated[Path | None, cluster_commands.VALUES] = None,
+    images: Annotated[Path | None, cluster_commands.LOCK] = None,
+    registry: Annotated[str, cluster_commands.REGISTRY] = "",
 ) -> None:
     """Compile a pipeline of this package to KFP YAML."""
     from pipelines.cli.compile_command import compile_command
@@ -160,6 +160,10 @@ def compile_(
     raise typer.Exit(
         compile_command(pipeline, output, check=check, form=form, namespace=namespace, deployment=deployment)
     )
+
+
+app.command()(cluster_commands.submit)
+app.command()(cluster_commands.follow)
 
 
 @app.command()

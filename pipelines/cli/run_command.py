@@ -40,7 +40,7 @@ def run_command(
 
     def start(listener: Listener) -> RunResult:
         return run_pipeline(
-            find_pipeline(pipeline), _given(parameters), store_uri=store, run_id=run_id, options=options,
+            find_pipeline(pipeline), given_parameters(parameters), store_uri=store, run_id=run_id, options=options,
             listener=listener,
         )  # fmt: skip
 
@@ -76,7 +76,12 @@ def _carry_out(start: Callable[[Listener], RunResult], run_id: str, json_file: P
     return _report_end(console, result)
 
 
-def _given(parameters: Sequence[str]) -> dict[str, str]:
+def given_parameters(parameters: Sequence[str]) -> dict[str, str]:
+    """`-p name=value`: name → text.
+
+    Raises:
+        UserError: no such form, or a name twice.
+    """
     given: dict[str, str] = {}
     for text in parameters:
         name, equals, value = text.partition("=")

@@ -47,6 +47,12 @@ class Package:
         return hashlib.sha256(text.encode()).hexdigest()
 
     @property
+    def description(self) -> str:
+        """The pipeline's description, "" if it has none; the SDK keeps it in a comment."""
+        marker = "# Description: "
+        return next((line.removeprefix(marker) for line in self.header.splitlines() if line.startswith(marker)), "")
+
+    @property
     def resource_name(self) -> str:
         """The pipeline's name as Kubernetes allows it."""
         name = re.sub(r"[^a-z0-9]+", "-", self.name.lower())[:_MOST_NAME].strip("-")

@@ -1,0 +1,69 @@
+"""The commands that talk to a cluster: `trimtab submit | follow`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipelines.cli.deployment import Deployment
+
+if TYPE_CHECKING:
+    from pipelines.cluster.client import Endpoint
+
+VALUES = typer.Option(metavar="FILE", help="Settings of the pods (pipelines/cluster/values.example.yaml).")
+LOCK = typer.Option(metavar="FILE", help="Images by digest [default: images/images.lock.json if it is there].")
+REGISTRY = typer.Option(metavar="HOST/PATH", help="A mirror to take the images from [default: $TRIMTAB_REGISTRY].")
+
+_HOST = typer.Option(metavar="URL", help="The KFP API, or its UI [default: $KF_PIPELINES_ENDPOINT].")
+_NAMESPACE = typer.Option(help="Your namespace, where KFP serves several users.")
+_TOKEN_FILE = typer.Option(metavar="FILE", help="A bearer token [default: $TRIMTAB_KFP_TOKEN, or the pod's own].")
+_PARAMETER = typer.Option("-p", "--param", metavar="NAME=VALUE", help="A pipeline parameter; repeatable.")
+_EXPERIMENT = typer.Option(help="The experiment that the runs belong to [default: the pipeline's name].")
+_SERVICE_ACCOUNT = typer.Option(help="Of the run's pods [default: that of the values file, else the cluster's].")
+_PIPELINE = "A pipeline's name, or the path of any compiled KFP v2 YAML."
+
+
+def submit(
+    pipeline: Annotated[str, typer.Argument(help=_PIPELINE)] = "optimize",
+    host: Annotated[str, _HOST] = "",
+    parameter: Annotated[list[str] | None, _PARAMETER] = None,
+    experiment: Annotated[str, _EXPERIMENT] = "",
+    run_name: Annotated[str, typer.Option(help="A name for the run [default: pipeline and time].")] = "",
+    namespace: Annotated[str, _NAMESPACE] = "",
+    service_account: Annotated[str, _SERVICE_ACCOUNT] = "",
+    values: Annotated[Path | None, VALUES] = None,
+    images: Annotated[Path | None, LOCK] = None,
+    registry: Annotated[str, REGISTRY] = "",
+    token_file: Annotated[Path | None, _TOKEN_FILE] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Follow the run; exit code 0 only if it succeeds.")] = False,
+    timeout: Annotated[str, typer.Option(metavar="TIME", help="Wait at most 90s, 10m, 6h. The run goes on.")] = "",
+) -> None:
+    """Start a run on a cluster. The same pipeline content is the same pipeline version."""
+    from pipelines.cli.submit_command import Submission, submit_command
+
+    submission = Submission(
+        pipeline=pipeline, parameters=tuple(parameter or ()), experiment=experiment, service_account=service_account,
+        deployment=Deployment(values=values, lock=images, registry=registry),
+    )  # fmt: skip
+    raise typer.Exit(
+        submit_command(submission, _endpoint(host, namespace, token_file), name=run_name, wait=wait, timeout=timeout)
+    )
+
+
+def follow(
+    run_id: Annotated[str, typer.Argument(metavar="RUN", help="The run's id on the cluster.")],
+    host: Annotated[str, _HOST] = "",
+    namespace: Annotated[str, _NAMESPACE] = "",
+    token_file: Annotated[Path | None, _TOKEN_FILE] = None,
+    timeout: Annotated[str, typer.Option(metavar="TIME", help="Wait at most 90s, 10m, 6h. The run goes on.")] = "",
+) -> None:
+    """Wait for a run on a cluster; exit code 0 only if it succeeds."""
+    from pipelines.cli.submit_command import follow_command
+
+    raise typer.Exit(follow_command(run_id, _endpoint(host, namespace, token_file), timeout=timeout))
+
+
+def _endpoint(host: str, namespace: str, token_file: Path | None) -> "Endpoint":
+    from pipelines.cluster.client import Endpoint
+
+    return Endpoint(host=host, namespace=namespace, token_file=token_file)
