@@ -60,8 +60,10 @@ def save_model(artifact_path: str | Path, bundle: ModelBundle, store: "Store", m
 def load_model(artifact: str | Path | Manifest, store: "Store") -> ModelBundle:
     """The bundle at an artifact's path (or of its manifest): rebuilt, strictly loaded, on the CPU, in eval mode.
 
-    UserError names the first tensor that is missing, unknown or of another shape.
+    Nothing in a bundle can run: the weights are read by safetensors alone, the rest is JSON. UserError names the file
+    that cannot be read, or the first tensor that is missing, unknown or of another shape.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     manifest = artifact if isinstance(artifact, Manifest) else read_manifest(artifact, kind=KIND)
@@ -73,7 +75,11 @@ def load_model(artifact: str | Path | Manifest, store: "Store") -> ModelBundle:
         module = build(architecture)
     except (ValueError, FileNotFoundError) as error:
         raise UserError(f"model {manifest.digest[:12]} cannot be rebuilt: {error}") from None
-    state = load_file(folder / WEIGHTS)
+    try:
+        state = load_file(folder / WEIGHTS)
+    except (SafetensorError, FileNotFoundError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"model {manifest.digest[:12]} has no readable {WEIGHTS}: {reason}") from None
     if problem := _mismatch(module.state_dict(), state):
         raise UserError(f"model {manifest.digest[:12]} does not fit its architecture: {problem}")
     module.load_state_dict(state, strict=True)

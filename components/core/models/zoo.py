@@ -1,5 +1,6 @@
 """Builds backbones, maps published weights into them, and splits them into features and head."""
 
+import re
 from collections.abc import Callable, Mapping
 
 import torch
@@ -12,6 +13,8 @@ from components.core.models.weights import read_weights
 HEAD_STD = 0.01
 """Standard deviation of a fresh head's weights: first logits near 0, so the first loss is near log(classes)."""
 
+_NAME = re.compile(r"[A-Za-z0-9_.]+")
+
 
 def create_module(source: str, num_outputs: int) -> nn.Module:
     """The network `source` ("timm:NAME" or "torchvision:NAME") with `num_outputs` logits and random weights.
@@ -19,6 +22,10 @@ def create_module(source: str, num_outputs: int) -> nn.Module:
     Raises UserError for a name that the library does not know.
     """
     library, _, name = source.partition(":")
+    if not _NAME.fullmatch(name):
+        # timm reads "hf-hub:…" and "local-dir:…" as places to fetch code's configuration from; a model bundle, which
+        # says what to build, must not send anyone anywhere.
+        raise UserError(f"architecture must be 'timm:NAME' or 'torchvision:NAME', got {source!r}")
     if library == "timm":
         import timm
 

@@ -1,4 +1,9 @@
+import io
+import json
+import pickle
+import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -91,3 +96,48 @@ def test_bundle_of_other_parts_is_refused_by_name(tmp_path: Path, store: Store, 
     publish(tmp_path / "c", kind="model", files=files, metadata={}, store=store)
     with pytest.raises(UserError, match="cannot be rebuilt"):
         load_model(tmp_path / "c", store)
+
+
+class Trap:
+    """Unpickled, it leaves a file behind."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
+        return Path.touch, (self.path,)
+
+
+def test_a_pickle_in_place_of_the_weights_is_refused_and_not_run(
+    tmp_path: Path, store: Store, bundle: ModelBundle
+) -> None:
+    manifest = save_model(tmp_path / "a", bundle, store, {})
+    files: dict[str, bytes | Path] = {entry.path: read_file(manifest, entry.path, store) for entry in manifest.files}
+    trap = tmp_path / "sprung"
+    buffer = io.BytesIO()
+    torch.save({"classifier.weight": Trap(trap)}, buffer)
+    for content in (pickle.dumps(Trap(trap)), buffer.getvalue(), b"", b"\xff" * 64):
+        files["weights.safetensors"] = content
+        publish(tmp_path / "b", kind="model", files=files, metadata={}, store=store)
+        with pytest.raises(UserError, match=r"has no readable weights\.safetensors"):
+            load_model(tmp_path / "b", store)
+    assert not trap.exists()
+    pickle.loads(pickle.dumps(Trap(trap)))
+    assert trap.exists()
+
+
+def test_a_bundle_cannot_send_its_reader_to_a_hub_or_a_folder(
+    tmp_path: Path, store: Store, bundle: ModelBundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("somebody opened a connection")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    manifest = save_model(tmp_path / "a", bundle, store, {})
+    files: dict[str, bytes | Path] = {entry.path: read_file(manifest, entry.path, store) for entry in manifest.files}
+    document = json.loads(bytes(files["architecture.json"]))  # type: ignore[arg-type]
+    for source in ("timm:hf-hub:someone/something", "timm:hf_hub:someone/x", f"timm:local-dir:{tmp_path}", "timm:../x"):
+        files["architecture.json"] = json.dumps({**document, "source": source}).encode()
+        publish(tmp_path / "b", kind="model", files=files, metadata={}, store=store)
+        with pytest.raises(UserError, match="architecture must be"):
+            load_model(tmp_path / "b", store)

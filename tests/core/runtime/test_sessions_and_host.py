@@ -5,6 +5,7 @@ import socket
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper
 
 from components.core.errors import UserError
 from components.core.runtime.fusion import integer_share
@@ -28,6 +29,23 @@ def test_a_missing_or_broken_file_is_one_clear_line(tmp_path):
     assert "\n" not in str(caught.value)
     with pytest.raises(UserError, match="threads"):
         open_session(tmp_path / "broken.onnx", threads=0)
+
+
+@pytest.mark.parametrize("place", ["../outside.bin", "{folder}/outside.bin"])
+def test_a_model_that_keeps_its_weights_in_a_file_elsewhere_is_not_opened(tmp_path, place):
+    np.arange(4, dtype=np.float32).tofile(tmp_path / "outside.bin")
+    weight = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[4], data_location=TensorProto.EXTERNAL)
+    for key, value in (("location", place.format(folder=tmp_path)), ("offset", "0"), ("length", "16")):
+        weight.external_data.add(key=key, value=value)
+    vector = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [4]) for name in ("x", "y")]
+    graph = helper.make_graph([helper.make_node("Add", ["x", "w"], ["y"])], "g", vector[:1], vector[1:], [weight])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    path = tmp_path / "bundle" / "model.onnx"
+    path.parent.mkdir()
+    path.write_bytes(model.SerializeToString())
+    for source in (path, path.read_bytes()):
+        with pytest.raises(UserError, match=r"External data path|[Aa]bsolute"):
+            open_session(source)
 
 
 def test_float_network_has_no_integer_convolution(toy_onnx):
