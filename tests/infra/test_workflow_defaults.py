@@ -1,6 +1,7 @@
 """The defaults of Argo's controller, merged into pods as KFP makes them by kubectl's own strategic merge."""
 
 import json
+import shlex
 from typing import Any
 
 import pytest
@@ -120,6 +121,22 @@ def test_a_pod_of_a_single_container_gets_no_further_one(defaults: dict[str, Any
 
     assert [container["name"] for container in containers(patched)] == ["main"]
     assert shape_problems([patched], version="1.34") == []
+
+
+def test_the_guides_command_adds_the_defaults_and_uninstall_takes_them_back():
+    guide = (INFRA / "README.md").read_text()
+    commands = [line for line in guide.splitlines() if "patch configmap workflow-controller-configmap" in line]
+    kfps = {"artifactRepository": "archiveLogs: true", "executor": "imagePullPolicy: IfNotPresent"}
+    before = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c", "namespace": "kubeflow"}, "data": kfps}
+
+    states = [before]
+    for command in commands:
+        _, *arguments = shlex.split(command.replace("configmap workflow-controller-configmap", "--local -f - -o json"))
+        arguments = [argument.replace("=infra/", f"={INFRA}/") for argument in arguments]
+        states.append(json.loads(kubectl(*arguments, stdin=json.dumps(states[-1]))))
+
+    assert [sorted(state["data"]) for state in states] == [sorted(kfps), [*sorted(kfps), KEY], sorted(kfps)]
+    assert states[2]["data"] == kfps
 
 
 def test_finished_workflows_are_cleared_away_and_failed_ones_stay_a_week(defaults: dict[str, Any]):
