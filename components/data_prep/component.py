@@ -1,7 +1,7 @@
 """KFP face of data preparation."""
 
 from kfp import dsl
-from kfp.dsl import HTML, Dataset, Metrics, Output
+from kfp.dsl import HTML, Dataset, Input, Metrics, Output
 
 from components.core.results.recall import recalled
 from components.images import BASE_IMAGE, DATA_IMAGE
@@ -19,6 +19,7 @@ def data_prep(
     metrics: Output[Metrics],
     page: Output[HTML],
     dataset_state: str = "",
+    previous: Input[Dataset] = None,
 ):
     """Checks labelled images, finds duplicates, splits by content and writes Parquet shards.
 
@@ -34,6 +35,7 @@ def data_prep(
         page: Splits, classes, samples and the quarantine as HTML.
         dataset_state: What the dataset's listing looked like (core.artifacts.sources.source_state). Not used here: it
             makes a cached result count only as long as the files are the same.
+        previous: An earlier prepared data set; its shards of which nothing has changed are taken over.
     """
     from components.core.artifacts.dataset import open_dataset
     from components.core.artifacts.manifest import describe
@@ -51,7 +53,8 @@ def data_prep(
     )
     store = store_from_environment()
 
-    result = prepare(settings, prepared.path, store)
+    before = None if previous is None else open_dataset(previous.path, store)
+    result = prepare(settings, prepared.path, store, previous=before)
 
     opened = open_dataset(prepared.path, store)
     counts = {

@@ -4,7 +4,7 @@ import math
 import os
 import tempfile
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from components.core.artifacts.dataset import SPLITS, write_dataset
+from components.core.artifacts.dataset import SPLITS, Dataset, write_dataset
 from components.core.artifacts.manifest import Manifest
 from components.core.artifacts.sources import DEMO, DEMO_LICENCE, Rejection, check_classes, open_source
 from components.core.errors import UserError
 from components.core.tasks import get_task
 from components.data_prep.inspection import Inspected, inspect_item
 from components.data_prep.quarantine import QUARANTINE_NAME, Quarantine
+from components.data_prep.reuse import Kept, reusable_shards
 from components.data_prep.spill import Spill
 from components.data_prep.splitting import Fractions, small_classes, split_of, split_small_class
 
@@ -80,11 +81,14 @@ class _Plan:
     small_classes: list[str] = field(default_factory=list)
 
 
-def prepare(settings: Settings, artifact_path: str | Path, store: "Store") -> Prepared:
+def prepare(
+    settings: Settings, artifact_path: str | Path, store: "Store", *, previous: Dataset | None = None
+) -> Prepared:
     """Write the dataset artifact for `settings` to `artifact_path`.
 
     The result depends on the images, their names and labels only, not on the order in which they are listed. Images
-    stay as they were encoded. Scratch space on disk: about the size of the data.
+    stay as they were encoded. Scratch space on disk: about the size of the data. With a `previous` data set, its shards
+    of which nothing has changed are taken over, and only the other rows are written; the fingerprint is the same.
 
     Raises:
         UserError: nothing there, no usable image, one class only, or a class that cannot be split.
@@ -100,11 +104,15 @@ def prepare(settings: Settings, artifact_path: str | Path, store: "Store") -> Pr
         classes = _ordered(list(labels), source.classes)
         plan = _plan(spill, buckets, labels, settings.fractions, quarantine)
         numbers = {name: number for number, name in enumerate(classes)}
+        kept = Kept()
+        if previous is not None and (previous.task, previous.classes) == (settings.task, classes):
+            kept = reusable_shards(previous, _wanted(spill, plan, numbers))
         manifest = write_dataset(
             artifact_path,
             task=settings.task,
             classes=classes,
-            splits={split: _rows(spill, plan, split, numbers) for split in SPLITS},
+            splits={split: _rows(spill, plan, split, numbers, kept.digests) for split in SPLITS},
+            kept=kept.shards,
             store=store,
             metadata={
                 "licence": DEMO_LICENCE if settings.dataset == DEMO else "not stated",
@@ -239,7 +247,18 @@ def _kept(plan: _Plan, spill: Spill, buckets: list[str]) -> Iterator[tuple[str, 
             yield label, digest, bucket, number
 
 
-def _rows(spill: Spill, plan: _Plan, split: str, numbers: dict[str, int]) -> Iterator[dict[str, Any]]:
+def _wanted(spill: Spill, plan: _Plan, numbers: dict[str, int]) -> Iterator[tuple[str, str, int, str]]:
+    """Digest, split, label number and source of every row."""
+    for bucket, rows in plan.rows.items():
+        chosen = spill.table(bucket).select(["digest", "label", "source"]).take(rows)
+        for row, split in zip(chosen.to_pylist(), plan.splits[bucket], strict=True):
+            yield row["digest"], SPLITS[split], numbers[row["label"]], row["source"]
+
+
+def _rows(
+    spill: Spill, plan: _Plan, split: str, numbers: dict[str, int], written: Container[str]
+) -> Iterator[dict[str, Any]]:
+    """The rows of a split in the order of their digests, without those that are `written` already."""
     for bucket, rows in plan.rows.items():
         wanted = rows[plan.splits[bucket] == SPLITS.index(split)]
         if not len(wanted):
@@ -247,7 +266,8 @@ def _rows(spill: Spill, plan: _Plan, split: str, numbers: dict[str, int]) -> Ite
         table = spill.table(bucket)
         for start in range(0, len(wanted), _TAKE_ROWS):
             for row in table.take(wanted[start : start + _TAKE_ROWS]).to_pylist():
-                yield {**row, "label": numbers[row["label"]]}
+                if row["digest"] not in written:
+                    yield {**row, "label": numbers[row["label"]]}
 
 
 def _printable(name: str) -> str:

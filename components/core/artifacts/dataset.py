@@ -8,6 +8,7 @@ import hashlib
 import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,14 @@ _ROW_GROUP_BYTES = 4 * 1000 * 1000
 _ROW_GROUP_ROWS = 2048
 _SHARD_NAME = re.compile(r"(train|validation|test)-\d{5}\.parquet")
 _TAKE_ROWS = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeptShard:
+    """A shard that is in the store already: its file, and of its rows at least `digest` and what the target needs."""
+
+    entry: FileEntry
+    rows: list[dict[str, Any]]
 
 
 class Dataset:
@@ -119,6 +128,13 @@ class Dataset:
         """One shard as a table with the given columns (None = all)."""
         return pq.read_table(self._shards[split][shard], columns=None if columns is None else list(columns))
 
+    def shards(self, split: str, *, columns: Sequence[str]) -> Iterator[KeptShard]:
+        """Each shard's file with these columns of its rows, in stored order."""
+        self._known(split)
+        for path in self._shards[split]:
+            rows = pq.read_table(path, columns=list(columns)).to_pylist()
+            yield KeptShard(entry=self.manifest.entry(path.name), rows=rows)
+
     def shard_rows(self, split: str) -> list[int]:
         """Number of rows in each shard of `split`."""
         self._known(split)
@@ -150,6 +166,7 @@ def write_dataset(
     store: "Store",
     metadata: Mapping[str, Any] | None = None,
     extra_files: Mapping[str, bytes] | None = None,
+    kept: Mapping[str, Sequence[KeptShard]] | None = None,
 ) -> Manifest:
     """Write rows as shards into the store, then the manifest; never more than one row group in memory.
 
@@ -162,6 +179,7 @@ def write_dataset(
         store: where the shards go. Each is uploaded when it is full, and then removed from local disk.
         metadata: further deterministic facts for the manifest.
         extra_files: further small files of the artifact, e.g. a quarantine report.
+        kept: shards of an earlier data set that come before the rows of their split and are not written again.
 
     Raises:
         UserError: unknown task. ValueError: unknown split.
@@ -173,7 +191,12 @@ def write_dataset(
     entries: list[FileEntry] = []
     with tempfile.TemporaryDirectory(prefix="trimtab-shards-") as scratch:
         for split in SPLITS:
-            with _ShardWriter(split, chosen.schema, Path(scratch), store) as writer:
+            before = (kept or {}).get(split, ())
+            for number, shard in enumerate(before):
+                entries.append(replace(shard.entry, path=_shard_name(split, number)))
+                for known in shard.rows:
+                    tally.add(split, known)
+            with _ShardWriter(split, chosen.schema, Path(scratch), store, first=len(before)) as writer:
                 for row in splits.get(split, ()):
                     tally.add(split, row)
                     writer.add(row)
@@ -189,6 +212,10 @@ def write_dataset(
         "fingerprint": tally.fingerprint(classes),
     }
     return publish_entries(artifact_path, kind="dataset", entries=entries, metadata=facts)
+
+
+def _shard_name(split: str, number: int) -> str:
+    return f"{split}-{number:05d}.parquet"
 
 
 class _Tally:
@@ -217,8 +244,9 @@ class _Tally:
 class _ShardWriter:
     """Appends rows to Parquet files of bounded size, and hands each full file to the store."""
 
-    def __init__(self, split: str, schema: pa.Schema, scratch: Path, store: "Store") -> None:
+    def __init__(self, split: str, schema: pa.Schema, scratch: Path, store: "Store", *, first: int) -> None:
         self.entries: list[FileEntry] = []
+        self._first = first
         self._split, self._schema, self._scratch, self._store = split, schema, scratch, store
         self._rows: list[Mapping[str, Any]] = []
         self._group_bytes = self._shard_bytes = 0
@@ -245,7 +273,7 @@ class _ShardWriter:
 
     @property
     def _path(self) -> Path:
-        return self._scratch / f"{self._split}-{len(self.entries):05d}.parquet"
+        return self._scratch / _shard_name(self._split, self._first + len(self.entries))
 
     def _flush(self) -> None:
         if not self._rows:

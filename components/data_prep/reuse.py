@@ -1,0 +1,43 @@
+"""Which shards of an earlier data set still hold exactly what this one wants, so that only what is new is written."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from components.core.artifacts.dataset import SHARD_BYTES, SPLITS, Dataset, KeptShard
+
+MAX_SMALL_SHARDS = 100
+"""Small shards of one split that are kept as they are; with more, all of them are written anew as few large ones."""
+
+_COLUMNS = ("digest", "label", "source")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """Shards by split, and the digests of the rows that they hold."""
+
+    shards: dict[str, list[KeptShard]] = field(default_factory=dict)
+    digests: set[str] = field(default_factory=set)
+
+
+def reusable_shards(previous: Dataset, wanted: Iterable[tuple[str, str, int, str]]) -> Kept:
+    """The shards of `previous` every row of which is wanted as it is: in that split, with that label and source.
+
+    A shard with one row that is not wanted any more is not kept; what is left of it is written anew.
+
+    Args:
+        previous: with the same classes in the same order.
+        wanted: digest, split, label number and source of each row of the new data set.
+    """
+    rows = {digest: hash((split, label, source)) for digest, split, label, source in wanted}
+    kept = Kept()
+    for split in SPLITS:
+        shards = [shard for shard in previous.shards(split, columns=_COLUMNS) if _unchanged(shard, split, rows)]
+        if sum(shard.entry.bytes < SHARD_BYTES // 2 for shard in shards) > MAX_SMALL_SHARDS:
+            shards = [shard for shard in shards if shard.entry.bytes >= SHARD_BYTES // 2]
+        kept.shards[split] = shards
+        kept.digests.update(row["digest"] for shard in shards for row in shard.rows)
+    return kept
+
+
+def _unchanged(shard: KeptShard, split: str, rows: Mapping[str, int]) -> bool:
+    return all(rows.get(row["digest"]) == hash((split, row["label"], row["source"])) for row in shard.rows)
