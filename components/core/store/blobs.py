@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from components.core.store.concurrency import run_all
@@ -14,10 +13,13 @@ from components.core.store.errors import (
     Damaged,
     NotFound,
     PreconditionFailed,
+    StoreError,
 )
-from components.core.store.files import replacing, write_synced
 from components.core.store.names import check_digest
-from components.core.store.objects import Objects, measure
+from components.core.store.objects import Objects, digest_of, size_of
+
+SMALL_BYTES = 1 << 20
+NUM_READ_ATTEMPTS = 3  # of bytes that had another digest, which may have happened on their way
 
 _FOLDER = "blobs/sha256"
 
@@ -31,18 +33,19 @@ class Blobs:
     def put(self, data: bytes | Path) -> str:
         """Atomic: stores bytes or a file's content, unless it is there already, and returns its sha256 in hex.
 
-        A file is streamed, never read whole into memory. An object of the wrong size under this digest (a damaged
+        A large file is streamed, never read whole into memory. An object of the wrong size under this digest (a damaged
         disk, a tool that copied badly) is replaced.
         """
-        size, digest = measure(data)
+        size, digest, body = _measured(data)
         key = _key(digest)
+        # To ask first whether it is there costs as much as to send little; to send much in vain costs more.
+        if size >= SMALL_BYTES and self._size(key) == size:
+            return digest
         try:
-            if self._objects.size(key) == size:
-                return digest
-            self._objects.put(key, data, sha256=digest)
-        except NotFound:
-            with suppress(PreconditionFailed):  # another writer was first, with the same bytes
-                self._objects.put(key, data, sha256=digest, if_absent=True)
+            self._objects.put(key, body, sha256=digest, if_absent=True)
+        except PreconditionFailed:  # it is there: from before, or by another writer who was first with the same bytes
+            if self._size(key) != size:
+                self._objects.put(key, body, sha256=digest)
         return digest
 
     def put_many(self, items: Sequence[bytes | Path]) -> list[str]:
@@ -51,12 +54,19 @@ class Blobs:
 
     def get(self, digest: str) -> bytes:
         """The bytes, verified. For what fits in memory; `fetch` streams. `BlobMissing`, `BlobDamaged`."""
-        return b"".join(self._verified(digest))
+        for _ in range(1, NUM_READ_ATTEMPTS):
+            with suppress(BlobDamaged):  # perhaps on its way only
+                return self._read(digest)
+        return self._read(digest)
 
     def fetch(self, digest: str, path: Path) -> None:
-        """Atomic: `path` appears whole and verified or not at all; the folder is made. `BlobMissing`, `BlobDamaged`."""
-        with replacing(path) as partial:
-            write_synced(partial, self._verified(digest))
+        """Atomic: `path` appears whole and verified or not at all; the folder is made. `BlobMissing`, `BlobDamaged`.
+
+        A large blob comes from S3 in ranges; what had arrived when it was interrupted is used by the next `fetch` to
+        this path (hidden files beside it, `.*.partial` and `.*.ranges`).
+        """
+        with self._named(digest):
+            self._objects.fetch(_key(digest), path, sha256=digest)
 
     def fetch_many(self, wanted: Mapping[Path, str]) -> None:
         """`fetch` of every path to digest, concurrently. Each file is whole or absent when one of them fails."""
@@ -72,36 +82,45 @@ class Blobs:
 
     def size(self, digest: str) -> int:
         """Bytes. `BlobMissing`."""
-        try:
+        with self._named(digest):
             return self._objects.size(_key(digest))
-        except NotFound as error:
-            raise self._missing(digest) from error
 
-    def _verified(self, digest: str) -> Iterator[bytes]:
-        """The chunks; raises after the last one if they do not have the digest, so use none before the end."""
-        key = _key(digest)
-        actual = hashlib.sha256()
+    def _size(self, key: str) -> int | None:
         try:
-            for chunk in self._objects.stream(key):
-                actual.update(chunk)
-                yield chunk
+            return self._objects.size(key)
+        except NotFound:
+            return None
+
+    def _read(self, digest: str) -> bytes:
+        with self._named(digest):
+            data = b"".join(self._objects.stream(_key(digest)))
+            if digest_of(data) != digest:
+                raise Damaged(digest)
+            return data
+
+    @contextmanager
+    def _named(self, digest: str) -> Iterator[None]:
+        try:
+            yield
         except NotFound as error:
-            raise self._missing(digest) from error
+            raise BlobMissing(f"no blob {digest} in the store {self._objects.uri}") from error
         except Damaged as error:
-            raise self._damaged(digest) from error
-        if actual.hexdigest() != digest:
-            raise self._damaged(digest)
-
-    def _missing(self, digest: str) -> BlobMissing:
-        return BlobMissing(f"no blob {digest} in the store {self._objects.uri}")
-
-    def _damaged(self, digest: str) -> BlobDamaged:
-        return BlobDamaged(
-            f"{self._objects.address(_key(digest))} is damaged: its content does not have the sha256 of its name; "
-            "delete it and run again"
-        )
+            raise BlobDamaged(
+                f"{self._objects.address(_key(digest))} is damaged: its content does not have the sha256 of its name; "
+                "delete it and run again"
+            ) from error
 
 
 def _key(digest: str) -> str:
     # 256 folders: a file system slows down, and a listing cannot be split, with a million names in one.
     return f"{_FOLDER}/{check_digest(digest)[:2]}/{digest}"
+
+
+def _measured(data: bytes | Path) -> tuple[int, str, bytes | Path]:
+    """(bytes, sha256, what to send): a small file is read once, for its digest and its transfer."""
+    try:
+        if isinstance(data, Path) and size_of(data) < SMALL_BYTES:
+            data = data.read_bytes()
+        return size_of(data), digest_of(data), data
+    except OSError as error:
+        raise StoreError(f"cannot read {error.filename}: {error.strerror}") from error

@@ -18,7 +18,7 @@ from components.core.store.errors import (
     StoreError,
     StoreUnavailable,
 )
-from components.core.store.files import sync_folder, write_synced
+from components.core.store.files import replacing, sync_folder, write_synced
 from components.core.store.names import check_key
 from components.core.store.objects import Listed, Stored, chunks_of, digest_of
 
@@ -75,6 +75,11 @@ class LocalObjects:
     def stream(self, key: str) -> Iterator[bytes]:
         with self._translated(key), self._path(key).open("rb") as file:
             yield from chunks_of(file)
+
+    def fetch(self, key: str, path: Path, *, sha256: str) -> None:
+        with replacing(path) as partial:
+            if write_synced(partial, self.stream(key)) != sha256:
+                raise Damaged(f"{self.address(key)} is damaged: its sha256 is another")
 
     def size(self, key: str) -> int:
         return self.stat(key).size

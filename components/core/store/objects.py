@@ -77,6 +77,13 @@ class Objects(Protocol):
         """The object in chunks; goes on where it stopped when the connection breaks. `NotFound`."""
         ...
 
+    def fetch(self, key: str, path: Path, *, sha256: str) -> None:
+        """Atomic: `path` appears with the object's bytes, whole and of this digest, or not at all; its folder is made.
+
+        `NotFound`, and `Damaged` if the bytes have another digest. An `OSError` is about `path`.
+        """
+        ...
+
     def size(self, key: str) -> int:
         """Bytes. `NotFound`."""
         ...

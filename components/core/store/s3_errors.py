@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from botocore import exceptions as aws
+from botocore.parsers import ResponseParserError
 
 from components.core.store.errors import (
     AccessDenied,
@@ -20,14 +21,15 @@ from components.core.store.errors import (
     StoreUnavailable,
 )
 
+# Code to what would work. None of them passes by itself: they are said at once, without a retry.
 _REFUSED_CREDENTIALS = {
-    "AuthorizationHeaderMalformed",
-    "ExpiredToken",
-    "InvalidAccessKeyId",
-    "InvalidToken",
-    "RequestTimeTooSkewed",
-    "SignatureDoesNotMatch",
-    "TokenRefreshRequired",
+    "AuthorizationHeaderMalformed": "check AWS_REGION and the credentials",
+    "ExpiredToken": "they have expired, get new ones",
+    "InvalidAccessKeyId": "it does not know the access key",
+    "InvalidToken": "check AWS_SESSION_TOKEN",
+    "RequestTimeTooSkewed": "this machine's clock and the server's differ by too much, set it right",
+    "SignatureDoesNotMatch": "check AWS_SECRET_ACCESS_KEY",
+    "TokenRefreshRequired": "they have expired, get new ones",
 }
 _OTHER_REGION = {"301", "PermanentRedirect", "TemporaryRedirect", "IllegalLocationConstraintException"}
 _CHANGED_ON_THE_WAY = {
@@ -51,6 +53,14 @@ class WriteConflict(PreconditionFailed):
     """409: two conditional writes met. It does not say which of them, if any, is done; the same request again will."""
 
 
+class ChangedOnTheWay(Damaged):
+    """The server received other bytes than were sent, or than the file had when it was hashed. Nothing was stored."""
+
+
+class UploadGone(StoreError):  # noqa: N818  (as in errors.py)
+    """The parts of an upload are not there: someone else completed or aborted it."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Place:
     """Where we were: for the error's line."""
@@ -68,13 +78,20 @@ class Place:
         except (aws.FlexibleChecksumError, aws.ChecksumError) as error:
             raise Damaged(f"{address} is damaged: its checksum does not match its bytes") from error
         except aws.BotoCoreError as error:
-            raise StoreUnavailable(f"the store {self.uri} cannot be used: {self.cause(error)}") from error
+            raise self._unusable(address, self.cause(error)) from error
+        except ResponseParserError as error:
+            at = without_userinfo(self.endpoint)
+            raise self._unusable(address, f"what {at} answers is not S3's XML; is it an object store?") from error
 
     def no_bucket(self) -> StoreUnavailable:
         at = without_userinfo(self.endpoint)
         return StoreUnavailable(
             f"the store {self.uri} cannot be used: {at} has no bucket {self.bucket!r}; create it or name another"
         )
+
+    def _unusable(self, address: str, reason: str) -> StoreUnavailable:
+        where = "" if address == self.uri else f" (at {address})"
+        return StoreUnavailable(f"the store {self.uri} cannot be used{where}: {reason}")
 
     def cause(self, error: aws.BotoCoreError) -> str:
         """One clause. Not botocore's own text: it quotes URLs, which may hold a password."""
@@ -102,13 +119,12 @@ class Place:
         if code == "NoSuchBucket":
             return self.no_bucket()
         if code in _REFUSED_CREDENTIALS:
-            return StoreUnavailable(f"the store {self.uri} cannot be used: {at} refused the credentials ({code})")
+            what = _REFUSED_CREDENTIALS[code]
+            return self._unusable(address, f"{at} refused the credentials ({code}): {what}")
         if code in _OTHER_REGION:
-            return StoreUnavailable(
-                f"the store {self.uri} cannot be used: the bucket is in another region than {at}; set AWS_REGION"
-            )
+            return self._unusable(address, f"the bucket is in another region than {at}; set AWS_REGION")
         if code in _CHANGED_ON_THE_WAY:
-            return Damaged(f"{address} was changed on its way to {at} ({code}); nothing was stored")
+            return ChangedOnTheWay(f"{address} was changed on its way to {at} ({code}); nothing was stored")
         if code == "ConditionalRequestConflict":
             return WriteConflict(f"another conditional write of {address} is under way")
         if status == 412:
@@ -117,14 +133,12 @@ class Place:
             return AccessDenied(
                 f"{at} refused {_verb(error)} on {address}; the credentials need rights to get, put, delete, list"
             )
-        if code == "NoSuchUpload":
-            return StoreError(f"the parts of {address} are gone from {at}; nothing can be lost, run it again")
+        if code in ("NoSuchUpload", "InvalidPart"):
+            return UploadGone(f"the parts of {address} are gone from {at} ({code}); nothing is lost, run it again")
         if status == 404:
             return NotFound(f"no object {address}")
         if status == 429 or status >= 500:
-            return StoreUnavailable(
-                f"the store {self.uri} cannot be used: {at} answers {status} {code} again and again"
-            )
+            return self._unusable(address, f"{at} answers {status} {code} again and again")
         return StoreRefused(f"{at} refused {_verb(error)} on {address}: {status} {code}")
 
 

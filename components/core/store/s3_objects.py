@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import os
+import random
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-import boto3.session
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, FlexibleChecksumError
 
 from components.core.store.errors import (
@@ -28,43 +24,30 @@ from components.core.store.errors import (
     StoreUnavailable,
 )
 from components.core.store.names import check_key
-from components.core.store.objects import CHUNK_BYTES, Listed, Stored, chunks_of, digest_of, size_of
-from components.core.store.s3_errors import Place, WriteConflict
+from components.core.store.objects import CHUNK_BYTES, Listed, Stored, digest_of, size_of
+from components.core.store.s3_connection import NUM_AT_ONCE, Connection, connect, connect_to_probe
+from components.core.store.s3_downloads import Download
+from components.core.store.s3_errors import ChangedOnTheWay, Place, WriteConflict
+from components.core.store.s3_uploads import Upload
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 MULTIPART_BYTES = 64 << 20
 PART_BYTES = 16 << 20  # eight parts in flight: 128 MB of memory for the whole store
-MAX_PARTS = 10_000
-NUM_PART_SLOTS = 8
 NUM_READ_ATTEMPTS = 5
-NUM_CONFLICT_ATTEMPTS = 5
+NUM_PUT_ATTEMPTS = 5
+NUM_FETCH_ATTEMPTS = 3
 
 _PROBE = "checks/writable"
-# Standard mode: exponential backoff with jitter, at most 20 s, on throttling, 5xx and broken connections.
-_CONFIG = Config(
-    retries={"mode": "standard", "total_max_attempts": 5},
-    connect_timeout=5,
-    read_timeout=60,
-    max_pool_connections=32,
-)
-# A question whose answer a person waits for.
-_PROBE_CONFIG = Config(retries={"mode": "standard", "total_max_attempts": 1}, connect_timeout=1, read_timeout=2)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Connection:
-    client: S3Client
-    part_slots: threading.BoundedSemaphore
 
 
 class S3Objects:
     """Objects in a bucket under a prefix. Atomic: S3 shows an object when its last byte and its checksum have arrived.
 
     Credentials, region and endpoint come from boto3's chain; an endpoint of one's own is addressed by path
-    (`https://host/bucket/key`). Large files go up in parallel parts. Server errors are retried with backoff, a download
-    that breaks goes on where it stopped.
+    (`https://host/bucket/key`). Large objects go in parts, several at once, both ways, and an interrupted transfer goes
+    on with the parts that had arrived. What may pass is retried with backoff and jitter, a bounded number of times.
     """
 
     def __init__(
@@ -75,6 +58,7 @@ class S3Objects:
         multipart_bytes: int = MULTIPART_BYTES,
         part_bytes: int = PART_BYTES,
         page_size: int = 1000,
+        read_timeout_s: float = 60,
     ) -> None:
         self.uri = f"s3://{bucket}/{prefix}" if prefix else f"s3://{bucket}"
         self._bucket = bucket
@@ -82,9 +66,10 @@ class S3Objects:
         self._multipart_bytes = multipart_bytes
         self._part_bytes = part_bytes
         self._page_size = page_size
+        self._read_timeout_s = read_timeout_s
         self._owner = 0
         self._lock = threading.Lock()
-        self._connection: _Connection | None = None
+        self._connection: Connection | None = None
 
     def address(self, key: str) -> str:
         return f"{self.uri}/{key}"
@@ -106,16 +91,16 @@ class S3Objects:
         try:
             digest = sha256 or digest_of(body)
             send = self._put_parts if size_of(body) >= self._multipart_bytes else self._put_whole
-            for attempt in range(1, NUM_CONFLICT_ATTEMPTS):
+            for attempt in range(1, NUM_PUT_ATTEMPTS):
                 try:
                     return send(key, body, digest, condition)
-                except WriteConflict:
-                    time.sleep(0.05 * 2**attempt)
+                except (WriteConflict, ChangedOnTheWay):
+                    time.sleep(random.uniform(0, 0.1 * 2**attempt))
             return send(key, body, digest, condition)
         except NotFound as error:
             if if_match is not None:  # S3 answers 404 to a condition on an object that is gone
                 raise PreconditionFailed(f"{self.address(key)} is gone since it was read") from error
-            raise
+            raise StoreRefused(f"the server answers 404 to a write of {self.address(key)}") from error
         except OSError as error:
             raise StoreError(f"cannot read {error.filename}: {error.strerror}") from error
 
@@ -127,11 +112,10 @@ class S3Objects:
                 try:
                     with closing(answer["Body"]) as body:
                         return Stored(data=body.read(), etag=answer["ETag"])
-                except FlexibleChecksumError:
-                    raise
-                except BotoCoreError:
+                except BotoCoreError:  # broken off, or not of the checksum that the server announced
                     if attempt == NUM_READ_ATTEMPTS:
                         raise
+            time.sleep(random.uniform(0, 0.1 * 2**attempt))
         raise AssertionError("unreachable")
 
     def stream(self, key: str) -> Iterator[bytes]:
@@ -155,7 +139,27 @@ class S3Objects:
                         failures += 1
                         if failures == NUM_READ_ATTEMPTS:
                             raise
-            time.sleep(0.1 * 2**failures)
+            time.sleep(random.uniform(0, 0.1 * 2**failures))
+
+    def fetch(self, key: str, path: Path, *, sha256: str) -> None:
+        connection = self._connected()
+        download = Download(
+            reads=connection.reads,
+            place=self._place(),
+            key=self._key(key),
+            address=self.address(key),
+            ranged_bytes=self._multipart_bytes,
+            range_bytes=self._part_bytes,
+            slots=connection.range_slots,
+            num_at_once=NUM_AT_ONCE,
+        )
+        for _ in range(1, NUM_FETCH_ATTEMPTS):
+            try:
+                download.to(path, sha256)
+                return
+            except (Damaged, PreconditionFailed):
+                continue  # bytes changed on their way, or the object was replaced, by the same bytes, while we read
+        download.to(path, sha256)
 
     def size(self, key: str) -> int:
         with self._place().translated(self.address(key)):
@@ -197,7 +201,7 @@ class S3Objects:
             self._client().delete_object(Bucket=self._bucket, Key=self._key(key))
 
     def check_writable(self) -> None:
-        client = self._connect(_PROBE_CONFIG)
+        client = connect_to_probe(self.uri, self._bucket)
         where: dict[str, Any] = {"Bucket": self._bucket, "Key": self._key(_PROBE)}
         place = self._place(client)
         try:
@@ -240,47 +244,21 @@ class S3Objects:
         return answer["ETag"]
 
     def _put_parts(self, key: str, body: bytes | Path, digest: str, condition: dict[str, Any]) -> str:
-        client = self._client()
-        where: dict[str, Any] = {"Bucket": self._bucket, "Key": self._key(key)}
-        with self._place().translated(self.address(key)):
-            started = client.create_multipart_upload(**where, ChecksumAlgorithm="CRC32")
-            where["UploadId"] = started["UploadId"]
-            try:
-                parts, actual = self._send_parts(where, body)
-                if actual != digest:
-                    raise Damaged(f"the source of {self.address(key)} changed while it was sent")
-                answer = client.complete_multipart_upload(
-                    **where, MultipartUpload={"Parts": cast(Any, parts)}, **condition
-                )
-            except BaseException:
-                with suppress(StoreError), self._place().translated(self.address(key)):
-                    client.abort_multipart_upload(**where)
-                raise
-        return answer["ETag"]
-
-    def _send_parts(self, where: dict[str, Any], body: bytes | Path) -> tuple[list[dict[str, Any]], str]:
-        client, slots = self._client(), self._connected().part_slots
-        part_bytes = max(self._part_bytes, -(-size_of(body) // MAX_PARTS))
-        actual = hashlib.sha256()
-
-        def send(number: int, part: bytes) -> dict[str, Any]:
-            answer = client.upload_part(**where, PartNumber=number, Body=part, ChecksumAlgorithm="CRC32")
-            done: dict[str, Any] = {"PartNumber": number, "ETag": answer["ETag"]}
-            if "ChecksumCRC32" in answer:
-                done["ChecksumCRC32"] = answer["ChecksumCRC32"]
-            return done
-
-        sent: list[Future[dict[str, Any]]] = []
-        with ThreadPoolExecutor(NUM_PART_SLOTS) as pool:
-            for number, part in enumerate(_parts_of(body, part_bytes), start=1):
-                if any(future.done() and future.exception() for future in sent):
-                    break
-                actual.update(part)
-                slots.acquire()
-                future = pool.submit(send, number, part)
-                future.add_done_callback(lambda _: slots.release())
-                sent.append(future)
-        return [future.result() for future in sent], actual.hexdigest()
+        connection = self._connected()
+        upload = Upload(
+            client=connection.client,
+            place=self._place(),
+            bucket=self._bucket,
+            root=self._root,
+            key=self._key(key),
+            address=self.address(key),
+            body=body,
+            sha256=digest,
+            part_bytes=self._part_bytes,
+            slots=connection.part_slots,
+            num_at_once=NUM_AT_ONCE,
+        )
+        return upload.send(condition)
 
     def _key(self, key: str) -> str:
         return self._root + check_key(key)
@@ -288,51 +266,18 @@ class S3Objects:
     def _prefix(self, folder: str) -> str:
         return f"{self._root}{check_key(folder)}/" if folder else self._root
 
-    def _connected(self) -> _Connection:
+    def _connected(self) -> Connection:
         # A child that was forked must not speak on its parent's sockets, nor wait for a lock a parent's thread held.
         if self._owner != os.getpid():
             self._owner, self._lock, self._connection = os.getpid(), threading.Lock(), None
         with self._lock:
             if self._connection is None:
-                self._connection = _Connection(
-                    client=self._connect(_CONFIG), part_slots=threading.BoundedSemaphore(NUM_PART_SLOTS)
-                )
+                self._connection = connect(self.uri, self._bucket, read_timeout_s=self._read_timeout_s)
             return self._connection
 
     def _client(self) -> S3Client:
         return self._connected().client
 
-    def _connect(self, config: Config) -> S3Client:
-        # A session of our own: boto3's default one is shared, and not safe to use from many threads.
-        with Place(uri=self.uri, bucket=self._bucket, endpoint="S3").translated(self.uri):
-            try:
-                client = boto3.session.Session().client("s3", config=config)
-            except ValueError as error:
-                raise StoreUnavailable(
-                    f"the store {self.uri} cannot be used: AWS_ENDPOINT_URL is not a URL like https://host:port"
-                ) from error
-        for operation in ("ListObjectsV2", "CreateMultipartUpload", "CompleteMultipartUpload"):
-            client.meta.events.register(f"before-parse.s3.{operation}", _refuse_an_empty_answer)
-        return client
-
     def _place(self, client: S3Client | None = None) -> Place:
         endpoint = (client or self._client()).meta.endpoint_url
         return Place(uri=self.uri, bucket=self._bucket, endpoint=endpoint)
-
-
-def _refuse_an_empty_answer(response_dict: dict[str, Any], **_: Any) -> None:
-    """Makes an empty success an error that is retried.
-
-    A connection that closes after the headers gives one, and botocore would read it as a listing without objects.
-    """
-    if response_dict["status_code"] == 200 and not response_dict["body"]:
-        response_dict["status_code"] = 500
-
-
-def _parts_of(body: bytes | Path, part_bytes: int) -> Iterator[bytes]:
-    if isinstance(body, bytes):
-        for start in range(0, len(body), part_bytes):
-            yield body[start : start + part_bytes]
-    else:
-        with body.open("rb") as file:
-            yield from chunks_of(file, part_bytes)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
+import botocore.endpoint
 import pytest
+from fault_proxy import FaultProxy
 from object_store_server import ObjectStoreServer
 
 from components.core.store import Store, open_store
@@ -44,3 +49,20 @@ def store(objects: Objects) -> Store:
 def another_store(store_uri: str) -> Store:
     """The same store, opened by someone else."""
     return open_store(store_uri)
+
+
+@pytest.fixture
+def faulty(object_store_server: ObjectStoreServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
+    """What stands between an `S3Objects` that is opened now and the server; nothing waits before a retry."""
+    proxy = FaultProxy(object_store_server.endpoint)
+    for name, value in object_store_server.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+    # The backoff is botocore's and ours; waiting for it would only make the suite slow.
+    quick = SimpleNamespace(**{**vars(time), "sleep": lambda seconds: None})
+    for module in ("s3_objects", "s3_downloads"):
+        monkeypatch.setattr(f"components.core.store.{module}.time", quick)
+    monkeypatch.setattr(botocore.endpoint, "time", quick)
+    yield proxy
+    proxy.stop()

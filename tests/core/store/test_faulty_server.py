@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-import http.client
 import os
 import random
-import socket
-import struct
-import time
 import uuid
-from collections import deque
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
-from types import SimpleNamespace
-from urllib.parse import urlsplit
 
-import botocore.endpoint
 import pytest
+from fault_proxy import FaultProxy
 
 from components.core.store import PreconditionFailed, Store, StoreError, StoreRefused, StoreUnavailable
 from components.core.store.s3_objects import S3Objects
@@ -27,100 +17,13 @@ pytestmark = pytest.mark.s3
 LARGE = random.Random(3).randbytes(5 << 20)
 
 
-class FaultyServer:
-    """Passes requests on to the real server. `faults`, one for each coming request, say what goes wrong:
-
-    (status, code): the request is answered so and not passed on; "lose the answer": it is passed on, and the
-    connection breaks; a number: the connection breaks after so many bytes of the body; None: nothing.
-    """
-
-    def __init__(self, target: str) -> None:
-        self.faults: deque[object] = deque()
-        self.always: object = None
-        self.requests: list[tuple[str, int]] = []  # method, and the client's port: one for each connection
-        outer = self
-        host = urlsplit(target).netloc
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def handle_request(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                outer.requests.append((self.command, self.client_address[1]))
-                fault = outer.faults.popleft() if outer.faults else outer.always
-                if isinstance(fault, tuple):
-                    self._answer(*fault)
-                    return
-                real = http.client.HTTPConnection(host, timeout=30)
-                # The Host header goes on unchanged: it is part of the signature.
-                real.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
-                for name, value in self.headers.items():
-                    real.putheader(name, value)
-                real.endheaders(body)
-                answer = real.getresponse()
-                data = answer.read()
-                if fault == "lose the answer":
-                    self.close_connection = True
-                    # A reset, as from a server that died.
-                    self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                    return
-                self.send_response(answer.status)
-                for name, value in answer.getheaders():
-                    if name.lower() not in ("transfer-encoding", "connection", "date", "server", "content-length"):
-                        self.send_header(name, value)
-                length = answer.getheader("Content-Length") if self.command == "HEAD" else len(data)
-                self.send_header("Content-Length", str(length or 0))
-                self.end_headers()
-                if isinstance(fault, int):
-                    self.wfile.write(data[:fault])
-                    self.close_connection = True  # not a reset, which would take back what is still on its way
-                else:
-                    self.wfile.write(data)
-
-            do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = handle_request  # noqa: N815
-
-            def _answer(self, status: int, code: str) -> None:
-                xml = f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode()
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(xml)))
-                self.end_headers()
-                if self.command != "HEAD":
-                    self.wfile.write(xml)
-
-            def log_message(self, *args: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
-        Thread(target=self._server.serve_forever, daemon=True).start()
-
-    def stop(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-
 @pytest.fixture
-def faulty(object_store_server, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyServer]:
-    server = FaultyServer(object_store_server.endpoint)
-    for name, value in object_store_server.environment.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.delenv("AWS_PROFILE", raising=False)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", server.endpoint)
-    # The backoff is botocore's and ours; waiting for it would only make the suite slow.
-    quick = SimpleNamespace(**{**vars(time), "sleep": lambda seconds: None})
-    monkeypatch.setattr(botocore.endpoint, "time", quick)
-    monkeypatch.setattr("components.core.store.s3_objects.time", quick)
-    yield server
-    server.stop()
-
-
-@pytest.fixture
-def objects(faulty: FaultyServer) -> S3Objects:
+def objects(faulty: FaultProxy) -> S3Objects:
     return S3Objects(bucket="artifacts", prefix=uuid.uuid4().hex)
 
 
 @pytest.mark.parametrize("fault", [(503, "SlowDown"), (500, "InternalError"), 0, "lose the answer"])
-def test_a_fault_that_passes_is_not_noticed(faulty: FaultyServer, objects: S3Objects, fault: object) -> None:
+def test_a_fault_that_passes_is_not_noticed(faulty: FaultProxy, objects: S3Objects, fault: object) -> None:
     faulty.faults.extend([fault, fault])
     objects.put("a", b"bytes")
     faulty.faults.extend([fault, fault])
@@ -132,7 +35,7 @@ def test_a_fault_that_passes_is_not_noticed(faulty: FaultyServer, objects: S3Obj
 @pytest.mark.parametrize("broken", ["the start", "a part", "the end"])
 @pytest.mark.parametrize("fault", [(503, "SlowDown"), 0, "lose the answer"])
 def test_a_fault_in_a_large_upload_leaves_it_whole_or_absent(
-    faulty: FaultyServer, objects: S3Objects, broken: str, fault: object
+    faulty: FaultProxy, objects: S3Objects, broken: str, fault: object
 ) -> None:
     objects = S3Objects(bucket="artifacts", prefix=uuid.uuid4().hex, multipart_bytes=len(LARGE), part_bytes=len(LARGE))
     faulty.faults.extend([None] * ["the start", "a part", "the end"].index(broken) + [fault])  # type: ignore[list-item]
@@ -144,7 +47,7 @@ def test_a_fault_in_a_large_upload_leaves_it_whole_or_absent(
     assert objects.get("a").data == LARGE
 
 
-def test_a_listing_that_breaks_is_not_an_empty_one(faulty: FaultyServer, objects: S3Objects) -> None:
+def test_a_listing_that_breaks_is_not_an_empty_one(faulty: FaultProxy, objects: S3Objects) -> None:
     objects.put("runs/1/record", b"bytes")
     faulty.faults.extend([0, 100, 0])
     assert objects.folders("runs") == ["1"]
@@ -153,7 +56,7 @@ def test_a_listing_that_breaks_is_not_an_empty_one(faulty: FaultyServer, objects
         list(objects.walk())
 
 
-def test_a_server_that_stays_out_of_order_is_given_up_in_one_line(faulty: FaultyServer, objects: S3Objects) -> None:
+def test_a_server_that_stays_out_of_order_is_given_up_in_one_line(faulty: FaultProxy, objects: S3Objects) -> None:
     faulty.always = (503, "SlowDown")
     for use in (
         lambda: objects.put("a", b"bytes"),
@@ -167,7 +70,7 @@ def test_a_server_that_stays_out_of_order_is_given_up_in_one_line(faulty: Faulty
 
 
 def test_a_download_that_breaks_goes_on_where_it_stopped(
-    faulty: FaultyServer, objects: S3Objects, tmp_path: Path
+    faulty: FaultProxy, objects: S3Objects, tmp_path: Path
 ) -> None:
     store = Store(objects)
     digest = store.blobs.put(LARGE)
@@ -177,7 +80,7 @@ def test_a_download_that_breaks_goes_on_where_it_stopped(
     assert not faulty.faults
 
 
-def test_a_download_that_never_gets_on_is_given_up(faulty: FaultyServer, objects: S3Objects, tmp_path: Path) -> None:
+def test_a_download_that_never_gets_on_is_given_up(faulty: FaultProxy, objects: S3Objects, tmp_path: Path) -> None:
     store = Store(objects)
     digest = store.blobs.put(LARGE)
     faulty.always = 0
@@ -188,7 +91,7 @@ def test_a_download_that_never_gets_on_is_given_up(faulty: FaultyServer, objects
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_object_that_changes_under_a_broken_download_is_not_mixed(faulty: FaultyServer, objects: S3Objects) -> None:
+def test_an_object_that_changes_under_a_broken_download_is_not_mixed(faulty: FaultProxy, objects: S3Objects) -> None:
     objects.put("a", LARGE)
     faulty.faults.append(2_000_000)
     stream = objects.stream("a")
@@ -198,7 +101,7 @@ def test_an_object_that_changes_under_a_broken_download_is_not_mixed(faulty: Fau
         list(stream)
 
 
-def test_a_write_whose_answer_is_lost_is_not_taken_for_someone_elses(faulty: FaultyServer, objects: S3Objects) -> None:
+def test_a_write_whose_answer_is_lost_is_not_taken_for_someone_elses(faulty: FaultProxy, objects: S3Objects) -> None:
     store = Store(objects)
     faulty.faults.append("lose the answer")
     first = store.refs.move("champion", {"version": "1"}, expected=None)
@@ -212,7 +115,7 @@ def test_a_write_whose_answer_is_lost_is_not_taken_for_someone_elses(faulty: Fau
         assert store.releases.read("model", f"{lost}", "a") == b"a"
 
 
-def test_conditional_writes_that_meet_are_asked_again(faulty: FaultyServer, objects: S3Objects) -> None:
+def test_conditional_writes_that_meet_are_asked_again(faulty: FaultProxy, objects: S3Objects) -> None:
     faulty.faults.extend([(409, "ConditionalRequestConflict")] * 2)
     objects.put("a", b"bytes", if_absent=True)
     assert objects.get("a").data == b"bytes"
@@ -221,7 +124,7 @@ def test_conditional_writes_that_meet_are_asked_again(faulty: FaultyServer, obje
         objects.put("a", b"other", if_absent=True)
 
 
-def test_what_a_server_does_not_support_is_said(faulty: FaultyServer, objects: S3Objects) -> None:
+def test_what_a_server_does_not_support_is_said(faulty: FaultProxy, objects: S3Objects) -> None:
     faulty.always = (501, "NotImplemented")
     with pytest.raises(StoreUnavailable, match="NotImplemented"):
         objects.put("a", b"bytes", if_absent=True)
@@ -230,28 +133,28 @@ def test_what_a_server_does_not_support_is_said(faulty: FaultyServer, objects: S
         objects.put("a", b"bytes", if_absent=True)
 
 
-def test_a_bucket_in_another_region_is_said(faulty: FaultyServer, objects: S3Objects) -> None:
+def test_a_bucket_in_another_region_is_said(faulty: FaultProxy, objects: S3Objects) -> None:
     faulty.faults.append((301, "PermanentRedirect"))
     with pytest.raises(StoreUnavailable, match="AWS_REGION"):
         objects.put("a", b"bytes")
 
 
 @pytest.mark.parametrize("status", [400, 404, 405])
-def test_what_is_no_object_store_is_not_writable(faulty: FaultyServer, objects: S3Objects, status: int) -> None:
+def test_what_is_no_object_store_is_not_writable(faulty: FaultProxy, objects: S3Objects, status: int) -> None:
     faulty.always = (status, "")
     with pytest.raises(StoreUnavailable) as caught:
         objects.check_writable()
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_a_probe_asks_once_for_a_person_waits(faulty: FaultyServer, objects: S3Objects) -> None:
+def test_a_probe_asks_once_for_a_person_waits(faulty: FaultProxy, objects: S3Objects) -> None:
     faulty.always = (503, "SlowDown")
     with pytest.raises(StoreUnavailable, match="answers 503"):
         objects.check_writable()
     assert len(faulty.requests) == 1
 
 
-def test_a_forked_child_opens_a_connection_of_its_own(faulty: FaultyServer, objects: S3Objects) -> None:
+def test_a_forked_child_opens_a_connection_of_its_own(faulty: FaultProxy, objects: S3Objects) -> None:
     objects.put("a", b"bytes")
     objects.get("a")
     child = os.fork()
@@ -263,10 +166,10 @@ def test_a_forked_child_opens_a_connection_of_its_own(faulty: FaultyServer, obje
             os._exit(status)
     assert os.waitpid(child, 0)[1] == 0
     assert objects.get("a").data == b"bytes"
-    put, before, in_child, after = (connection for _, connection in faulty.requests)
+    put, before, in_child, after = (seen.connection for seen in faulty.requests)
     assert put == before == after != in_child
 
 
-def test_an_endpoint_of_ones_own_is_addressed_by_path(faulty: FaultyServer, objects: S3Objects) -> None:
+def test_an_endpoint_of_ones_own_is_addressed_by_path(faulty: FaultProxy, objects: S3Objects) -> None:
     # By host name, `artifacts.127.0.0.1` could not be reached at all.
     objects.check_writable()

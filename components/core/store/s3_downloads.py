@@ -1,0 +1,126 @@
+"""From a bucket into a file: small objects in one request, large ones in ranges side by side."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from components.core.store.errors import Damaged, StoreUnavailable
+from components.core.store.files import replacing, write_synced
+from components.core.store.objects import CHUNK_BYTES
+from components.core.store.partial_file import PartialFile, replacing_in_ranges
+from components.core.store.s3_errors import Place, without_userinfo
+from components.core.store.s3_reads import BROKEN, Body, Reads
+
+NUM_ATTEMPTS = 5  # without a byte between them
+
+
+@dataclass(frozen=True, kw_only=True)
+class Download:
+    """One object, on its way into a file."""
+
+    reads: Reads
+    place: Place
+    key: str  # in the bucket
+    address: str  # for messages
+    ranged_bytes: int  # from this size on, in ranges
+    range_bytes: int
+    slots: threading.BoundedSemaphore  # how many ranges are under way in the whole store
+    num_at_once: int
+
+    def to(self, path: Path, sha256: str) -> None:
+        """Atomic: `path` appears whole and with this sha256, or not at all. `NotFound`, `Damaged`."""
+        body = self._open(0, None, None)
+        if body.num_bytes >= self.ranged_bytes:
+            body.close()
+            self._in_ranges(path, sha256, etag=body.etag, size=body.num_bytes)
+            return
+        with replacing(path) as partial:
+            self._check(write_synced(partial, self._chunks(0, body.num_bytes, body.etag, body)), sha256)
+
+    def _in_ranges(self, path: Path, sha256: str, *, etag: str, size: int) -> None:
+        identity: dict[str, object] = {"format": 1, "sha256": sha256, "etag": etag, "size": size}
+        identity["range_bytes"] = self.range_bytes
+        with replacing_in_ranges(path, sha256=sha256, identity=identity) as file:
+            self._check(self._fill(file, etag, size), sha256)
+
+    def _fill(self, file: PartialFile, etag: str, size: int) -> str:
+        """Brings the ranges that are missing, and returns the sha256 of all, read back while others still arrive."""
+        stopped = threading.Event()
+
+        def bring(number: int) -> None:
+            start = number * self.range_bytes
+            with self.slots:
+                for chunk in self._chunks(start, min(start + self.range_bytes, size), etag):
+                    if stopped.is_set():
+                        return
+                    file.write(start, chunk)
+                    start += len(chunk)
+            file.finish(number)
+
+        numbers = range(-(-size // self.range_bytes))
+        digest, buffer = hashlib.sha256(), memoryview(bytearray(CHUNK_BYTES))
+        with ThreadPoolExecutor(self.num_at_once, thread_name_prefix="store-range") as pool:
+            try:
+                arriving = {number: pool.submit(bring, number) for number in numbers if not file.is_finished(number)}
+                for number in numbers:
+                    if number in arriving:
+                        arriving[number].result()
+                    offset, stop = number * self.range_bytes, min((number + 1) * self.range_bytes, size)
+                    while offset < stop:
+                        read = file.read_into(buffer[: stop - offset], offset)
+                        if not read:
+                            raise Damaged(f"the part of {self.address} that had arrived was cut short")
+                        digest.update(buffer[:read])
+                        offset += read
+            except BaseException as error:
+                # After a failure, what is flowing may finish, for the next call to find it. Ctrl-C waits for nothing.
+                if not isinstance(error, Exception):
+                    stopped.set()
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+        return digest.hexdigest()
+
+    def _chunks(self, start: int, stop: int, etag: str, body: Body | None = None) -> Iterator[bytes]:
+        """The bytes from start to stop of this very state of the object; goes on where it stopped when it breaks."""
+        failures = 0
+        while start < stop or body is not None:
+            if body is None:
+                body = self._open(start, stop, etag)
+            reason = "it ends early"
+            with closing(body):
+                while start < stop:
+                    try:
+                        chunk = body.read(min(CHUNK_BYTES, stop - start))
+                    except BROKEN as error:
+                        reason = type(error).__name__
+                        break
+                    if not chunk:
+                        break
+                    yield chunk
+                    start += len(chunk)
+                    failures = 0
+            body = None
+            if start < stop:
+                failures += 1
+                if failures == NUM_ATTEMPTS:
+                    at = without_userinfo(self.place.endpoint)
+                    raise StoreUnavailable(
+                        f"cannot read {self.address}: its transfer from {at} broke {failures} times ({reason})"
+                    )
+                time.sleep(random.uniform(0, 0.1 * 2**failures))  # jitter: those who broke together do not return so
+
+    def _open(self, start: int, stop: int | None, etag: str | None) -> Body:
+        with self.place.translated(self.address):
+            return self.reads.open(self.key, start=start, stop=stop, etag=etag)
+
+    def _check(self, actual: str, sha256: str) -> None:
+        if actual != sha256:
+            raise Damaged(f"{self.address} is damaged: its sha256 is another")
