@@ -9,7 +9,4 @@ DATA_IMAGE = "trimtab/data:0.1.0"
 """Data preparation, checks and reports: no torch."""
 
 TRAIN_IMAGE = "trimtab/train:0.1.0"
-"""Everything that trains or converts: torch, timm, torch-pruning, onnx, onnxruntime."""
-
-RUNTIME_IMAGE = "trimtab/runtime:0.1.0"
-"""onnxruntime only: what production would run."""
+"""Everything that trains, converts or measures: torch, timm, torch-pruning, onnx, onnxruntime."""

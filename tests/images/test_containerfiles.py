@@ -1,0 +1,58 @@
+"""The Containerfiles as texts: what linting finds, what is pinned, and what the images share."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from kfp import dsl
+
+import components
+from components import images
+from pipelines.runner.code import _stages
+
+FOLDER = Path(__file__).resolve().parents[2] / "images"
+FILES = sorted(FOLDER.glob("*.Containerfile"))
+
+
+def role_of(image: str) -> str:
+    return image.partition(":")[0].removeprefix("trimtab/")
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_hadolint_has_nothing_to_say(file: Path) -> None:
+    hadolint = Path(sys.executable).with_name("hadolint")
+    done = subprocess.run([hadolint, "--no-color", str(file)], capture_output=True, text=True, check=False)
+    assert (done.stdout + done.stderr, done.returncode) == ("", 0)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_the_base_is_pinned_by_digest_and_can_be_replaced(file: Path) -> None:
+    lines = file.read_text().splitlines()
+    (base,) = [line for line in lines if line.startswith("ARG BASE_IMAGE=")]
+    assert "@sha256:" in base
+    starts = {line.split()[1] for line in lines if line.startswith("FROM ")}
+    assert starts <= {"scratch", "$BASE_IMAGE", "tools", "common"}
+
+
+def test_the_layers_that_need_no_torch_are_the_same_in_every_image() -> None:
+    # A builder takes a layer again only if all that led to it is the same, to the letter.
+    def start(file: Path) -> str:
+        text = file.read_text()
+        return text[text.index("ARG BASE_IMAGE") : text.index("\n\n", text.index("AS common"))]
+
+    assert len({start(file) for file in FILES}) == 1
+
+
+def test_every_stage_names_an_image_that_there_is_a_containerfile_for() -> None:
+    import importlib
+
+    named = set()
+    for function, folder in _stages().items():
+        component: dsl.BaseComponent = getattr(importlib.import_module(f"components.{folder.name}.component"), function)
+        container = component.component_spec.implementation.container
+        assert container is not None
+        named.add(container.image)
+    assert named == {value for name, value in vars(images).items() if name.endswith("_IMAGE") and name != "BASE_IMAGE"}
+    assert {role_of(image) for image in named} == {file.name.removesuffix(".Containerfile") for file in FILES}
+    assert Path(components.__file__).parent == next(iter(_stages().values())).parent
