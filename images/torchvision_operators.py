@@ -5,11 +5,13 @@
 torchvision's compiled part is bound to one build of torch: the build on PyPI wants CUDA's libraries, and beside a
 CPU-only torch its import ends with `operator torchvision::nms does not exist`. No stage uses these operators (box
 suppression, its own JPEG decoder), so their schemas are declared, and the import succeeds. Calling one still fails.
+The compiled part, with the pieces of CUDA that it brought, is removed.
 
 Nothing is done where torchvision imports as it is.
 """
 
 import importlib.util
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -32,11 +34,18 @@ def main() -> int:
         spec = importlib.util.find_spec("torchvision")
         assert spec is not None
         assert spec.origin is not None
-        with (Path(spec.origin).parent / "extension.py").open("a", encoding="utf-8") as file:
-            file.write(DECLARATION)
+        declare(Path(spec.origin).parent)
         said = complaint()
     print(said, end="", file=sys.stderr)
     return 1 if said else 0
+
+
+def declare(package: Path) -> None:
+    with (package / "extension.py").open("a", encoding="utf-8") as file:
+        file.write(DECLARATION)
+    for library in package.glob("*.so"):
+        library.unlink()
+    shutil.rmtree(package.with_name("torchvision.libs"))
 
 
 def complaint() -> str:

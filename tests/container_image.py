@@ -1,6 +1,6 @@
-"""A container image with Python and kfp, for every test that asks for `container_image`. Loaded by tests/conftest.py.
+"""podman, a base image, and one with Python and kfp, for the tests that ask for them. Loaded by tests/conftest.py.
 
-Built once: the image stays in podman's own storage, and the base that it starts from in the cache folder.
+Built once: the images stay in podman's own storage, and the base that it starts from in the cache folder.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-_CA_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
+CA_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 _PULLED_BASE = "docker.io/library/python:3.11-slim"
 
 # For root in a container or a virtual machine, where systemd and nested networks are missing.
@@ -41,25 +41,36 @@ ENV PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin
 
 
 @pytest.fixture(scope="session")
-def container_image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The image's name; podman is set up to run it."""
+def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """podman is there, and set up to run containers."""
     if shutil.which("podman") is None:
         pytest.fail("no podman to test with: see .ci/run for the packages, or deselect with -m 'not containers'")
-    folder = tmp_path_factory.mktemp("image")
+    folder = tmp_path_factory.mktemp("podman")
     with pytest.MonkeyPatch.context() as patch:
         if os.getuid() == 0 and "CONTAINERS_CONF" not in os.environ:
             (folder / "containers.conf").write_text(_CONTAINERS_CONF)
             patch.setenv("CONTAINERS_CONF", str(folder / "containers.conf"))
-        yield _built(folder)
+        yield
 
 
-def _built(folder: Path) -> str:
+@pytest.fixture(scope="session")
+def base_image(podman: None) -> str:
+    """The name of an image with Python and certificates."""
+    return _base()
+
+
+@pytest.fixture(scope="session")
+def container_image(base_image: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The name of an image with kfp; podman is set up to run it."""
+    return _built(base_image, tmp_path_factory.mktemp("image"))
+
+
+def _built(base: str, folder: Path) -> str:
     text = _CONTAINERFILE.replace("KFP_VERSION", version("kfp"))
-    base = _base()
     image = f"localhost/trimtab-test:{hashlib.sha256((base + text).encode()).hexdigest()[:12]}"
     if not _is_there(image):
         (folder / "Containerfile").write_text(text)
-        secret = f"--secret=id=ca,src={_CA_BUNDLE if _CA_BUNDLE.is_file() else os.devnull}"
+        secret = f"--secret=id=ca,src={CA_BUNDLE if CA_BUNDLE.is_file() else os.devnull}"
         _call(
             "podman", "build", "--network=host", secret, f"--build-arg=BASE_IMAGE={base}", f"--tag={image}", str(folder)
         )

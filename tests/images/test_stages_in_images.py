@@ -1,0 +1,115 @@
+"""The pipeline in its images, and each stage by itself as KFP's launcher starts it on a cluster."""
+
+import importlib
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import cluster_stage as cluster
+import pytest
+from finished_run import FinishedRun, stage_of
+
+from components.core.results.recall import THREADS_VARIABLE
+from components.images import DATA_IMAGE
+from pipelines.runner.code import _stages
+from pipelines.runner.state import TaskRecord, read_tasks
+
+pytestmark = [pytest.mark.containers, pytest.mark.demo, pytest.mark.timeout(3000)]
+
+STAGES = sorted(_stages())
+
+# What these stages make depends on their inputs alone; the others measure times as well.
+EXACT = {
+    "data_prep": "prepared", "fine_tune": "tuned", "prune": "pruned", "distill": "distilled", "quantize": "quantized",
+    "choose": "chosen",
+}  # fmt: skip
+
+
+def tasks_of(run: FinishedRun) -> list[TaskRecord]:
+    return read_tasks(run.home / "out" / "runs" / run.run_id)
+
+
+def stage(task: TaskRecord) -> str:
+    return stage_of({"component": task.component})
+
+
+def decisions(run: FinishedRun) -> dict[str, Any]:
+    """What was chosen, and the digest of every network on the way, by task."""
+    made = {}
+    for task in tasks_of(run):
+        for name, items in task.output_artifacts.items():
+            if EXACT.get(stage(task)) == name:
+                made[task.task] = [item["metadata"]["digest"] for item in items]
+    kept = {name: run.document["outputs"][name] for name in ("recipe", "meets_budget", "release_digest")}
+    return {**made, **kept}
+
+
+def test_containers_decide_and_release_what_processes_do(container_run: FinishedRun, process_run: FinishedRun) -> None:
+    here, there = decisions(container_run), decisions(process_run)
+    assert len(here) > len(EXACT)
+    assert here == there
+
+
+def test_every_stage_ran_in_a_container(container_run: FinishedRun) -> None:
+    tasks = [task for task in tasks_of(container_run) if task.output_artifacts or task.output_parameters]
+    assert {stage(task) for task in tasks} == set(STAGES)
+    assert {(task.status, task.cached) for task in tasks} == {("succeeded", False)}
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_works_as_kfp_starts_it_without_root_shell_or_network(
+    name: str, container_run: FinishedRun, images: dict[str, str], tmp_path: Path
+) -> None:
+    tasks = tasks_of(container_run)
+    task = min((task for task in tasks if stage(task) == name), key=lambda task: task.seconds)
+    done = launched(name, task, cluster.by_digest(tasks), container_run, images, tmp_path / "out")
+    assert "taken over" not in done.log
+    for output, items in task.output_artifacts.items():
+        assert done.files(output), output
+        if EXACT.get(name) == output:
+            assert done.metadata(output)["digest"] == items[0]["metadata"]["digest"]
+
+
+def launched(
+    name: str, task: TaskRecord, artifacts: dict[str, dict], run: FinishedRun, images: dict[str, str], out: Path
+) -> cluster.Done:
+    """Starts a stage on the inputs that a task of a run had: 64 MB of /tmp, and nothing that only the runner sets."""
+    out.mkdir(mode=0o777)
+    out.chmod(0o777)
+    made = {
+        output: {"artifacts": [{"name": output, "type": items[0]["type"], "uri": str(out / output), "metadata": {}}]}
+        for output, items in task.output_artifacts.items()
+    }
+    given = {
+        "inputs": {
+            "parameterValues": task.parameters,
+            "artifacts": {
+                given: {"artifacts": [artifacts[digest] for digest in digests]}
+                for given, digests in task.input_artifacts.items()
+            },
+        },
+        "outputs": {
+            "artifacts": made,
+            "parameters": {output: {"outputFile": str(out / output)} for output in task.output_parameters},
+            "outputFile": str(out / "output.json"),
+        },
+    }
+    kept = run.home / "out" / "runs" / run.run_id / "artifacts"
+    words = [
+        "podman", "run", "--rm", "--network=none", "--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges",
+        "--tmpfs=/tmp:rw,size=64m,mode=1777", f"--volume={run.store_uri}:{run.store_uri}", f"--volume={kept}:{kept}:ro",
+        f"--volume={out}:{out}", "--volume=/dev/null:/usr/bin/dash:ro", "--volume=/dev/null:/usr/bin/bash:ro",
+        f"--env=TRIMTAB_STORE={run.store_uri}", f"--env={THREADS_VARIABLE}={cluster.THREADS.get(name, '1')}",
+        images["data" if image_of(name) == DATA_IMAGE else "train"],
+        "python3", "-m", "kfp.dsl.executor_main", "--executor_input", json.dumps(given),
+        "--function_to_execute", name,
+    ]  # fmt: skip
+    done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return cluster.Done(log=done.stdout + done.stderr, output=json.loads((out / "output.json").read_text()))
+
+
+def image_of(name: str) -> str:
+    component = getattr(importlib.import_module(f"components.{name}.component"), name)
+    return component.component_spec.implementation.container.image
