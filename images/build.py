@@ -47,6 +47,8 @@ def main(arguments: list[str] | None = None) -> int:
     engine = options.engine or next((name for name in ("podman", "docker") if shutil.which(name)), None)
     if engine is None or shutil.which(engine) is None:
         parser.error(f"{engine or 'neither podman nor docker'} is {'not ' if engine else ''}installed")
+    if options.lock and not options.push and engine == "docker":
+        parser.error("--lock without --push needs podman: docker gives digests to pushed images only")
 
     references = {}
     try:
@@ -122,9 +124,7 @@ def push(engine: str, image: str, registry: str) -> str:
 
 
 def local_reference(engine: str, image: str) -> str:
-    """The reference of an image that is on this machine only. docker knows digests of pushed images only."""
-    if engine == "docker":
-        return call(engine, "image", "inspect", "--format={{.Id}}", image, capture=True)
+    """The reference of an image that is on this machine only."""
     digest = call(engine, "image", "inspect", "--format={{.Digest}}", image, capture=True)
     return f"localhost/{image.rpartition(':')[0]}@{digest}"
 

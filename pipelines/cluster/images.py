@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from components.core.errors import UserError
-from components.images import DATA_IMAGE, RUNTIME_IMAGE, TRAIN_IMAGE
+from components.images import DATA_IMAGE, TRAIN_IMAGE
 
 LOCK = Path(__file__).parents[2] / "images" / "images.lock.json"
 REGISTRY_VARIABLE = "TRIMTAB_REGISTRY"
@@ -73,7 +73,7 @@ def apply_images(spec: dict[str, Any], images: Images) -> dict[str, str]:
     return changed
 
 
-_OURS = frozenset(image.partition(":")[0] for image in (DATA_IMAGE, TRAIN_IMAGE, RUNTIME_IMAGE))
+_OURS = frozenset(image.partition(":")[0] for image in (DATA_IMAGE, TRAIN_IMAGE))
 
 
 def _resolved(image: str, images: Images) -> str:

@@ -134,6 +134,16 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     assert capsys.readouterr().err.splitlines()[-1].endswith(f"error: {said}")
 
 
+def test_docker_cannot_lock_what_is_not_pushed(
+    script: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "docker").touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SystemExit):
+        script.main(["--lock"])
+    assert "--lock without --push needs podman" in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_without_an_engine_the_line_says_so(
     script: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
