@@ -145,6 +145,7 @@ class KfpServer:
     def _listed(self, kind: str, items: list[dict[str, Any]], request: Request) -> dict[str, Any]:
         if self.multi_user and kind in ("experiments", "recurringruns") and not request.query.get("namespace"):
             raise RefusedError(400, "Invalid input error: a namespace is required in multi-user mode")
+        items = items[::-1] if request.query.get("sort_by") == "created_at desc" else items
         for predicate in json.loads(request.query.get("filter") or "{}").get("predicates", []):
             assert predicate["operation"] == 1, predicate
             items = [item for item in items if item.get(predicate["key"]) == predicate["stringValue"]]
@@ -175,6 +176,9 @@ class KfpServer:
                     raise RefusedError(400, f"Invalid input error: unknown parameter {name}")
         if kind == "recurringruns":
             body["status"] = {"ENABLE": "ENABLED", "DISABLE": "DISABLED"}[body["mode"]]
+            body["max_concurrency"] = str(body["max_concurrency"])  # as protobuf writes 64 bits
+            body.setdefault("service_account", "pipeline-runner")
+            assert len(body["trigger"]["cron_schedule"]["cron"].split()) == 6
         return self._add(kind, body)
 
     def _add(self, kind: str, item: dict[str, Any]) -> dict[str, Any]:

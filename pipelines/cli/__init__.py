@@ -1,4 +1,4 @@
-"""The command line: `trimtab run | resume | runs | show | logs | diff | compile | submit | champion | promote | …`.
+"""The command line: `trimtab run | resume | runs | show | diff | compile | submit | schedule | champion | promote | …`.
 
 Every command's work is in a module of its own, imported when the command runs, so that `--help` stays fast. A user's
 mistake is one line on stderr that starts with `error: `, and exit code 2; a pipeline that failed otherwise, or a
@@ -164,6 +164,7 @@ def compile_(
 
 app.command()(cluster_commands.submit)
 app.command()(cluster_commands.follow)
+app.add_typer(cluster_commands.schedule, name="schedule")
 
 
 @app.command()

@@ -1,10 +1,11 @@
-"""The commands that talk to a cluster: `trimtab submit | follow`."""
+"""The commands that talk to a cluster: `trimtab submit | follow | schedule [ls | pause | resume | delete]`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from components.core.errors import UserError
 from pipelines.cli.deployment import Deployment
 
 if TYPE_CHECKING:
@@ -67,3 +68,114 @@ def _endpoint(host: str, namespace: str, token_file: Path | None) -> "Endpoint":
     from pipelines.cluster.client import Endpoint
 
     return Endpoint(host=host, namespace=namespace, token_file=token_file)
+
+
+schedule = typer.Typer(help="Start a pipeline again and again: --cron makes a schedule.")
+
+_SCHEDULE = typer.Argument(metavar="NAME", help="The schedule's name or id (see: trimtab schedule ls).")
+
+
+@schedule.callback(invoke_without_command=True)
+def make_schedule(
+    context: typer.Context,
+    cron: Annotated[
+        str, typer.Option(metavar="'M H D M W'", help="When: five cron fields, or KFP's six with seconds first.")
+    ] = "",
+    pipeline: Annotated[str, typer.Option(help=_PIPELINE)] = "optimize",
+    name: Annotated[
+        str, typer.Option(help="The schedule's name; what has it is replaced [default: the pipeline's name].")
+    ] = "",
+    catch_up: Annotated[
+        bool, typer.Option("--catch-up/--no-catch-up", help="Start every run that was missed, not only the last.")
+    ] = False,
+    max_concurrency: Annotated[int, typer.Option(min=1, max=10, help="Runs at the same time, at most.")] = 1,
+    host: Annotated[str, _HOST] = "",
+    parameter: Annotated[list[str] | None, _PARAMETER] = None,
+    experiment: Annotated[str, _EXPERIMENT] = "",
+    namespace: Annotated[str, _NAMESPACE] = "",
+    service_account: Annotated[str, _SERVICE_ACCOUNT] = "",
+    values: Annotated[Path | None, VALUES] = None,
+    images: Annotated[Path | None, LOCK] = None,
+    registry: Annotated[str, REGISTRY] = "",
+    token_file: Annotated[Path | None, _TOKEN_FILE] = None,
+) -> None:
+    """Start a pipeline again and again: --cron makes a schedule, in place of the one of the same name."""
+    if context.invoked_subcommand is not None:
+        if cron:
+            raise UserError(f"--cron makes a schedule; leave it out to {context.invoked_subcommand}")
+        context.obj = (host, namespace, token_file)
+        return
+    if not cron:
+        raise UserError("when? give --cron '0 3 * * 1' to make a schedule, or one of ls, pause, resume, delete")
+    from pipelines.cli.schedule_command import place_schedule
+    from pipelines.cli.submit_command import Submission
+
+    submission = Submission(
+        pipeline=pipeline, parameters=tuple(parameter or ()), experiment=experiment, service_account=service_account,
+        deployment=Deployment(values=values, lock=images, registry=registry),
+    )  # fmt: skip
+    place_schedule(
+        submission, _endpoint(host, namespace, token_file), name=name, cron=cron, catch_up=catch_up,
+        max_concurrency=max_concurrency,
+    )  # fmt: skip
+
+
+@schedule.command(name="ls")
+def list_(
+    context: typer.Context,
+    host: Annotated[str, _HOST] = "",
+    namespace: Annotated[str, _NAMESPACE] = "",
+    token_file: Annotated[Path | None, _TOKEN_FILE] = None,
+) -> None:
+    """List the schedules."""
+    from pipelines.cli.schedule_command import print_schedules
+
+    print_schedules(_inherited(context, host, namespace, token_file))
+
+
+@schedule.command()
+def pause(
+    context: typer.Context,
+    name: Annotated[str, _SCHEDULE],
+    host: Annotated[str, _HOST] = "",
+    namespace: Annotated[str, _NAMESPACE] = "",
+    token_file: Annotated[Path | None, _TOKEN_FILE] = None,
+) -> None:
+    """Start no more runs until it is resumed."""
+    from pipelines.cli.schedule_command import pause_schedule
+
+    pause_schedule(_inherited(context, host, namespace, token_file), name)
+
+
+@schedule.command()
+def resume(
+    context: typer.Context,
+    name: Annotated[str, _SCHEDULE],
+    host: Annotated[str, _HOST] = "",
+    namespace: Annotated[str, _NAMESPACE] = "",
+    token_file: Annotated[Path | None, _TOKEN_FILE] = None,
+) -> None:
+    """Start runs again."""
+    from pipelines.cli.schedule_command import resume_schedule
+
+    resume_schedule(_inherited(context, host, namespace, token_file), name)
+
+
+@schedule.command()
+def delete(
+    context: typer.Context,
+    name: Annotated[str, _SCHEDULE],
+    host: Annotated[str, _HOST] = "",
+    namespace: Annotated[str, _NAMESPACE] = "",
+    token_file: Annotated[Path | None, _TOKEN_FILE] = None,
+) -> None:
+    """Delete a schedule; its runs stay."""
+    from pipelines.cli.schedule_command import delete_schedule
+
+    delete_schedule(_inherited(context, host, namespace, token_file), name)
+
+
+def _inherited(context: typer.Context, host: str, namespace: str, token_file: Path | None) -> "Endpoint":
+    """Also what was written before the word: `trimtab schedule --host URL ls`."""
+    before_host, before_namespace, before_token = context.obj
+    return _endpoint(host or before_host, namespace or before_namespace, token_file or before_token)
