@@ -3,9 +3,11 @@
 import re
 import shlex
 import subprocess
+import sys
 
 import pytest
 import yaml
+from kfp_server import KfpServer
 from manifests.objects import INFRA, Object, of_kind
 from manifests.references import user_secrets
 
@@ -40,6 +42,21 @@ def test_the_guide_loads_every_image_that_the_pipeline_needs():
     done = subprocess.run(["sh", "-c", dry], cwd=ROOT, capture_output=True, text=True, check=True)
 
     assert {said.removeprefix("load docker-image ") for said in done.stdout.splitlines()} == needed
+
+
+def test_the_last_command_starts_a_run_as_the_overlays_account(kfp_server: KfpServer):
+    command = COMMANDS[-1].replace("http://localhost:8888", kfp_server.url)
+    program, *arguments = shlex.split(command)
+    assert program == "trimtab"
+
+    done = subprocess.run(
+        [sys.executable, "-m", "pipelines.cli", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    (run,) = kfp_server.objects["runs"].values()
+    assert run["service_account"] == "trimtab-runner"
+    assert run["runtime_config"]["parameters"]["dataset"] == "demo"
 
 
 def test_the_guide_creates_the_secrets_that_it_lists():

@@ -1,0 +1,80 @@
+"""Who may talk to whom, worked out from the network policies of each overlay."""
+
+from collections.abc import Callable
+
+import pytest
+from manifests.network import Peer, reaches
+from manifests.objects import OVERLAYS, Object, name_of
+
+Installation = Callable[[str], list[Object]]
+
+TASK = Peer(namespace="kubeflow", labels={"pipelines.kubeflow.org/v2_component": "true"})
+KFP_API = Peer(namespace="kubeflow", labels={"app": "ml-pipeline"})
+KFP_UI = Peer(namespace="kubeflow", labels={"app": "ml-pipeline-ui"})
+STORE = Peer(namespace="kubeflow", labels={"app.kubernetes.io/name": "trimtab-store"})
+CONTROLLER = Peer(namespace="kubeflow", labels={"app": "workflow-controller"})
+PROMETHEUS = Peer(namespace="monitoring", labels={"app.kubernetes.io/name": "prometheus"})
+DNS = Peer(namespace="kube-system", labels={"k8s-app": "kube-dns"})
+STRANGER = Peer(namespace="team", labels={"app": "notebook"})
+NEIGHBOUR = Peer(namespace="kubeflow", labels={"app": "mysql"})
+API_SERVER = Peer(address="10.96.0.1")
+INTERNET = Peer(address="203.0.113.7")
+NODE_METADATA = Peer(address="169.254.169.254")
+EVERYWHERE = [
+    ("a task finds names", TASK, DNS, 53, True),
+    ("a task reports to KFP", TASK, KFP_API, 8887, True),
+    ("a task asks the Kubernetes API", TASK, API_SERVER, 443, True),
+    ("a task does not become its node", TASK, NODE_METADATA, 80, False),
+    ("nor by HTTPS", TASK, NODE_METADATA, 443, False),
+    ("a task sends nothing in the clear", TASK, INTERNET, 80, False),
+    ("a task does not log in elsewhere", TASK, API_SERVER, 22, False),
+    ("a task leaves other teams alone", TASK, STRANGER, 8080, False),
+    ("a task leaves KFP's database alone", TASK, NEIGHBOUR, 3306, False),
+    ("nobody connects to a task", STRANGER, TASK, 8080, False),
+    ("nor a neighbour", NEIGHBOUR, TASK, 8080, False),
+    ("Prometheus reads Argo's metrics", PROMETHEUS, CONTROLLER, 9090, True),
+    ("and nobody else", STRANGER, CONTROLLER, 9090, False),
+]
+DEV = [
+    ("a task reaches the store", TASK, STORE, 8333, True),
+    ("KFP's interface previews artifacts", KFP_UI, STORE, 8333, True),
+    ("the store's other parts have no password", TASK, STORE, 9333, False),
+    ("other teams do not reach it", STRANGER, STORE, 8333, False),
+    ("nor a neighbour", NEIGHBOUR, STORE, 8333, False),
+    ("the store calls nobody", STORE, INTERNET, 443, False),
+    ("a task stays in the cluster", TASK, INTERNET, 443, False),
+]
+ELSEWHERE = [("a task reaches the store outside", TASK, INTERNET, 443, True)]
+CASES = [(overlay, *case) for overlay in OVERLAYS for case in EVERYWHERE + (DEV if overlay == "dev" else ELSEWHERE)]
+
+
+@pytest.mark.parametrize(
+    ("overlay", "source", "target", "port", "expected"),
+    [(overlay, *rest) for overlay, _, *rest in CASES],
+    ids=[f"{overlay}: {what}" for overlay, what, *_ in CASES],
+)
+def test_the_policies_let_through(
+    installation: Installation, overlay: str, source: Peer, target: Peer, port: int, expected: bool
+):
+    protocol = "UDP" if target == DNS else "TCP"
+
+    assert reaches(installation(overlay), source, target, port, protocol=protocol) is expected
+
+
+@pytest.mark.parametrize(
+    ("without", "target", "port"),
+    [("NetworkPolicy/trimtab-runs", INTERNET, 80), ("NetworkPolicy/trimtab-store", STORE, 9333)],
+)
+def test_it_is_the_policy_that_holds(installation: Installation, without: str, target: Peer, port: int):
+    left = [obj for obj in installation("dev") if name_of(obj) != without]
+    source = TASK if target == INTERNET else NEIGHBOUR
+
+    assert reaches(left, source, target, port)
+
+
+def test_a_hole_in_a_block_is_a_hole(installation: Installation):
+    objects = installation("aws")
+    (policy,) = (obj for obj in objects if name_of(obj) == "NetworkPolicy/trimtab-store-egress")
+    del policy["spec"]["egress"][0]["to"][0]["ipBlock"]["except"]
+
+    assert reaches(objects, TASK, NODE_METADATA, 443)
