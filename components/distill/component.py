@@ -39,6 +39,7 @@ def distill(
     patience: int = 0,
     checkpoint_seconds: int = 60,
     seed: int = 0,
+    num_processes: int = 1,
 ):
     """Trains a smaller model to answer as its teacher does, on the labels and on the teacher's softened outputs.
 
@@ -75,8 +76,11 @@ def distill(
         patience: Epochs without a better validation result before training stops; 0 never stops early.
         checkpoint_seconds: Seconds between two resumable checkpoints.
         seed: Order of images, augmentation and dropout.
+        num_processes: Processes that share each batch (on CUDA one a device); it must divide batch_size.
     """
     asked = dict(locals())
+
+    from dataclasses import replace
 
     from components.core.artifacts.dataset import open_dataset
     from components.core.artifacts.manifest import describe, read_manifest
@@ -84,7 +88,8 @@ def distill(
     from components.core.store import store_from_environment
     from components.core.training.checkpoint import Checkpointer, checkpoint_key
     from components.core.training.curves import publish_curves, result_facts
-    from components.distill.distillation import DistillConfig, distill_bundle
+    from components.core.training.launch import train_in_processes
+    from components.distill.distillation import DistillConfig, distill_bundle, student_preprocess
     from components.distill.page import write_distillation_page
 
     artifacts = {"dataset", "teacher", "student", "distilled", "curves", "metrics", "page"}
@@ -98,9 +103,17 @@ def distill(
     inputs = {"dataset": prepared.manifest.digest} | {name: source.digest for name, source in sources.items()}
     key = checkpoint_key("distill", parameters=vars(config), inputs=inputs)
     checkpointer = Checkpointer(store, key, seconds=config.checkpoint_seconds)
-    bundle, history = distill_bundle(
-        bundles["teacher"], bundles["student"], prepared, config, checkpointer=checkpointer
-    )
+    teacher_bundle, bundle = bundles["teacher"], bundles["student"]
+    if config.num_processes == 1:
+        bundle, history = distill_bundle(teacher_bundle, bundle, prepared, config, checkpointer=checkpointer)
+    else:
+        preprocess = student_preprocess(teacher_bundle.preprocess, bundle.preprocess, config.student_size)
+        bundle = replace(bundle, preprocess=preprocess)
+        spec = {name: asked[name].path for name in ("dataset", "teacher", "student")}
+        spec |= {"config": vars(config), "key": key}
+        history = train_in_processes(
+            "components.distill.ranks", spec, bundle.module, num_processes=config.num_processes
+        )
 
     facts = result_facts(history)
     for name, value in facts.items():

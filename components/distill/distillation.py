@@ -19,6 +19,7 @@ from components.core.training.data import calibration_batches, check_labels, tra
 from components.core.training.device import choose_device, deterministic, place, use_available_threads
 from components.core.training.history import History
 from components.core.training.loop import StepLoss, train
+from components.core.training.ranks import ALONE, Ranks
 from components.distill.losses import distillation_loss
 
 CALIBRATION_IMAGES = 1024
@@ -77,6 +78,7 @@ def distill_bundle(
     config: DistillConfig,
     *,
     checkpointer: Checkpointer | None = None,
+    ranks: Ranks = ALONE,
     report: Callable[[str], None] = print,
 ) -> tuple[ModelBundle, History]:
     """Trains the student's module in place; returns its bundle at its new input size, and the learning curves.
@@ -100,6 +102,7 @@ def distill_bundle(
         batch_size=config.batch_size,
         seed=config.seed,
         augment=config.augment,
+        share=ranks.share,
     )
     with deterministic(config.seed):
         if preprocess.image_size != student.preprocess.image_size:
@@ -112,6 +115,7 @@ def distill_bundle(
             config=config,
             device=device,
             checkpointer=checkpointer,
+            ranks=ranks,
             report=report,
         )
     module.cpu()

@@ -37,6 +37,7 @@ def fine_tune(
     patience: int = 0,
     checkpoint_seconds: int = 120,
     seed: int = 0,
+    num_processes: int = 1,
 ):
     """Trains a pretrained model on the training split: the head on frozen features first, then the whole network.
 
@@ -71,6 +72,7 @@ def fine_tune(
         patience: Epochs without a better validation result before training stops; 0 never stops early.
         checkpoint_seconds: Seconds between two resumable checkpoints.
         seed: Order of images, augmentation and dropout.
+        num_processes: Processes that share each batch (on CUDA one a device); it must divide batch_size.
     """
     asked = dict(locals())
 
@@ -80,6 +82,7 @@ def fine_tune(
     from components.core.store import store_from_environment
     from components.core.training.checkpoint import Checkpointer, checkpoint_key
     from components.core.training.curves import publish_curves, result_facts
+    from components.core.training.launch import train_in_processes
     from components.fine_tune.page import write_tuning_page
     from components.fine_tune.tuning import FineTuneConfig, fine_tune_bundle
 
@@ -94,7 +97,13 @@ def fine_tune(
     inputs = {"dataset": prepared.manifest.digest, "model": source.digest}
     key = checkpoint_key("fine_tune", parameters=vars(config), inputs=inputs)
     checkpointer = Checkpointer(store, key, seconds=config.checkpoint_seconds)
-    history = fine_tune_bundle(bundle, prepared, config, checkpointer=checkpointer)
+    if config.num_processes == 1:
+        history = fine_tune_bundle(bundle, prepared, config, checkpointer=checkpointer)
+    else:
+        spec = {"dataset": dataset.path, "model": model.path, "config": vars(config), "key": key}
+        history = train_in_processes(
+            "components.fine_tune.ranks", spec, bundle.module, num_processes=config.num_processes
+        )
 
     facts = result_facts(history)
     for name, value in facts.items():

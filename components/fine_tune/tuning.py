@@ -17,6 +17,7 @@ from components.core.training.device import choose_device, deterministic, place,
 from components.core.training.head import MAX_FEATURE_ROWS, pooled_features, train_head
 from components.core.training.history import History
 from components.core.training.loop import train
+from components.core.training.ranks import ALONE, Ranks
 
 if TYPE_CHECKING:
     from components.core.tasks import Task
@@ -46,6 +47,7 @@ def fine_tune_bundle(
     config: FineTuneConfig,
     *,
     checkpointer: Checkpointer | None = None,
+    ranks: Ranks = ALONE,
     report: Callable[[str], None] = print,
 ) -> History:
     """Trains the bundle's module in place and leaves it in eval mode, on the CPU, with its best weights.
@@ -63,13 +65,18 @@ def fine_tune_bundle(
         batch_size=config.batch_size,
         seed=config.seed,
         augment=config.augment,
+        share=ranks.share,
     )
 
     def step_loss(model: nn.Module, images: Tensor, targets: Any) -> Tensor:
         return task.loss(model(images), targets, label_smoothing=config.label_smoothing)
 
     with deterministic(config.seed):
-        phases = [_train_head(bundle, dataset, task, config, report)] if config.head_epochs else []
+        phases = (
+            [_train_head(bundle, dataset, task, config, report if ranks.leads else _silent)]
+            if config.head_epochs
+            else []
+        )
         history = train(
             module,
             data=data,
@@ -79,16 +86,21 @@ def fine_tune_bundle(
             device=device,
             checkpointer=checkpointer,
             phases=phases,
+            ranks=ranks,
             report=report,
         )
     module.cpu()
     return history
 
 
+def _silent(_: str) -> None:
+    """What a process says that does not lead."""
+
+
 def _train_head(
     bundle: ModelBundle, dataset: Dataset, task: "Task", config: FineTuneConfig, report: Callable[[str], None]
 ) -> dict[str, Any]:
-    """The head-first phase; cheap enough to be repeated when a run is resumed."""
+    """The head-first phase; cheap enough to be repeated when a run is resumed, and in every process."""
     device = next(bundle.module.parameters()).device
     bundle.module.eval()
     compute, head = split_features(bundle.module)

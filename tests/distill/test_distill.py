@@ -87,6 +87,30 @@ def test_a_pruned_student_learns_and_reloads_with_its_surgery(run_stage, dataset
     assert "T²·KL" in Path(outputs["page"].path).read_text()
 
 
+@pytest.mark.e2e
+def test_two_processes_distill_what_one_would(run_stage, dataset_path, make_bundle, save_bundle, store):
+    teacher, student = make_bundle("timm:test_efficientnet"), make_bundle("timm:test_efficientnet", seed=1)
+    inputs = {"dataset": dataset_path, "teacher": save_bundle(teacher), "student": save_bundle(student)}
+    bundles = [
+        load_model(
+            run_stage(distill, inputs=inputs, run_name=f"{number}", num_processes=number, student_size=24, **SETTINGS)[
+                "distilled"
+            ].path,
+            store,
+        )
+        for number in (1, 2)
+    ]
+    assert bundles[0].preprocess == bundles[1].preprocess
+    assert bundles[1].preprocess.image_size == 24
+    states = [bundle.module.state_dict() for bundle in bundles]
+    for name, tensor in states[0].items():
+        if tensor.is_floating_point():
+            torch.testing.assert_close(states[1][name], tensor, rtol=1e-3, atol=2e-4, msg=name)
+    assert (
+        max(float((states[0][name] - value).abs().max()) for name, value in student.module.state_dict().items()) > 0.01
+    )
+
+
 def test_a_student_at_a_lower_resolution_says_so_in_its_preprocessing_and_is_validated_at_it(
     run_stage, dataset_path, make_bundle, save_bundle, store
 ):

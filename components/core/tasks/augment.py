@@ -6,7 +6,7 @@ SHIFT_FRACTION = 1 / 16
 """Largest shift as a fraction of the image's side."""
 
 
-def augmented(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def augmented(pixels: np.ndarray, rng: np.random.Generator, *, first: int = 0, count: int | None = None) -> np.ndarray:
     """Flip half of the images left to right, and shift each by up to `SHIFT_FRACTION` of its side.
 
     The border that a shift uncovers repeats the image's edge. Pad-and-crop as in He et al. 2016 (arXiv:1512.03385,
@@ -14,18 +14,20 @@ def augmented(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
     Args:
         pixels: uint8 `(N, H, W, 3)`; not changed.
-        rng: draws 3 numbers an image.
+        rng: draws 3 numbers an image of the batch.
+        first, count: the images are those from `first` on of a batch of `count`; None = they are the batch.
 
     Returns:
         uint8 `(N, H, W, 3)`.
     """
-    count, height, width, _ = pixels.shape
-    flips = np.asarray(rng.random(count) < 0.5)
+    number, height, width, _ = pixels.shape
+    count, here = count or number, slice(first, first + number)
+    flips = np.asarray(rng.random(count) < 0.5)[here]
     reach_y, reach_x = round(height * SHIFT_FRACTION), round(width * SHIFT_FRACTION)
-    shift_y = rng.integers(-reach_y, reach_y, size=count, endpoint=True)
-    shift_x = rng.integers(-reach_x, reach_x, size=count, endpoint=True)
+    shift_y = rng.integers(-reach_y, reach_y, size=count, endpoint=True)[here]
+    shift_x = rng.integers(-reach_x, reach_x, size=count, endpoint=True)[here]
     # Clipped coordinates repeat the edge: no padded copy is needed.
     rows = np.clip(np.arange(height) + shift_y.reshape(-1, 1), 0, height - 1)
     columns = np.clip(np.arange(width) + shift_x.reshape(-1, 1), 0, width - 1)
     columns = np.where(flips.reshape(-1, 1), columns[:, ::-1], columns)
-    return pixels[np.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]
+    return pixels[np.arange(number)[:, None, None], rows[:, :, None], columns[:, None, :]]

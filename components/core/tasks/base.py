@@ -22,6 +22,20 @@ class Batch(NamedTuple):
     digests: list[str]
 
 
+class Share(NamedTuple):
+    """Which part of every batch is read here: number `rank` of `size` contiguous parts, as equal as can be."""
+
+    rank: int = 0
+    size: int = 1
+
+    def bounds(self, count: int) -> tuple[int, int]:
+        """First and one past the last row of a batch of `count` rows."""
+        return self.rank * count // self.size, (self.rank + 1) * count // self.size
+
+
+WHOLE = Share()
+
+
 class Task(Protocol):
     """Everything a stage must not know about a task. Implementations are stateless and import torch only when used."""
 
@@ -54,6 +68,7 @@ class Task(Protocol):
         epoch: int = 0,
         augment: bool = False,
         limit: int | None = None,
+        share: Share = WHOLE,
     ) -> Iterator[Batch]:
         """`batches` as numpy arrays, for code that runs without torch."""
 
@@ -68,11 +83,13 @@ class Task(Protocol):
         epoch: int = 0,
         augment: bool = False,
         limit: int | None = None,
+        share: Share = WHOLE,
     ) -> Iterator[tuple["Tensor", "Tensor", list[str]]]:
         """Images float32 `(N, 3, H, W)` normalised, targets, digests; the last batch may be smaller.
 
         Deterministic for (dataset, split, preprocess, batch_size, seed, epoch, augment, limit), whatever the number of
-        threads. `seed` None = stored order. `limit` takes an evenly spread subset, the same in each epoch.
+        threads. `seed` None = stored order. `limit` takes an evenly spread subset, the same in each epoch. With `share`
+        each batch is a part of the whole one, augmented as it would be there; it may be empty.
         """
 
     def num_outputs(self, classes: Sequence[str]) -> int:

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from components.core.tasks.augment import augmented
-from components.core.tasks.base import Batch
+from components.core.tasks.base import WHOLE, Batch, Share
 from components.core.tasks.pixels import pixel_reader
 from components.core.tasks.prefetch import prefetched
 from components.core.tasks.preprocess import Preprocess
@@ -54,6 +54,7 @@ class Classification:
         epoch: int = 0,
         augment: bool = False,
         limit: int | None = None,
+        share: Share = WHOLE,
     ) -> Iterator[Batch]:
         """Batches as numpy: float32 `(N, 3, H, W)`, int64 `(N,)`, digests. Decoded ahead in a background thread."""
         if batch_size < 1:
@@ -62,8 +63,9 @@ class Classification:
         rng = np.random.default_rng([0 if seed is None else seed, epoch, 1])
 
         def produce() -> Iterator[Batch]:
-            for pixels, labels, digests in reader.batches(dataset, batch_size, seed=seed, epoch=epoch):
-                images = augmented(pixels, rng) if augment else pixels
+            for part, count in reader.batches(dataset, batch_size, seed=seed, epoch=epoch, share=share):
+                pixels, labels, digests = part
+                images = augmented(pixels, rng, first=share.bounds(count)[0], count=count) if augment else pixels
                 yield Batch(preprocess.normalized(images), labels, digests)
 
         return prefetched(produce(), depth=_PREFETCHED_BATCHES)
@@ -79,13 +81,15 @@ class Classification:
         epoch: int = 0,
         augment: bool = False,
         limit: int | None = None,
+        share: Share = WHOLE,
     ) -> Iterator[tuple["Tensor", "Tensor", list[str]]]:
         """`arrays` as torch tensors (on the CPU; sharing the arrays' memory)."""
         import torch
 
         for images, labels, digests in self.arrays(
-            dataset, split, preprocess, batch_size=batch_size, seed=seed, epoch=epoch, augment=augment, limit=limit
-        ):
+            dataset, split, preprocess, batch_size=batch_size, seed=seed, epoch=epoch, augment=augment, limit=limit,
+            share=share,
+        ):  # fmt: skip
             yield torch.from_numpy(images), torch.from_numpy(labels), digests
 
     def num_outputs(self, classes: Sequence[str]) -> int:

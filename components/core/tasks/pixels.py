@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from components.core.tasks.base import WHOLE, Share
 from components.core.tasks.preprocess import Preprocess
 
 if TYPE_CHECKING:
@@ -65,13 +66,15 @@ class PixelReader:
         """Memory of the remembered pixels, bytes."""
         return 0 if self._slots is None else self._pixels.nbytes
 
-    def batches(self, dataset: "Dataset", batch_size: int, *, seed: int | None, epoch: int) -> Iterator[Pixels]:
-        """Pixels uint8 `(N, H, W, 3)`, labels int64 `(N,)`, digests; the last batch may be smaller.
+    def batches(
+        self, dataset: "Dataset", batch_size: int, *, seed: int | None, epoch: int, share: Share = WHOLE
+    ) -> Iterator[tuple[Pixels, int]]:
+        """This share of each batch, and the number of images in the whole one; the last batch may be smaller.
 
-        `dataset` is the one the reader was made for. The reader does not hold it: readers live in a registry that must
-        not keep their dataset alive.
+        Pixels uint8 `(N, H, W, 3)`, labels int64 `(N,)`, digests. `dataset` is the one the reader was made for. The
+        reader does not hold it: readers live in a registry that must not keep their dataset alive.
         """
-        waiting: list[Pixels] = []
+        waiting: list[tuple[_Shard, np.ndarray]] = []
         num_waiting = 0
         with ThreadPoolExecutor(max_workers=min(_MAX_THREADS, os.cpu_count() or 1)) as pool:
             for shard, rows in dataset.order(self._split, seed=seed, epoch=epoch, limit=self._limit):
@@ -80,13 +83,26 @@ class PixelReader:
                 while start < len(rows):
                     taken = rows[start : start + batch_size - num_waiting]
                     start += len(taken)
-                    waiting.append(self._rows(loader, int(self._offsets[shard]), taken, pool))
                     num_waiting += len(taken)
+                    waiting.append((loader, taken))
                     if num_waiting == batch_size:
-                        yield _joined(waiting)
+                        yield self._part(waiting, num_waiting, share, pool), num_waiting
                         waiting, num_waiting = [], 0
-        if waiting:
-            yield _joined(waiting)
+            if waiting:
+                yield self._part(waiting, num_waiting, share, pool), num_waiting
+
+    def _part(
+        self, pieces: list[tuple["_Shard", np.ndarray]], count: int, share: Share, pool: ThreadPoolExecutor
+    ) -> Pixels:
+        low, high = share.bounds(count)
+        found: list[Pixels] = []
+        start = 0
+        for loader, rows in pieces:
+            mine = rows[max(low - start, 0) : max(high - start, 0)]
+            start += len(rows)
+            if len(mine):
+                found.append(self._rows(loader, int(self._offsets[loader.number]), mine, pool))
+        return _joined(found, self._preprocess.image_size)
 
     def _rows(self, loader: "_Shard", offset: int, rows: np.ndarray, pool: ThreadPoolExecutor) -> Pixels:
         if self._slots is None:
@@ -108,6 +124,7 @@ class _Shard:
     """A shard that is read from disk only when a row of it has to be decoded."""
 
     def __init__(self, dataset: "Dataset", split: str, shard: int) -> None:
+        self.number = shard
         self._where = (dataset, split, shard)
         self._table: pa.Table | None = None
 
@@ -120,7 +137,9 @@ class _Shard:
         return pixels, table["label"].to_numpy().astype(np.int64), table["digest"].to_pylist()
 
 
-def _joined(parts: list[Pixels]) -> Pixels:
+def _joined(parts: list[Pixels], side: int) -> Pixels:
+    if not parts:
+        return np.empty((0, side, side, 3), dtype=np.uint8), np.empty(0, dtype=np.int64), []
     if len(parts) == 1:
         return parts[0]
     pixels, labels, digests = zip(*parts, strict=True)

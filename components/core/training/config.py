@@ -38,6 +38,8 @@ class TrainingConfig:
         the stored ones; see `batchnorm.set_training_mode`.
     patience: epochs without a better validation result before stopping; 0 always trains to the end.
     checkpoint_seconds: time between resumable checkpoints.
+    num_processes: processes that share each batch; it must divide batch_size, and batch norms must be frozen: their
+        statistics would be those of a part of the batch.
 
     Raises `UserError` naming the value.
     """
@@ -60,6 +62,7 @@ class TrainingConfig:
     patience: int
     checkpoint_seconds: float
     seed: int
+    num_processes: int = 1
 
     def __post_init__(self) -> None:
         require(self.epochs >= 0, "epochs", self.epochs, "at least 0")
@@ -80,6 +83,10 @@ class TrainingConfig:
         require(self.patience >= 0, "patience", self.patience, "at least 0")
         require(self.checkpoint_seconds >= 0, "checkpoint_seconds", self.checkpoint_seconds, "at least 0")
         require(self.seed >= 0, "seed", self.seed, "at least 0")
+        divides = self.num_processes >= 1 and self.batch_size % self.num_processes == 0
+        require(divides, "num_processes", self.num_processes, f"a divisor of batch_size {self.batch_size}")
+        if self.num_processes > 1:
+            require(self.batch_norm == "frozen", "batch_norm", self.batch_norm, "frozen with several processes")
 
     def build_schedule(self, steps_per_epoch: int) -> Schedule:
         """The schedule over `epochs · steps_per_epoch` optimizer steps."""

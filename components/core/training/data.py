@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from components.core.errors import UserError
+from components.core.tasks.base import WHOLE, Share
 
 if TYPE_CHECKING:
     from components.core.artifacts.dataset import Dataset
@@ -62,24 +63,31 @@ def training_data(
     seed: int,
     augment: bool,
     validation_preprocess: "Preprocess | None" = None,
+    share: Share = WHOLE,
 ) -> TrainingData:
     """The training and validation splits of a dataset; `validation_preprocess` where it differs (a smaller student).
 
-    Raises `UserError` when the training split holds fewer than two images.
+    With a `share`, every batch is this process's part of it.
+
+    Raises `UserError` when the training split holds fewer than two images, or parts of a batch would be unequal.
     """
     rows = dataset.rows("train")
+    if min(rows, batch_size) % share.size:
+        raise UserError(
+            f"a batch of {min(rows, batch_size)} images does not divide evenly among {share.size} processes; choose "
+            f"batch_size as a multiple of num_processes, at most the {rows} training images"
+        )
     if rows < 2:
         raise UserError(f"the training split holds {rows} image{'s' * (rows != 1)}; training needs at least 2")
 
     def training(epoch: int) -> Iterable[Batch]:
         return task.batches(
-            dataset, "train", preprocess, batch_size=batch_size, seed=seed, epoch=epoch, augment=augment
+            dataset, "train", preprocess, batch_size=batch_size, seed=seed, epoch=epoch, augment=augment, share=share
         )
 
     def validation() -> Iterable[Batch]:
-        return task.batches(
-            dataset, "validation", validation_preprocess or preprocess, batch_size=EVALUATION_BATCH_SIZE
-        )
+        size = EVALUATION_BATCH_SIZE * share.size
+        return task.batches(dataset, "validation", validation_preprocess or preprocess, batch_size=size, share=share)
 
     return TrainingData(
         training=training,

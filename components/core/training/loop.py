@@ -19,6 +19,7 @@ from components.core.training.ema import Ema
 from components.core.training.history import History
 from components.core.training.optimizers import build_optimizer
 from components.core.training.parameter_groups import parameter_groups, set_learning_rate
+from components.core.training.ranks import ALONE, Ranks
 from components.core.training.schedules import Schedule
 from components.core.training.stopping import Stopped, StopRequest
 from components.core.training.validation import validate
@@ -40,6 +41,7 @@ def train(
     device: torch.device,
     checkpointer: Checkpointer | None = None,
     phases: Sequence[dict[str, Any]] = (),
+    ranks: Ranks = ALONE,
     report: Callable[[str], None] = print,
 ) -> History:
     """Trains `module` in place and leaves it in eval mode with the weights of its best epoch.
@@ -50,13 +52,15 @@ def train(
     if that is where it stopped; clearing it is the caller's, once the result is safe. Asked to stop by SIGTERM, the run
     saves one and leaves.
 
-    `phases` describes what was trained before (the head). `report` takes one line an epoch.
+    `phases` describes what was trained before (the head). `report` takes one line an epoch. With several `ranks`, each
+    process calls this with the same arguments and its share of the data; the first reports and saves.
     Raises `UserError` when the loss is no longer finite, `Stopped` when asked to stop.
     """
+    ranks.equalize(module)
     with StopRequest() as stop:
         run = _Run(
             data=data, task=task, step_loss=step_loss, config=config, device=device, checkpointer=checkpointer,
-            stop=stop, report=report,
+            stop=stop, ranks=ranks, report=report if ranks.leads else lambda _: None,
         )  # fmt: skip
         state = _state(module, config)
         state.progress.history.phases.extend(phases)
@@ -82,6 +86,7 @@ class _Run:
     device: torch.device
     checkpointer: Checkpointer | None
     stop: StopRequest
+    ranks: Ranks
     report: Callable[[str], None]
 
 
@@ -105,15 +110,16 @@ def _train_epochs(run: _Run, state: TrainingState) -> None:
     else:
         _close_epoch(run, state, number=0)
     schedule = run.config.build_schedule(run.data.steps_per_epoch)
+    network = run.ranks.wrap(state.module)
     while progress.epoch < run.config.epochs and not _out_of_patience(state, run.config):
-        _train_epoch(run, state, schedule)
+        _train_epoch(run, state, network, schedule)
         number = progress.epoch + 1
         _close_epoch(run, state, number=number)
         progress.epoch, progress.step_in_epoch = number, 0
 
 
-def _train_epoch(run: _Run, state: TrainingState, schedule: Schedule) -> None:
-    """The steps of the running epoch that are still to do."""
+def _train_epoch(run: _Run, state: TrainingState, network: nn.Module, schedule: Schedule) -> None:
+    """The steps of the running epoch that are still to do; `network` is the module as it is to be called."""
     progress, module, optimizer = state.progress, state.module, state.optimizer
     data, config, device = run.data, run.config, run.device
     pending: list[tuple[int, float, Tensor]] = []
@@ -122,10 +128,11 @@ def _train_epoch(run: _Run, state: TrainingState, schedule: Schedule) -> None:
     try:
         for images, targets, _ in islice(batches, progress.step_in_epoch, data.steps_per_epoch):
             step = progress.epoch * data.steps_per_epoch + progress.step_in_epoch
+            run.ranks.seed_step(config.seed, step)
             learning_rate = config.learning_rate * schedule.factor(step)
             set_learning_rate(optimizer.param_groups, learning_rate)
             with autocast(device, config.precision):
-                loss = run.step_loss(module, place_images(images, device), targets.to(device, non_blocking=True))
+                loss = run.step_loss(network, place_images(images, device), targets.to(device, non_blocking=True))
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
@@ -133,30 +140,33 @@ def _train_epoch(run: _Run, state: TrainingState, schedule: Schedule) -> None:
                 state.ema.update(module)
             pending.append((step, learning_rate, loss.detach()))
             progress.step_in_epoch += 1
-            if run.stop.asked or (run.checkpointer and run.checkpointer.is_due()):
-                _note_losses(state, pending)
-                _save(run, state)
+            due = run.ranks.leads and run.checkpointer is not None and run.checkpointer.is_due()
+            asked, due = run.ranks.any(run.stop.asked, due)
+            if asked or due:
+                _note_losses(run, state, pending)
+                _save(run, state, asked=asked)
     finally:
         # The incomplete last batch is not read: tell the decoding thread to stop.
         _close(batches)
-    _note_losses(state, pending)
+    _note_losses(run, state, pending)
 
 
-def _save(run: _Run, state: TrainingState) -> None:
+def _save(run: _Run, state: TrainingState, *, asked: bool) -> None:
     """Writes a checkpoint, and leaves if that was asked for."""
-    if run.checkpointer:
+    if run.checkpointer and run.ranks.leads:
         run.checkpointer.save(state)
-    if run.stop.asked:
+    if asked:
+        run.ranks.wait()  # who leaves first takes the others with it
         kept = " with its progress saved; started again, it goes on from here" if run.checkpointer else ""
         run.report(f"asked to stop: leaving{kept}")
         raise Stopped
 
 
-def _note_losses(state: TrainingState, pending: list[tuple[int, float, Tensor]]) -> None:
+def _note_losses(run: _Run, state: TrainingState, pending: list[tuple[int, float, Tensor]]) -> None:
     """Moves losses from the device into the history, all at once: reading one each step would make a GPU wait."""
     if not pending:
         return
-    losses = torch.stack([loss for _, _, loss in pending]).float().tolist()
+    losses = (run.ranks.total(torch.stack([loss for _, _, loss in pending]).float()) / run.ranks.share.size).tolist()
     epoch = state.progress.epoch + 1
     for (step, learning_rate, _), loss in zip(pending, losses, strict=True):
         if not math.isfinite(loss):
@@ -186,7 +196,9 @@ def _close_epoch(run: _Run, state: TrainingState, *, number: int) -> None:
         progress.history.best_epoch = number
     else:
         batches = _until_asked(data.validation(), run, state)
-        result = validate(evaluated, batches, task=run.task, device=run.device, precision=config.precision)
+        result = validate(
+            evaluated, batches, task=run.task, device=run.device, precision=config.precision, ranks=run.ranks
+        )
         record |= {"validation_loss": result.loss, "validation_top1": result.metric}
         if _is_better(result.metric, result.loss, progress.best_metric, progress.best_loss):
             progress.best_metric, progress.best_loss = result.metric, result.loss
@@ -202,12 +214,13 @@ def _close_epoch(run: _Run, state: TrainingState, *, number: int) -> None:
 def _until_asked(batches: Iterable[Batch], run: _Run, state: TrainingState) -> Iterator[Batch]:
     """The batches; validation changes nothing of the state, so what is saved in the middle is the end of the epoch."""
     for batch in batches:
-        if run.stop.asked:
+        (asked,) = run.ranks.any(run.stop.asked)
+        if asked:
             _close(batches)
             # Before the first step there is no progress to save, and the first validation would be lost.
             if not state.progress.step_in_epoch:
                 raise Stopped
-            _save(run, state)
+            _save(run, state, asked=True)
         yield batch
 
 

@@ -9,6 +9,7 @@ from torch import nn
 
 from components.core.training.data import Batch
 from components.core.training.device import autocast, place_images
+from components.core.training.ranks import ALONE, Ranks
 
 if TYPE_CHECKING:
     from components.core.tasks import Task
@@ -25,13 +26,21 @@ class Validation:
 
 @torch.inference_mode()
 def validate(
-    module: nn.Module, batches: Iterable[Batch], *, task: "Task", device: torch.device, precision: str = "auto"
+    module: nn.Module,
+    batches: Iterable[Batch],
+    *,
+    task: "Task",
+    device: torch.device,
+    precision: str = "auto",
+    ranks: Ranks = ALONE,
 ) -> Validation:
-    """Evaluates in eval mode and leaves the module in the mode it was in."""
+    """Evaluates in eval mode and leaves the module in the mode it was in. `batches` are the shares of `ranks`."""
     was_training = module.training
     module.eval()
     losses, correct, samples = [], [], 0
     for images, targets, _ in batches:
+        if not len(images):  # a last batch of fewer images than there are processes
+            continue
         targets = targets.to(device)
         with autocast(device, precision):
             logits = module(place_images(images, device)).float()
@@ -39,10 +48,12 @@ def validate(
         correct.append(task.correct(logits, targets).sum())
         samples += len(images)
     module.train(was_training)
-    assert samples, "an empty split has no validation"
     # Read back once: a .item() in each step would make a GPU wait for it.
-    return Validation(
-        loss=float(torch.stack(losses).sum()) / samples,
-        metric=float(torch.stack(correct).sum()) / samples,
-        samples=samples,
-    )
+    sums = torch.tensor([_sum(losses), _sum(correct), samples], dtype=torch.float64)
+    loss, right, count = ranks.total(sums).tolist()
+    assert count, "an empty split has no validation"
+    return Validation(loss=loss / count, metric=right / count, samples=round(count))
+
+
+def _sum(values: list[torch.Tensor]) -> float:
+    return float(torch.stack(values).sum()) if values else 0.0

@@ -11,6 +11,7 @@ import torch
 from components.core.artifacts.dataset import Dataset
 from components.core.errors import UserError
 from components.core.tasks import TASKS, Preprocess, get_task, pixels
+from components.core.tasks.base import Share
 
 PREPROCESS = Preprocess(image_size=6, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
 Open = Callable[[], Dataset]
@@ -46,6 +47,24 @@ def test_same_seed_and_epoch_give_the_same_bytes_whether_remembered_or_not(
     first, second = flat(dataset, **options), flat(dataset, **options)
     monkeypatch.setattr(pixels, "MEMORY_BYTES", 0)
     assert first == second == flat(image_dataset(), **options)
+
+
+@pytest.mark.parametrize("size", [2, 3, 5])
+@pytest.mark.parametrize("options", [{}, {"seed": 1, "epoch": 2, "augment": True}, {"limit": 9}])
+def test_the_shares_of_a_batch_are_the_batch(image_dataset: Open, size: int, options: dict) -> None:
+    dataset = image_dataset()
+    whole = list(task.batches(dataset, "train", PREPROCESS, batch_size=8, **options))
+    shares = [
+        list(task.batches(dataset, "train", PREPROCESS, batch_size=8, share=Share(rank, size), **options))
+        for rank in range(size)
+    ]
+    for number, (images, targets, digests) in enumerate(whole):
+        parts = [share[number] for share in shares]
+        assert max(len(part[1]) for part in parts) - min(len(part[1]) for part in parts) <= 1
+        assert torch.equal(torch.cat([part[0] for part in parts]), images)
+        assert torch.equal(torch.cat([part[1] for part in parts]), targets)
+        assert [digest for part in parts for digest in part[2]] == digests
+    assert {len(share) for share in shares} == {len(whole)}
 
 
 def test_seed_epoch_and_augmentation_each_change_the_batches(image_dataset: Open) -> None:

@@ -1,0 +1,93 @@
+"""Several processes train one network: each reads its share of every batch, and all take the same step.
+
+Started by torchrun (`launch.py`); with one process, `ALONE`, everything here does nothing.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from components.core.tasks.base import WHOLE, Share
+
+TIMEOUT = timedelta(hours=1)
+"""How long a process waits for the others: the first decodes and saves checkpoints while they do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranks:
+    """This process among those that train together.
+
+    share: what it reads of every batch. control: a group of gloo, so that agreeing never waits for a GPU; None = alone.
+    """
+
+    share: Share = WHOLE
+    control: "dist.ProcessGroup | None" = None
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the process that reports and saves."""
+        return self.share.rank == 0
+
+    def wrap(self, module: nn.Module) -> nn.Module:
+        """The module to call: with several processes, its gradients are the mean over all of them after backward."""
+        if self.control is None:
+            return module
+        # Statistics of batch norms are frozen, so buffers are equal without being sent.
+        return nn.parallel.DistributedDataParallel(module, broadcast_buffers=False)
+
+    def equalize(self, module: nn.Module) -> None:
+        """Gives every process the first one's weights and buffers."""
+        if self.control is not None:
+            for tensor in module.state_dict().values():
+                sent = tensor.contiguous()  # a convolution's weights are in channels_last
+                dist.broadcast(sent, src=0)
+                tensor.copy_(sent)
+
+    def any(self, *flags: bool) -> list[bool]:
+        """For each flag, whether it is set in any process."""
+        if self.control is None:
+            return list(flags)
+        found = torch.tensor(flags, dtype=torch.int32)
+        dist.all_reduce(found, op=dist.ReduceOp.MAX, group=self.control)
+        return [bool(flag) for flag in found]
+
+    def total(self, values: Tensor) -> Tensor:
+        """The sum over all processes, float64 on the CPU."""
+        values = values.detach().double().cpu()
+        if self.control is not None:
+            dist.all_reduce(values, group=self.control)
+        return values
+
+    def wait(self) -> None:
+        """Returns when every process is here."""
+        if self.control is not None:
+            dist.barrier(group=self.control)
+
+    def seed_step(self, seed: int, step: int) -> None:
+        """Other random numbers in each process and step, the same ones after a restart; alone, nothing."""
+        if self.control is not None:
+            torch.manual_seed((seed * 1_000_003 + step) * 1009 + self.share.rank)
+
+
+ALONE = Ranks()
+
+
+@contextmanager
+def joined() -> Iterator[Ranks]:
+    """Joins the processes that torchrun has started: gloo on CPUs, nccl on CUDA, a device a process."""
+    on_cuda = torch.cuda.is_available()
+    if on_cuda:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("nccl" if on_cuda else "gloo", timeout=TIMEOUT)
+    try:
+        control: Any = dist.new_group(backend="gloo", timeout=TIMEOUT)
+        yield Ranks(share=Share(dist.get_rank(), dist.get_world_size()), control=control)
+    finally:
+        dist.destroy_process_group()
