@@ -67,6 +67,12 @@ def parse_documents(text: str, name: str) -> list[Any]:
     return documents
 
 
+def printable(message: str) -> str:
+    """A message that quotes a file, as one line without control characters, which could rewrite a terminal."""
+    shown = "".join(character if character.isprintable() else ascii(character)[1:-1] for character in message)
+    return shown if len(shown) <= 1000 else shown[:997] + "..."
+
+
 def _one_line(error: Exception) -> str:
     mark = getattr(error, "problem_mark", None)
     problem = getattr(error, "problem", None) or str(error)

@@ -12,6 +12,7 @@ from pipelines.runner import volume_tasks
 from pipelines.runner.fields import Fields
 from pipelines.runner.ir import Container, Importer, Resources
 from pipelines.runner.packages import Install, installs
+from pipelines.runner.parameters import plain
 from pipelines.runner.placeholders import check as check_placeholders
 from pipelines.runner.resources import parse_cpu, parse_memory
 from pipelines.runner.settings import ExecutorSettings
@@ -58,7 +59,7 @@ def read_importer(fields: Fields, label: str) -> Importer:
     address = part.group("artifactUri")
     old = address.group("constantValue")  # SDK 2.0's first versions
     constant = address.text("constant") or old.text("stringValue")
-    metadata = part.group("metadata").value
+    metadata = plain(part.group("metadata").value, f"{part.where}.metadata")
     found = Importer(
         label=label, uri=constant, uri_input=address.text("runtimeParameter") or "uri", metadata=metadata,
         reimport=part.flag("reimport"),
@@ -165,6 +166,13 @@ def _checked_source(source: str, where: str) -> str:
         raise UserError(f"{where} runs a notebook (dsl.notebook_component), which the local runner does not support")
     try:
         ast.parse(source)
-    except (SyntaxError, ValueError) as error:
-        raise UserError(f"{where} holds Python source that cannot be read: {error}") from None
+    except (
+        SyntaxError,
+        ValueError,
+        RecursionError,
+        MemoryError,
+    ) as error:  # the last: nested too deeply for the parser
+        raise UserError(
+            f"{where} holds Python source that cannot be read: {str(error) or 'nested too deeply'}"
+        ) from None
     return source

@@ -6,7 +6,17 @@ from typing import Any
 
 from components.core.errors import UserError
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)s")
+_DURATION = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?)s")
+_WHOLE = re.compile(r"-?[0-9]{1,250}")  # as many digits as YAML may hold
+
+
+def whole(value: Any, where: str) -> Any:
+    """The value; as an integer if it is the text of one, as protobuf's JSON writes 64-bit integers."""
+    if not isinstance(value, str):
+        return value
+    if not _WHOLE.fullmatch(value):
+        raise UserError(f"{where} must be a number, found {value[:60]!r}")
+    return int(value)
 
 
 class Fields:
@@ -50,10 +60,8 @@ class Fields:
         return self._checked(key, False, bool, "true or false")
 
     def number(self, key: str, default: float) -> float:
-        """A number, or the default. Protobuf's JSON writes 64-bit integers as text."""
-        found = self.raw(key, default)
-        if isinstance(found, str) and found.isdigit():
-            found = int(found)
+        """A number, or the default."""
+        found = whole(self.raw(key, default), f"{self.where}.{key}")
         if isinstance(found, bool) or not isinstance(found, int | float):
             raise UserError(f"{self.where}.{key} must be a number, found {found!r}")
         return float(found)
@@ -84,6 +92,10 @@ class Fields:
             if not isinstance(item, str):
                 raise UserError(f"{self.where}.{key} must hold text only, found {item!r}")
         return tuple(found)
+
+    def values(self, key: str) -> list[Any]:
+        """A list of anything, empty if the key is not written."""
+        return list(self._checked(key, [], list, "a list"))
 
     def group(self, key: str) -> "Fields":
         """A mapping inside, empty if the key is not written."""

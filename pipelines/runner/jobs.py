@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from components.core.errors import UserError
-from pipelines.runner.fields import Fields
+from pipelines.runner.fields import Fields, whole
 from pipelines.runner.ir import Component
 from pipelines.runner.parameters import typed
 
@@ -54,7 +54,7 @@ def _job(fields: Fields, others: list[Any]) -> Unwrapped:
     for key, item in config.groups("parameters"):  # the form of schema 2.0.0
         kind = next((kind for kind in ("stringValue", "intValue", "doubleValue") if item.has(kind)), "")
         value = item.raw(kind, None)
-        values[key] = int(value) if kind == "intValue" and isinstance(value, str) and value.isdigit() else value
+        values[key] = whole(value, f"{item.where}.intValue") if kind == "intValue" else value
         item.finish()
     config.refuse("inputArtifacts", "input artifacts by their id; give them with -p name=@path-or-uri")
     policy = config.text("failurePolicy")

@@ -42,16 +42,16 @@ def typed(value: Any, kind: str, what: str) -> Any:
         case "NUMBER_DOUBLE" if _is_number(value):
             return float(value)
         case "STRING" if isinstance(value, str):
-            return _plain(value, what)
+            return plain(value, what)
         case "STRING" if value is not None:
             # KFP passes what is not text to a STRING parameter as its JSON (loop items, pipeline channels).
-            return json.dumps(_plain(value, what))
+            return json.dumps(plain(value, what))
         case "BOOLEAN" if isinstance(value, bool):
             return value
         case "LIST" if isinstance(value, list | tuple):
-            return _plain(list(value), what)
+            return plain(list(value), what)
         case "STRUCT" if isinstance(value, Mapping):
-            return _plain(dict(value), what)
+            return plain(dict(value), what)
         case "LIST" | "STRUCT" | "BOOLEAN" | "NUMBER_INTEGER" | "NUMBER_DOUBLE" if isinstance(value, str):
             return typed(_from_json(value, kind, what), kind, what)
         case "TASK_FINAL_STATUS" if isinstance(value, Mapping):
@@ -88,8 +88,12 @@ def _is_number(value: Any) -> bool:
         return False
 
 
-def _plain(value: Any, what: str, depth: int = 0) -> Any:
-    """The value with integers for numbers without a fraction, checked to be something that can be passed on."""
+def plain(value: Any, what: str, depth: int = 0) -> Any:
+    """A JSON value with integers for numbers without a fraction.
+
+    Raises:
+        UserError: what JSON cannot say (a date of YAML), half a surrogate pair, more than `MOST_DEPTH` levels.
+    """
     if depth > MOST_DEPTH:
         raise UserError(f"{what} is nested more than {MOST_DEPTH} deep")
     if isinstance(value, float) and value.is_integer():
@@ -99,9 +103,11 @@ def _plain(value: Any, what: str, depth: int = 0) -> Any:
             raise UserError(f"{what} holds what is no text in UTF-8: {ascii(value)[:60]}")
         return value
     if isinstance(value, Mapping):
-        return {_plain(str(key), what): _plain(item, what, depth + 1) for key, item in value.items()}
+        return {plain(str(key), what): plain(item, what, depth + 1) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item, what, depth + 1) for item in value]
+        return [plain(item, what, depth + 1) for item in value]
+    if value is not None and not isinstance(value, int | float):
+        raise UserError(f"{what} holds a {type(value).__name__} ({value}), which JSON does not know; is it text?"[:300])
     return value
 
 

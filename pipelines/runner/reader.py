@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 
 from components.core.errors import UserError
 from pipelines.runner import graph, jobs, platform_config
-from pipelines.runner.documents import read_documents
+from pipelines.runner.documents import printable, read_documents
 from pipelines.runner.executors import read_executor, read_importer
 from pipelines.runner.expressions import Condition, ExpressionError, Selector
-from pipelines.runner.fields import Fields
+from pipelines.runner.fields import Fields, whole
 from pipelines.runner.ir import (
     MISSING,
     ArtifactPort,
@@ -33,7 +33,7 @@ from pipelines.runner.ir import (
     Retry,
     Task,
 )
-from pipelines.runner.parameters import typed
+from pipelines.runner.parameters import plain, typed
 from pipelines.runner.placeholders import check as check_placeholders
 from pipelines.runner.placeholders import run_specific
 
@@ -52,8 +52,11 @@ def read_pipeline(path: Path) -> Pipeline:
     Raises:
         UserError: not a pipeline, or one that uses something the local runner does not support (named).
     """
-    text, documents = read_documents(path)
-    return pipeline_from(documents, text, str(path))
+    try:
+        text, documents = read_documents(path)
+        return pipeline_from(documents, text, str(path))
+    except UserError as error:
+        raise UserError(printable(str(error))) from None
 
 
 def pipeline_from(documents: list[Any], text: str, name: str) -> Pipeline:
@@ -154,7 +157,7 @@ def read_parameter(fields: Fields, name: str) -> Parameter:
         default = MISSING
     if default is not MISSING:
         default = typed(default, kind, f"the default of {name!r} ({fields.where})")
-    literals = tuple(fields.raw("literals", ()) or ())
+    literals = fields.values("literals")
     parameter = Parameter(
         type=kind, default=default, optional=fields.flag("isOptional") or default is not MISSING,
         description=fields.text("description"), literals=tuple(typed(item, kind, name) for item in literals),
@@ -170,7 +173,7 @@ def _artifact(fields: Fields) -> ArtifactPort:
         schema_version=kind.text("schemaVersion") or "0.0.1",
         is_list=fields.flag("isArtifactList"),
         optional=fields.flag("isOptional"),
-        metadata=dict(fields.raw("metadata", {}) or {}),
+        metadata=plain(fields.group("metadata").value, f"{fields.where}.metadata"),
     )
     kind.ignore("schemaUri", "instanceSchema")
     kind.finish()
@@ -280,8 +283,9 @@ def _constant(fields: Fields) -> Any:
     if value is MISSING:  # the form of SDK 2.0's first versions
         old = fields.group("constantValue")
         value = next((old.raw(key, None) for key in ("stringValue", "intValue", "doubleValue") if old.has(key)), None)
-        if isinstance(value, str) and old.has("intValue"):
-            value = int(value)
+        if old.has("intValue"):
+            value = whole(value, f"{old.where}.intValue")
+    value = plain(value, fields.where)
     fields.finish()
     check_placeholders(value, fields.where)
     return value

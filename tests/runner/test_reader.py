@@ -1,6 +1,7 @@
 """The reader against files that the SDK writes, against files that nobody should, and against KFP's own schema."""
 
 import copy
+import datetime
 import inspect
 import re
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 from components.core.errors import UserError
 from pipelines.runner import executors, jobs, platform_config, reader
 from pipelines.runner.code import programs
+from pipelines.runner.executors import classify
 from pipelines.runner.reader import pipeline_from, read_pipeline
 
 
@@ -87,6 +89,7 @@ def change(spec: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
 
 TRAIN = "deploymentSpec/executors/exec-train"
 LOOP = "root/dag/tasks/for-loop-1"
+TEXT_INPUT = "components/comp-condition-2/dag/tasks/train-2/inputs/parameters/x"
 
 
 @pytest.mark.parametrize(
@@ -121,6 +124,18 @@ LOOP = "root/dag/tasks/for-loop-1"
         ("components/comp-train/singlePlatformSpecs", [{"platform": "kubernetes"}], "singlePlatformSpecs"),
         ("root/dag/tasks/condition-2/retryPolicy", {"maxRetryCount": 1}, "retries"),
         ("root/dag/tasks", {}, "no tasks"),
+        # What YAML can hold and JSON cannot, and texts that only look like numbers.
+        ("root/inputDefinitions/parameters/name/defaultValue", datetime.date(2024, 1, 1), "a date (2024-01-01)"),
+        ("root/inputDefinitions/parameters/name/defaultValue", {"a", "b"}, "a set"),
+        ("root/inputDefinitions/parameters/a/literals", 3, "literals must be a list"),
+        ("components/comp-train/outputDefinitions/artifacts/model/metadata", "m", "metadata must be a mapping"),
+        ("components/comp-train/outputDefinitions/artifacts/model/metadata", {"k": b"x"}, "a bytes"),
+        (TEXT_INPUT, {"runtimeValue": {"constant": datetime.date(2024, 1, 1)}}, "a date"),
+        (TEXT_INPUT, {"runtimeValue": {"constantValue": {"intValue": "one"}}}, "intValue must be a number"),
+        ("root/dag/tasks/condition-2/retryPolicy", {"maxRetryCount": "²"}, "maxRetryCount must be a number"),
+        ("root/dag/tasks/condition-2/retryPolicy", {"backoffDuration": "9" * 400 + "s"}, "must be a duration"),
+        (f"{TRAIN}/container/resources", {"cpuRequest": "many"}, "not a quantity"),
+        (f"{TRAIN}/container/resources", {"resourceMemoryLimit": "1 barrel"}, "not a memory quantity"),
         ("components", 5, "mapping"),
     ],
 )
@@ -190,6 +205,15 @@ def test_an_f_string_with_a_part_of_a_loop_item_is_refused_with_the_way_out(comp
 
     with pytest.raises(UserError, match=r"give item\.a to the component as an input of its own"):
         read_pipeline(compiled(parts))
+
+
+@pytest.mark.parametrize("source", ["def f(:", "(" * 500 + ")" * 500, "-" * 100_000 + "1", "a\0b"])
+def test_source_that_python_cannot_read_is_refused_by_name(spec: dict[str, Any], source: str) -> None:
+    changed = change(spec, f"{TRAIN}/container", lightweight(""))
+    changed["deploymentSpec"]["executors"]["exec-train"]["container"]["command"][-1] = source
+    with pytest.raises(UserError, match=r"'exec-train' holds Python source that cannot be read: \S") as caught:
+        classify(read(changed).components["comp-train"].container)
+    assert "\n" not in str(caught.value)
 
 
 def test_command_that_is_not_on_this_machine_is_refused_by_name(spec: dict[str, Any], tmp_path: Path) -> None:
