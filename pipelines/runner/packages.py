@@ -60,7 +60,7 @@ def _install(words: list[str]) -> Install:
 
 
 def _name(requirement: str) -> str:
-    return re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0].lower()
+    return re.split(r"[^A-Za-z0-9._-]", requirement.strip(), maxsplit=1)[0].lower()
 
 
 def missing(wanted: Sequence[Install]) -> tuple[Install, ...]:

@@ -249,3 +249,11 @@ def test_the_text_for_the_cache_holds_packages_and_the_versions_that_are_here() 
     texts = {fingerprint(installs(command(words), "here")) for words in ("pyyaml", "'pyyaml>=5'", "other-package")}
     assert len(texts) == 3
     assert yaml.__version__ in fingerprint(installs(command("pyyaml"), "here"))
+
+
+def test_a_requirement_with_space_around_it_is_the_package_that_it_names() -> None:
+    import yaml
+
+    for words in ("' pyyaml'", "' pyyaml ; python_version>\"3\"'"):
+        assert yaml.__version__ in fingerprint(installs(command(words), "here"))
+    assert fingerprint(installs(command("' pyyaml ; python_version<\"3\"'"), "here"))
