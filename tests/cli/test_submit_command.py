@@ -1,6 +1,7 @@
 """`trimtab submit` and `trimtab follow`, with the real client against a server on loopback."""
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -250,6 +251,26 @@ def test_where_users_have_namespaces_one_must_be_given(trimtab: Trimtab, pipelin
     for kind in ("pipelines", "experiments"):
         (made,) = kfp_server.objects[kind].values()
         assert made["namespace"] == "ml-team"
+
+
+def test_a_signal_ends_the_real_command_line_and_not_the_run(
+    pipeline: str, kfp_server: KfpServer, tmp_path: Path
+) -> None:
+    kfp_server.steps = [("RUNNING", {"work": "RUNNING"})]
+    waiting = subprocess.Popen(
+        [sys.executable, "-m", "pipelines.cli", "submit", pipeline, "--host", kfp_server.url, "-p", "n=1", "--wait"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
+    )  # fmt: skip
+    assert waiting.stdout is not None
+    for line in waiting.stdout:
+        if "work running" in line:
+            break
+    waiting.send_signal(signal.SIGINT)
+    _, err = waiting.communicate(timeout=60)
+    assert waiting.returncode == 1
+    (line,) = err.splitlines()
+    assert "stopped waiting; the run goes on" in line
+    assert not kfp_server.sent("POST", ":terminate")
 
 
 def test_the_real_command_line_ends_quickly_on_a_refused_connection(pipeline: str, tmp_path: Path) -> None:

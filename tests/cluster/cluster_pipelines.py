@@ -26,6 +26,23 @@ def little(n: int, mode: str = "well", scale: float = 1.0, wanted: bool = True, 
     return second_stage(n=again.output).output
 
 
+@dsl.component(base_image="python:3.11")
+def echo(n: int, mode: str, scale: float, wanted: bool, names: list, settings: dict) -> str:
+    return repr([n, mode, scale, wanted, names, settings])
+
+
+@dsl.pipeline(name="echoing")
+def echoing(
+    n: int = 7,
+    mode: str = "well",
+    scale: float = 1.5,
+    wanted: bool = True,
+    names: list = ["a"],  # noqa: B006
+    settings: dict = {"a": 1},  # noqa: B006
+) -> str:
+    return echo(n=n, mode=mode, scale=scale, wanted=wanted, names=names, settings=settings).output
+
+
 def executors(package: Package) -> dict[str, Any]:
     """Executor label → container."""
     found = package.documents[0]["deploymentSpec"]["executors"]
