@@ -109,8 +109,8 @@ class Outcome:
     """How a task, a loop or a whole DAG ended, and what it produced.
 
     `status` is succeeded, failed, skipped or cancelled. An output that was not produced is absent. `leaves` are the
-    paths of the tasks that a follower waits for; `error` names the task that failed first, in one line, and `failure`
-    says whose fault it was: "user" or "error".
+    paths of the tasks that a follower waits for; `error` names in one line the task that failed first (of a task that
+    was skipped: the failure that kept it from starting), and `failure` says whose fault it was: "user" or "error".
     """
 
     status: str

@@ -154,9 +154,9 @@ def holds(condition: Condition, inputs: Inputs) -> bool:
 
 
 def final_status(name: str, outcome: Outcome, facts: Mapping[str, str]) -> dict[str, Any]:
-    """`PipelineTaskFinalStatus` of a task that is over, as KFP writes it."""
+    """`PipelineTaskFinalStatus` of a task that is over, as KFP writes it; FAILED if a failure kept it from starting."""
     status: dict[str, Any] = {
-        "state": _STATES.get(outcome.status, "SUCCEEDED"),
+        "state": _STATES.get(outcome.status, "FAILED" if outcome.error else "SUCCEEDED"),
         "pipelineJobResourceName": facts["pipeline_job_resource_name"],
         "pipelineTaskName": name,
         "error": {},

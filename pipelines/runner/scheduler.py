@@ -23,6 +23,8 @@ from pipelines.runner.ir import Component, FromTask, Iterator, Task
 from pipelines.runner.parameters import typed
 from pipelines.runner.task_records import fail, record_skipped
 
+_ANOTHER_FAILED = "another task failed"
+
 
 class DagRun:
     """One execution of one DAG: its inputs, and how far its tasks are."""
@@ -74,7 +76,8 @@ class DagRun:
         reason = self._why_not(task, done)
         if reason:
             status = "cancelled" if self.context.stop.is_set() else "skipped"
-            return await record_skipped(self.context, task, component, place, status, reason)
+            skipped = await record_skipped(self.context, task, component, place, status, reason)
+            return replace(skipped, error=_failure_behind(done, reason))
         path = place.inner(task.name)
         try:
             inputs = resolve_inputs(task, component, self.scope, done, self.context.facts(task.name, path))
@@ -100,7 +103,7 @@ class DagRun:
         for name, outcome in done.items():
             if outcome.status == "skipped":
                 return f"{name} was skipped"
-        return "another task failed" if self.failing else ""
+        return _ANOTHER_FAILED if self.failing else ""
 
     async def _once(self, task: Task, component: Component, inputs: Inputs, place: Place, path: str) -> Outcome:
         if component.importer is not None:
@@ -169,6 +172,12 @@ async def together(tasks: list[asyncio.Task[Outcome]]) -> list[Outcome]:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         raise
+
+
+def _failure_behind(done: Mapping[str, Outcome], reason: str) -> str:
+    """The failure that kept a task from starting, for an exit task that is told how it ended; "" if a condition did."""
+    errors = [outcome.error for outcome in done.values() if outcome.error]
+    return errors[0] if errors else reason if reason == _ANOTHER_FAILED else ""
 
 
 def _chosen(outputs: Mapping[str, tuple[FromTask, ...]], produced: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

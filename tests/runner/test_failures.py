@@ -102,6 +102,19 @@ def test_a_task_between_two_attempts_goes_on_although_another_one_failed(run: Ru
     assert statuses == {"fails-until": "succeeded", "fail-after-the-others-attempt": "failed"}
 
 
+def test_an_exit_task_hears_of_the_failure_that_kept_its_tasks_from_starting(run: Run) -> None:
+    @dsl.pipeline(name="unentered")
+    def unentered():
+        broken = c.fail(message="before it")
+        with dsl.ExitHandler(c.final(run_id="x")):
+            c.text(value=broken.output)
+
+    ran = run(unentered)
+    assert ran.statuses() == {"fail": "failed", "exit-handler-1": "skipped", "final": "succeeded"}
+    told = ran.outputs("final")["Output"]["outputs"]
+    assert told == {"state": "FAILED", "task": "exit-handler-1", "said": "fail: ValueError: before it"}
+
+
 def test_other_iterations_of_a_loop_finish_when_one_fails(run: Run) -> None:
     @c.component
     def only_even(n: int) -> int:
