@@ -1,8 +1,11 @@
 """A task's record from its start to its end: in the run's state, in the journal, and told to the listener."""
 
 import time
+from collections.abc import Mapping
+from typing import Any
 
-from components.core.store import StoreError
+from components.core.results.payload import hold_payload
+from components.core.store import Store, StoreError
 from pipelines.runner import journal
 from pipelines.runner.artifacts import is_in_place
 from pipelines.runner.context import Outcome, Place, RunContext
@@ -69,7 +72,18 @@ async def finished_before(context: RunContext, record: TaskRecord) -> TaskRecord
     if earlier is None or earlier.inputs_digest != record.inputs_digest:
         return None
     items = [item for items in earlier.output_artifacts.values() for item in items]
-    return earlier if await context.in_thread(lambda: all(map(is_in_place, items))) else None
+    return earlier if await context.in_thread(lambda: all(_is_kept(item, context.store) for item in items)) else None
+
+
+def _is_kept(artifact: Mapping[str, Any], store: Store) -> bool:
+    """Whether an artifact's bytes are in place, and the blobs in the store that its manifest names."""
+    if not is_in_place(artifact):
+        return False
+    try:
+        hold_payload(artifact, store)
+    except StoreError:
+        return False  # collected, from another machine; or no answer, which running it again will tell
+    return True
 
 
 def outcome_of(record: TaskRecord) -> Outcome:

@@ -90,6 +90,7 @@ def load(
             ]
             for name, items in record["output_artifacts"].items()
         }
+        store.results.renew(component, key, record)
         seconds = float(record.get("seconds", math.nan))
         return dict(record["output_parameters"]), artifacts, seconds
     except (StoreError, OSError) as error:

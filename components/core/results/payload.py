@@ -7,7 +7,7 @@ sha256 of everything a consumer can see of it (type, metadata, bytes), never its
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -112,16 +112,24 @@ def restore_payload(record: Mapping[str, Any], path: Path, store: Store) -> dict
     store.blobs.fetch_many({path / name if name else path: digest for name, digest in files.items()})
     artifact = {key: record[key] for key in ("name", "type", "metadata", "content") if key in record}
     artifact["uri"] = record.get("uri") or str(path)
-    _check_manifest(manifest_of(artifact), store)
+    hold_payload(artifact, store, files.values())
     return artifact
 
 
-def _check_manifest(manifest: Mapping[str, Any] | None, store: Store) -> None:
-    for entry in (manifest or {}).get("files", ()):
-        if isinstance(entry, Mapping) and "sha256" in entry:
-            size = store.blobs.size(entry["sha256"])
-            if size != entry.get("bytes", size):
-                raise StoreError(f"blob {entry['sha256']} has {size} bytes instead of {entry['bytes']}")
+def hold_payload(artifact: Mapping[str, Any], store: Store, digests: Iterable[str] = ()) -> None:
+    """Makes sure that blobs, and those that the artifact's manifest names, are there and are not collected meanwhile.
+
+    Raises:
+        StoreError: a blob is missing, or has another size than the manifest says.
+    """
+    entries = (manifest_of(artifact) or {}).get("files", ())
+    named = {
+        entry["sha256"]: entry.get("bytes") for entry in entries if isinstance(entry, Mapping) and "sha256" in entry
+    }
+    wanted = list(dict.fromkeys([*digests, *named]))
+    for digest, size in zip(wanted, store.blobs.hold(wanted), strict=True):
+        if named.get(digest, size) != size:
+            raise StoreError(f"blob {digest} has {size} bytes instead of {named[digest]}")
 
 
 def local_path(uri: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,11 +18,12 @@ from components.core.store.errors import (
 )
 from components.core.store.names import check_digest
 from components.core.store.objects import Objects, digest_of, size_of
+from components.core.store.sweeps import Sweeps, is_aging
 
 SMALL_BYTES = 1 << 20
 NUM_READ_ATTEMPTS = 3  # of bytes that had another digest, which may have happened on their way
 
-_FOLDER = "blobs/sha256"
+BLOB_FOLDER = "blobs/sha256"
 
 
 class Blobs:
@@ -29,28 +31,31 @@ class Blobs:
 
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
+        self._sweeps = Sweeps(objects)
 
     def put(self, data: bytes | Path) -> str:
         """Atomic: stores bytes or a file's content, unless it is there already, and returns its sha256 in hex.
 
         A large file is streamed, never read whole into memory. An object of the wrong size under this digest (a damaged
-        disk, a tool that copied badly) is replaced.
+        disk, a tool that copied badly) is replaced. The blob stays for a grace period, whatever is collected meanwhile.
         """
-        size, digest, body = _measured(data)
-        key = _key(digest)
-        # To ask first whether it is there costs as much as to send little; to send much in vain costs more.
-        if size >= SMALL_BYTES and self._size(key) == size:
-            return digest
-        try:
-            self._objects.put(key, body, sha256=digest, if_absent=True)
-        except PreconditionFailed:  # it is there: from before, or by another writer who was first with the same bytes
-            if self._size(key) != size:
-                self._objects.put(key, body, sha256=digest)
-        return digest
+        return self.put_many([data])[0]
 
     def put_many(self, items: Sequence[bytes | Path]) -> list[str]:
         """`put` of every item, concurrently; digests in the order of the items."""
-        return run_all(self.put, items)
+        began = time.time()
+        digests = run_all(self._put, items)
+        if self._sweeps.overlapped(digests, since=began):
+            digests = run_all(self._put, items)
+        return digests
+
+    def hold(self, digests: Sequence[str]) -> list[int]:
+        """Sizes of blobs that are there, and stay for a grace period: for whoever will refer to them. `BlobMissing`."""
+        began = time.time()
+        sizes = run_all(self._hold, digests)
+        if self._sweeps.overlapped(digests, since=began):
+            sizes = run_all(self._hold, digests)
+        return sizes
 
     def get(self, digest: str) -> bytes:
         """The bytes, verified. For what fits in memory; `fetch` streams. `BlobMissing`, `BlobDamaged`."""
@@ -66,7 +71,7 @@ class Blobs:
         this path (hidden files beside it, `.*.partial` and `.*.ranges`).
         """
         with self._named(digest):
-            self._objects.fetch(_key(digest), path, sha256=digest)
+            self._objects.fetch(blob_key(digest), path, sha256=digest)
 
     def fetch_many(self, wanted: Mapping[Path, str]) -> None:
         """`fetch` of every path to digest, concurrently. Each file is whole or absent when one of them fails."""
@@ -83,17 +88,40 @@ class Blobs:
     def size(self, digest: str) -> int:
         """Bytes. `BlobMissing`."""
         with self._named(digest):
-            return self._objects.size(_key(digest))
+            return self._objects.size(blob_key(digest))
 
-    def _size(self, key: str) -> int | None:
+    def _put(self, data: bytes | Path) -> str:
+        size, digest, body = _measured(data)
+        key = blob_key(digest)
+        # To ask first whether it is there costs as much as to send little; to send much in vain costs more.
+        if size >= SMALL_BYTES and self._rely_on(digest) == size:
+            return digest
         try:
-            return self._objects.size(key)
+            self._objects.put(key, body, sha256=digest, if_absent=True)
+        except PreconditionFailed:  # it is there: from before, or by another writer who was first with the same bytes
+            if self._rely_on(digest) != size:
+                self._objects.put(key, body, sha256=digest)
+        return digest
+
+    def _hold(self, digest: str) -> int:
+        size = self._rely_on(digest)
+        if size is None:
+            raise BlobMissing(f"no blob {digest} in the store {self._objects.uri}")
+        return size
+
+    def _rely_on(self, digest: str) -> int | None:
+        """Bytes, or None if there is no such blob; one that is not young is marked as needed."""
+        try:
+            found = self._objects.stat(blob_key(digest))
         except NotFound:
             return None
+        if is_aging(found.modified):
+            self._sweeps.hold(digest)
+        return found.size
 
     def _read(self, digest: str) -> bytes:
         with self._named(digest):
-            data = b"".join(self._objects.stream(_key(digest)))
+            data = b"".join(self._objects.stream(blob_key(digest)))
             if digest_of(data) != digest:
                 raise Damaged(digest)
             return data
@@ -106,14 +134,15 @@ class Blobs:
             raise BlobMissing(f"no blob {digest} in the store {self._objects.uri}") from error
         except Damaged as error:
             raise BlobDamaged(
-                f"{self._objects.address(_key(digest))} is damaged: its content does not have the sha256 of its name; "
-                "delete it and run again"
+                f"{self._objects.address(blob_key(digest))} is damaged: its content does not have the sha256 of its "
+                "name; delete it and run again"
             ) from error
 
 
-def _key(digest: str) -> str:
+def blob_key(digest: str) -> str:
+    """The key of the blob with this digest."""
     # 256 folders: a file system slows down, and a listing cannot be split, with a million names in one.
-    return f"{_FOLDER}/{check_digest(digest)[:2]}/{digest}"
+    return f"{BLOB_FOLDER}/{check_digest(digest)[:2]}/{digest}"
 
 
 def _measured(data: bytes | Path) -> tuple[int, str, bytes | Path]:

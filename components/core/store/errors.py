@@ -49,6 +49,10 @@ class RefConflict(StoreError):
     """The ref was moved by someone else since it was read."""
 
 
+class CollectionBusy(StoreError, UserError):
+    """Another garbage collection is at work on this store."""
+
+
 class ReleaseExists(StoreError):
     """The version is published with other bytes; a release never changes. `differing` names the files."""
 

@@ -9,6 +9,7 @@ from components.core.store.errors import NotFound
 from components.core.store.names import check_name
 from components.core.store.objects import Objects
 from components.core.store.records import decode, encode
+from components.core.store.sweeps import is_aging
 
 
 class Results:
@@ -24,6 +25,15 @@ class Results:
             return decode(self._objects.get(path).data, objects=self._objects, key=path)
         except NotFound:
             return None
+
+    def renew(self, component: str, key: str, record: Mapping[str, Any]) -> None:
+        """Makes a record that was used as young as a new one, so that it outlives the next collections."""
+        try:
+            if not is_aging(self._objects.stat(_path(component, key)).modified):
+                return
+        except NotFound:
+            pass  # collected while it was used
+        self.save(component, key, record)
 
     def save(self, component: str, key: str, record: Mapping[str, Any]) -> None:
         """Atomic: the record appears whole or not at all, in place of an older one."""
