@@ -340,7 +340,6 @@ BROKEN: dict[str, tuple[Callable[[list[Object]], list[str]], Break, str]] = {
 def test_a_broken_manifest_is_refused(installation: Callable[[str], list[Object]], what: str):
     check, break_it, expected = BROKEN[what]
     objects = installation("dev")
-    assert check(objects) == []
 
     break_it({name_of(obj): obj for obj in objects})
 
