@@ -105,25 +105,32 @@ def _check_number(event: yaml.ScalarEvent, name: str) -> None:
 
 
 def _check_size(documents: list[Any], name: str) -> None:
-    """Counts nodes as if every alias were written out: shared objects are cheap to hold, and deadly to walk."""
-    sizes: dict[int, int] = {}
+    """Counts nodes and levels as if every alias were written out: shared objects are cheap to hold, deadly to walk."""
+    known: dict[int, tuple[int, int]] = {}
     open_nodes: set[int] = set()
 
-    def count(node: Any) -> int:
+    def measure(node: Any) -> tuple[int, int]:
         if not isinstance(node, dict | list):
-            return 1
+            return 1, 0
         key = id(node)
         if key in open_nodes:
             raise UserError(f"{name} has an alias that contains itself; that is no pipeline")
-        if key not in sizes:
+        if key not in known:
             open_nodes.add(key)
-            children = node.values() if isinstance(node, dict) else node
-            sizes[key] = 1 + sum(map(count, children))
+            size, depth = 1, 1
+            for child in node.values() if isinstance(node, dict) else node:
+                inside, below = measure(child)
+                size, depth = size + inside, max(depth, below + 1)
             open_nodes.discard(key)
-            if sizes[key] > MOST_NODES:
+            if size > MOST_NODES:
                 raise UserError(f"{name} expands to more than {MOST_NODES} values through its aliases")
-        return sizes[key]
+            if depth > MOST_DEPTH:
+                raise UserError(
+                    f"{name} is nested more than {MOST_DEPTH} deep through its aliases; that is no pipeline"
+                )
+            known[key] = size, depth
+        return known[key]
 
-    total = sum(map(count, documents))
+    total = sum(measure(document)[0] for document in documents)
     if total > MOST_NODES:
         raise UserError(f"{name} holds more than {MOST_NODES} values")

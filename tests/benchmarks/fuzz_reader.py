@@ -102,13 +102,14 @@ def junk(chance: random.Random) -> Any:
 
 
 def places(node: Any) -> Iterator[tuple[Any, Any]]:
-    """Every (container, key) of a tree."""
-    stack = [node]
+    """Every (container, key) of a tree; what an alias shares comes once."""
+    stack, seen = [node], {id(node)}
     while stack:
         node = stack.pop()
         for key in list(node) if isinstance(node, dict) else range(len(node)):
             yield node, key
-            if isinstance(node[key], dict | list):
+            if isinstance(node[key], dict | list) and id(node[key]) not in seen:
+                seen.add(id(node[key]))
                 stack.append(node[key])
 
 
@@ -127,7 +128,8 @@ def damage_tree(tree: Any, chance: random.Random) -> None:
             node[chance.choice([*TEXTS, 1, None, True, 0.5])] = node.pop(key)
         case 4:
             other, place = chance.choice(everywhere)
-            node[key] = copy.deepcopy(other[place])
+            # Shared, it is written as an alias, which may even contain itself.
+            node[key] = other[place] if chance.random() < 0.3 else copy.deepcopy(other[place])
         case 5:
             node[key] = chance.choice([[node[key]], {"a": node[key]}, str(node[key])])
         case 6 if isinstance(node, dict):

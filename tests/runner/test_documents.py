@@ -45,6 +45,13 @@ def test_number_beyond_all_numbers_is_refused_with_its_line_unless_it_is_quoted(
     assert parse_documents(f"b: '{number}'\n", "f") == [{"b": number}]
 
 
+@pytest.mark.parametrize("levels", [150, 400, 20_000])
+def test_aliases_that_nest_deeply_are_refused(levels: int) -> None:
+    chain = "\n".join(["a0: &a0 [x]"] + [f"a{i}: &a{i} [*a{i - 1}]" for i in range(1, levels)])
+    with pytest.raises(UserError, match=r"deep.* through its aliases"):
+        parse_documents(chain, "f")
+
+
 def test_alias_inside_itself_is_refused() -> None:
     with pytest.raises(UserError, match="contains itself"):
         parse_documents("a: &a [*a]", "f")
