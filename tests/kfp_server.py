@@ -3,8 +3,10 @@
 It refuses what the real one refuses: unknown fields, a name twice, a reference to nothing, a missing or wrong token.
 """
 
+import contextlib
 import json
 import re
+import ssl
 import threading
 import time
 import uuid
@@ -275,13 +277,23 @@ def kfp_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Iterator[KfpSe
     # Computed from HOME when kfp was imported.
     monkeypatch.setattr(kfp.Client, "_LOCAL_KFP_CONTEXT", str(tmp_path / ".config/kfp/context.json"))
     state = KfpServer()
-    handler = type("Handler", (_Handler,), {"state": state})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    with serving(state):
+        yield state
+
+
+@contextlib.contextmanager
+def serving(state: KfpServer, tls: ssl.SSLContext | None = None) -> Iterator[None]:
+    """Serves the state on a free port of loopback, and sets its `url`."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"state": state}))
     server.daemon_threads = True
-    state.url = f"http://127.0.0.1:{server.server_address[1]}"
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+    state.url = f"http{'s' if tls else ''}://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
-    yield state
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

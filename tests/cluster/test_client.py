@@ -1,11 +1,13 @@
 """Every way in which a cluster is not there or does not want to, as one line, in bounded time."""
 
+import ssl
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from kfp_server import KfpServer
+from kfp_server import KfpServer, serving
 
 from components.core.errors import UserError
 from pipelines.cluster import client as client_module
@@ -96,6 +98,27 @@ def test_the_host_may_come_from_the_environment(kfp_server: KfpServer, monkeypat
     monkeypatch.setenv("KF_PIPELINES_ENDPOINT", kfp_server.url)
     connect(Endpoint())
     assert kfp_server.sent("GET", "healthz")
+
+
+def test_a_certificate_of_a_private_ca_is_trusted_once_it_is_named(
+    kfp_server: KfpServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", certificate, "-days", "1",
+         "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate, key)
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    with serving(kfp_server, tls):
+        error = error_of(lambda: connect(Endpoint(host=kfp_server.url)))
+        assert "its certificate is not trusted" in str(error)
+        assert "SSL_CERT_FILE" in str(error)
+        assert not error.transient
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        assert connect(Endpoint(host=kfp_server.url)).list_pipelines().total_size == 0
 
 
 def test_a_broken_context_file_is_named(kfp_server: KfpServer, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 from components.core.errors import UserError
 from pipelines.cluster.images import Images
 from pipelines.cluster.package import Package, make_package, write_ir, write_manifests
+from pipelines.cluster.submission import run_parameters
 
 PackageWith = Callable[..., Package]
 
@@ -73,3 +74,15 @@ def test_what_is_no_pipeline_is_refused(tmp_path: Path, text: str, message: str)
     (tmp_path / "x.yaml").write_text(text)
     with pytest.raises(UserError, match=message):
         plain(tmp_path / "x.yaml")
+
+
+def test_a_job_is_unwrapped_and_its_values_are_sent_unless_others_are_given(compiled: Path, tmp_path: Path) -> None:
+    job = {
+        "pipelineSpec": next(yaml.safe_load_all(compiled.read_text())),
+        "runtimeConfig": {"parameterValues": {"n": 3}},
+    }
+    (tmp_path / "job.yaml").write_text(yaml.safe_dump(job))
+    package = plain(tmp_path / "job.yaml")
+    assert package.version == plain(compiled).version
+    assert run_parameters(package, {"mode": "ill"}) == {"n": 3, "mode": "ill"}
+    assert run_parameters(package, {"n": "4"}) == {"n": 4}
