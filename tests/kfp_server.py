@@ -58,8 +58,8 @@ class Request:
 
 @dataclass
 class Fault:
-    """What happens instead of an answer: a status with the API's error, `html`, `hang`, `drop`, or `after` (the work is
-    done and the answer is lost)."""
+    """What happens instead of an answer: a status with the API's error, `html`, `text`, `hang`, `drop`, or `after` (the
+    work is done and the answer is lost)."""
 
     method: str
     pattern: str
@@ -232,6 +232,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send(status, json.dumps({"error": "as asked", "code": 13, "message": f"fault {status}"}))
             case "html":
                 self._send(200, "<html><body>Log in to continue</body></html>", "text/html")
+            case "text":
+                self._send(200, '"ok"')
             case "hang":
                 time.sleep(5)
                 self.close_connection = True

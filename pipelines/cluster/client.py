@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 
 import kfp
 from google.auth.exceptions import GoogleAuthError
-from kfp import client as kfp_client
 from kfp.client import KF_PIPELINES_SA_TOKEN_ENV, KF_PIPELINES_SA_TOKEN_PATH
+from kfp.client.token_credentials_base import TokenCredentialsBase
 
 from components.core.errors import UserError
 from pipelines.cluster.errors import ClusterError
@@ -45,6 +45,23 @@ class Client(kfp.Client):
             api.rest_client = BoundedRest(api.configuration)
         timeout = (CONNECT_SECONDS, FIRST_ANSWER_SECONDS)
         return self._healthz_api.healthz_service_get_healthz(_request_timeout=timeout)
+
+
+class _TokenFile(TokenCredentialsBase):
+    """As kfp's credentials of a projected token; a file that is gone while a run is followed is no traceback."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def refresh_api_key_hook(self, config: Any) -> None:
+        """Called by the client before each request."""
+        try:
+            config.api_key["authorization"] = self._path.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not text"
+            raise ClusterError(
+                f"the token file {self._path} cannot be read any more: {reason}", transient=True
+            ) from None
 
 
 def connect(endpoint: Endpoint) -> Client:
@@ -106,7 +123,7 @@ def _credentials(token_file: Path | None) -> Any:
         raise UserError(f"the token file {path} cannot be read: {reason}") from None
     if empty:
         raise UserError(f"the token file {path} is empty")
-    return kfp_client.ServiceAccountTokenVolumeCredentials(path=str(path))
+    return _TokenFile(path)
 
 
 def ui_link(client: Client, kind: str, identifier: str) -> str:

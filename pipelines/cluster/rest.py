@@ -39,17 +39,17 @@ class BoundedRest(RESTClientObject):
             raise _refused(error, self._host) from None
         except exceptions.HTTPError as error:
             raise _unreachable(error, self._host, timeout[1]) from None
-        if response.data and not _is_json(response.data):
+        if response.data and not _is_object(response.data):
             raise _no_api(self._host)
         return response
 
 
-def _is_json(data: bytes) -> bool:
+def _is_object(data: bytes) -> bool:
+    """Whether it is a JSON object, as every answer of the API is."""
     try:
-        json.loads(data)
+        return isinstance(json.loads(data), dict)
     except ValueError:
         return False
-    return True
 
 
 def _no_api(host: str, status: int = 0) -> ClusterError:

@@ -39,6 +39,7 @@ def error_of(call: Callable[[], Any]) -> ClusterError:
         (500, "failed (500): fault 500; try again", True),
         (503, "is not ready (503)", True),
         ("html", "but not as the KFP API", False),
+        ("text", "but not as the KFP API", False),
         ("hang", "no answer within 0.3 s", True),
         ("drop", "the connection broke", True),
     ],
@@ -142,6 +143,15 @@ def test_a_token_that_is_rotated_is_read_again(kfp_server: KfpServer, tmp_path: 
     kfp_server.token = "second"
     (tmp_path / "token").write_text("second")
     assert client.list_pipelines().total_size == 0
+
+
+def test_a_token_file_that_is_gone_later_is_one_line(kfp_server: KfpServer, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("first")
+    client = connect(Endpoint(host=kfp_server.url, token_file=tmp_path / "token"))
+    (tmp_path / "token").unlink()
+    error = error_of(client.list_pipelines)
+    assert "cannot be read any more: No such file" in str(error)
+    assert error.transient  # it may just be being replaced
 
 
 def test_who_uploads_at_the_same_time_gets_the_same_version(kfp_server: KfpServer, package: Package) -> None:
