@@ -9,6 +9,7 @@ from kfp import compiler, dsl, kubernetes
 from manifests.objects import INFRA, OVERLAYS, Object, name_of, of_kind
 from manifests.references import platform_problems
 from manifests.shape import shape_problems
+from manifests.syntax import amount
 
 from pipelines.cluster.images import Images
 from pipelines.cluster.package import Package, make_package, write_manifests
@@ -76,6 +77,24 @@ def test_every_task_is_told_the_store(path: Path, overlay: str):
     for config in executors.values():
         entries = [*config.get("configMapAsEnv", []), *config.get("secretAsEnv", [])]
         assert {pair["envVar"] for entry in entries for pair in entry["keyToEnv"]} == told
+
+
+@every_overlay
+@every_pipeline
+def test_every_task_fits_into_the_limits_and_the_quota(installation: Installation, path: Path, overlay: str):
+    objects = installation(overlay)
+    (limits,) = of_kind(objects, "LimitRange")
+    (quota,) = of_kind(objects, "ResourceQuota")
+    (most,) = (limit["max"] for limit in limits["spec"]["limits"] if limit["type"] == "Container")
+    hard = quota["spec"]["hard"]
+    executors = packaged(path, overlay).documents[0]["deploymentSpec"]["executors"]
+
+    for executor in executors.values():
+        asked = executor["container"]["resources"]
+        for resource, request in (("cpu", asked["resourceCpuRequest"]), ("memory", asked["resourceMemoryRequest"])):
+            assert amount(request) <= amount(most[resource])
+            # Two recipes side by side, and KFP's own pods.
+            assert 2 * amount(request) < amount(hard[f"requests.{resource}"]) / 2
 
 
 def test_what_a_pipeline_names_must_be_there(installation: Installation, tmp_path: Path):

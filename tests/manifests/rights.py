@@ -81,3 +81,21 @@ def pod_spec_problems(pod: Object, *, only: str = "") -> list[str]:
             if found != expected
         ]
     return problems
+
+
+def may(objects: list[Object], account: str, verb: str, resource: str, *, group: str = "", name: str = "") -> bool:
+    """Whether a service account may do it, by the roles bound to it. A list or a watch has no name."""
+    bound = {
+        binding["roleRef"]["name"]
+        for binding in of_kind(objects, "RoleBinding")
+        if any(subject["name"] == account for subject in binding["subjects"])
+    }
+    return any(
+        verb in rule["verbs"]
+        and resource in rule["resources"]
+        and group in rule["apiGroups"]
+        and ("resourceNames" not in rule or name in rule["resourceNames"])
+        for role in of_kind(objects, "Role")
+        if role["metadata"]["name"] in bound
+        for rule in role["rules"]
+    )
