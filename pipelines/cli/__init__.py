@@ -1,4 +1,4 @@
-"""The command line: `trimtab run | resume | runs | show | diff | compile | submit | schedule | champion | promote | …`.
+"""The command line: `trimtab run | resume | runs | show | compile | submit | schedule | champion | store | gc | …`.
 
 Every command's work is in a module of its own, imported when the command runs, so that `--help` stays fast. A user's
 mistake is one line on stderr that starts with `error: `, and exit code 2; a pipeline that failed otherwise, or a
@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from components.core.errors import UserError
-from pipelines.cli import cluster_commands
+from pipelines.cli import care_commands, cluster_commands
 from pipelines.cluster.errors import ClusterError
 
 app = typer.Typer(
@@ -287,6 +287,9 @@ def doctor(
 
     raise typer.Exit(doctor_command(store))
 
+
+app.command()(care_commands.gc)
+app.add_typer(care_commands.store_app, name="store")
 
 if __name__ == "__main__":
     main()

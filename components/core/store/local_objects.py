@@ -114,11 +114,12 @@ class LocalObjects:
     def folders(self, folder: str) -> list[str]:
         with self._translated(folder):
             try:
-                names = [entry.name for entry in os.scandir(self._path(folder)) if entry.is_dir()]
+                top = self._path(folder) if folder else self._root
+                names = [entry.name for entry in os.scandir(top) if entry.is_dir() and not entry.name.startswith(".")]
             except FileNotFoundError:
                 return []
         # A folder without a file is what a killed writer left; on S3 it would not exist.
-        return sorted(name for name in names if not name.startswith(".") and any(self.walk(f"{folder}/{name}")))
+        return sorted(name for name in names if any(self.walk(f"{folder}/{name}" if folder else name)))
 
     def delete(self, key: str) -> None:
         with self._translated(key):

@@ -101,7 +101,7 @@ class Objects(Protocol):
         ...
 
     def folders(self, folder: str) -> list[str]:
-        """Names of the folders directly under `folder` that hold an object, sorted.
+        """Names of the folders directly under `folder` (an empty string: at the top) that hold an object, sorted.
 
         Some S3 servers (SeaweedFS) show an emptied folder a little longer.
         """

@@ -127,6 +127,7 @@ def test_folders_go_on_over_pages(objects: Objects) -> None:
     objects.put("runs/object", b"")
     assert objects.folders("runs") == [str(number) for number in range(7)]
     assert objects.folders("nothing") == []
+    assert objects.folders("") == ["runs"]
 
 
 def test_a_listing_of_a_folder_leaves_out_its_namesakes(objects: Objects) -> None:

@@ -1,0 +1,78 @@
+"""The commands that look after the store: `trimtab gc`, `trimtab lineage`, `trimtab store ls | cat | get | verify`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_STORE = typer.Option(help="Folder or s3://bucket/prefix [default: as for run].")
+
+store_app = typer.Typer(no_args_is_help=True, help="Look into the store, and check it.")
+
+
+def gc(
+    grace: Annotated[
+        str, typer.Option(help="Nothing that was written or used within this time goes: 36h, 7d, 2w.")
+    ] = "14d",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Delete nothing; print what would go.")] = False,
+    store: Annotated[str, _STORE] = "",
+) -> None:
+    """Delete what nothing in the store needs any more.
+
+    Kept are: what refs and releases need, with all that the run recorded which made a release; results, journals and
+    checkpoints that were written or used within the grace period, with their blobs; and what the runs in this
+    $TRIMTAB_HOME need. A run in another home that is older than the grace period may lose the bytes of its artifacts:
+    it runs again what it needs. A run that writes now is safe if no task of it takes longer than the grace period.
+    """
+    from pipelines.cli.gc_command import collect_garbage
+
+    collect_garbage(store, grace=grace, dry_run=dry_run)
+
+
+@store_app.command(name="ls")
+def list_(
+    prefix: Annotated[str, typer.Argument(help="A part of the store, such as releases/NAME.")] = "",
+    store: Annotated[str, _STORE] = "",
+) -> None:
+    """List the objects under a prefix; without one, what is in each area."""
+    from pipelines.cli.store_commands import list_objects
+
+    list_objects(prefix, store)
+
+
+@store_app.command()
+def cat(
+    name: Annotated[str, typer.Argument(metavar="KEY|DIGEST", help="An object's key, or a blob's digest.")],
+    store: Annotated[str, _STORE] = "",
+) -> None:
+    """Write an object to standard output; a blob only if it is whole."""
+    from pipelines.cli.store_commands import print_object
+
+    print_object(name, store)
+
+
+@store_app.command()
+def get(
+    name: Annotated[
+        str, typer.Argument(metavar="DIGEST|RELEASE", help="A blob's digest; a release as NAME/VERSION, or a ref.")
+    ],
+    destination: Annotated[Path, typer.Argument(metavar="DEST", help="A file, or for a release a folder, to make.")],
+    store: Annotated[str, _STORE] = "",
+) -> None:
+    """Bring a blob to a file, or a release to a folder: verified, whole or not at all."""
+    from pipelines.cli.store_commands import get
+
+    get(name, destination, store)
+
+
+@store_app.command()
+def verify(
+    quarantine: Annotated[
+        bool, typer.Option("--quarantine", help="Move damaged blobs and records aside, so that they are made again.")
+    ] = False,
+    store: Annotated[str, _STORE] = "",
+) -> None:
+    """Read every blob, release and record; exit code 1 if something is damaged or missing."""
+    from pipelines.cli.store_commands import verify_store
+
+    raise typer.Exit(verify_store(store, quarantine=quarantine))
