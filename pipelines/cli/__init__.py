@@ -18,7 +18,6 @@ from pipelines.cluster.errors import ClusterError
 app = typer.Typer(
     name="trimtab",
     help="Fits a pretrained model to a deployment budget: data and a budget in, a verified ONNX release out.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -33,7 +32,7 @@ FAILED, MISTAKE = 1, 2
 def main() -> None:
     """Entry point of the console script."""
     try:
-        code = app(standalone_mode=False)
+        code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
     except UserError as error:
         _leave(str(error))
     except ClusterError as error:

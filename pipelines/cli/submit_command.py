@@ -63,6 +63,8 @@ def upload(client: Client, prepared: Prepared) -> Version:
     """Makes sure that the cluster has this version, and says which it is."""
     version = ensure_version(client, prepared.package)
     print(f"pipeline {prepared.package.name}, version {prepared.package.version}{' (new)' if version.is_new else ''}")
+    for before, after in sorted(prepared.package.images.items()):
+        print(f"  {before} → {after}")
     return version
 
 

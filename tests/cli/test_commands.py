@@ -38,6 +38,12 @@ def test_help_lists_the_commands_and_version_is_printed(trimtab: Trimtab) -> Non
     assert trimtab("--version").out.startswith("trimtab ")
 
 
+def test_without_arguments_it_is_the_help(trimtab: Trimtab) -> None:
+    said = trimtab()
+    assert (said.code, said.err) == (0, "")
+    assert said.out == trimtab("--help").out
+
+
 def test_unknown_command_is_one_line(trimtab: Trimtab) -> None:
     said = trimtab("runn")
     assert said.code == 2

@@ -72,6 +72,19 @@ def test_values_reach_the_version_and_the_run(
     assert executors["exec-work"] == {"activeDeadlineSeconds": "3600"}
 
 
+def test_images_from_a_lock_file_and_a_mirror_are_in_the_version_and_said(
+    trimtab: Trimtab, kfp_server: KfpServer, tmp_path: Path
+) -> None:
+    digest = "sha256:" + "ab" * 32
+    (tmp_path / "lock.json").write_text(json.dumps({"trimtab/data": f"registry.example.com/trimtab/data@{digest}"}))
+    said = trimtab("submit", "--host", kfp_server.url, "--images", "lock.json", "--registry", "mirror.example.com/ml")
+    assert said.code == 0, said.err
+    (version,) = kfp_server.objects["versions"].values()
+    executors = version["pipeline_spec"]["deploymentSpec"]["executors"]
+    assert executors["exec-preflight"]["container"]["image"] == f"mirror.example.com/ml/trimtab/data@{digest}"
+    assert f"trimtab/data:0.1.0 → mirror.example.com/ml/trimtab/data@{digest}" in said.out
+
+
 def test_values_that_are_false_reach_the_run_and_defaults_are_left_to_the_pipeline(
     trimtab: Trimtab, kfp_server: KfpServer
 ) -> None:
