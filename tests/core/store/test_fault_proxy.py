@@ -91,7 +91,7 @@ def test_of_many_transfers_none_is_lost_and_none_is_wrong(
     reason = re.compile("|".join(PERMANENT.values()))
     for failure in failures:
         assert reason.search(str(failure)), failure
-        assert re.search(r"[0-9a-f]{64}", str(failure)), failure
+        assert re.search(r"no blob [0-9a-f]{64}|s3://artifacts/[0-9a-f]{32}/\w+/\S+", str(failure)), failure
         assert len(str(failure).splitlines()) == 1
 
 
