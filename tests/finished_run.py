@@ -1,17 +1,25 @@
 """One real run of the demo at a reduced size, as a user would start it. Loaded by tests/conftest.py."""
 
+import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from PIL import Image, ImageOps
 
+import components.data_prep
 from components.core.store import Store, open_store
+
+DEMO = Path(components.data_prep.__file__).parent / "demo" / "fashion_mnist.parquet"
 
 REDUCED = {
     "image_size": "48",
@@ -91,10 +99,61 @@ def run_trimtab(
     )
 
 
+def call_trimtab(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Another command of the command line, in the home of a run."""
+    variables = {**os.environ, "TRIMTAB_HOME": str(home / "out"), "TRIMTAB_USER": "ann"}
+    variables.pop("TRIMTAB_STORE", None)
+    command = [sys.executable, "-m", "pipelines.cli", *arguments]
+    return subprocess.run(command, cwd=home, env=variables, capture_output=True, text=True, timeout=120)
+
+
 @pytest.fixture(scope="session")
 def trimtab() -> Callable[..., FinishedRun]:
     """`run_trimtab`, for tests that start runs of their own."""
     return run_trimtab
+
+
+RETRAINED = {
+    "min_new_images": "50",
+    "large_label_shift": "1",
+    "large_feature_drift": "1",
+    "tune_epochs": "1",
+    # One epoch on little data is no better than the champion; what is shown here is the way, not the gain.
+    "max_loss": "20",
+    "max_class_loss": "100",
+}
+"""Of a retraining whose new data lead to fine-tuning and to a promotion."""
+
+
+@pytest.fixture(scope="session")
+def retrained_run(reduced_run: FinishedRun, tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
+    """The reduced run's release in office, new images of two classes, and a retraining, on a copy of its store."""
+    home = tmp_path_factory.mktemp("retrained")
+    # Linked and not copied: objects never change in place. Its own store, for a retraining adds a release and a ref.
+    shutil.copytree(reduced_run.store_uri, home / "out" / "store", copy_function=os.link)
+    champion = f"model/{reduced_run.document['outputs']['release_version']}"
+    promoted = call_trimtab(home, "promote", champion, "--why", "the first one")
+    assert promoted.returncode == 0, promoted.stderr
+    _grow_demo(home / "garments.parquet", classes=(5, 7), each=200)
+    parameters = {**REDUCED, **RETRAINED, "dataset": str(home / "garments.parquet")}
+    run = run_trimtab(
+        home, "retrain", parameters=parameters, environment={"TRIMTAB_CACHE": str(reduced_run.home / "cache")}
+    )
+    assert run.code == 0, run.printed
+    return run
+
+
+def _grow_demo(path: Path, *, classes: tuple[int, ...], each: int) -> None:
+    """The demo's table with `each` more images of these classes: mirrored, so that their bytes are new."""
+    table = pq.read_table(DEMO)
+    rows, left = table.to_pylist(), dict.fromkeys(classes, each)
+    for row in list(rows):
+        if left.get(row["label"]):
+            left[row["label"]] -= 1
+            buffer = io.BytesIO()
+            ImageOps.mirror(Image.open(io.BytesIO(row["image"]["bytes"]))).save(buffer, "PNG")
+            rows.append({**row, "image": {**row["image"], "bytes": buffer.getvalue()}})
+    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), path)
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,7 @@ def data_prep(
     page: Output[HTML],
     dataset_state: str = "",
     previous: Input[Dataset] = None,
+    remember: str = "",
 ):
     """Checks labelled images, finds duplicates, splits by content and writes Parquet shards.
 
@@ -36,9 +37,11 @@ def data_prep(
         dataset_state: What the dataset's listing looked like (core.artifacts.sources.source_state). Not used here: it
             makes a cached result count only as long as the files are the same.
         previous: An earlier prepared data set; its shards of which nothing has changed are taken over.
+        remember: Name of a ref in the store that will point at the result, for a later run to take as previous.
     """
     from components.core.artifacts.dataset import open_dataset
     from components.core.artifacts.manifest import describe
+    from components.core.artifacts.remembered import remember_prepared
     from components.core.artifacts.sources import display_name
     from components.core.store import store_from_environment
     from components.data_prep.prepare import Settings, prepare
@@ -64,6 +67,8 @@ def data_prep(
         "quarantined": len(result.quarantine.files),
         "duplicates": len(result.quarantine.duplicates),
     }
+    if remember:
+        remember_prepared(store, remember, result.manifest)
     describe(prepared, result.manifest, store, **counts, fingerprint=opened.fingerprint)
     for name, count in counts.items():
         metrics.log_metric(name, count)

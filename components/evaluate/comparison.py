@@ -93,6 +93,7 @@ def compare(dataset: "Dataset", candidate: OnnxBundle, baseline: OnnxBundle, con
             "high": 100 * high,
             "confidence": CONFIDENCE,
             "method": f"paired bootstrap, {RESAMPLES:,} resamples, seed {SEED}",
+            "per_class": _class_differences(ours, theirs, dataset.classes),
         },
         "speedup": {
             f"batch{batch}": found["baseline"].p50_ms / found["candidate"].p50_ms for batch, found in latency.items()
@@ -109,6 +110,20 @@ def compare(dataset: "Dataset", candidate: OnnxBundle, baseline: OnnxBundle, con
         "method": _method(config, rounds),
         "samples": read_samples(dataset, config.split, pick_samples(ours), ours, theirs),
     }
+
+
+def _class_differences(ours: Outcome, theirs: Outcome, classes: list[str]) -> list[dict[str, Any]]:
+    """Candidate minus baseline on the images of each class, in points; without an image there is no difference."""
+    found = []
+    for number, name in enumerate(classes):
+        rows = ours.labels == number
+        row: dict[str, Any] = {"class": name, "support": int(rows.sum()), "points": None, "low": None, "high": None}
+        if rows.any():
+            mine, other = ours.correct[rows], theirs.correct[rows]
+            low, high = paired_bootstrap(mine, other, resamples=RESAMPLES, seed=SEED, confidence=CONFIDENCE)
+            row |= {"points": 100 * float(mine.mean() - other.mean()), "low": 100 * low, "high": 100 * high}
+        found.append(row)
+    return found
 
 
 def _latency(candidate: OnnxBundle, baseline: OnnxBundle, threads: int, batch: int, rounds: int) -> dict[str, Latency]:

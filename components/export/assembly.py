@@ -17,6 +17,7 @@ from components.export.release import (
     DECISION,
     EVALUATION,
     PROVENANCE,
+    RETRAINING,
     SUMS,
     VERSION_DIGITS,
     checksums,
@@ -45,6 +46,7 @@ def assemble(
     digests: Mapping[str, str],
     sources: Mapping[str, Manifest],
     licence: str | None = None,
+    retraining: Mapping[str, Any] | None = None,
 ) -> Assembled:
     """All files of the release `name`.
 
@@ -57,6 +59,7 @@ def assemble(
         digests: of the artifacts it was made of, by title.
         sources: manifests of what a later retraining starts from.
         licence: of the backbone's weights; None looks it up in the built-in catalog.
+        retraining: judgement.json of a challenger; None for a release that no retraining made.
     """
     files = serving_files(bundle)
     digest = release_digest(files)
@@ -83,12 +86,15 @@ def assemble(
             "labels": bundle.labels,
             "preprocess": bundle.preprocess.to_json(),
             "trimtab": trimtab_version(),
+            "retraining": retraining,
         }
     )
     files[CARD] = card.encode()
     files[EVALUATION] = _json({key: value for key, value in evaluation.items() if key != "samples"})
     files[DECISION] = _json(decision)
     files[PROVENANCE] = _json(provenance)
+    if retraining is not None:
+        files[RETRAINING] = _json(retraining)
     files[SOURCES] = encode_sources(sources)
     files[SUMS] = checksums(files)
     metadata = {

@@ -43,7 +43,7 @@ def write_card(facts: Mapping[str, Any]) -> str:
 
     Args:
         facts: `name`, `version`, `digest`, `evaluation`, `decision`, `provenance`, `verification`, `licence` (of the
-            backbone's weights), `labels`, `preprocess`.
+            backbone's weights), `labels`, `preprocess`, `retraining` (judgement.json, or None).
     """
     evaluation = facts["evaluation"]
     text = _template().render(

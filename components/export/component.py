@@ -19,6 +19,7 @@ def export(
     release: Output[Model],
     card: Output[Markdown],
     name: str = "model",
+    retraining: Input[Artifact] = None,
 ):
     """Verifies the chosen model once more and publishes it with its card, evidence and checksums.
 
@@ -36,6 +37,7 @@ def export(
         release: The release; its metadata says where the plain files are.
         card: The model card.
         name: Name of the release in the store: letters, digits, dots, hyphens and underscores.
+        retraining: Of a challenger: what led to it and how it compares with the champion (judgement.json).
     """
     import json
     import os
@@ -60,6 +62,9 @@ def export(
     bundle, student = load_onnx(onnx_manifest, store), load_model(model_manifest, store)
     measured = json.loads(read_file(read_manifest(evaluation.path, kind="evaluation"), "evaluation.json", store))
     chosen = json.loads(read_file(read_manifest(decision.path, kind="decision"), "decision.json", store))
+    judged = None
+    if retraining is not None:
+        judged = json.loads(read_file(read_manifest(retraining.path, kind="judgement"), "judgement.json", store))
     verification = verify(
         bundle,
         student,
@@ -81,6 +86,7 @@ def export(
         },
         sources={"model": model_manifest, "dataset": read_manifest(dataset.path, kind="dataset")},
         licence=model_manifest.metadata.get("licence"),
+        retraining=judged,
     )
     published = publish_release(store, name, assembled.version, assembled.files)
     if key is not None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from components.core.store import Store
 
 CARD, SUMS, PROVENANCE = "card.md", "SHA256SUMS", "provenance.json"
-EVALUATION, DECISION = "evaluation.json", "decision.json"
+EVALUATION, DECISION, RETRAINING = "evaluation.json", "decision.json", "retraining.json"
 VERSION_DIGITS = 12
 
 

@@ -32,6 +32,7 @@ def run_report(
     from components.core.report.page import save_html
     from components.core.store import store_from_environment
     from components.run_report.evidence import collect
+    from components.run_report.notification import notify
     from components.run_report.records import read_tasks
     from components.run_report.report import render_report, summary
 
@@ -55,4 +56,7 @@ def run_report(
     result = summary(evidence, report=str(targets[-1]))
     report.metadata = {"title": result["title"], "state": status.state}
     print(result["title"])
+    name = " ".join(part for part in ("trimtab", pipeline, run_id) if part)
+    if told := notify(f"{name}: {result['title']}. {result['lead']}"):
+        print(told)
     return result

@@ -66,15 +66,19 @@ class Evidence:
 
     @property
     def decision(self) -> Mapping[str, Any] | None:
-        """decision.json"""
-        return self.first("decision.json")
+        """decision.json of a choice between recipes; a challenger that was fine-tuned was chosen from nothing."""
+        documents = self.documents.get("decision.json") or ()
+        return next((document.content for document in documents if document.content.get("recipes")), None)
 
     @property
     def final(self) -> Mapping[str, Any] | None:
-        """The evaluation on the test split."""
+        """The evaluation on the test split, against the float32 network and not against a champion."""
+        served = self.manifest("onnx", component=_INCUMBENT)
         for document in self.documents.get("evaluation.json") or ():
-            if document.content.get("split") == "test":
-                return document.content
+            content = document.content
+            baseline = (content.get("baseline") or {}).get("digest")
+            if content.get("split") == "test" and (served is None or baseline != served.digest):
+                return content
         return None
 
     def manifest(self, kind: str, *, component: str = "") -> Manifest | None:
@@ -85,7 +89,15 @@ class Evidence:
         return None
 
 
-FILES = ("ranking.json", "curves.json", "evaluation.json", "decision.json", "quarantine.json")
+FILES = (
+    "ranking.json", "curves.json", "evaluation.json", "decision.json", "quarantine.json", "drift.json",
+    "retraining.json", "judgement.json",
+)  # fmt: skip
+
+_INCUMBENT = "incumbent"
+"""What this task brings is the champion's and not this run's: its data set is not the data of the run."""
+
+_TAKES_ALL = (_INCUMBENT, "preflight")
 
 
 def collect(
@@ -111,7 +123,7 @@ def collect(
     evidence.manifests = list(_manifests(tasks, evidence.problems))
     documents: dict[str, list[Document]] = {}
     for task, _, manifest in evidence.manifests:
-        for name in FILES:
+        for name in FILES if task.component not in (_INCUMBENT, "export") else ():
             if any(entry.path == name and entry.bytes <= _LARGEST_BYTES for entry in manifest.files):
                 content = _load(store, manifest, name, task, evidence.problems)
                 if content is not None:
@@ -121,8 +133,12 @@ def collect(
 
 
 def _asked(tasks: Sequence[Task]) -> Mapping[str, Any]:
-    # The first task checks every parameter of the pipeline, so its inputs are what was asked.
-    return next((task.parameters for task in tasks if task.component == "preflight"), {})
+    # These check every parameter of the pipeline before anything is done, so their inputs are what was asked.
+    asked: dict[str, Any] = {}
+    for task in tasks:
+        if task.component in _TAKES_ALL:
+            asked |= task.parameters
+    return asked
 
 
 def _manifests(tasks: Sequence[Task], problems: list[str]) -> list[tuple[Task, str, Manifest]]:

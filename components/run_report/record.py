@@ -67,7 +67,7 @@ def task_section(evidence: Evidence) -> Section | None:
 
 def data_section(evidence: Evidence) -> Section | None:
     """Rows and classes of each split, and the files that were put aside, with the reason of each."""
-    manifest = evidence.manifest("dataset")
+    manifest = evidence.manifest("dataset", component="data_prep")
     if manifest is None:
         return None
     known = manifest.metadata

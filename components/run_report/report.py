@@ -8,6 +8,7 @@ from components.run_report.details import class_section, sample_section
 from components.run_report.evidence import Evidence
 from components.run_report.record import asked_section, data_section, provenance_section, task_section
 from components.run_report.result import failure_section, headline, result_section
+from components.run_report.retraining import retraining_section
 from components.run_report.search import backbone_section, choice_section, training_section
 from components.run_report.summary import find_release, summarize
 
@@ -19,6 +20,7 @@ def render_report(evidence: Evidence) -> str:
     """The report as one self-contained HTML page; whatever is missing or malformed, there is a page."""
     parts: list[tuple[str, Callable[[], Section | None]]] = [
         ("What failed", lambda: failure_section(evidence)),
+        ("Retraining", lambda: retraining_section(evidence)),
         ("Result", lambda: result_section(evidence)),
         ("What was asked", lambda: asked_section(evidence)),
         ("Recipes", lambda: choice_section(evidence)),

@@ -10,6 +10,7 @@ from components.core.report.page import Block, Callout, Cell, Details, Log, Sect
 from components.run_report.comparison import COLUMNS, compare, fold
 from components.run_report.evidence import Evidence
 from components.run_report.records import Task
+from components.run_report.retraining import outcome, promotion_of
 
 _LOG_LINES = 60
 
@@ -21,7 +22,11 @@ def headline(evidence: Evidence) -> tuple[str, str]:
         state = {"CANCELLED": "was cancelled"}.get(evidence.state.upper(), "failed")
         where = f" at {evidence.failed[0].name}" if evidence.failed else ""
         said = evidence.failed[0].error if evidence.failed else evidence.error
+        if evidence.first("retraining.json") and not promotion_of(evidence):
+            said = f"{said}; the champion is untouched".removeprefix("; ")
         return f"The run {state}{where}", said
+    if retrained := outcome(evidence):
+        return retrained
     if final is None:
         return "The run succeeded", "It has no evaluation on test data, so there is no result to show."
     size = fold(final["baseline"]["size_bytes"], final["candidate"]["size_bytes"], "smaller", "larger")

@@ -6,6 +6,7 @@ from typing import Any
 from components.run_report.comparison import COLUMNS, compare
 from components.run_report.evidence import Evidence
 from components.run_report.result import headline
+from components.run_report.retraining import retraining_outputs
 
 _NAMES = {
     "name": ("name", "release_name"),
@@ -68,6 +69,7 @@ def summarize(evidence: Evidence, *, report: str) -> dict[str, Any]:
             "size_ratio": final["baseline"]["size_bytes"] / final["candidate"]["size_bytes"],
             "test_images": final.get("rows"),
         }
+    outputs |= retraining_outputs(evidence)
     return {
         "title": title,
         "lead": lead,

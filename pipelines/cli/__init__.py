@@ -135,7 +135,9 @@ def resume(
 
 @app.command(name="compile")
 def compile_(
-    pipeline: Annotated[str, typer.Argument(help="The pipeline's name.")] = "optimize",
+    pipeline: Annotated[
+        str, typer.Argument(metavar="[PIPELINE]", help="The pipeline's name [default: each; with --output: optimize].")
+    ] = "",
     output: Annotated[
         Path | None,
         typer.Option(help="Where to write, ready for a cluster [default: pipelines/compiled/NAME.yaml, plain]."),
@@ -151,14 +153,18 @@ def compile_(
     images: Annotated[Path | None, cluster_commands.LOCK] = None,
     registry: Annotated[str, cluster_commands.REGISTRY] = "",
 ) -> None:
-    """Compile a pipeline of this package to KFP YAML."""
+    """Compile a pipeline of this package, or each, to KFP YAML."""
+    from pipelines.cli.catalog import PIPELINES
     from pipelines.cli.compile_command import compile_command
     from pipelines.cli.deployment import Deployment
 
     deployment = Deployment(values=values, lock=images, registry=registry)
-    raise typer.Exit(
-        compile_command(pipeline, output, check=check, form=form, namespace=namespace, deployment=deployment)
-    )
+    names = [pipeline] if pipeline else [PIPELINES[0]] if output else PIPELINES
+    codes = [
+        compile_command(name, output, check=check, form=form, namespace=namespace, deployment=deployment)
+        for name in names
+    ]
+    raise typer.Exit(max(codes))
 
 
 app.command()(cluster_commands.submit)

@@ -7,6 +7,9 @@ from components.core.errors import UserError
 
 COMPILED = Path(__file__).parent.parent / "compiled"
 
+PIPELINES = ("optimize", "retrain")
+"""What `trimtab compile` compiles when nothing is named: each is `pipelines/NAME.py`, and `compiled/NAME.yaml`."""
+
 
 def compiled_names() -> list[str]:
     """Names of the compiled pipelines of this package."""

@@ -10,6 +10,7 @@ import pytest
 from kfp import compiler, dsl
 
 import components
+from pipelines.cli.catalog import PIPELINES, compiled_names
 
 HOUSE = Path(components.__file__).parent
 STAGES = sorted(path.parent.name for path in HOUSE.glob("*/component.py"))
@@ -58,10 +59,13 @@ def test_every_parameter_and_artifact_of_a_stage_is_documented(stage):
     assert not missing
 
 
-def test_every_parameter_of_the_pipeline_is_documented_and_has_a_default():
-    from pipelines.optimize import optimize
+def test_every_pipeline_is_compiled_and_nothing_else_is():
+    assert compiled_names() == sorted(PIPELINES)
 
-    spec = optimize.component_spec
+
+@pytest.mark.parametrize("pipeline", PIPELINES)
+def test_every_parameter_of_a_pipeline_is_documented_and_has_a_default(pipeline):
+    spec = getattr(importlib.import_module(f"pipelines.{pipeline}"), pipeline).component_spec
     undocumented = [name for name, entry in spec.inputs.items() if not entry.description]
     assert not undocumented
     assert all(entry.optional for entry in spec.inputs.values())
@@ -72,6 +76,26 @@ def test_the_preflight_task_checks_every_parameter_of_the_pipeline():
     from pipelines.optimize import optimize
 
     assert set(preflight.component_spec.inputs) == set(optimize.component_spec.inputs)
+
+
+def test_the_first_tasks_of_a_retraining_check_every_parameter_of_it():
+    from components.incumbent.component import incumbent
+    from components.preflight.component import preflight
+    from pipelines.retrain import retrain
+
+    checked = set(preflight.component_spec.inputs) | set(incumbent.component_spec.inputs)
+    # The release keeps the name of the champion's, so nobody is asked for it.
+    assert checked - {"release_name"} == set(retrain.component_spec.inputs)
+
+
+def test_a_parameter_that_both_pipelines_have_means_the_same_in_both():
+    from pipelines.optimize import optimize
+    from pipelines.retrain import retrain
+
+    ours, theirs = retrain.component_spec.inputs, optimize.component_spec.inputs
+    common = set(ours) & set(theirs)
+    assert len(common) > 40
+    assert {name: ours[name] for name in common} == {name: theirs[name] for name in common}
 
 
 def test_importing_the_stages_loads_nothing_heavy():

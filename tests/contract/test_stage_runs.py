@@ -15,8 +15,9 @@ pytestmark = [pytest.mark.e2e, pytest.mark.demo]
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_does_its_work_in_a_real_run(stage, reduced_run):
-    records = [record for record in reduced_run.records().values() if stage_of(record) == stage]
+def test_a_stage_does_its_work_in_a_real_run(stage, reduced_run, retrained_run):
+    runs = (reduced_run, retrained_run)
+    records = [record for run in runs for record in run.records().values() if stage_of(record) == stage]
     assert records
     module = importlib.import_module(f"components.{stage}.component")
     declared = getattr(module, stage).component_spec.outputs or {}
@@ -27,8 +28,9 @@ def test_a_stage_does_its_work_in_a_real_run(stage, reduced_run):
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_the_facts_on_an_artifact_are_plain_values_that_a_user_interface_can_show(stage, reduced_run):
-    for record in reduced_run.records().values():
+def test_the_facts_on_an_artifact_are_plain_values_that_a_user_interface_can_show(stage, reduced_run, retrained_run):
+    records = [*reduced_run.records().values(), *retrained_run.records().values()]
+    for record in [record for record in records if stage_of(record) == stage]:
         for artifacts in record["output_artifacts"].values():
             for artifact in artifacts:
                 canonical_json(artifact["metadata"])

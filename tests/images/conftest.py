@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from container_image import CA_BUNDLE
-from finished_run import REDUCED, FinishedRun, run_trimtab
+from finished_run import REDUCED, RETRAINED, FinishedRun, call_trimtab, run_trimtab
 
 FOLDER = Path(__file__).resolve().parents[2] / "images"
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
@@ -53,6 +53,18 @@ def called(words: list[str]) -> str:
 def container_run(images: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
     """The pipeline with each task in a container of its image."""
     run = run_trimtab(tmp_path_factory.mktemp("containers"), "--runner", "container", parameters=TINY)
+    assert run.code == 0, run.printed
+    return run
+
+
+@pytest.fixture(scope="session")
+def retraining_run(container_run: FinishedRun) -> FinishedRun:
+    """A retraining of that run's release, fine-tuned on the same data, with each task in a container of its image."""
+    champion = f"model/{container_run.document['outputs']['release_version']}"
+    promoted = call_trimtab(container_run.home, "promote", champion, "--why", "the first one")
+    assert promoted.returncode == 0, promoted.stderr
+    parameters = {**TINY, **RETRAINED, "action": "fine-tune", "max_loss": "100"}
+    run = run_trimtab(container_run.home, "retrain", "--runner", "container", parameters=parameters)
     assert run.code == 0, run.printed
     return run
 

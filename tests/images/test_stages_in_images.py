@@ -51,19 +51,23 @@ def test_containers_decide_and_release_what_processes_do(container_run: Finished
     assert here == there
 
 
-def test_every_stage_ran_in_a_container(container_run: FinishedRun) -> None:
-    tasks = [task for task in tasks_of(container_run) if task.output_artifacts or task.output_parameters]
-    assert {stage(task) for task in tasks} == set(STAGES)
-    assert {(task.status, task.cached) for task in tasks} == {("succeeded", False)}
+def test_every_stage_ran_in_a_container(container_run: FinishedRun, retraining_run: FinishedRun) -> None:
+    tasks = [*tasks_of(container_run), *tasks_of(retraining_run)]
+    worked = [task for task in tasks if task.output_artifacts or task.output_parameters]
+    assert {stage(task) for task in worked if not task.cached} == set(STAGES)
+    assert {task.status for task in worked} == {"succeeded"}
+    assert not any(task.cached for task in tasks_of(container_run))
 
 
 @pytest.mark.parametrize("name", STAGES)
 def test_a_stage_works_as_kfp_starts_it_without_root_shell_or_network(
-    name: str, container_run: FinishedRun, images: dict[str, str], tmp_path: Path
+    name: str, container_run: FinishedRun, retraining_run: FinishedRun, images: dict[str, str], tmp_path: Path
 ) -> None:
-    tasks = tasks_of(container_run)
+    # What both pipelines have is taken from the first, where nothing came from the cache.
+    run = next(run for run in (container_run, retraining_run) if name in {stage(task) for task in tasks_of(run)})
+    tasks = tasks_of(run)
     task = min((task for task in tasks if stage(task) == name), key=lambda task: task.seconds)
-    done = launched(name, task, cluster.by_digest(tasks), container_run, images, tmp_path / "out")
+    done = launched(name, task, cluster.by_digest(tasks), run, images, tmp_path / "out")
     assert "taken over" not in done.log
     for output, items in task.output_artifacts.items():
         assert done.files(output), output

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 MANIFEST_NAME = "manifest.json"
 FORMAT = 1
-KINDS = ("dataset", "model", "onnx", "ranking", "curves", "evaluation", "decision", "release")
+KINDS = (
+    "dataset", "model", "onnx", "ranking", "curves", "evaluation", "decision", "release", "drift", "judgement",
+)  # fmt: skip
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _STAMPS = ".verified.json"

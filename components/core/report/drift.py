@@ -1,0 +1,58 @@
+"""How a drift.json is shown, in the stage's page and in the run report."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from components.core.report.numbers import percent
+from components.core.report.page import Block, Details, facts, table
+
+_UNFOLDED_CLASSES = 20
+
+
+def drift_sentence(document: Mapping[str, Any]) -> str:
+    """What arrived and what both tests say, in one line."""
+    images, labels, features = document["images"], document["labels"], document["features"]
+    said = f"{images['new']:,} new images"
+    if labels:
+        said += f"; labels moved by {percent(labels['distance'], digits=1)} (p {labels['p_value']:.2g})"
+    if features:
+        said += f"; features told apart with AUC {features['auc']:.2f} (p {features['p_value']:.2g})"
+    return said + "."
+
+
+def drift_blocks(document: Mapping[str, Any]) -> list[Block]:
+    """Counts, both tests, the mix of classes."""
+    images, labels, features = document["images"], document["labels"], document["features"]
+    classes, quarantine = document["classes"], document["quarantine"]
+    arrived = {
+        "images now": f"{images['dataset']:,}",
+        "new": f"{images['new']:,}",
+        "no longer there": f"{images['gone']:,}",
+        "newly quarantined": f"{quarantine['new']:,} ({percent(quarantine['share'], digits=1)} of what arrived)",
+        "new classes": ", ".join(classes["added"]) or None,
+        "classes that are gone": ", ".join(classes["gone"]) or None,
+        "moved into the test split": images["moved_to_test"] or None,
+    }
+    rows = [
+        ["labels", "χ², permutation test", _number(labels, "p_value"),
+         f"total variation {labels['distance']:.3f}, Cramér's V {labels['cramers_v']:.3f}" if labels else "not tested"],
+        ["features", "classifier two-sample test", _number(features, "p_value"),
+         f"AUC {features['auc']:.3f}, {features['new']} against {features['reference']} images"
+         if features else "not tested: too few new images"],
+    ]  # fmt: skip
+    total = {side: sum(row[side] for row in document["mix"]) or 1 for side in ("reference", "new")}
+    mix: Block = table(
+        ["class", "champion's data", "new images"],
+        [
+            [row["class"], *(percent(row[side] / total[side], digits=1) for side in ("reference", "new"))]
+            for row in document["mix"]
+        ],
+        caption="Training and validation images; the test split is not looked at.",
+    )
+    if len(document["mix"]) > _UNFOLDED_CLASSES:
+        mix = Details(f"All {len(document['mix'])} classes", (mix,))
+    return [facts(arrived), table(["what", "test", "p-value", "effect"], rows), mix]
+
+
+def _number(found: Mapping[str, Any] | None, name: str) -> str:
+    return f"{found[name]:.2g}" if found else "–"

@@ -1,0 +1,45 @@
+"""How a judgement.json and a retraining.json are shown, in the stage's page and in the run report."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from components.core.report.numbers import percent, points
+from components.core.report.page import Block, Callout, Cell, Details, table
+
+_UNFOLDED_CHECKS = 20
+_TITLES = {"skip": "Nothing is trained", "fine-tune": "The champion is fine-tuned", "optimize": "A new search is made"}
+
+
+def decision_callout(retraining: Mapping[str, Any]) -> Callout:
+    """Skip, fine-tune or optimize, and why."""
+    return Callout(_TITLES[retraining["action"]], retraining["reason"], "warn" if retraining["attention"] else "info")
+
+
+def judgement_blocks(judgement: Mapping[str, Any]) -> list[Block]:
+    """The verdict, both models, every check."""
+    champion, challenger = judgement["champion"], judgement["challenger"]
+    promote, difference = judgement["promote"], judgement["difference"]
+    title = "The challenger may take the champion's place" if promote else "The champion stays"
+    rows = [
+        ["top-1", percent(champion["top1"]), percent(challenger["top1"]), points(difference["top1_points"])],
+    ]
+    checks: Block = table(
+        ["check", "allowed", "measured", ""],
+        [
+            [
+                check["check"],
+                f"{check['allowed']:g}",
+                f"{check['measured']:.4g}",
+                Cell("holds", tone="good") if check["met"] else Cell("does not hold", tone="bad"),
+            ]
+            for check in judgement["checks"]
+        ],
+        caption=f"Differences in points of top-1, challenger minus champion; {difference['method']}.",
+    )
+    if len(judgement["checks"]) > _UNFOLDED_CHECKS:
+        checks = Details(f"All {len(judgement['checks'])} checks", (checks,))
+    return [
+        Callout(title, judgement["reason"], "good" if promote else "warn"),
+        table([f"{judgement['rows']:,} test images", "champion", "challenger", "change"], rows),
+        checks,
+    ]

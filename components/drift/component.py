@@ -1,0 +1,70 @@
+"""KFP face of the drift test: the newest data against what the champion was made from."""
+
+from kfp import dsl
+from kfp.dsl import HTML, Artifact, Dataset, Input, Metrics, Model, Output
+
+from components.core.results.recall import recalled
+from components.images import BASE_IMAGE, TRAIN_IMAGE
+
+
+@dsl.component(base_image=BASE_IMAGE, target_image=TRAIN_IMAGE)
+@recalled
+def drift(
+    dataset: Input[Dataset],
+    reference: Input[Dataset],
+    model: Input[Model],
+    drift: Output[Artifact],
+    metrics: Output[Metrics],
+    page: Output[HTML],
+    max_images: int = 500,
+    seed: int = 0,
+):
+    """Finds what arrived since the champion was made, and tests its labels and features for drift.
+
+    Args:
+        dataset: The newest prepared data set.
+        reference: The data set that the champion was made from.
+        model: The champion's torch network; its pooled features are what is compared.
+        drift: drift.json: what arrived, both tests with effect size and p-value.
+        metrics: The most important figures.
+        page: The same as a page.
+        max_images: Images of each sample that the feature test looks at, at least 20.
+        seed: Of the tests' permutations.
+    """
+    import json
+
+    from components.core.artifacts.dataset import open_dataset
+    from components.core.artifacts.manifest import describe, publish
+    from components.core.artifacts.model_bundle import load_model
+    from components.core.errors import UserError
+    from components.core.store import store_from_environment
+    from components.core.training.device import deterministic, use_available_threads
+    from components.drift.comparison import compare
+    from components.drift.page import write_drift_page
+
+    if max_images < 20:
+        raise UserError(f"drift_images must be at least 20; got {max_images}")
+
+    store = store_from_environment()
+    use_available_threads()
+    with deterministic(seed):
+        document = compare(
+            open_dataset(dataset.path, store),
+            open_dataset(reference.path, store),
+            load_model(model.path, store),
+            store,
+            max_images=max_images,
+            seed=seed,
+        )
+
+    facts: dict[str, str | int | float | bool] = {"new_images": document["images"]["new"]}
+    if document["labels"]:
+        facts |= {"label_shift": document["labels"]["distance"], "label_p_value": document["labels"]["p_value"]}
+    if document["features"]:
+        facts |= {"feature_auc": document["features"]["auc"], "feature_p_value": document["features"]["p_value"]}
+    content = json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False).encode()
+    manifest = publish(drift.path, kind="drift", files={"drift.json": content}, metadata={}, store=store)
+    describe(drift, manifest, store, **facts)
+    for name, value in facts.items():
+        metrics.log_metric(name, value)
+    write_drift_page(page.path, document)

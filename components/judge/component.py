@@ -1,0 +1,76 @@
+"""KFP face of the judgement: may the challenger take the champion's place?"""
+
+from typing import NamedTuple
+
+from kfp import dsl
+from kfp.dsl import HTML, Artifact, Input, Output
+
+from components.images import BASE_IMAGE, DATA_IMAGE
+
+
+class Judged(NamedTuple):
+    """What the pipeline branches on."""
+
+    verdict: str
+
+
+@dsl.component(base_image=BASE_IMAGE, target_image=DATA_IMAGE)
+def judge(
+    evaluation: Input[Artifact],
+    duel: Input[Artifact],
+    decision: Input[Artifact],
+    judgement: Output[Artifact],
+    page: Output[HTML],
+    max_loss: float = 1.0,
+    max_class_loss: float = 5.0,
+) -> Judged:
+    """Judges a challenger by its budget and by its paired comparison with the champion on the same test images.
+
+    Args:
+        evaluation: The challenger against its float32 network, on test data, with the budget's verdict.
+        duel: The challenger against the champion, on the same test data.
+        decision: Why there is a challenger (retraining.json).
+        judgement: judgement.json: every check, the verdict, and what led to it.
+        page: The same as a page.
+        max_loss: Points of top-1 that the challenger may lose overall; the paired test must exclude more. 0 to 100.
+        max_class_loss: Points of top-1 that one class may lose; a larger loss that is no chance forbids. 0 to 100.
+
+    Returns:
+        promote or keep.
+    """
+    import json
+
+    from components.core.artifacts.manifest import describe, publish, read_file, read_manifest
+    from components.core.report.page import Section, write_page
+    from components.core.report.retraining import judgement_blocks
+    from components.core.retraining import PromotionPolicy
+    from components.core.store import store_from_environment
+    from components.judge.verdict import judge as decide
+
+    policy = PromotionPolicy(max_loss=max_loss, max_class_loss=max_class_loss)
+    store = store_from_environment()
+
+    def read(artifact: Artifact, kind: str, name: str) -> dict:
+        return json.loads(read_file(read_manifest(artifact.path, kind=kind), name, store))
+
+    document = decide(
+        read(evaluation, "evaluation", "evaluation.json"),
+        read(duel, "evaluation", "evaluation.json"),
+        read(decision, "decision", "retraining.json"),
+        policy,
+    )
+    verdict = "promote" if document["promote"] else "keep"
+    print(f"{verdict}: {document['reason']}")
+
+    content = json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False).encode()
+    manifest = publish(judgement.path, kind="judgement", files={"judgement.json": content}, metadata={}, store=store)
+    describe(
+        judgement,
+        manifest,
+        store,
+        verdict=verdict,
+        reason=document["reason"],
+        difference_points=document["difference"]["top1_points"],
+    )
+    write_page(page.path, "Champion and challenger", [Section("", judgement_blocks(document))], eyebrow="judge")
+    return Judged(verdict=verdict)

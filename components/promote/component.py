@@ -1,0 +1,51 @@
+"""KFP face of the promotion: the one moment at which the champion changes."""
+
+from typing import NamedTuple
+
+from kfp import dsl
+from kfp.dsl import Artifact, Input, Model
+
+from components.images import BASE_IMAGE, DATA_IMAGE
+
+
+class Promoted(NamedTuple):
+    """How it ended."""
+
+    outcome: str
+    release: str
+    message: str
+
+
+@dsl.component(base_image=BASE_IMAGE, target_image=DATA_IMAGE)
+def promote(
+    release: Input[Model],
+    judgement: Input[Artifact],
+    champion: str,
+    state: str,
+    run_id: str,
+) -> Promoted:
+    """Moves the champion's ref to the challenger by compare-and-swap, with the reason in the ref's own history.
+
+    Args:
+        release: The challenger's release.
+        judgement: The judgement that allows it; its reason goes into the history.
+        champion: Name of the ref.
+        state: The ref's state when the retraining began. If it has moved since, the challenger was compared with a
+            champion that is no longer in office, and nothing is promoted.
+        run_id: Of this run; a retry finds by it that it had promoted already.
+
+    Returns:
+        outcome: promoted, already (it is in office) or overtaken. release: who is in office now. message: in words.
+    """
+    import json
+
+    from components.core.artifacts.manifest import read_file, read_manifest
+    from components.core.store import store_from_environment
+    from components.promote.swap import promote_challenger
+
+    store = store_from_environment()
+    facts = read_manifest(release.path, kind="release").metadata
+    judged = json.loads(read_file(read_manifest(judgement.path, kind="judgement"), "judgement.json", store))
+    swap = promote_challenger(store, facts["name"], facts["version"], judged, ref=champion, state=state, run_id=run_id)
+    print(swap.message)
+    return Promoted(outcome=swap.outcome, release=swap.release, message=swap.message)

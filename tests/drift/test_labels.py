@@ -1,0 +1,75 @@
+import numpy as np
+import pytest
+
+from components.drift.labels import chi_square, label_shift, total_variation
+
+
+def test_chi_square_is_the_sum_over_the_cells_of_the_table():
+    # By hand: rows 10 and 20, columns 9, 12, 9 of 30; expected 3, 4, 3 and 6, 8, 6.
+    wanted = (5 - 3) ** 2 / 3 + (3 - 4) ** 2 / 4 + (2 - 3) ** 2 / 3
+    wanted += (4 - 6) ** 2 / 6 + (9 - 8) ** 2 / 8 + (7 - 6) ** 2 / 6
+    assert chi_square(np.array([5, 3, 2]), np.array([4, 9, 7])) == pytest.approx(wanted)
+
+
+def test_a_class_that_neither_sample_has_changes_nothing():
+    assert chi_square(np.array([5, 0, 3]), np.array([4, 0, 9])) == pytest.approx(
+        chi_square(np.array([5, 3]), np.array([4, 9]))
+    )
+
+
+def test_the_distance_is_the_share_that_would_have_to_change_class():
+    assert total_variation(np.array([50, 50]), np.array([8, 2])) == pytest.approx(0.3)
+    assert total_variation(np.array([7, 0]), np.array([0, 3])) == pytest.approx(1)
+    assert total_variation(np.array([300, 100]), np.array([3, 1])) == pytest.approx(0)
+
+
+def test_cramers_v_is_one_when_the_samples_share_no_class():
+    found = label_shift(np.array([30, 0]), np.array([0, 30]))
+    assert found.cramers_v == pytest.approx(1)
+    assert found.p_value == pytest.approx(1 / 2001)
+
+
+def test_the_p_value_is_that_of_all_ways_to_deal_the_labels():
+    """Two classes: the number of the first class in the new sample is hypergeometric, so its tail can be added up."""
+    from math import comb
+
+    reference, new = np.array([14, 6]), np.array([3, 7])
+    ways = {k: comb(17, k) * comb(13, 10 - k) / comb(30, 10) for k in range(11)}
+    observed = chi_square(reference, new)
+    exact = sum(
+        chance
+        for k, chance in ways.items()
+        if chi_square(np.array([17 - k, 3 + k]), np.array([k, 10 - k])) >= observed - 1e-9
+    )
+    assert label_shift(reference, new, permutations=20_000).p_value == pytest.approx(exact, abs=0.004)
+
+
+def test_on_samples_of_one_distribution_it_alarms_as_often_as_its_level_says():
+    rng = np.random.default_rng(0)
+    shares = np.array([0.5, 0.3, 0.15, 0.05])
+    p_values = np.array(
+        [
+            label_shift(rng.multinomial(400, shares), rng.multinomial(30, shares), permutations=200, seed=seed).p_value
+            for seed in range(400)
+        ]
+    )
+    # 400 trials at 5 %: 20 are expected, and more than 33 come once in a thousand times.
+    assert (p_values <= 0.05).sum() <= 33
+    assert (p_values <= 0.5).mean() == pytest.approx(0.5, abs=0.1)
+
+
+def test_a_real_shift_is_found():
+    found = label_shift(np.array([100, 100, 100]), np.array([25, 25, 0]))
+    assert found.p_value < 0.01
+    assert found.distance == pytest.approx(1 / 3)
+
+
+def test_the_same_seed_gives_the_same_p_value():
+    counts = np.array([10, 20]), np.array([12, 9])
+    assert label_shift(*counts, seed=3) == label_shift(*counts, seed=3)
+
+
+@pytest.mark.parametrize(("reference", "new"), [([1, 2], [1, 2, 3]), ([0, 0], [1, 2]), ([1, 2], [0, 0])])
+def test_counts_that_cannot_be_compared_are_refused(reference, new):
+    with pytest.raises(ValueError, match="need"):
+        label_shift(np.array(reference), np.array(new))

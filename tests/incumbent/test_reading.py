@@ -1,0 +1,91 @@
+import json
+
+import pytest
+
+from components.core.artifacts.manifest import publish, read_manifest
+from components.core.artifacts.onnx_bundle import load_onnx
+from components.core.artifacts.remembered import remember_prepared
+from components.core.errors import UserError
+from components.core.store import Store, open_store
+from components.core.tasks.preprocess import Preprocess
+from components.incumbent.reading import read_incumbent, save_served
+
+PREPROCESS = Preprocess(image_size=8, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch) -> Store:
+    monkeypatch.setenv("TRIMTAB_CACHE", str(tmp_path / "cache"))
+    return open_store(str(tmp_path / "store"))
+
+
+@pytest.fixture
+def champion(store, tmp_path) -> dict[str, str]:
+    """A release in office; gives the digests of what it was made from."""
+    sources = {}
+    for name, kind in (("model", "model"), ("dataset", "dataset")):
+        publish(tmp_path / name, kind=kind, files={"bytes": name.encode()}, metadata={"of": name}, store=store)
+        sources[name] = read_manifest(tmp_path / name)
+    provenance = {"scheme": "int8", "backbone": "b", "verification": {"parity": 1}, "artifacts": {"x": "y"}}
+    files = {
+        "model.onnx": b"onnx",
+        "preprocess.json": json.dumps(PREPROCESS.to_json()).encode(),
+        "labels.json": b'["a", "b"]',
+        "provenance.json": json.dumps(provenance).encode(),
+        "sources.json": json.dumps({name: manifest.to_json() for name, manifest in sources.items()}).encode(),
+    }
+    store.releases.publish("m", "1", files)
+    store.champions.promote("m", "1", who="ann", why="the first")
+    return {name: manifest.digest for name, manifest in sources.items()}
+
+
+def test_the_champion_comes_with_what_it_was_made_from_and_with_the_state_of_its_ref(store, champion):
+    found = read_incumbent(store, "champion")
+    assert (found.name, found.version) == ("m", "1")
+    assert {"model": found.model.digest, "dataset": found.dataset.digest} == champion
+    assert found.state == store.champions.read().state
+
+
+def test_what_is_evaluated_is_the_released_file_itself(store, champion, tmp_path):
+    manifest = save_served(tmp_path / "served", read_incumbent(store, "champion"), store)
+    bundle = load_onnx(manifest, store)
+    assert bundle.model.read_bytes() == b"onnx"
+    assert (bundle.labels, bundle.preprocess) == (["a", "b"], PREPROCESS)
+    assert bundle.provenance == {"scheme": "int8", "backbone": "b"}
+
+
+def test_the_data_set_that_was_prepared_last_is_found_and_without_one_it_is_the_champions(store, champion, tmp_path):
+    before = read_incumbent(store, "champion")
+    assert before.latest == before.dataset
+    publish(tmp_path / "newer", kind="dataset", files={"bytes": b"newer"}, metadata={}, store=store)
+    remember_prepared(store, before.prepared, read_manifest(tmp_path / "newer"))
+    assert read_incumbent(store, "champion").latest == read_manifest(tmp_path / "newer")
+
+
+def test_a_data_set_whose_bytes_are_gone_is_not_taken_over(store, champion, tmp_path):
+    publish(tmp_path / "newer", kind="dataset", files={"bytes": b"newer"}, metadata={}, store=store)
+    newer = read_manifest(tmp_path / "newer")
+    remember_prepared(store, "prepared/champion", newer)
+    digest = newer.files[0].sha256
+    (tmp_path / "store" / "blobs" / "sha256" / digest[:2] / digest).unlink()
+    found = read_incumbent(store, "champion")
+    assert found.latest == found.dataset
+
+
+def test_without_a_champion_it_says_how_to_get_one(store):
+    with pytest.raises(UserError, match=r"no champion 'champion'.*trimtab promote"):
+        read_incumbent(store, "champion")
+
+
+def test_a_damaged_champion_is_refused(store, champion, tmp_path):
+    (tmp_path / "store" / "releases" / "m" / "1" / "labels.json").write_bytes(b"[]")
+    with pytest.raises(UserError, match="m/1 is not a whole release"):
+        read_incumbent(store, "champion")
+
+
+@pytest.mark.parametrize("files", [{"model.onnx": b"x"}, {"model.onnx": b"x", "sources.json": b"{}"}])
+def test_a_release_that_does_not_say_what_it_was_made_from_is_refused(store, files):
+    store.releases.publish("old", "1", files)
+    store.champions.promote("old", "1", who="ann", why="x")
+    with pytest.raises(UserError, match="release old/1"):
+        read_incumbent(store, "champion")

@@ -1,0 +1,113 @@
+"""How a retraining ended, as the report says it."""
+
+from typing import Any
+
+import pytest
+
+from components.core.artifacts.manifest import Manifest
+from components.run_report.evidence import Document, Evidence
+from components.run_report.records import Task
+from components.run_report.report import render_report
+from components.run_report.result import headline
+from components.run_report.retraining import retraining_outputs
+
+DRIFT = {
+    "images": {"reference": 1000, "dataset": 1300, "new": 300, "gone": 0, "moved_to_test": 0},
+    "classes": {"added": [], "gone": [], "reordered": False},
+    "mix": [{"class": "<b>coat", "reference": 500, "new": 20}, {"class": "bag", "reference": 500, "new": 280}],
+    "quarantine": {"new": 2, "share": 0.01},
+    "labels": {"statistic": 9.0, "p_value": 0.0005, "distance": 0.43, "cramers_v": 0.2},
+    "features": {"auc": 0.61, "p_value": 0.03, "reference": 300, "new": 100},
+}
+CHAMPION = {"name": "sorter", "version": "aaa"}
+
+
+def retraining(action: str = "fine-tune", *, attention: bool = False) -> dict[str, Any]:
+    reason = "The data have changed: labels by 43%."
+    return {"champion": CHAMPION, "action": action, "reason": reason, "attention": attention, "drift": DRIFT}
+
+
+def judgement(*, promote: bool) -> dict[str, Any]:
+    return {
+        "promote": promote,
+        "reason": "+0.50 points against the champion.",
+        "champion": {**CHAMPION, "digest": "b" * 64, "top1": 0.9},
+        "challenger": {"digest": "c" * 64, "top1": 0.905},
+        "rows": 1000,
+        "difference": {"top1_points": 0.5, "low": -0.2, "high": 1.2, "confidence": 0.95, "method": "paired bootstrap"},
+        "checks": [{"check": "overall", "allowed": -1.0, "measured": -0.2, "met": promote, "said": ""}],
+    }
+
+
+def evidence(
+    documents: dict[str, dict[str, Any]], *, promoted: dict[str, str] | None = None, state: str = "SUCCEEDED"
+) -> Evidence:
+    task = Task(path="judge", component="judge", status="succeeded")
+    tasks = [task]
+    if promoted:
+        tasks.append(Task(path="promote", component="promote", status="succeeded", output_parameters=promoted))
+    found = Evidence(run_id="r", pipeline="retrain", store_uri="s", parameters={}, state=state, error="", tasks=tasks)
+    found.documents = {name: [Document(task=task, content=content)] for name, content in documents.items()}
+    return found
+
+
+def swapped(outcome: str) -> dict[str, str]:
+    return {"outcome": outcome, "release": "sorter/bbb", "message": "sorter/ccc is not promoted: overtaken by bob"}
+
+
+@pytest.mark.parametrize(
+    ("documents", "promoted", "title", "outputs"),
+    [
+        ({"retraining.json": retraining("skip")}, None, "Nothing to retrain",
+         {"action": "skip", "attention": False, "promoted": False, "champion": "sorter/aaa", "verdict": None}),
+        ({"retraining.json": retraining("skip", attention=True)}, None, "Look at the data: nothing was retrained",
+         {"action": "skip", "attention": True, "promoted": False, "champion": "sorter/aaa", "verdict": None}),
+        ({"retraining.json": retraining(), "judgement.json": judgement(promote=False)}, None,
+         "sorter/aaa stays champion",
+         {"action": "fine-tune", "attention": False, "promoted": False, "champion": "sorter/aaa", "verdict": "keep"}),
+        ({"retraining.json": retraining(), "judgement.json": judgement(promote=True)}, swapped("promoted"),
+         "sorter/bbb is the new champion",
+         {"action": "fine-tune", "attention": False, "promoted": True, "champion": "sorter/bbb", "verdict": "promote"}),
+        ({"retraining.json": retraining(), "judgement.json": judgement(promote=True)}, swapped("overtaken"),
+         "Overtaken by another promotion",
+         {"action": "fine-tune", "attention": True, "promoted": False, "champion": "sorter/bbb", "verdict": "promote"}),
+        ({"retraining.json": retraining(), "judgement.json": judgement(promote=True)}, swapped("already"),
+         "sorter/bbb is the champion already",
+         {"action": "fine-tune", "attention": False, "promoted": False, "champion": "sorter/bbb",
+          "verdict": "promote"}),
+    ],
+)  # fmt: skip
+def test_each_end_has_its_title_and_its_outputs(documents, promoted, title, outputs):
+    found = evidence(documents, promoted=promoted)
+    assert headline(found)[0] == title
+    assert retraining_outputs(found) == outputs
+
+
+def test_the_page_shows_drift_decision_judgement_and_swap():
+    documents = {"drift.json": DRIFT, "retraining.json": retraining(), "judgement.json": judgement(promote=True)}
+    html = render_report(evidence(documents, promoted=swapped("promoted")))
+    for part in ("The champion is fine-tuned", "labels by 43%", "χ², permutation test", "AUC 0.610", "300", "Promoted",
+                 "+0.50 points against the champion", "The challenger may take", "93.3 %"):  # fmt: skip
+        assert part in html, part
+    assert "<b>coat" not in html
+    assert "cannot be shown" not in html
+
+
+def test_a_retraining_that_failed_says_where_and_shows_what_was_decided_before():
+    found = evidence({"drift.json": DRIFT, "retraining.json": retraining()}, state="FAILED")
+    found.tasks = [*found.tasks, Task(path="t", component="fine_tune", status="failed", error="out of memory")]
+    title, said = headline(found)
+    assert "failed" in title
+    assert said == "out of memory; the champion is untouched"
+    assert "The champion is fine-tuned" in render_report(found)
+
+
+def test_the_result_is_the_comparison_with_the_float32_network_and_not_the_one_with_the_champion():
+    served = Manifest(kind="onnx", metadata={"of": "champion"}, files=())
+    duel = {"split": "test", "baseline": {"digest": served.digest}}
+    measured = {"split": "test", "baseline": {"digest": "f" * 64}}
+    found = evidence({})
+    task = found.tasks[0]
+    found.manifests = [(Task(path="i", component="incumbent", status="succeeded"), "served", served)]
+    found.documents = {"evaluation.json": [Document(task=task, content=one) for one in (duel, measured)]}
+    assert found.final == measured
