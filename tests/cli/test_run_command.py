@@ -161,6 +161,7 @@ def test_no_task_outlives_the_runner(tmp_path: Path, number: int) -> None:
     runner = subprocess.Popen(
         [sys.executable, "-m", "pipelines.cli", "run", "sleepy.yaml", "-p", f"folder={tmp_path}", "--run-id", "r"],
         cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "TRIMTAB_HOME": str(tmp_path / "home")},
     )  # fmt: skip
     pid = int(wait_for(lambda: (tmp_path / "pid").is_file() and (tmp_path / "pid").read_text()))
     runner.send_signal(number)

@@ -45,7 +45,7 @@ def test_the_guide_loads_every_image_that_the_pipeline_needs():
 
 
 def test_the_last_command_starts_a_run_as_the_overlays_account(kfp_server: KfpServer):
-    command = COMMANDS[-1].replace("http://localhost:8888", kfp_server.url)
+    command = COMMANDS[-1].replace("http://localhost:8080", kfp_server.url)
     program, *arguments = shlex.split(command)
     assert program == "trimtab"
 
