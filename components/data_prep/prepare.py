@@ -20,7 +20,7 @@ from components.core.errors import UserError
 from components.core.tasks import get_task
 from components.data_prep.inspection import Inspected, inspect_item
 from components.data_prep.quarantine import QUARANTINE_NAME, Quarantine
-from components.data_prep.reuse import Kept, reusable_shards
+from components.data_prep.reuse import Kept, held, reusable_shards
 from components.data_prep.spill import Spill
 from components.data_prep.splitting import Fractions, small_classes, split_of, split_small_class
 
@@ -106,7 +106,7 @@ def prepare(
         numbers = {name: number for number, name in enumerate(classes)}
         kept = Kept()
         if previous is not None and (previous.task, previous.classes) == (settings.task, classes):
-            kept = reusable_shards(previous, _wanted(spill, plan, numbers))
+            kept = held(reusable_shards(previous, _wanted(spill, plan, numbers)), store)
         manifest = write_dataset(
             artifact_path,
             task=settings.task,

@@ -2,8 +2,13 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from components.core.artifacts.dataset import SHARD_BYTES, SPLITS, Dataset, KeptShard
+from components.core.store import BlobMissing
+
+if TYPE_CHECKING:
+    from components.core.store import Store
 
 MAX_SMALL_SHARDS = 100
 """Small shards of one split that are kept as they are; with more, all of them are written anew as few large ones."""
@@ -36,6 +41,18 @@ def reusable_shards(previous: Dataset, wanted: Iterable[tuple[str, str, int, str
             shards = [shard for shard in shards if shard.entry.bytes >= SHARD_BYTES // 2]
         kept.shards[split] = shards
         kept.digests.update(row["digest"] for shard in shards for row in shard.rows)
+    return kept
+
+
+def held(kept: Kept, store: "Store") -> Kept:
+    """The same, if the store has all these shards and keeps them from now on; else none: they are written anew.
+
+    They may have been read from the local cache, and collected in the store.
+    """
+    try:
+        store.blobs.hold([shard.entry.sha256 for shards in kept.shards.values() for shard in shards])
+    except BlobMissing:
+        return Kept()
     return kept
 
 

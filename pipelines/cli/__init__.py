@@ -294,6 +294,7 @@ def doctor(
 
 
 app.command()(care_commands.gc)
+app.command()(care_commands.lineage)
 app.add_typer(care_commands.store_app, name="store")
 
 if __name__ == "__main__":

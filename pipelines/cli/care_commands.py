@@ -29,6 +29,22 @@ def gc(
     collect_garbage(store, grace=grace, dry_run=dry_run)
 
 
+def lineage(
+    name: Annotated[
+        str, typer.Argument(metavar="REF|RELEASE", help="A release as NAME/VERSION, or a ref such as champion.")
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the chain as JSON.")] = False,
+    store: Annotated[str, _STORE] = "",
+) -> None:
+    """Follow a release back to its raw data, and verify each link; exit code 1 if one is broken.
+
+    Every blob on the way is read, the dataset's rows included: that takes as long as reading the dataset does.
+    """
+    from pipelines.cli.lineage_command import show_lineage
+
+    raise typer.Exit(show_lineage(name, store, as_json=as_json))
+
+
 @store_app.command(name="ls")
 def list_(
     prefix: Annotated[str, typer.Argument(help="A part of the store, such as releases/NAME.")] = "",

@@ -1,10 +1,11 @@
 """The journal record of a task: what the run report reads from the store. One schema, on a laptop and on a cluster."""
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
 from components.core.results.payload import manifest_of
-from components.core.store import Store
+from components.core.store import Store, canonical_json
 from pipelines.runner.state import TaskRecord
 
 
@@ -14,8 +15,8 @@ def write(store: Store, run_id: str, task: TaskRecord) -> None:
 
 
 def record_of(task: TaskRecord) -> dict[str, Any]:
-    """The record: times in seconds since the epoch, `depends_on` and `task` as paths in the run."""
-    return {
+    """The record: times in seconds since the epoch, `depends_on` and `task` as paths in the run, `sha256` its seal."""
+    record = {
         "task": task.task,
         "label": task.label,
         "component": task.component,
@@ -45,6 +46,12 @@ def record_of(task: TaskRecord) -> dict[str, Any]:
         "error": task.error or None,
         "log": task.log or None,
     }
+    return {**record, "sha256": seal_of(record)}
+
+
+def seal_of(record: Mapping[str, Any]) -> str:
+    """sha256 over the canonical JSON of a record without its `sha256`: a byte that changes later is noticed."""
+    return hashlib.sha256(canonical_json({key: value for key, value in record.items() if key != "sha256"})).hexdigest()
 
 
 def digest_or_uri(artifact: Mapping[str, Any]) -> str:

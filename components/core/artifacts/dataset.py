@@ -187,7 +187,7 @@ def write_dataset(
     chosen = get_task(task)
     if unknown := set(splits) - set(SPLITS):
         raise ValueError(f"unknown splits {sorted(unknown)}; known: {', '.join(SPLITS)}")
-    tally = _Tally(chosen, len(classes))
+    tally = Tally(chosen, len(classes))
     entries: list[FileEntry] = []
     with tempfile.TemporaryDirectory(prefix="trimtab-shards-") as scratch:
         for split in SPLITS:
@@ -218,7 +218,7 @@ def _shard_name(split: str, number: int) -> str:
     return f"{split}-{number:05d}.parquet"
 
 
-class _Tally:
+class Tally:
     """Counts and fingerprint while rows pass by: 32 bytes a row."""
 
     def __init__(self, task: Task, num_classes: int) -> None:

@@ -1,0 +1,77 @@
+"""The bytes of artifacts: every blob is read, and of a dataset every row."""
+
+import hashlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from components.core.artifacts.dataset import Tally
+from components.core.artifacts.manifest import FileEntry, Manifest
+from components.core.errors import UserError
+from components.core.store import BlobDamaged, BlobMissing, Store
+from components.core.tasks import get_task
+
+_BATCH_ROWS = 256
+
+
+class Bytes:
+    """Reads blobs, each once however many artifacts name it."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._known: dict[str, str] = {}
+
+    def problems(self, manifest: Manifest) -> list[str]:
+        """What is wrong with the files of an artifact; a dataset's rows are read too."""
+        problems, tally = [], _tally_of(manifest)
+        for entry in manifest.files:
+            shard = tally is not None and entry.path.endswith(".parquet")
+            if entry.sha256 not in self._known or shard:
+                self._known[entry.sha256] = self._read(entry, tally if shard else None)
+            if problem := self._known[entry.sha256]:
+                problems.append(f"{entry.path}: {problem}")
+        if tally is not None and not problems:
+            stated, found = manifest.metadata.get("fingerprint"), tally.fingerprint(manifest.metadata["classes"])
+            if stated != found:
+                problems.append(f"the rows have the fingerprint {found[:12]}, not {str(stated)[:12]}")
+        return problems
+
+    def _read(self, entry: FileEntry, tally: Tally | None) -> str:
+        with tempfile.TemporaryDirectory(prefix="trimtab-lineage-") as folder:
+            path = Path(folder, "file")
+            try:
+                self._store.blobs.fetch(entry.sha256, path)
+            except BlobMissing:
+                return f"its blob {entry.sha256[:12]} is not in the store"
+            except BlobDamaged:
+                return f"its blob {entry.sha256[:12]} is damaged"
+            if path.stat().st_size != entry.bytes:
+                return f"it has {path.stat().st_size} bytes instead of {entry.bytes}"
+            return "" if tally is None else _read_rows(path, entry.path.split("-")[0], tally)
+
+
+def _tally_of(manifest: Manifest) -> Tally | None:
+    """None for anything but a dataset of a known task."""
+    if manifest.kind != "dataset":
+        return None
+    try:
+        return Tally(get_task(str(manifest.metadata.get("task"))), len(manifest.metadata.get("classes", ())))
+    except UserError:
+        return None
+
+
+def _read_rows(path: Path, split: str, tally: Tally) -> str:
+    for row in _rows(path):
+        if "image" in row and hashlib.sha256(row["image"]).hexdigest() != row["digest"]:
+            return f"the row {row['digest'][:12]} holds an image with another sha256"
+        tally.add(split, row)
+    return ""
+
+
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(batch_size=_BATCH_ROWS):
+            yield from batch.to_pylist()

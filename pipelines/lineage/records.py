@@ -1,0 +1,95 @@
+"""The journal of all runs, by what their tasks made."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from components.core.artifacts.manifest import Manifest, parse_manifest
+from components.core.store import Damaged, Store
+from components.core.store.reachability import releases_of
+from pipelines.runner.journal import seal_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """A task's record, as evidence that it made something."""
+
+    run: str
+    record: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """`run: task`"""
+        return f"{self.run}: {self.record.get('task')}"
+
+    @property
+    def problem(self) -> str:
+        """What is wrong with the record itself, or ""."""
+        if self.record.get("sha256") != seal_of(self.record):
+            return f"the journal's record of {self.name} was changed: it does not have its own sha256"
+        return ""
+
+    @property
+    def inputs(self) -> dict[str, list[str]]:
+        """Input → what names each of its artifacts: the digest of its manifest, or a URI."""
+        found = self.record.get("input_artifacts") or {}
+        return {name: [str(item) for item in items] for name, items in found.items()}
+
+    def outputs(self) -> Iterator[dict[str, Any]]:
+        """The documents of the manifests among its outputs."""
+        for items in (self.record.get("output_artifacts") or {}).values():
+            for item in items:
+                if isinstance(item.get("manifest"), dict):
+                    yield item["manifest"]
+
+
+class Records:
+    """Every record of the journal that can be read.
+
+    Attributes:
+        unreadable: runs with a record that cannot be read, each with the reason.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.unreadable: dict[str, str] = {}
+        self._makers: dict[str, list[Made]] = defaultdict(list)
+        self._publishers: dict[tuple[str, str], list[Made]] = defaultdict(list)
+        for run in store.journal.runs():
+            try:
+                records = store.journal.read(run)
+            except Damaged as error:
+                self.unreadable[run] = str(error)
+                continue
+            for record in records:
+                self._add(Made(run=run, record=record))
+
+    def _add(self, made: Made) -> None:
+        given = {digest for digests in made.inputs.values() for digest in digests}
+        for document in made.outputs():
+            digest = str(document.get("digest"))
+            # What hands on one of its inputs, as `choose` does, did not make it.
+            if digest not in given:
+                self._makers[digest].append(made)
+        for release in releases_of(dict(made.record)):
+            self._publishers[release].append(made)
+
+    def publishers(self, name: str, version: str) -> list[Made]:
+        """The tasks that published this release, or found it published."""
+        return self._publishers[name, version]
+
+    def maker(self, digest: str, run: str) -> tuple[Made | None, Manifest | None]:
+        """A task that made the artifact with this digest, of that run if one did, and the artifact's manifest.
+
+        The manifest is None if no record has one whose content has that digest.
+        """
+        makers = sorted(self._makers[digest], key=lambda made: (bool(made.problem), made.run != run))
+        for made in makers:
+            for document in made.outputs():
+                try:
+                    manifest = parse_manifest(document)
+                except ValueError:
+                    continue
+                if manifest.digest == digest:
+                    return made, manifest
+        return (makers[0] if makers else None), None

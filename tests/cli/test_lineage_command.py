@@ -1,0 +1,259 @@
+"""`trimtab lineage`: a whole chain is verified, and each link that was tampered with is named."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.core.artifacts.dataset import write_dataset
+from components.core.artifacts.manifest import Manifest, publish
+from components.core.artifacts.onnx_bundle import SERVING_FILES
+from components.core.store import Store, open_objects, open_store
+from components.core.store.blobs import blob_key
+from components.core.store.objects import Objects
+from components.export.release import VERSION_DIGITS, checksums, release_digest
+from pipelines.runner import journal
+from pipelines.runner.state import TaskRecord
+
+Trimtab = Callable[..., Any]
+RUN = "the-run"
+
+
+@dataclass
+class Chain:
+    """A release in a store, made as `optimize` makes one, of bytes that mean nothing."""
+
+    objects: Objects
+    store: Store
+    version: str
+    manifests: dict[str, Manifest]
+
+    def change(self, key: str, old: bytes, new: bytes) -> None:
+        """Replaces the first of some bytes of an object."""
+        data = self.objects.get(key).data
+        assert old in data
+        self.objects.put(key, data.replace(old, new, 1))
+
+    def record_key(self, task: str) -> str:
+        return next(one.key for one in self.objects.walk(f"journal/{RUN}") if f"/{task}." in one.key)
+
+
+def rows(split: str) -> Iterator[dict[str, Any]]:
+    for number in range(4):
+        image = f"{split} image {number}".encode()
+        digest = hashlib.sha256(image).hexdigest()
+        yield {"image": image, "label": number % 2, "digest": digest, "source": f"{number}.png"}
+
+
+@pytest.fixture
+def chain(tmp_path: Path, trimtab: Trimtab) -> Chain:
+    home = tmp_path / "trimtab-out"
+    store = open_store(str(home / "store"))
+    places = home / "runs" / RUN / "artifacts"
+    manifests: dict[str, Manifest] = {}
+
+    def keep(name: str, manifest: Manifest) -> None:
+        manifests[name] = manifest
+
+    def record(task: str, inputs: dict[str, str], *outputs: str, **parameters: Any) -> None:
+        item = {"type": {"schemaTitle": "system.Artifact"}, "metadata": {}}
+        journal.write(
+            store,
+            RUN,
+            TaskRecord(
+                task=task, label=task, component=task, status="succeeded", started=1.0, parameters=parameters,
+                input_artifacts={name: [manifests[source].digest] for name, source in inputs.items()},
+                output_artifacts={name: [{**item, "uri": str(places / name)}] for name in outputs},
+            ),
+        )  # fmt: skip
+
+    def make(name: str, kind: str, files: dict[str, bytes], /, **metadata: Any) -> None:
+        keep(name, publish(places / name, kind=kind, files=dict(files), metadata=metadata, store=store))
+
+    keep(
+        "dataset",
+        write_dataset(
+            places / "dataset", task="classification", classes=["cat", "dog"], store=store,
+            splits={split: rows(split) for split in ("train", "validation", "test")},
+        ),
+    )  # fmt: skip
+    record("data-prep", {}, "dataset", dataset="photos", dataset_state="state")
+    data = manifests["dataset"].digest
+    make("stock", "model", {"weights.safetensors": b"stock"}, weights_sha256="a" * 64, dataset=data)
+    record("backbone-selection", {"dataset": "dataset"}, "stock")
+    make("tuned", "model", {"weights.safetensors": b"tuned"}, dataset=data, model=manifests["stock"].digest)
+    record("fine-tune", {"dataset": "dataset", "model": "stock"}, "tuned")
+    files = {name: name.encode() for name in SERVING_FILES}
+    make("quantized", "onnx", files, source_model=manifests["tuned"].digest)
+    record("quantize", {"dataset": "dataset", "model": "tuned"}, "quantized")
+    record("choose", {"candidates": "quantized"}, "quantized")
+    provenance = {
+        "artifacts": {
+            "candidate (ONNX bundle)": manifests["quantized"].digest,
+            "student (torch)": manifests["tuned"].digest,
+        }
+    }
+    version = release_digest(files)[:VERSION_DIGITS]
+    files |= {"card.md": b"card", "provenance.json": json.dumps(provenance).encode()}
+    files["SHA256SUMS"] = checksums(files)
+    store.releases.publish("sorter", version, dict(files))
+    make("release", "release", files, name="sorter", version=version)
+    record("export", {"candidate": "quantized", "model": "tuned"}, "release")
+    store.refs.move("champion", {"name": "sorter", "version": version}, expected=None)
+    return Chain(objects=open_objects(store.uri), store=store, version=version, manifests=manifests)
+
+
+def flatten(link: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield link
+    for given in link["inputs"]:
+        yield from flatten(given)
+
+
+def broken(trimtab: Trimtab) -> dict[str, str]:
+    """Title → problems of each link that is broken."""
+    said = trimtab("lineage", "champion", "--json")
+    found = {one["title"]: "; ".join(one["problems"]) for one in flatten(json.loads(said.out)) if one["problems"]}
+    assert said.code == (1 if found else 0)
+    return found
+
+
+@pytest.mark.parametrize("name", ["champion", "sorter", "sorter/{version}"])
+def test_a_whole_chain_is_verified_back_to_the_raw_data(trimtab: Trimtab, chain: Chain, name: str) -> None:
+    said = trimtab("lineage", name.format(version=chain.version))
+    assert said.code == 0
+    lines = said.out.splitlines()
+    assert lines[0].startswith(f"sorter/{chain.version}")
+    assert f"{RUN}: export" in lines[0]
+    assert lines[-1] == "whole: 6 links verified back to the raw data, 1 outside of the store recorded"
+    raw = next(line for line in lines if "raw data" in line)
+    assert chain.manifests["dataset"].metadata["fingerprint"][:12] in raw
+    assert "photos" in raw
+    assert f"{RUN}: quantize" in said.out
+    assert "choose" not in said.out  # it hands on, and makes nothing
+
+
+def test_the_json_holds_the_chain(trimtab: Trimtab, chain: Chain) -> None:
+    document = json.loads(trimtab("lineage", "champion", "--json").out)
+    candidate = document["inputs"][0]
+    assert candidate["digest"] == chain.manifests["quantized"].digest
+    assert [one["title"] for one in candidate["inputs"]] == ["dataset", "model"]
+    states = {one["title"]: one["state"] for one in flatten(document)}
+    assert states["raw data"] == "verified"
+    assert states["pretrained weights"] == "recorded"
+
+
+@pytest.mark.parametrize("name", ["dataset", "stock", "tuned", "quantized"])
+def test_one_changed_byte_of_a_blob_is_found(trimtab: Trimtab, chain: Chain, name: str) -> None:
+    entry = chain.manifests[name].files[0]
+    data = chain.objects.get(blob_key(entry.sha256)).data
+    chain.objects.put(blob_key(entry.sha256), data[:-1] + bytes([data[-1] ^ 1]))
+    found = broken(trimtab)
+    title = {"stock": "model", "tuned": "model", "quantized": "candidate (ONNX bundle)"}.get(name, name)
+    assert found == {title: f"{entry.path}: its blob {entry.sha256[:12]} is damaged"}
+
+
+def test_a_blob_that_is_gone_is_found(trimtab: Trimtab, chain: Chain) -> None:
+    entry = chain.manifests["tuned"].files[0]
+    chain.objects.delete(blob_key(entry.sha256))
+    assert "is not in the store" in broken(trimtab)["model"]
+
+
+@pytest.mark.parametrize("task", ["data-prep", "backbone-selection", "fine-tune", "quantize", "export"])
+def test_one_changed_byte_of_a_record_is_found(trimtab: Trimtab, chain: Chain, task: str) -> None:
+    chain.change(chain.record_key(task), b'"started": 1.0', b'"started": 2.0')
+    (problem,) = broken(trimtab).values()
+    assert problem == f"the journal's record of {RUN}: {task} was changed: it does not have its own sha256"
+
+
+def test_a_record_that_is_no_document_and_one_that_is_gone_are_found(trimtab: Trimtab, chain: Chain) -> None:
+    key = chain.record_key("fine-tune")
+    data = chain.objects.get(key).data
+    chain.objects.put(key, data[:-3])
+    assert f"{key} is damaged: not JSON" in broken(trimtab)[f"sorter/{chain.version}"]
+    chain.objects.delete(key)
+    assert broken(trimtab) == {"model": "no record in the store's journal has the manifest of this digest"}
+
+
+def test_a_changed_manifest_is_found_even_if_its_record_is_sealed_again(trimtab: Trimtab, chain: Chain) -> None:
+    key = chain.record_key("fine-tune")
+    record = json.loads(chain.objects.get(key).data)
+    record["output_artifacts"]["tuned"][0]["manifest"]["files"][0]["bytes"] += 1
+    record["sha256"] = journal.seal_of(record)
+    chain.objects.put(key, json.dumps(record).encode())
+    assert broken(trimtab) == {"model": "no record in the store's journal has the manifest of this digest"}
+
+
+def test_a_record_that_names_other_inputs_than_the_manifest_is_found(trimtab: Trimtab, chain: Chain) -> None:
+    key = chain.record_key("fine-tune")
+    record = json.loads(chain.objects.get(key).data)
+    record["input_artifacts"]["model"] = [chain.manifests["quantized"].digest]
+    record["sha256"] = journal.seal_of(record)
+    chain.objects.put(key, json.dumps(record).encode())
+    assert "its manifest says that its model was" in broken(trimtab)["model"]
+
+
+@pytest.mark.parametrize("file", ["model.onnx", "card.md", "provenance.json", "SHA256SUMS"])
+def test_one_changed_byte_of_a_release_is_found(trimtab: Trimtab, chain: Chain, file: str) -> None:
+    key = f"releases/sorter/{chain.version}/{file}"
+    data = chain.objects.get(key).data
+    chain.objects.put(key, data[:-2] + bytes([data[-2] ^ 1]) + data[-1:])
+    assert f"{file}: " in broken(trimtab)[f"sorter/{chain.version}"]
+
+
+def test_checksums_that_are_not_those_of_the_files_are_found(trimtab: Trimtab, chain: Chain) -> None:
+    """A publisher may list wrong checksums under a right marker."""
+    files: dict[str, bytes | Path] = {
+        file: chain.store.releases.read("sorter", chain.version, file)
+        for file in chain.store.releases.files("sorter", chain.version)
+    }
+    files["SHA256SUMS"] = checksums({"card.md": b"another card", "model.onnx": b"another"})
+    chain.store.releases.publish("forged", chain.version, files)
+    document = json.loads(trimtab("lineage", "forged", "--json").out)
+    assert "SHA256SUMS has another sha256 for card.md" in document["problems"]
+
+
+def test_other_serving_files_than_the_bundles_are_found(trimtab: Trimtab, chain: Chain) -> None:
+    files: dict[str, bytes | Path] = {
+        file: chain.store.releases.read("sorter", chain.version, file)
+        for file in chain.store.releases.files("sorter", chain.version)
+        if file != "SHA256SUMS"
+    }
+    files["model.onnx"] = b"another network"
+    chain.store.releases.publish("forged", chain.version, files)
+    said = trimtab("lineage", "forged")
+    assert said.code == 1
+    for problem in (
+        "its version is not the digest of its serving files",
+        f"model.onnx is not that of the ONNX bundle {chain.manifests['quantized'].digest[:12]}",
+        "no task in the store's journal says that it published it",
+    ):
+        assert problem in said.out
+
+
+def test_rows_whose_fingerprint_is_another_are_found(trimtab: Trimtab, chain: Chain, tmp_path: Path) -> None:
+    """Shards that were swapped for others, by somebody who made the manifest and everything after it anew."""
+    from pipelines.lineage.artifacts import Bytes
+
+    manifest = chain.manifests["dataset"]
+    facts = {**manifest.metadata, "classes": ["dog", "cat"]}
+    (problem,) = Bytes(chain.store).problems(Manifest(kind="dataset", metadata=facts, files=manifest.files))
+    assert problem.startswith("the rows have the fingerprint ")
+
+
+def test_a_release_that_does_not_say_what_it_was_made_of_is_broken(trimtab: Trimtab, chain: Chain) -> None:
+    chain.store.releases.publish("bare", "1", {"model.onnx": b"x"})
+    said = trimtab("lineage", "bare")
+    assert said.code == 1
+    assert "provenance.json does not say what it was made of" in said.out
+
+
+def test_an_unknown_release_is_one_line_with_the_nearest(trimtab: Trimtab, chain: Chain) -> None:
+    said = trimtab("lineage", "sorterr")
+    assert said.code == 2
+    assert said.err.startswith("error: there is no release and no ref 'sorterr'")
+    assert "did you mean 'sorter'?" in said.err
+    assert len(said.err.splitlines()) == 1
