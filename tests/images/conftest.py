@@ -13,7 +13,7 @@ from finished_run import REDUCED, RETRAINED, FinishedRun, call_trimtab, run_trim
 FOLDER = Path(__file__).resolve().parents[2] / "images"
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 
-# One twentieth of the demo to train on: what is tested is that stages work, and alike, not how good they are.
+# A seventh of the demo to train on, once: what is tested is that stages work, and alike, not how good they are.
 TINY = {
     **REDUCED,
     "image_size": "32",
@@ -21,7 +21,7 @@ TINY = {
     "head_epochs": "5",
     "calibration_images": "64",
     "latency_rounds": "5",
-    "test_fraction": "0.85",
+    "test_fraction": "0.75",
     "validation_fraction": "0.1",
     "max_drop": "90",
 }

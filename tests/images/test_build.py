@@ -9,7 +9,11 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
+from pipelines.cluster.images import read_images
+
 SCRIPT = Path(__file__).resolve().parents[2] / "images" / "build.py"
+
+OTHER = f"somewhere@sha256:{'00' * 32}"
 
 # Stands for podman: notes its arguments, and the content of the secrets, which are gone afterwards.
 ENGINE = """#!/usr/bin/env python3
@@ -93,13 +97,14 @@ def test_wheels_certificates_and_the_base_are_passed_on(
 def test_a_push_writes_the_lock_with_the_registrys_digest_and_keeps_other_entries(
     script: ModuleType, engine: SimpleNamespace
 ) -> None:
-    script.LOCK.write_text('{"trimtab/other": "somewhere@sha256:00"}')
+    script.LOCK.write_text(json.dumps({"trimtab/other": OTHER}))
     assert script.main(["data", "--push", "registry.example:5000/team/"]) == 0
     assert json.loads(script.LOCK.read_text()) == {
         "trimtab/data": f"registry.example:5000/team/trimtab/data@sha256:{'ab' * 32}",
-        "trimtab/other": "somewhere@sha256:00",
+        "trimtab/other": OTHER,
     }
     assert engine.notes()[-1]["words"][0] == "push"
+    assert read_images(script.LOCK, "").locked["trimtab/data"].startswith("registry.example:5000/team/trimtab/data@")
     assert stat.S_IMODE(script.LOCK.stat().st_mode) & 0o444 == 0o444
 
 
