@@ -36,6 +36,15 @@ def test_a_promotion_leaves_its_reason_and_its_run_in_the_history(store):
     assert (step.release, step.who, step.why, step.run) == ("m/2", "trimtab retrain", "Grown. Not worse.", "week-7")
 
 
+def test_whoever_was_compared_with_an_older_champion_is_not_promoted(store):
+    seen = state_of(store)
+    store.champions.promote("m", "3", who="bob", why="by hand")
+    done = swap(store, "2", state=seen)
+    assert (done.outcome, done.release) == ("overtaken", "m/3")
+    assert "moved to m/3, promoted by bob" in done.message
+    assert [step.release for step in store.champions.read().history] == ["m/1", "m/3"]
+
+
 def test_of_two_retrains_at_once_one_wins_and_the_other_says_by_whom(store):
     seen = state_of(store)
     with ThreadPoolExecutor(2) as pool:

@@ -1,0 +1,73 @@
+"""What the compiled retraining promises, read from the YAML that a cluster is given."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+
+from pipelines.cli.catalog import COMPILED
+
+
+@pytest.fixture(scope="module")
+def documents() -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all((COMPILED / "retrain.yaml").read_text()))
+
+
+def tasks_in(spec: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
+    """(component, task, the DAG's tasks) of every task anywhere in the pipeline."""
+    for component in [{"dag": spec["root"]["dag"]}, *spec["components"].values()]:
+        tasks = component.get("dag", {}).get("tasks", {})
+        for task in tasks.values():
+            yield task["componentRef"]["name"].removeprefix("comp-"), task, tasks
+
+
+def of(spec: dict[str, Any], name: str) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    return [(task, tasks) for component, task, tasks in tasks_in(spec) if component.rstrip("-0123456789") == name]
+
+
+def test_a_promotion_stands_behind_the_verdict_in_both_branches(documents):
+    spec = documents[0]
+    conditions = [
+        task["triggerPolicy"]["condition"]
+        for _, task, tasks in tasks_in(spec)
+        if task.get("triggerPolicy", {}).get("condition") and _holds_promote(spec, task)
+    ]
+    assert len(conditions) == 2
+    assert all("verdict'] == 'promote'" in condition for condition in conditions)
+
+
+def _holds_promote(spec: dict[str, Any], task: dict[str, Any]) -> bool:
+    inner = spec["components"][task["componentRef"]["name"]].get("dag", {}).get("tasks", {})
+    return any(one["componentRef"]["name"].startswith("comp-promote") for one in inner.values())
+
+
+def test_the_swap_expects_the_state_that_was_read_at_the_beginning(documents):
+    for name, key in (("state", "state"), ("champion", "champion")):
+        sources = [task["inputs"]["parameters"][name] for task, _ in of(documents[0], "promote")]
+        assert len(sources) == 2
+        assert all(key in source["componentInputParameter"] for source in sources)
+    assert "incumbent-state" in str(of(documents[0], "promote")[0][0]["inputs"]["parameters"]["state"])
+
+
+@pytest.mark.parametrize("stage", ["incumbent", "preflight", "promote"])
+def test_what_looks_at_the_world_or_changes_it_is_never_taken_from_the_cache(documents, stage):
+    found = of(documents[0], stage)
+    assert found
+    assert not any(task.get("cachingOptions", {}).get("enableCache") for task, _ in found)
+
+
+def test_champion_and_challenger_meet_on_the_test_split(documents):
+    splits = [task["inputs"]["parameters"]["split"] for task, tasks in of(documents[0], "evaluate")
+              if any(one["componentRef"]["name"].startswith("comp-judge") for one in tasks.values())]  # fmt: skip
+    assert splits == [{"runtimeValue": {"constant": "test"}}] * 4
+
+
+def test_the_exit_task_alone_knows_the_webhook_and_works_without_it(documents):
+    executors = documents[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    assert list(executors) == ["exec-run-report"]
+    [secret] = executors["exec-run-report"]["secretAsEnv"]
+    assert secret["optional"] is True
+    assert {entry["envVar"] for entry in secret["keyToEnv"]} == {"TRIMTAB_WEBHOOK_URL", "TRIMTAB_WEBHOOK_KEY"}
+    [(task, _)] = of(documents[0], "run-report")
+    assert task["triggerPolicy"]["strategy"] == "ALL_UPSTREAM_TASKS_COMPLETED"
