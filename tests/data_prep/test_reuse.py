@@ -81,6 +81,18 @@ def test_a_shard_with_a_row_that_is_not_wanted_any_more_is_written_anew(tmp_path
     assert len(shards(second) & shards(first)) == 2
 
 
+def test_shards_that_the_store_has_collected_are_written_anew(tmp_path, store):
+    add(tmp_path / "data", 0, 60)
+    first = prepared(tmp_path / "data", store, "first")
+    for path in (tmp_path / "store" / "blobs").rglob("*"):
+        if path.is_file():
+            path.unlink()
+    add(tmp_path / "data", 60, 20)
+    second = prepared(tmp_path / "data", store, "second", previous=first)  # which is read from the local cache
+    assert all(store.blobs.has(entry.sha256) for entry in second.manifest.files)
+    assert sum(second.counts.values()) == 80
+
+
 def test_another_order_of_classes_keeps_no_shard(tmp_path, store):
     data = tmp_path / "data"
     add(data, 0, 60)

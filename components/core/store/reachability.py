@@ -19,6 +19,9 @@ from components.core.store.releases import MARKER
 MANIFEST = "manifest.json"
 """An artifact's file of this name says which blobs hold its bytes."""
 
+SOURCES = "sources.json"
+"""A release's file of this name holds the manifests of what it was made from."""
+
 _DIGEST = re.compile(r"(?:sha256:)?([0-9a-f]{64})")
 _INDEX = "index.json"
 
@@ -43,8 +46,9 @@ class Marked:
 def mark(objects: Objects, *, keep_since: float, roots: Iterable[str] = ()) -> Marked:
     """Follows everything that is needed.
 
-    Needed is what is named by a ref; by the journal of a run that published a release that is there; by a journal, or
-    a result, that was written or used since `keep_since`; by `roots`; and, of a result's artifacts, by their manifests.
+    Needed is what is named by a ref; by the sources of a release, and by the journal of a run that published it; by a
+    journal, or a result, that was written or used since `keep_since`; by `roots`; and by the manifests of a result's
+    artifacts.
     Any digest in such a document counts: to keep too much costs space, to keep too little costs the release.
 
     Args:
@@ -53,10 +57,11 @@ def mark(objects: Objects, *, keep_since: float, roots: Iterable[str] = ()) -> M
         roots: digests of blobs that somebody else needs.
 
     Raises:
-        Damaged: a ref, a release's marker or a journal's record cannot be read, so nobody knows what it needs.
+        Damaged: a ref, a release's sources or a journal's record cannot be read, so nobody knows what it needs.
     """
     marked = Marked(digests=set(roots))
-    for found in run_all(lambda listed: _named_by(objects, listed), list(objects.walk("refs"))):
+    sources = [listed for listed in objects.walk("releases") if listed.key.endswith(f"/{SOURCES}")]
+    for found in run_all(lambda listed: _named_by(objects, listed), [*objects.walk("refs"), *sources]):
         marked.digests |= found
     _mark_journals(objects, marked, keep_since)
     _mark_results(objects, marked, keep_since)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -14,7 +15,7 @@ from components.core.store.blobs import BLOB_FOLDER, Blobs, blob_key
 from components.core.store.concurrency import run_all
 from components.core.store.errors import BlobDamaged, BlobMissing, Damaged, NotFound
 from components.core.store.objects import Listed, Objects
-from components.core.store.reachability import MANIFEST
+from components.core.store.reachability import MANIFEST, SOURCES
 from components.core.store.records import decode
 from components.core.store.releases import Releases
 
@@ -81,6 +82,8 @@ def verify(
     findings += filter(None, run_all(lambda listed: _check_document(objects, listed), journal))
     releases = Releases(objects).list()
     findings += filter(None, run_all(lambda one: _check_release(objects, *one), releases))
+    for name, version in releases:
+        findings += _check_sources(objects, name, version)
     refs = list(objects.walk("refs"))
     findings += filter(None, run_all(lambda listed: _check_ref(objects, listed, releases), refs))
     if quarantine:
@@ -171,6 +174,22 @@ def _check_release(objects: Objects, name: str, version: str) -> Finding | None:
     except (NotFound, Damaged) as error:
         return Finding(key=f"releases/{name}/{version}", problem=str(error), damaged=True)
     return None
+
+
+def _check_sources(objects: Objects, name: str, version: str) -> Iterator[Finding]:
+    """What a release was made from must be there, or it cannot be retrained."""
+    releases = Releases(objects)
+    try:
+        if SOURCES not in releases.files(name, version):
+            return
+        documents = json.loads(releases.read(name, version, SOURCES))
+        wanted = {entry["sha256"] for document in documents.values() for entry in document["files"]}
+    except (NotFound, Damaged, ValueError, KeyError, TypeError, AttributeError):
+        return  # it is damaged, which `_check_release` says, or not ours
+    missing = sorted(digest for digest in wanted if not Blobs(objects).has(digest))
+    if missing:
+        problem = f"{len(missing)} of the {len(wanted)} blobs that it was made from are not there: {missing[0]}"
+        yield Finding(key=f"releases/{name}/{version}", problem=problem, damaged=False)
 
 
 def _check_ref(objects: Objects, listed: Listed, releases: Iterable[tuple[str, str]]) -> Finding | None:

@@ -117,6 +117,18 @@ def test_a_release_keeps_what_the_run_that_made_it_recorded(store: Store, aged: 
     assert store.releases.read("sorter", "1", "model.onnx") == b"onnx"
 
 
+def test_a_release_keeps_the_network_and_the_data_that_its_sources_name(store: Store, aged: Aged) -> None:
+    """Without any journal: on a cluster nobody writes one."""
+    weights, loose = store.blobs.put(b"weights"), store.blobs.put(b"loose")
+    sources = {"model": {"kind": "model", "files": [{"path": "w", "bytes": 7, "sha256": weights}]}}
+    store.releases.publish("sorter", "1", {"model.onnx": b"onnx", "sources.json": json.dumps(sources).encode()})
+    aged.age_all(GRACE + HOUR)
+    assert gone(collect(aged, grace_seconds=GRACE))["blobs"] == {blob_key(loose)}
+    aged.put("releases/sorter/1/sources.json", b"{ cut off")
+    with pytest.raises(Damaged, match=r"sources\.json is damaged"):
+        collect(aged, grace_seconds=GRACE)
+
+
 def test_a_recent_run_keeps_what_all_its_tasks_recorded(store: Store, aged: Aged) -> None:
     first = store.blobs.put(b"of its first task")
     store.journal.write("run", "data", journal_record("dataset", {}, first))

@@ -94,6 +94,17 @@ def test_a_changed_byte_of_a_release_and_a_file_that_is_gone_are_found(store: St
     assert "model.onnx is missing" in found[1][1]
 
 
+def test_a_blob_that_a_release_was_made_from_and_that_is_gone_is_found(store: Store, objects: Objects) -> None:
+    weights, labels = store.blobs.put(b"weights"), store.blobs.put(b"labels")
+    entries = [{"path": "w", "bytes": 7, "sha256": weights}, {"path": "l", "bytes": 6, "sha256": labels}]
+    sources = json.dumps({"model": {"files": entries}}).encode()
+    store.releases.publish("sorter", "1", {"model.onnx": b"onnx", "sources.json": sources})
+    assert problems(objects) == []
+    objects.delete(blob_key(weights))
+    problem = f"1 of the 2 blobs that it was made from are not there: {weights}"
+    assert problems(objects) == [("releases/sorter/1", problem, False)]
+
+
 def test_a_ref_to_a_release_that_is_gone_is_found(store: Store, objects: Objects) -> None:
     fill(store)
     objects.delete("releases/sorter/1/release.json")
