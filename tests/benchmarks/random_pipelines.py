@@ -56,17 +56,21 @@ def one_round(number: int, until: float, counts: Counter[str]) -> None:
             return
         with tempfile.TemporaryDirectory() as folder:
             try:
-                comparison = compare(description, inputs, Path(folder))
+                comparisons = compare(description, inputs, Path(folder))
             except LostBySdk:
                 counts["pipelines that the SDK wrote with loose ends"] += 1
                 reject()
-        counts["disagreements"] += bool(comparison.differences)
-        assert not comparison.differences, "\n".join(comparison.differences)
+        differences = [line for comparison in comparisons for line in comparison.differences]
+        counts["disagreements"] += bool(differences)
+        assert not differences, "\n".join(differences)
         counts["pipelines"] += 1
-        counts["runs that failed"] += comparison.result.status == "failed"
-        counts.update(f"instances {expected.status}" for expected in comparison.expected.values())
-        counts["instances tried again"] += sum(expected.attempts > 1 for expected in comparison.expected.values())
-        counts["instances held back by a failure elsewhere"] += comparison.held_back
+        for comparison in comparisons:
+            expected = comparison.expected.values()
+            counts["runs that failed"] += comparison.result.status == "failed"
+            counts.update(f"instances {instance.status}" for instance in expected)
+            counts["instances tried again"] += sum(instance.attempts > 1 for instance in expected)
+            counts["instances from the cache"] += sum(task.cached for task in comparison.result.tasks)
+            counts["instances held back by a failure elsewhere"] += comparison.held_back
         counts.update(constructs(description.nodes))
 
     agree()

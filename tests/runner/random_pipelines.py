@@ -119,10 +119,11 @@ class _Drawing:
 
     def task(self, visible: Visible, siblings: tuple[str, ...] = ()) -> Task:
         fails = self.pick([1, 2, 9]) if self.chance(18) else 0
+        retried = self.chance(60 if fails else 15)
         return Task(
             name=self.name(), inputs=self.inputs(visible, is_task=True), after=self.after(visible, siblings),
             always=self.chance(15), fails=fails, only_odd=bool(fails) and self.chance(40),
-            mistake=bool(fails) and self.chance(15), retries=self.pick([1, 2]) if self.chance(30) else 0,
+            mistake=bool(fails) and self.chance(30), retries=self.pick([1, 2]) if retried else 0,
             cpu=self.pick(["0.1", "1", "64"]),
         )  # fmt: skip
 
@@ -134,21 +135,19 @@ class _Drawing:
         )  # fmt: skip
 
     def test(self, visible: Visible) -> Test:
-        words = [source for source in visible.words if source not in {Output(name, "word") for name in self.choices}]
+        # Of a OneOf in a condition the SDK loses the output.
+        unfit = {Output(name, port) for name in self.choices for port in ("number", "word")}
         if self.chance(30):
+            words = [source for source in visible.words if source not in unfit]
             return Test(left=self.pick(words), operator=self.pick(_OPERATORS), right=Constant("b5"))
-        # A number that was not given has no truth; with Elif it would depend on CEL's order of evaluation. And of a
-        # OneOf in a condition the SDK loses the output.
-        unfit = {Given("maybe"), *(Output(name, "number") for name in self.choices)}
         numbers = [source for source in visible.numbers if source not in unfit]
         left, right = self.pick(numbers), Constant(self.pick([0, 2, 3, 5]))
         return Test(left=left, operator=self.pick(_OPERATORS), right=self.pick(numbers) if self.chance(20) else right)
 
     def choice(self, visible: Visible, depth: int, siblings: tuple[str, ...]) -> tuple[Choice, Visible]:
         name = self.name()
-        count, has_else = self.pick(
-            [(1, False), (2, True), (3, True)]
-        )  # after an Elif without Else the SDK forgets to leave
+        # Not Elif without Else: behind it the SDK forgets to leave the group of branches.
+        count, has_else = self.pick([(1, False), (2, True), (3, True)])
         branches = []
         for index in range(count):
             nodes, _ = self.nodes(visible.deeper(), depth + 1)
@@ -206,14 +205,16 @@ class _Drawing:
         first = self.task(visible)
         found: list[Node] = [first]
         visible += _of_leaf(first.name, flat=True)
-        kinds = ["task", "task"]
+        kinds = ["task"]
         if depth < DEEPEST:
             kinds += ["choice", "loop", "call", *(["handler"] if is_root else [])]
-        while self.count < self.most and self.chance(85 if depth == 0 else 55):
+        percent = 85 if depth == 0 else 55
+        # Behind anything else comes a task, which may take what it gives.
+        while not isinstance(found[-1], Task) or (self.count < self.most and self.chance(percent)):
             siblings = tuple(node.name for node in found)
             node: Node
             gives = Visible()
-            match self.pick(kinds):
+            match self.pick(kinds) if isinstance(found[-1], Task) else "task":
                 case "task":
                     node = self.task(visible, siblings)
                     gives = _of_leaf(node.name, flat=True)

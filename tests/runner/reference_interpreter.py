@@ -145,10 +145,16 @@ class Interpreter:
             ended[node.name] = skipped or self.node(node, replace(scope, before=before), ended)
             scope.nodes[node.name] = ended[node.name].ports  # type: ignore[index]
         failed = {name for name, end in ended.items() if end.status == "failed"}
-        self.held += len(held)
-        self.unexcused += [paths[name] for name in held if all(name in upstream[other] for other in failed)]
+        for name in held:
+            self.hold(paths[name], any(name not in upstream[other] for other in failed))
         leaves = {name: ports for end in ended.values() for name, ports in end.leaves.items()}
         return Ended(status="failed" if failed else "succeeded", leaves=leaves), scope
+
+    def hold(self, path: str, excused: bool) -> None:
+        """Notes what the run did not start because of a failure, and whether there was one."""
+        self.held += 1
+        if not excused:
+            self.unexcused.append(path)
 
     def why_not(self, node: Node, direct: list[Ended], upstream: list[Ended]) -> Ended | None:
         if _always(node):
@@ -193,49 +199,52 @@ class Interpreter:
         return Ended(status="failed")
 
     def choice(self, choice: Choice, scope: Scope) -> Ended:
+        alone = len(choice.branches) == 1
+        inner = scope if alone else replace(scope, path=scope.under(choice.name))
         ends: dict[str, Ended] = {}
-        if len(choice.branches) > 1:
-            scope = replace(scope, path=scope.under(choice.name))
+        held = []
         for index, branch in enumerate(choice.branches):
-            ends[branch.name] = self.branch(branch, choice.branches[:index], scope)
-        failed = {name for name, end in ends.items() if end.status == "failed"}
+            if not alone and self.held_back(inner.under(branch.name)):
+                held.append(inner.under(branch.name))
+                self.expected[held[-1]] = Expected(status="skipped")
+            else:
+                ends[branch.name] = self.branch(branch, choice.branches[:index], inner)
+        failed = any(end.status == "failed" for end in ends.values())
+        for path in held:
+            self.hold(path, failed)
         leaves = {name: ports for end in ends.values() for name, ports in end.leaves.items()}
         offered = [leaves[branch.offers] for branch in choice.branches if branch.offers in leaves]
-        only = next(iter(ends.values()))
-        return Ended(
-            # A lone If is itself the node of its DAG; a group of branches succeeds when none was taken.
-            status="failed" if failed else only.status if len(ends) == 1 else "succeeded",
-            ports=offered[0] if offered else {}, leaves=leaves,
-        )  # fmt: skip
+        # A lone If is itself the node of its DAG; a group of branches succeeds when none was taken.
+        status = ends[choice.branches[0].name].status if alone else "failed" if failed else "succeeded"
+        return Ended(status=status, ports=offered[0] if offered else {}, leaves=leaves)
 
     def branch(self, branch: Branch, before: tuple[Branch, ...], scope: Scope) -> Ended:
+        """Taken if all before it are false and it is true. What is false decides, even beside what has no truth."""
         path = scope.under(branch.name)
-        try:
-            taken = not any(_holds(earlier, scope) for earlier in before) and _holds(branch, scope)
-        except Missing:
-            return self.broken(path)
-        if not taken:
+        truths = [*((_holds(earlier, scope), False) for earlier in before), (_holds(branch, scope), True)]
+        if any(truth is not None and truth is not wanted for truth, wanted in truths):
             self.expected[path] = Expected(status="skipped")
             return Ended(status="skipped")
+        if any(truth is None for truth, _ in truths):
+            return self.broken(path)
         return self.dag(branch.nodes, replace(scope, path=path))[0]
 
     def loop(self, loop: Loop, scope: Scope) -> Ended:
-        path = scope.under(loop.name)
+        start = scope.under(loop.name)
         try:
             items = scope.value(loop.items)
         except Missing:
-            return self.broken(path)
+            return self.broken(start)
         ends, held = [], []
         for index, item in enumerate(items):
-            inner = replace(scope, path=f"{path}/[{index}]", items={**scope.items, loop.name: item})
+            inner = replace(scope, path=f"{start}/[{index}]", items={**scope.items, loop.name: item})
             if loop.limit and self.held_back(inner.path):
                 held.append(inner.path)
             else:
                 ends.append(self.dag(loop.nodes, inner)[0])
         failed = any(end.status == "failed" for end in ends)
-        self.held += len(held)
-        if not failed:
-            self.unexcused += held
+        for path in held:
+            self.hold(path, failed)
         leaves = {name: {port: _collected(port, name, ends) for port in PORTS} for name in leaves_in(loop.nodes)}
         return Ended(status="failed" if failed else "succeeded", ports=leaves[loop.offers], leaves=leaves)
 
@@ -275,10 +284,14 @@ def _path(node: Node, scope: Scope) -> str:
     return scope.under(node.branches[0].name if alone else node.name)  # type: ignore[union-attr]
 
 
-def _holds(branch: Branch, scope: Scope) -> bool:
+def _holds(branch: Branch, scope: Scope) -> bool | None:
+    """Whether the branch's own condition is true; None if a value is missing."""
     if branch.test is None:
         return True
-    return OPERATORS[branch.test.operator](scope.value(branch.test.left), scope.value(branch.test.right))
+    try:
+        return OPERATORS[branch.test.operator](scope.value(branch.test.left), scope.value(branch.test.right))
+    except Missing:
+        return None
 
 
 def _collected(port: str, leaf: str, iterations: list[Ended]) -> list[Any]:
