@@ -16,6 +16,9 @@ Layout, the same in both:
     refs/<name>.json                      a pointer, moved by compare-and-swap; `champion`: the release in office, with
                                           who put it there, when and why, and all before it, in the same object
     journal/<run>/<task>.<hash>.json      what happened, one record a task
+    held/ab/<digest>                      marks a blob as needed since then, for the garbage collection
+    gc/sweep.json                         what a garbage collection is deleting now (`sweeps.py`)
+    quarantine/...                        what `trimtab store verify --quarantine` moved aside, under its key
 
 Guarantees, tested for both by one suite (`tests/core/store`):
 
@@ -26,6 +29,8 @@ Guarantees, tested for both by one suite (`tests/core/store`):
 - Verified: what is read from blobs, checkpoints and releases has the sha256 it was written with, or an error says which
   object is damaged. Uploads carry their sha256, so that the server refuses what was changed on the way.
 - Written once: equal blobs are stored once; a release never changes; two writers of one key are harmless.
+- Collected safely: what is reachable, or was written or used within the grace period, is not deleted, whoever writes
+  meanwhile; killed at any moment, a collection leaves no record without its blobs (`garbage.py`, `sweeps.py`).
 - Compare-and-swap: of all that move a ref from one state, exactly one succeeds (`flock` in a folder, `If-Match` and
   `If-None-Match` on S3; the server must support conditional writes).
 - Errors: `StoreError` and its subclasses; those that a user can mend are also `UserError`, one line each that never
