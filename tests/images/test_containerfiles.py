@@ -1,13 +1,13 @@
 """The Containerfiles as texts: what linting finds, what is pinned, and what the images share."""
 
+import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from kfp import dsl
 
-import components
 from components import images
 from pipelines.runner.code import _stages
 
@@ -44,15 +44,23 @@ def test_the_layers_that_need_no_torch_are_the_same_in_every_image() -> None:
     assert len({start(file) for file in FILES}) == 1
 
 
-def test_every_stage_names_an_image_that_there_is_a_containerfile_for() -> None:
-    import importlib
-
-    named = set()
+def images_of_stages() -> dict[str, str]:
+    """Stage → the image that its component names."""
+    found = {}
     for function, folder in _stages().items():
-        component: dsl.BaseComponent = getattr(importlib.import_module(f"components.{folder.name}.component"), function)
-        container = component.component_spec.implementation.container
-        assert container is not None
-        named.add(container.image)
-    assert named == {value for name, value in vars(images).items() if name.endswith("_IMAGE") and name != "BASE_IMAGE"}
+        component = getattr(importlib.import_module(f"components.{folder.name}.component"), function)
+        found[function] = component.component_spec.implementation.container.image
+    return found
+
+
+def test_every_stage_names_an_image_that_there_is_a_containerfile_for() -> None:
+    named = set(images_of_stages().values())
+    assert named == {images.DATA_IMAGE, images.TRAIN_IMAGE}
     assert {role_of(image) for image in named} == {file.name.removesuffix(".Containerfile") for file in FILES}
-    assert Path(components.__file__).parent == next(iter(_stages().values())).parent
+
+
+def test_the_readme_says_which_stages_are_in_which_image() -> None:
+    text = (FOLDER / "README.md").read_text()
+    rows = re.findall(r"^\| `trimtab/(\w+)` \| ([\w, ]+) \|", text, re.MULTILINE)
+    told = {stage: role for role, stages in rows for stage in stages.split(", ")}
+    assert told == {stage: role_of(image) for stage, image in images_of_stages().items()}
