@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.runner.expressions import Condition, ExpressionError, Selector
@@ -58,12 +58,14 @@ def test_condition_holds_as_it_does_on_a_cluster(text: str, value: Any, expected
     assert holds(text, x=value) is expected
 
 
+@settings(deadline=None)  # the first example loads the library
 @given(st.text())
 def test_any_text_compares_as_a_value_and_never_as_code(text: str) -> None:
     assert holds(f"{X} == 'heads'", x=text) is (text == "heads")
     assert holds(f"{X} == inputs.parameter_values['y']", x=text, y=text)
 
 
+@settings(deadline=None)  # the first example loads the library
 @given(st.integers(-(2**53), 2**53), st.integers(-(2**53), 2**53))
 def test_integers_up_to_the_precision_of_a_double_compare_exactly(left: int, right: int) -> None:
     for operator, expected in (("<", left < right), ("<=", left <= right), ("==", left == right)):
@@ -165,6 +167,7 @@ JSON = st.recursive(
 )
 
 
+@settings(deadline=None)  # the first example loads the library
 @given(JSON)
 def test_selector_picks_what_json_holds(value: Any) -> None:
     for item in ({"a": {"b": value}}, json.dumps({"a": {"b": value}})):
