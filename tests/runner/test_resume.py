@@ -1,5 +1,6 @@
 """Going on with a run: what is kept, what runs again, and what is refused."""
 
+import hashlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from kfp import dsl
 
 from components.core.errors import UserError
+from components.core.store import open_store
 from pipelines.runner.events import Event, TaskEnded, TaskStarted, Warned
 from pipelines.runner.options import RunOptions
 from pipelines.runner.resume import resume_run
@@ -52,6 +54,19 @@ class Resumed:
     @property
     def warnings(self) -> list[str]:
         return [event.message for event in self.events if isinstance(event, Warned)]
+
+
+@c.component
+def publish(model: dsl.Output[dsl.Model]):
+    from components.core.artifacts.manifest import publish
+    from components.core.store import store_from_environment
+
+    publish(model.path, kind="model", files={"w.bin": b"weights"}, metadata={}, store=store_from_environment())
+
+
+@dsl.pipeline(name="publishing")
+def publishing(path: str):
+    when_there(path=path).after(publish())
 
 
 @pytest.fixture
@@ -99,6 +114,24 @@ def test_an_output_that_was_changed_or_lost_is_made_again(
     assert file.read_text() == "one"
     # Its consumer's inputs are the same as before, so that one is kept.
     assert "read" in resumed.kept
+
+
+@pytest.mark.parametrize("collected", [False, True])
+def test_an_output_whose_blobs_were_collected_meanwhile_is_made_again(
+    begin: Callable[..., Any], home: Path, tmp_path: Path, collected: bool
+) -> None:
+    missing = tmp_path / "later.txt"
+    begin(publishing, path=str(missing))
+    missing.write_text("mended")
+    store = open_store(str(home / "store"))
+    digest = hashlib.sha256(b"weights").hexdigest()
+    assert store.blobs.has(digest)
+    if collected:
+        (home / "store/blobs/sha256" / digest[:2] / digest).unlink()
+    resumed = Resumed(home)
+    assert resumed.result.status == "succeeded"
+    assert ("publish" in resumed.started) == collected
+    assert store.blobs.has(digest)
 
 
 def test_a_finished_run_is_not_run_again_but_from_a_task_on_if_asked(

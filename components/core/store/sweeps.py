@@ -11,7 +11,10 @@ the moment at which a collection deletes it. Both sides therefore first say what
                   Then it deletes the others, and says that it is done.
 
 Whoever looks last sees what the other has said, for both kinds of store show a write to every later read. So a blob
-that a writer was told is there stays there until the grace period after that moment is over.
+that a writer was told is there stays there from that moment for the grace period, less `HOLD_SECONDS`.
+
+Results and checkpoints have no such word. One that is written again in the milliseconds between the collection's look
+and its delete may go, and is computed again: that costs time, never a wrong result.
 """
 
 from __future__ import annotations
