@@ -78,12 +78,13 @@ class Records:
         """The tasks that published this release, or found it published."""
         return self._publishers[name, version]
 
-    def maker(self, digest: str, run: str) -> tuple[Made | None, Manifest | None]:
-        """A task that made the artifact with this digest, of that run if one did, and the artifact's manifest.
+    def maker(self, digest: str) -> tuple[Made | None, Manifest | None]:
+        """The first task that made the artifact with this digest, and the artifact's manifest.
 
-        The manifest is None if no record has one whose content has that digest.
+        The first, for a later one took it over: from the cache, or from a release that is to be retrained. The manifest
+        is None if no record has one whose content has that digest.
         """
-        makers = sorted(self._makers[digest], key=lambda made: (bool(made.problem), made.run != run))
+        makers = sorted(self._makers[digest], key=lambda made: (bool(made.problem), made.record.get("started") or 0.0))
         for made in makers:
             for document in made.outputs():
                 try:

@@ -12,6 +12,9 @@ from pipelines.lineage.records import Made, Records
 from pipelines.lineage.release import ReleaseFiles
 
 _FACTS = ("stage", "backbone", "scheme", "macs_fraction", "top1", "rows", "counts", "fingerprint")
+_PARENTS = ("dataset", "model", "teacher", "student", "source_model")
+"""What a manifest calls the artifacts that it was made of, each by its digest."""
+
 _RENAMED = {"source_model": "model"}
 """What a manifest calls an input → what the task that made it calls it."""
 
@@ -48,7 +51,7 @@ class _Walk:
             if made.problem:
                 link.problems.append(made.problem)
         for title, digest in files.artifacts.items():
-            found = self._artifact(title, digest, made.run if made else "")
+            found = self._artifact(title, digest)
             link.inputs.append(found)
             if found.kind == "onnx":
                 link.problems += self._differing(files, digest)
@@ -68,7 +71,7 @@ class _Walk:
 
     def _differing(self, files: ReleaseFiles, digest: str) -> list[str]:
         """Serving files of the release whose bytes are not those of the bundle they come from."""
-        _, manifest = self._records.maker(digest, "")
+        _, manifest = self._records.maker(digest)
         theirs = {entry.path: entry.sha256 for entry in manifest.files} if manifest else {}
         return [
             f"{file} is not that of the ONNX bundle {digest[:12]}"
@@ -76,11 +79,11 @@ class _Walk:
             if file in theirs and file in files.digests and theirs[file] != files.digests[file]
         ]
 
-    def _artifact(self, title: str, digest: str, run: str) -> Link:
+    def _artifact(self, title: str, digest: str) -> Link:
         if digest in self._met:
             first = self._met[digest]
             return Link(title=title, kind=first.kind, digest=digest, made_by=first.made_by, repeated=True)
-        made, manifest = self._records.maker(digest, run)
+        made, manifest = self._records.maker(digest)
         link = self._met[digest] = Link(title=title, kind=manifest.kind if manifest else "unknown", digest=digest)
         if made is None or manifest is None:
             reasons = "".join(f"; {reason}" for reason in self._records.unreadable.values())
@@ -93,7 +96,11 @@ class _Walk:
         link.problems += _contradictions(manifest, made)
         link.facts = {key: manifest.metadata[key] for key in _FACTS if key in manifest.metadata}
         for name, digests in made.inputs.items():
-            link.inputs += [self._artifact(name, given, made.run) for given in digests]
+            link.inputs += [self._artifact(name, given) for given in digests]
+        for key in _PARENTS:
+            parent = manifest.metadata.get(key)
+            if isinstance(parent, str) and _RENAMED.get(key, key) not in made.inputs:
+                link.inputs.append(self._artifact(key, parent))
         link.inputs += _from_outside(manifest, made.record)
         return link
 

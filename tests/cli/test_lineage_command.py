@@ -146,6 +146,21 @@ def test_the_json_holds_the_chain(trimtab: Trimtab, chain: Chain) -> None:
     assert states["pretrained weights"] == "recorded"
 
 
+def test_what_a_later_run_took_over_is_traced_to_the_run_that_made_it(trimtab: Trimtab, chain: Chain) -> None:
+    """A retraining begins with the champion's network and data, and hands them on under a record of its own."""
+    taken = [{"manifest": chain.manifests[name].to_json()} for name in ("tuned", "dataset")]
+    record = {"task": "incumbent", "started": 2.0, "input_artifacts": {}, "output_artifacts": {"taken": taken}}
+    chain.store.journal.write("a-retraining", "incumbent", {**record, "sha256": journal.seal_of(record)})
+    said = trimtab("lineage", "champion")
+    assert said.code == 0
+    assert "incumbent" not in said.out
+    chain.objects.delete(chain.record_key("fine-tune"))
+    said = trimtab("lineage", "champion")  # now only its manifest says what the network was made of
+    assert said.code == 0
+    assert "a-retraining: incumbent" in said.out
+    assert f"{RUN}: backbone-selection" in said.out
+
+
 @pytest.mark.parametrize("name", ["dataset", "stock", "tuned", "quantized"])
 def test_one_changed_byte_of_a_blob_is_found(trimtab: Trimtab, chain: Chain, name: str) -> None:
     entry = chain.manifests[name].files[0]
