@@ -10,14 +10,14 @@ from components.core.runtime.host import describe_host
 from components.core.runtime.latency import Latency, measure
 from components.core.runtime.sessions import open_session
 from components.evaluate.inference import Outcome, check_split, run_split
-from components.evaluate.samples import pick_samples, read_samples
-from components.evaluate.statistics import (
+from components.evaluate.intervals import (
     class_scores,
     confusion_matrix,
     expected_calibration_error,
     paired_bootstrap,
     wilson_interval,
 )
+from components.evaluate.samples import pick_samples, read_samples
 from components.evaluate.verdict import judge
 
 if TYPE_CHECKING:

@@ -1,6 +1,7 @@
 """The Containerfiles as texts: what linting finds, what is pinned, and what the images share."""
 
 import importlib
+import importlib.metadata
 import re
 import subprocess
 import sys
@@ -64,3 +65,10 @@ def test_the_readme_says_which_stages_are_in_which_image() -> None:
     rows = re.findall(r"^\| `trimtab/(\w+)` \| ([\w, ]+) \|", text, re.MULTILINE)
     told = {stage: role for role, stages in rows for stage in stages.split(", ")}
     assert told == {stage: role_of(image) for stage, image in images_of_stages().items()}
+
+
+def test_no_module_of_a_stage_hides_one_that_libraries_import() -> None:
+    # In an image, KFP's executor puts the stage's folder before everything else on Python's path.
+    known = {*sys.stdlib_module_names, *importlib.metadata.packages_distributions()} - {"__init__"}
+    modules = {path for folder in _stages().values() for path in folder.glob("*.py")}
+    assert [f"{path.parent.name}/{path.name}" for path in modules if path.stem in known] == []

@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import confusion_matrix as reference_confusion
 from sklearn.metrics import precision_recall_fscore_support
 
-from components.evaluate.statistics import (
+from components.evaluate.intervals import (
     class_scores,
     confusion_matrix,
     expected_calibration_error,
