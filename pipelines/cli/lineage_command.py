@@ -1,6 +1,7 @@
 """`trimtab lineage`."""
 
 import json
+import sys
 
 from rich.console import Console
 from rich.text import Text
@@ -14,6 +15,7 @@ from pipelines.lineage.walk import trace
 
 _STYLES = {"verified": "green", "recorded": "yellow", "broken": "bold red"}
 _DIGITS = 12
+_PIPE_COLUMNS = 1000
 
 
 def show_lineage(name: str, store: str, *, as_json: bool) -> int:
@@ -25,7 +27,8 @@ def show_lineage(name: str, store: str, *, as_json: bool) -> int:
     if as_json:
         print(json.dumps(chain.to_json(), indent=1, ensure_ascii=False))
         return 0 if chain.is_whole else 1
-    console = Console(highlight=False, soft_wrap=True)
+    # In a pipe nothing is folded: a program, or a person with grep, reads on.
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_COLUMNS)
     console.print(_tree(chain))
     console.print(_summary([link for link in chain.all() if not link.repeated]))
     return 0 if chain.is_whole else 1

@@ -56,19 +56,19 @@ def test_the_release_is_traced_back_to_the_raw_data(reduced_run: Any) -> None:
 def test_one_changed_byte_of_any_blob_in_the_chain_breaks_it(reduced_run: Any, copy: Path) -> None:
     records = reduced_run.records().values()
     made = {
-        record["component"]: item["manifest"]
+        record["task"].rpartition("/")[2]: item["manifest"]
         for record in records
         for items in record["output_artifacts"].values()
         for item in items
         if item["manifest"] and item["manifest"]["kind"] in ("model", "dataset")
     }
-    for component in ("data-prep", "backbone-selection", "fine-tune"):
-        entry = max(made[component]["files"], key=lambda one: one["bytes"])
+    for task in ("data-prep", "backbone-selection", "fine-tune"):
+        entry = max(made[task]["files"], key=lambda one: one["bytes"])
         path = copy / blob_key(entry["sha256"])
         whole = path.read_bytes()
         path.write_bytes(whole[:1000] + bytes([whole[1000] ^ 1]) + whole[1001:])
         done = call(reduced_run, "lineage", "model", store=copy)
-        assert done.returncode == 1, component
+        assert done.returncode == 1, task
         assert f"{entry['path']}: its blob {entry['sha256'][:12]} is damaged" in done.stdout
         path.write_bytes(whole)
     assert call(reduced_run, "lineage", "model", store=copy).returncode == 0
