@@ -125,6 +125,12 @@ def test_compile_writes_yaml_and_check_sees_drift(
     assert trimtab("compile", "trial", "--check").code == 1
 
 
+def test_compile_without_a_name_is_of_every_pipeline(trimtab: Trimtab) -> None:
+    said = trimtab("compile", "--check")
+    assert said.code == 0
+    assert [Path(line.split(" ", 1)[0]).name for line in said.out.splitlines()] == ["optimize.yaml", "retrain.yaml"]
+
+
 def test_compile_of_an_unknown_pipeline_is_one_line(trimtab: Trimtab) -> None:
     said = trimtab("compile", "nowhere")
     assert (said.code, said.err) == (2, "error: there is no pipeline 'nowhere': no module pipelines.nowhere\n")

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from kfp import dsl
@@ -16,7 +16,7 @@ from components.promote.component import promote
 pytestmark = pytest.mark.e2e
 
 WEEKS, FIRST, EACH = 52, 300, 24
-BAD_TRAINING, KILLED, SHIFTED, CORRUPTED = 9, 16, 28, 39
+BAD_TRAINING, KILLED, RACED, SHIFTED, CORRUPTED = 9, 16, 24, 28, 39
 
 # By hand, from the policy: 24 images a week, and a quarter of the champion's data is reason enough. 300 → week 4 (96);
 # 396 → week 9 (120), where the training fails and the champion stays, so week 10 (144) does it; 540 → week 16 (144);
@@ -60,6 +60,7 @@ class Simulated:
     weeks: dict[int, Week]
     outcomes: dict[int, str]
     around_the_kill: list[Champion]
+    race: list[str]
 
 
 def swap(pending: Pending) -> str:
@@ -90,7 +91,7 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulated]:
         year = Year(folder=folder, store=open_store(str(folder / "store")))
         year.deliver(0, list(weekly_labels(FIRST)))
         year.first_champion()
-        done = Simulated(year=year, weeks={}, outcomes={}, around_the_kill=[])
+        done = Simulated(year=year, weeks={}, outcomes={}, around_the_kill=[], race=[])
         for week in range(1, WEEKS + 1):
             _live(done, week)
         yield done
@@ -116,6 +117,9 @@ def _live(done: Simulated, week: int) -> None:
     done.outcomes[week] = swap(pending)
     if week == KILLED:
         done.around_the_kill.append(_champion(year))
+    if week == RACED:
+        # Of another run that began when this one did, and has just been as far.
+        done.race = [done.outcomes[week], swap(replace(pending, run_id="the other"))]
 
 
 def _champion(year: Year) -> Champion:
@@ -160,6 +164,10 @@ def test_a_promotion_killed_in_the_swap_has_moved_all_or_nothing_and_goes_on_as_
     assert killed_after.step.run == f"{KILLED:02d}"
     assert len(killed_after.history) == len(before.history) + 1
     assert resumed == killed_after
+
+
+def test_of_two_retrainings_at_once_one_wins_and_the_other_is_told(simulated):
+    assert simulated.race == ["promoted", "overtaken"]
 
 
 def test_every_release_that_was_in_office_is_still_whole(simulated):
