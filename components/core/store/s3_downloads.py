@@ -14,11 +14,12 @@ from pathlib import Path
 
 from components.core.store.errors import Damaged, StoreUnavailable
 from components.core.store.files import replacing, write_synced
-from components.core.store.objects import CHUNK_BYTES
 from components.core.store.partial_file import PartialFile, replacing_in_ranges
 from components.core.store.s3_errors import Place, without_userinfo
 from components.core.store.s3_reads import BROKEN, Body, Reads
 
+# Not more: writes of 1 MiB made the kernel look for contiguous memory, which took five times the rest (measured).
+CHUNK_BYTES = 256 << 10
 NUM_ATTEMPTS = 5  # without a byte between them
 
 
