@@ -14,12 +14,13 @@ from pathlib import Path
 
 from components.core.store.errors import Damaged, StoreUnavailable
 from components.core.store.files import replacing, write_synced
+from components.core.store.objects import CHUNK_BYTES
 from components.core.store.partial_file import PartialFile, replacing_in_ranges
 from components.core.store.s3_errors import Place, without_userinfo
 from components.core.store.s3_reads import BROKEN, Body, Reads
 
-# Not more: writes of 1 MiB made the kernel look for contiguous memory, which took five times the rest (measured).
-CHUNK_BYTES = 256 << 10
+# Not more: where memory is fragmented, a write of 1 MiB takes the kernel five times as long, for it seeks large pages.
+WRITE_BYTES = 64 << 10
 NUM_ATTEMPTS = 5  # without a byte between them
 
 
@@ -99,7 +100,7 @@ class Download:
             with closing(body):
                 while start < stop:
                     try:
-                        chunk = body.read(min(CHUNK_BYTES, stop - start))
+                        chunk = body.read(min(WRITE_BYTES, stop - start))
                     except BROKEN as error:
                         reason = type(error).__name__
                         break
