@@ -88,7 +88,7 @@ def feature_drift(new: np.ndarray, reference: np.ndarray, *, permutations: int =
     larger = sum(one >= observed - 1e-6 for one in dealt)
     return FeatureDrift(
         auc=_auc(observed, len(test_new), len(test_reference)),
-        p_value=(1 + larger) / (1 + permutations),
+        p_value=float((1 + larger) / (1 + permutations)),
         reference=len(reference),
         new=len(new),
     )
