@@ -280,23 +280,23 @@ def test_bytes_that_change_on_their_way_are_sent_again(
     faulty: FaultProxy, objects: S3Objects, tmp_path: Path, body: bytes
 ) -> None:
     store = Store(objects)
-    remaining = 2
+    remaining, of_ranges = 2, False
 
-    def spoil_two(seen: Seen) -> object:
+    def spoil_some(seen: Seen) -> object:
         nonlocal remaining
-        if not seen.moves_bytes or not remaining:
+        if not remaining or not seen.moves_bytes or (of_ranges and "Range" not in seen.headers):
             return None
         remaining -= 1
         return "wrong bytes"
 
-    faulty.choose = spoil_two
+    faulty.choose = spoil_some
     digest = store.blobs.put(body)
     assert not remaining
-    remaining = 1
+    remaining, of_ranges = 1, body is BODY  # the first answer of a large object is not read, it only tells the size
     store.blobs.fetch(digest, tmp_path / "copy")
     assert not remaining
     assert (tmp_path / "copy").read_bytes() == body
-    remaining = 1
+    remaining, of_ranges = 1, False
     assert store.blobs.get(digest) == body
     assert not remaining
 
