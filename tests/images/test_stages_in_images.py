@@ -67,10 +67,13 @@ def test_a_stage_works_as_kfp_starts_it_without_root_shell_or_network(
     run = next(run for run in (container_run, retraining_run) if name in {stage(task) for task in tasks_of(run)})
     tasks = tasks_of(run)
     task = min((task for task in tasks if stage(task) == name), key=lambda task: task.seconds)
-    done = launched(name, task, cluster.by_digest(tasks), run, images, tmp_path / "out")
+    artifacts: dict[str, dict] = {}
+    for earlier in tasks[: tasks.index(task)]:
+        artifacts |= cluster.by_digest(earlier)  # the chosen model has the name of the one it was chosen from
+    done = launched(name, task, artifacts, run, images, tmp_path / "out")
     assert "taken over" not in done.log
     for output, items in task.output_artifacts.items():
-        assert done.files(output), output
+        assert done.files(output) or done.metadata(output), output
         if EXACT.get(name) == output:
             assert done.metadata(output)["digest"] == items[0]["metadata"]["digest"]
 
