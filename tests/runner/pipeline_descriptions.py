@@ -55,6 +55,9 @@ class Brief:
         shown = [f"{f.name}={getattr(self, f.name)!r}" for f in fields(self) if getattr(self, f.name) not in _usual(f)]  # type: ignore[arg-type]
         return f"{type(self).__name__}({', '.join(shown)})"
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(repr(self))  # hypothesis would write every field
+
 
 def _usual(known: "Field[Any]") -> list[Any]:
     return [known.default, known.default_factory() if callable(known.default_factory) else MISSING]
@@ -92,7 +95,7 @@ class Call(Brief):
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class Test(Brief):
+class Condition(Brief):
     """`left operator right`."""
 
     left: Source
@@ -105,7 +108,7 @@ class Branch(Brief):
     """If or Elif, or Else if `test` is None. `offers` names the task or call inside that a OneOf takes."""
 
     name: str
-    test: Test | None
+    test: Condition | None
     nodes: "tuple[Node, ...]"
     offers: str
 

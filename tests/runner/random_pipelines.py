@@ -10,6 +10,7 @@ from pipeline_descriptions import (
     Branch,
     Call,
     Choice,
+    Condition,
     Constant,
     Given,
     Handler,
@@ -20,7 +21,6 @@ from pipeline_descriptions import (
     Pipeline,
     Source,
     Task,
-    Test,
     inside,
 )
 
@@ -134,15 +134,17 @@ class _Drawing:
             after=self.after(visible, siblings), always=self.chance(15),
         )  # fmt: skip
 
-    def test(self, visible: Visible) -> Test:
+    def test(self, visible: Visible) -> Condition:
         # Of a OneOf in a condition the SDK loses the output.
         unfit = {Output(name, port) for name in self.choices for port in ("number", "word")}
         if self.chance(30):
             words = [source for source in visible.words if source not in unfit]
-            return Test(left=self.pick(words), operator=self.pick(_OPERATORS), right=Constant("b5"))
+            return Condition(left=self.pick(words), operator=self.pick(_OPERATORS), right=Constant("b5"))
         numbers = [source for source in visible.numbers if source not in unfit]
         left, right = self.pick(numbers), Constant(self.pick([0, 2, 3, 5]))
-        return Test(left=left, operator=self.pick(_OPERATORS), right=self.pick(numbers) if self.chance(20) else right)
+        return Condition(
+            left=left, operator=self.pick(_OPERATORS), right=self.pick(numbers) if self.chance(20) else right
+        )
 
     def choice(self, visible: Visible, depth: int, siblings: tuple[str, ...]) -> tuple[Choice, Visible]:
         name = self.name()

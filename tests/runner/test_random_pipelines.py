@@ -15,6 +15,7 @@ from pipeline_descriptions import (
     Branch,
     Call,
     Choice,
+    Condition,
     Constant,
     Given,
     Handler,
@@ -23,14 +24,13 @@ from pipeline_descriptions import (
     Output,
     Pipeline,
     Task,
-    Test,
 )
 from random_pipelines import parameters, pipelines
 
 
 def either(name: str, operator: str) -> Choice:
     """If the pipeline's number, which is 3 unless it is given, is (not) 3; else."""
-    test = Test(left=Given("number"), operator=operator, right=Constant(3))
+    test = Condition(left=Given("number"), operator=operator, right=Constant(3))
     branches = (
         Branch(name=f"{name}.0", test=test, nodes=(Task(name=f"{name}a"),), offers=f"{name}a"),
         Branch(name=f"{name}.1", test=None, nodes=(Task(name=f"{name}b"),), offers=f"{name}b"),
