@@ -16,7 +16,7 @@ import pytest
 from kfp import dsl
 
 from components.core.errors import UserError
-from pipelines.runner.state import read_tasks
+from pipelines.runner.state import has_run, read_tasks
 
 KILLS = 200
 _MOST_SECONDS = 600
@@ -86,9 +86,10 @@ def command(*arguments: str) -> list[str]:
 
 def start(path: Path, home: Path, run_id: str, notes: Path) -> "subprocess.Popen[bytes]":
     """`trimtab run`, or `trimtab resume` if the run has begun."""
-    began = _records(home, run_id)
     words = (
-        ["resume", run_id] if began else ["run", str(path), "-p", f"folder={notes}", "--run-id", run_id, "--no-cache"]
+        ["resume", run_id]
+        if has_begun(home, run_id)
+        else ["run", str(path), "-p", f"folder={notes}", "--run-id", run_id, "--no-cache"]
     )
     environment = {**os.environ, "TRIMTAB_HOME": str(home), "TRIMTAB_STORE": str(home / "store")}
     with (home / "said.txt").open("ab") as said:

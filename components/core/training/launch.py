@@ -44,15 +44,20 @@ def train_in_processes(entry: str, spec: Mapping[str, Any], module: nn.Module, *
     with tempfile.TemporaryDirectory(prefix="trimtab-ranks-") as folder, StopRequest() as stop:
         path = Path(folder, "spec.json")
         path.write_text(json.dumps({**spec, "folder": folder}), encoding="utf-8")
-        code = _run(
-            _command(entry, path, num_processes), stop, threads=max(torch.get_num_threads() // num_processes, 1)
-        )
-        if (mistake := Path(folder, _MISTAKE)).exists():
-            raise UserError(mistake.read_text(encoding="utf-8"))
-        if stop.asked:
-            raise Stopped
-        if code or not Path(folder, _HISTORY).exists():
-            raise RuntimeError(f"the {num_processes} processes that trained have left with exit code {code}")
+        threads = max(torch.get_num_threads() // num_processes, 1)
+        for attempt in range(RESTARTS + 1):
+            code = _run(_command(entry, path, num_processes), stop, threads=threads)
+            if (mistake := Path(folder, _MISTAKE)).exists():
+                raise UserError(mistake.read_text(encoding="utf-8"))
+            if stop.asked:
+                raise Stopped
+            if not code:
+                break
+            if attempt == RESTARTS:
+                raise RuntimeError(
+                    f"the {num_processes} processes that train died {attempt + 1} times, exit code {code}"
+                )
+            print(f"one of the {num_processes} processes died; all start again ({attempt + 1} of {RESTARTS})")
         module.load_state_dict(load_file(Path(folder, _WEIGHTS)))
         return History(**json.loads(Path(folder, _HISTORY).read_text(encoding="utf-8")))
 
@@ -65,7 +70,7 @@ def serve(train: Train, arguments: list[str]) -> None:
         try:
             module, history = train(spec, ranks)
         except UserError as error:
-            # Not an exit code: torchrun would start all of them again, and the mistake would still be there.
+            # Not an exit code: all would be started again, and the mistake would still be there.
             (folder / _MISTAKE).write_text(str(error), encoding="utf-8")
             return
         if ranks.leads:
@@ -76,9 +81,11 @@ def serve(train: Train, arguments: list[str]) -> None:
 
 
 def _command(entry: str, spec: Path, num_processes: int) -> list[str]:
+    # Restarted from here and not by torchrun: with torch 2.14 its second attempt now and then finds addresses of the
+    # first, and waits for processes that are dead.
     return [
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1",
-        "--nproc-per-node", str(num_processes), "--max-restarts", str(RESTARTS), "-m", entry, str(spec),
+        "--nproc-per-node", str(num_processes), "--max-restarts", "0", "-m", entry, str(spec),
     ]  # fmt: skip
 
 
