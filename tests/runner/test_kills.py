@@ -86,9 +86,10 @@ def command(*arguments: str) -> list[str]:
 
 def start(path: Path, home: Path, run_id: str, notes: Path) -> "subprocess.Popen[bytes]":
     """`trimtab run`, or `trimtab resume` if the run has begun."""
+    # Not whether a task has a record: a run that was killed as it went on may hold none any more, or not yet.
     words = (
         ["resume", run_id]
-        if has_begun(home, run_id)
+        if has_run(home / "runs" / run_id)
         else ["run", str(path), "-p", f"folder={notes}", "--run-id", run_id, "--no-cache"]
     )
     environment = {**os.environ, "TRIMTAB_HOME": str(home), "TRIMTAB_STORE": str(home / "store")}
