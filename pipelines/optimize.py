@@ -50,6 +50,7 @@ def optimize(
     batch_norm: str = "frozen",
     patience: int = 0,
     checkpoint_seconds: int = 60,
+    num_processes: int = 1,
     prune_targets: List[float] = [0.55, 0.45],  # noqa: B006
     importance: str = "taylor",
     round_to: int = 8,
@@ -102,6 +103,7 @@ def optimize(
         batch_norm: frozen keeps the pretrained model's statistics (best for little data), train takes the batches'.
         patience: Epochs without a better validation accuracy before training stops; 0 never stops early.
         checkpoint_seconds: Seconds between two resumable checkpoints.
+        num_processes: Processes that share each batch in training (on CUDA one a device); it must divide batch_size.
         prune_targets: Fractions of the multiply-accumulates to keep, one recipe each, in (0, 1].
         importance: How channels are ranked for pruning: taylor or magnitude.
         round_to: Channels are kept in multiples of this.

@@ -45,6 +45,7 @@ def preflight(
     batch_norm: str,
     patience: int,
     checkpoint_seconds: int,
+    num_processes: int,
     prune_targets: List[float],
     importance: str,
     round_to: int,
@@ -84,6 +85,7 @@ def preflight(
     from components.preflight import plan
 
     plan.check_values(asked)
+    plan.check_processes(num_processes, batch_size=batch_size, batch_norm=batch_norm)
     plan.check_fractions(validation_fraction=validation_fraction, test_fraction=test_fraction)
     get_task(task)
     check_name(release_name, what="release_name")

@@ -49,6 +49,7 @@ RULES: dict[str, Rule] = {
     "ema_decay": BELOW_ONE,
     "patience": NOT_NEGATIVE,
     "checkpoint_seconds": POSITIVE,
+    "num_processes": AT_LEAST_ONE,
     "distill_epochs": AT_LEAST_ONE,
     "distill_learning_rate": POSITIVE,
     "distill_alpha": FRACTION,
@@ -100,6 +101,14 @@ def check_values(parameters: Mapping[str, object]) -> None:
             holds, wanted = RULES[name]
             if not isinstance(value, int | float) or isinstance(value, bool) or not holds(value):
                 raise UserError(f"{name} must be {wanted}; got {value!r}")
+
+
+def check_processes(num_processes: int, *, batch_size: int, batch_norm: str) -> None:
+    """Refuse a number of processes that cannot share each batch evenly, or batch norms that would see a part of it."""
+    if batch_size % num_processes:
+        raise UserError(f"num_processes must be a divisor of batch_size {batch_size}; got {num_processes}")
+    if num_processes > 1 and batch_norm != "frozen":
+        raise UserError(f"batch_norm must be frozen with several processes; got {batch_norm!r}")
 
 
 def check_fractions(*, validation_fraction: float, test_fraction: float) -> None:

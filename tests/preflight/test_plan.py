@@ -23,6 +23,7 @@ def test_a_limit_that_is_not_given_is_no_limit():
         ("layer_decay", 0.0),
         ("image_size", 8),
         ("seed", -1),
+        ("num_processes", 0),
     ],
 )
 def test_a_value_out_of_range_is_refused_by_name_and_value(name, value):
@@ -88,3 +89,20 @@ def test_names_are_distinct_and_at_least_one():
     assert plan.distinct_names([" a", "b", "a", ""]) == ["a", "b"]
     with pytest.raises(UserError, match="backbones is empty"):
         plan.distinct_names([" "])
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"num_processes": 3, "batch_norm": "frozen"}, "num_processes must be a divisor of batch_size 64; got 3"),
+        ({"num_processes": 2, "batch_norm": "train"}, "batch_norm must be frozen with several processes; got 'train'"),
+    ],
+)
+def test_processes_that_cannot_share_a_batch_are_refused(given, message):
+    with pytest.raises(UserError, match=message):
+        plan.check_processes(**given, batch_size=64)
+
+
+def test_one_process_may_do_what_several_may_not():
+    plan.check_processes(1, batch_size=7, batch_norm="train")
+    plan.check_processes(8, batch_size=64, batch_norm="frozen")
