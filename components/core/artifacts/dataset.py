@@ -9,6 +9,7 @@ import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +36,7 @@ SHARD_BYTES = 60 * 1000 * 1000
 
 _ROW_GROUP_BYTES = 4 * 1000 * 1000
 _ROW_GROUP_ROWS = 2048
-_SHARD_NAME = re.compile(r"(train|validation|test)-\d{5}\.parquet")
+_SHARD_NAME = re.compile(r"(train|validation|test)-(\d{5,})\.parquet")
 _TAKE_ROWS = 256
 
 
@@ -58,6 +59,9 @@ class Dataset:
         fingerprint: sha256 over the sorted content digests with their targets, and the classes. It does not depend on
             how the rows are split, ordered or sharded.
         manifest: what it was opened from.
+
+    Raises:
+        UserError: the manifest's rows a shard do not fit its shards and counts.
     """
 
     def __init__(self, manifest: Manifest, folder: Path) -> None:
@@ -69,10 +73,11 @@ class Dataset:
         self.class_counts: dict[str, list[int]] = facts["class_counts"]
         self.fingerprint: str = facts["fingerprint"]
         self._shards: dict[str, list[Path]] = {split: [] for split in SPLITS}
-        for entry in manifest.files:
-            if match := _SHARD_NAME.fullmatch(entry.path):
-                self._shards[match[1]].append(folder / entry.path)
-        self._shard_rows: dict[str, list[int]] = {}
+        matches = [match for entry in manifest.files if (match := _SHARD_NAME.fullmatch(entry.path))]
+        # By number: as text, shard 100000 would come before 20000.
+        for match in sorted(matches, key=lambda match: int(match[2])):
+            self._shards[match[1]].append(folder / match[0])
+        self._shard_rows = self._stated_rows(facts.get("shard_rows"))
 
     def rows(self, split: str) -> int:
         """Number of rows in `split`; UserError for an unknown split."""
@@ -108,19 +113,14 @@ class Dataset:
                 Stored order is the order of the content digests, so a shard is a random sample of its split.
             limit: at most this many rows, spread evenly over the stored order; the same rows in every epoch.
         """
-        lengths = self.shard_rows(split)
-        ends = np.cumsum([0, *lengths])
-        total = int(ends[-1])
         if limit is not None and limit < 1:
             raise ValueError(f"limit must be at least 1, got {limit}")
-        wanted = np.arange(total)
-        if limit is not None and limit < total:
-            wanted = np.arange(limit) * total // limit
+        lengths = self.shard_rows(split)
+        ends = list(accumulate(lengths, initial=0))
         rng = None if seed is None else np.random.default_rng([seed, epoch])
         shards = np.arange(len(lengths)) if rng is None else rng.permutation(len(lengths))
         for shard in shards.tolist():
-            low, high = np.searchsorted(wanted, [ends[shard], ends[shard + 1]])
-            rows = wanted[low:high] - ends[shard]
+            rows = _spread(ends[shard], ends[shard + 1], total=ends[-1], limit=limit)
             if len(rows):
                 yield shard, rows if rng is None else rng.permutation(rows)
 
@@ -142,9 +142,35 @@ class Dataset:
             self._shard_rows[split] = [pq.read_metadata(path).num_rows for path in self._shards[split]]
         return self._shard_rows[split]
 
+    def _stated_rows(self, stated: Any) -> dict[str, list[int]]:
+        """The rows of each shard per split; empty when the manifest was written before they were stated."""
+        if stated is None:
+            return {}
+        for split in SPLITS:
+            rows = stated.get(split) if isinstance(stated, dict) else None
+            shards, total = len(self._shards[split]), self.counts[split]
+            valid = isinstance(rows, list) and all(type(count) is int and count > 0 for count in rows)
+            if rows is None or not valid or (len(rows), sum(rows)) != (shards, total):
+                raise UserError(
+                    f"the dataset's manifest contradicts itself: its shard_rows do not fit the {shards} shards and "
+                    f"{total} rows of {split}; prepare the data again"
+                )
+        return dict(stated)
+
     def _known(self, split: str) -> None:
         if split not in self._shards:
             raise UserError(f"unknown split {split!r}; available: {', '.join(SPLITS)}")
+
+
+def _spread(first: int, stop: int, *, total: int, limit: int | None) -> np.ndarray:
+    """Which rows of a shard that holds rows `first` to `stop` of a split are among the `limit` wanted ones.
+
+    Wanted are the rows ⌊k · total / limit⌋: one formula a shard, so that no pass needs memory for all rows.
+    """
+    if limit is None or limit >= total:
+        return np.arange(stop - first)
+    low, high = -(-first * limit // total), -(-stop * limit // total)
+    return np.arange(low, high) * total // limit - first
 
 
 def open_dataset(artifact_path: str | Path, store: "Store") -> Dataset:
@@ -189,6 +215,7 @@ def write_dataset(
         raise ValueError(f"unknown splits {sorted(unknown)}; known: {', '.join(SPLITS)}")
     tally = Tally(chosen, len(classes))
     entries: list[FileEntry] = []
+    shard_rows: dict[str, list[int]] = {}
     with tempfile.TemporaryDirectory(prefix="trimtab-shards-") as scratch:
         for split in SPLITS:
             before = (kept or {}).get(split, ())
@@ -201,6 +228,7 @@ def write_dataset(
                     tally.add(split, row)
                     writer.add(row)
             entries.extend(writer.entries)
+            shard_rows[split] = [*(len(shard.rows) for shard in before), *writer.rows]
     for name, content in (extra_files or {}).items():
         entries.append(FileEntry(path=name, bytes=len(content), sha256=store.blobs.put(content)))
     facts = {
@@ -209,6 +237,8 @@ def write_dataset(
         "classes": list(classes),
         "counts": tally.counts,
         "class_counts": tally.class_counts,
+        # With them the order of a pass is known before any shard is there.
+        "shard_rows": shard_rows,
         "fingerprint": tally.fingerprint(classes),
     }
     return publish_entries(artifact_path, kind="dataset", entries=entries, metadata=facts)
@@ -246,10 +276,12 @@ class _ShardWriter:
 
     def __init__(self, split: str, schema: pa.Schema, scratch: Path, store: "Store", *, first: int) -> None:
         self.entries: list[FileEntry] = []
+        self.rows: list[int] = []
+        """Rows of each of `entries`."""
         self._first = first
         self._split, self._schema, self._scratch, self._store = split, schema, scratch, store
         self._rows: list[Mapping[str, Any]] = []
-        self._group_bytes = self._shard_bytes = 0
+        self._group_bytes = self._shard_bytes = self._shard_rows = 0
         self._file: pq.ParquetWriter | None = None
 
     def __enter__(self) -> "_ShardWriter":
@@ -266,6 +298,7 @@ class _ShardWriter:
         if self._shard_bytes and self._shard_bytes + size > SHARD_BYTES:
             self._close_shard()
         self._rows.append(row)
+        self._shard_rows += 1
         self._group_bytes += size
         self._shard_bytes += size
         if self._group_bytes >= _ROW_GROUP_BYTES or len(self._rows) >= _ROW_GROUP_ROWS:
@@ -292,5 +325,6 @@ class _ShardWriter:
         path = self._path
         digest = self._store.blobs.put(path)
         self.entries.append(FileEntry(path=path.name, bytes=path.stat().st_size, sha256=digest))
+        self.rows.append(self._shard_rows)
         path.unlink()
-        self._file, self._shard_bytes = None, 0
+        self._file, self._shard_bytes, self._shard_rows = None, 0, 0

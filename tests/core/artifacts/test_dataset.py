@@ -2,12 +2,15 @@
 
 import hashlib
 import random
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from components.core.artifacts import dataset as dataset_module
 from components.core.artifacts.dataset import Dataset, open_dataset, write_dataset
+from components.core.artifacts.manifest import publish_entries
 from components.core.errors import UserError
 from components.core.store import Store, open_store
 
@@ -123,3 +126,69 @@ def test_a_row_that_fails_leaves_no_manifest(tmp_path: Path, store: Store) -> No
     with pytest.raises(KeyError):
         written(tmp_path, store, {"train": [*rows(2), {"image": b""}]})
     assert not (tmp_path / "artifact").exists()
+
+
+@pytest.mark.usefixtures("small_shards")
+@pytest.mark.parametrize("limit", [None, 1, 4, 7, 39, 40, 41])
+@pytest.mark.parametrize("seed", [None, 3])
+def test_the_order_is_the_documented_formula(tmp_path: Path, store: Store, seed: int | None, limit: int | None) -> None:
+    dataset = written(tmp_path, store, {"train": rows(40)})
+    found = [(shard, taken.tolist()) for shard, taken in dataset.order("train", seed=seed, epoch=2, limit=limit)]
+    # The whole split at once: the wanted rows, then shards, then the rows of each, permuted by one generator.
+    wanted = range(40) if limit is None or limit >= 40 else [k * 40 // limit for k in range(limit)]
+    lengths, rng = dataset.shard_rows("train"), np.random.default_rng([seed or 0, 2])
+    expected = []
+    for shard in range(len(lengths)) if seed is None else rng.permutation(len(lengths)).tolist():
+        first = sum(lengths[:shard])
+        here = [row - first for row in wanted if first <= row < first + lengths[shard]]
+        if here:
+            expected.append((shard, here if seed is None else rng.permutation(here).tolist()))
+    assert found == expected
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_the_manifest_states_the_rows_of_each_shard(tmp_path: Path, store: Store) -> None:
+    dataset = written(tmp_path, store, {"train": rows(40), "test": rows(5, start=40)})
+    stated = dataset.manifest.metadata["shard_rows"]
+    assert stated == {split: [shard_rows(dataset, split, n) for n in range(len(stated[split]))] for split in stated}
+    assert stated["validation"] == []
+
+
+def shard_rows(dataset: Dataset, split: str, number: int) -> int:
+    return dataset.read(split, number, columns=("digest",)).num_rows
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_a_manifest_without_the_rows_of_each_shard_gives_the_same_passes(tmp_path: Path, store: Store) -> None:
+    dataset = written(tmp_path, store, {"train": rows(40)})
+    old = with_shard_rows(tmp_path, dataset, None, store)
+    assert "shard_rows" not in old.manifest.metadata
+    assert old.shard_rows("train") == dataset.shard_rows("train")
+    assert list(old.iterate("train", seed=1, limit=9)) == list(dataset.iterate("train", seed=1, limit=9))
+
+
+@pytest.mark.usefixtures("small_shards")
+@pytest.mark.parametrize("stated", [[1], {"train": 40}, {"train": [40], "validation": [], "test": []}, {}])
+def test_rows_of_shards_that_cannot_be_true_are_one_clear_line(tmp_path: Path, store: Store, stated: object) -> None:
+    dataset = written(tmp_path, store, {"train": rows(40)})
+    with pytest.raises(UserError, match=r"contradicts itself: its shard_rows do not fit .* rows of train"):
+        with_shard_rows(tmp_path, dataset, stated, store)
+
+
+def with_shard_rows(tmp_path: Path, dataset: Dataset, stated: object, store: Store) -> Dataset:
+    """The same data set with another statement, or None for none, as before it was made."""
+    facts = {name: value for name, value in dataset.manifest.metadata.items() if name != "shard_rows"}
+    facts |= {} if stated is None else {"shard_rows": stated}
+    publish_entries(tmp_path / "changed", kind="dataset", entries=dataset.manifest.files, metadata=facts)
+    return open_dataset(tmp_path / "changed", store)
+
+
+def test_the_hundred_thousandth_shard_comes_after_the_twenty_thousandth(tmp_path: Path, store: Store) -> None:
+    dataset = written(tmp_path, store, {"train": rows(6), "test": rows(3, start=6)})
+    train, test = (dataset.manifest.entry(f"{split}-00000.parquet") for split in ("train", "test"))
+    entries = [replace(train, path="train-100000.parquet"), replace(test, path="train-20000.parquet")]
+    facts = dataset.manifest.metadata | {"counts": {"train": 9, "validation": 0, "test": 0}}
+    facts |= {"shard_rows": {"train": [3, 6], "validation": [], "test": []}}
+    publish_entries(tmp_path / "large", kind="dataset", entries=entries, metadata=facts)
+    large = open_dataset(tmp_path / "large", store)
+    assert [row["source"] for row in large.iterate("train")] == [f"{number}.jpg" for number in (6, 7, 8, *range(6))]
