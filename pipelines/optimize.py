@@ -31,6 +31,7 @@ def optimize(
     validation_fraction: float = 0.15,
     test_fraction: float = 0.25,
     max_image_mb: float = 20.0,
+    slice_columns: str = "",
     epochs: int = 3,
     head_epochs: int = 30,
     batch_size: int = 64,
@@ -84,6 +85,8 @@ def optimize(
         validation_fraction: Share of the data that every choice is made on.
         test_fraction: Share of the data that is read once, at the end.
         max_image_mb: Larger files are quarantined, in megabytes.
+        slice_columns: Columns of the table, comma-separated, whose values are slices: groups of images that are judged
+            one by one, as classes are. Empty for none.
         epochs: Epochs of fine-tuning.
         head_epochs: Epochs of the new head on frozen, cached features, before anything else is trained.
         batch_size: Images in an optimizer step.
@@ -142,6 +145,7 @@ def optimize(
             validation_fraction=validation_fraction,
             test_fraction=test_fraction,
             max_image_mb=max_image_mb,
+            slice_columns=slice_columns,
             dataset_state=checked.outputs["dataset_state"],
         )
         light(data)

@@ -21,6 +21,7 @@ def data_prep(
     dataset_state: str = "",
     previous: Input[Dataset] = None,
     remember: str = "",
+    slice_columns: str = "",
 ):
     """Checks labelled images, finds duplicates, splits by content and writes Parquet shards.
 
@@ -38,6 +39,8 @@ def data_prep(
             makes a cached result count only as long as the files are the same.
         previous: An earlier prepared data set; its shards of which nothing has changed are taken over.
         remember: Name of a ref in the store that will point at the result, for a later run to take as previous.
+        slice_columns: Columns of the table whose values are slices (groups of images, each judged by itself), as a
+            comma-separated list; empty for none.
     """
     from components.core.artifacts.dataset import open_dataset
     from components.core.artifacts.manifest import describe
@@ -53,6 +56,7 @@ def data_prep(
         validation_fraction=validation_fraction,
         test_fraction=test_fraction,
         max_image_mb=max_image_mb,
+        slice_columns=slice_columns,
     )
     store = store_from_environment()
 

@@ -26,13 +26,14 @@ REASONS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Inspected:
-    """An item after inspection: `data` and its sha256 `digest`, or a `rejection`."""
+    """An item after inspection: `data`, its sha256 `digest` and its `slices`, or a `rejection`."""
 
     name: str
     label: str | None
     data: bytes = b""
     digest: str = ""
     rejection: Rejection | None = None
+    slices: tuple[str | None, ...] = ()
 
 
 def inspect_item(item: Item, *, max_bytes: int, max_pixels: int = MAX_PIXELS) -> Inspected:
@@ -58,7 +59,8 @@ def inspect_item(item: Item, *, max_bytes: int, max_pixels: int = MAX_PIXELS) ->
             rejection = _too_many_bytes(None, max_bytes) if too_long else inspect_image(data, max_pixels=max_pixels)
     if rejection is not None:
         return Inspected(name=item.name, label=item.label, rejection=rejection)
-    return Inspected(name=item.name, label=item.label, data=data, digest=hashlib.sha256(data).hexdigest())
+    digest = hashlib.sha256(data).hexdigest()
+    return Inspected(name=item.name, label=item.label, data=data, digest=digest, slices=item.slices)
 
 
 def inspect_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Rejection | None:

@@ -7,6 +7,7 @@ from collections import Counter, deque
 from collections.abc import Container, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +16,13 @@ import pyarrow as pa
 
 from components.core.artifacts.dataset import SPLITS, Dataset, write_dataset
 from components.core.artifacts.manifest import Manifest
+from components.core.artifacts.slices import SliceCounts, parse_slice_columns, refuse_empty, row_slices, shard_column
 from components.core.artifacts.sources import DEMO, DEMO_LICENCE, Rejection, check_classes, open_source
 from components.core.errors import UserError
 from components.core.tasks import get_task
 from components.data_prep.inspection import Inspected, inspect_item
 from components.data_prep.quarantine import QUARANTINE_NAME, Quarantine
-from components.data_prep.reuse import Kept, held, reusable_shards
+from components.data_prep.reuse import Kept, Wanted, held, reusable_shards
 from components.data_prep.spill import Spill
 from components.data_prep.splitting import Fractions, small_classes, split_of, split_small_class
 
@@ -45,6 +47,7 @@ class Settings:
     validation_fraction: float = 0.15
     test_fraction: float = 0.25
     max_image_mb: float = 20.0
+    slice_columns: str = ""
 
     def __post_init__(self) -> None:
         get_task(self.task)
@@ -56,6 +59,11 @@ class Settings:
     def fractions(self) -> Fractions:
         """Shares of the splits."""
         return Fractions(validation=self.validation_fraction, test=self.test_fraction)
+
+    @property
+    def slices(self) -> tuple[str, ...]:
+        """`slice_columns` one by one."""
+        return parse_slice_columns(self.slice_columns)
 
     @property
     def max_image_bytes(self) -> int:
@@ -96,23 +104,24 @@ def prepare(
     """
     quarantine = Quarantine()
     with tempfile.TemporaryDirectory(prefix="trimtab-prep-") as scratch:
-        source = open_source(settings.dataset, _folder(scratch, "tables"))
-        with Spill(_folder(scratch, "rows")) as spill:
+        source = open_source(settings.dataset, _folder(scratch, "tables"), slice_columns=settings.slices)
+        with Spill(_folder(scratch, "rows"), settings.slices) as spill:
             labels = _collect(source.items(), settings, spill, quarantine)
             buckets = spill.finish()
         _check_usable(labels, settings, quarantine)
         classes = _ordered(list(labels), source.classes)
-        plan = _plan(spill, buckets, labels, settings.fractions, quarantine)
+        plan = _plan(spill, buckets, labels, settings, quarantine)
         numbers = {name: number for number, name in enumerate(classes)}
         kept = Kept()
-        if previous is not None and (previous.task, previous.classes) == (settings.task, classes):
-            kept = held(reusable_shards(previous, _wanted(spill, plan, numbers)), store)
+        if previous is not None and _comparable(previous, settings, classes):
+            kept = held(reusable_shards(previous, _wanted(spill, plan, numbers, settings.slices)), store)
         manifest = write_dataset(
             artifact_path,
             task=settings.task,
             classes=classes,
             splits={split: _rows(spill, plan, split, numbers, kept.digests) for split in SPLITS},
             kept=kept.shards,
+            slice_columns=settings.slices,
             store=store,
             metadata={
                 "licence": DEMO_LICENCE if settings.dataset == DEMO else "not stated",
@@ -127,9 +136,15 @@ def prepare(
     return Prepared(manifest=manifest, quarantine=quarantine, small_classes=plan.small_classes)
 
 
+def _comparable(previous: Dataset, settings: Settings, classes: list[str]) -> bool:
+    """Whether a shard of `previous` could be one of this data set: the same meaning of a label, the same columns."""
+    return (previous.task, previous.classes, tuple(previous.slices)) == (settings.task, classes, settings.slices)
+
+
 def _collect(items: Iterator, settings: Settings, spill: Spill, quarantine: Quarantine) -> Counter[str]:
     """Inspect all items and set the usable ones aside. Returns usable images per class, 0 where all were refused."""
     labels: Counter[str] = Counter()
+    slices = SliceCounts(settings.slices)
     for inspected in _inspected(items, settings.max_image_bytes):
         name = _printable(inspected.name)
         label = None if inspected.label is None else _printable(inspected.label)
@@ -141,7 +156,10 @@ def _collect(items: Iterator, settings: Settings, spill: Spill, quarantine: Quar
             continue
         assert label is not None, "an item without a label has been rejected"
         labels[label] += 1
-        spill.add(image=inspected.data, label=label, digest=inspected.digest, source=name)
+        slices.add(inspected.slices)
+        spill.add(image=inspected.data, label=label, digest=inspected.digest, source=name, slices=inspected.slices)
+    if labels.total():
+        refuse_empty(slices, "usable row")
     return labels
 
 
@@ -177,14 +195,13 @@ def _ordered(found: list[str], declared: list[str]) -> list[str]:
     return sorted(found)
 
 
-def _plan(
-    spill: Spill, buckets: list[str], labels: Counter[str], fractions: Fractions, quarantine: Quarantine
-) -> _Plan:
+def _plan(spill: Spill, buckets: list[str], labels: Counter[str], settings: Settings, quarantine: Quarantine) -> _Plan:
     plan = _Plan()
     # Counted anew: copies and conflicts are gone now.
     counts = {label: dict.fromkeys(SPLITS, 0) for label in labels}
+    fractions, slices = settings.fractions, list(map(shard_column, settings.slices))
     for bucket in buckets:
-        index = spill.table(bucket).select(["digest", "source", "label"])
+        index = spill.table(bucket).select(["digest", "source", "label", *slices])
         kept = _resolved(index, quarantine)
         plan.rows[bucket] = np.array(kept, dtype=np.int64)
         chosen = index.take(plan.rows[bucket])
@@ -199,16 +216,13 @@ def _plan(
 
 
 def _resolved(index: pa.Table, quarantine: Quarantine) -> list[int]:
-    """Row numbers to keep, in the order of digests: of equal images the first by name, none if their labels differ."""
-    rows = sorted(
-        zip(
-            index["digest"].to_pylist(),
-            index["source"].to_pylist(),
-            index["label"].to_pylist(),
-            range(index.num_rows),
-            strict=True,
-        )
-    )
+    """Row numbers to keep, in the order of digests: of equal images the first by name, none if their labels differ.
+
+    `index` has digest, source, label and the slices, by which copies of one name are ordered.
+    """
+    digests, sources, labels, *slices = (column.to_pylist() for column in index.columns)
+    marks = zip(*([value or "" for value in column] for column in slices), strict=True) if slices else repeat(())
+    rows = sorted(zip(digests, sources, labels, marks, range(index.num_rows), strict=False))
     kept: list[int] = []
     start = 0
     while start < len(rows):
@@ -217,13 +231,13 @@ def _resolved(index: pa.Table, quarantine: Quarantine) -> list[int]:
             end += 1
         copies = rows[start:end]
         start = end
-        if len({label for _, _, label, _ in copies}) > 1:
-            for _, name, label, _ in copies:
-                others = ", ".join(f"{other} ({its})" for _, other, its, _ in copies if its != label)
+        if len({label for _, _, label, *_ in copies}) > 1:
+            for _, name, label, *_ in copies:
+                others = ", ".join(f"{other} ({its})" for _, other, its, *_ in copies if its != label)
                 quarantine.add(name, label, Rejection("conflicting labels", f"same bytes as {others}"[:500]))
             continue
-        kept.append(copies[0][3])
-        for _, name, _, _ in copies[1:]:
+        kept.append(copies[0][-1])
+        for _, name, *_ in copies[1:]:
             quarantine.add_duplicate(name, copies[0][1])
     return kept
 
@@ -247,12 +261,13 @@ def _kept(plan: _Plan, spill: Spill, buckets: list[str]) -> Iterator[tuple[str, 
             yield label, digest, bucket, number
 
 
-def _wanted(spill: Spill, plan: _Plan, numbers: dict[str, int]) -> Iterator[tuple[str, str, int, str]]:
-    """Digest, split, label number and source of every row."""
+def _wanted(spill: Spill, plan: _Plan, numbers: dict[str, int], slices: tuple[str, ...]) -> Iterator[Wanted]:
+    columns = ["digest", "label", "source", *map(shard_column, slices)]
     for bucket, rows in plan.rows.items():
-        chosen = spill.table(bucket).select(["digest", "label", "source"]).take(rows)
+        chosen = spill.table(bucket).select(columns).take(rows)
         for row, split in zip(chosen.to_pylist(), plan.splits[bucket], strict=True):
-            yield row["digest"], SPLITS[split], numbers[row["label"]], row["source"]
+            label = numbers[row["label"]]
+            yield Wanted(row["digest"], SPLITS[split], label, row["source"], row_slices(row, slices))
 
 
 def _rows(

@@ -1,10 +1,11 @@
 """Which shards of an earlier data set still hold exactly what this one wants, so that only what is new is written."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from components.core.artifacts.dataset import SHARD_BYTES, SPLITS, Dataset, KeptShard
+from components.core.artifacts.slices import row_slices, shard_column
 from components.core.store import BlobMissing
 
 if TYPE_CHECKING:
@@ -24,19 +25,31 @@ class Kept:
     digests: set[str] = field(default_factory=set)
 
 
-def reusable_shards(previous: Dataset, wanted: Iterable[tuple[str, str, int, str]]) -> Kept:
-    """The shards of `previous` every row of which is wanted as it is: in that split, with that label and source.
+class Wanted(NamedTuple):
+    """A row of the new data set: content digest, split, label number, source, and its value of each slice column."""
+
+    digest: str
+    split: str
+    label: int
+    source: str
+    slices: tuple[str | None, ...] = ()
+
+
+def reusable_shards(previous: Dataset, wanted: Iterable[Wanted]) -> Kept:
+    """The shards of `previous` every row of which is wanted as it is: in that split, with that label, source, slices.
 
     A shard with one row that is not wanted any more is not kept; what is left of it is written anew.
 
     Args:
-        previous: with the same classes in the same order.
-        wanted: digest, split, label number and source of each row of the new data set.
+        previous: with the same classes in the same order, and with the same slice columns.
+        wanted: each row of the new data set.
     """
-    rows = {digest: hash((split, label, source)) for digest, split, label, source in wanted}
+    rows = {row.digest: hash(row[1:]) for row in wanted}
+    slices = tuple(previous.slices)
+    columns = [*_COLUMNS, *map(shard_column, slices)]
     kept = Kept()
     for split in SPLITS:
-        shards = [shard for shard in previous.shards(split, columns=_COLUMNS) if _unchanged(shard, split, rows)]
+        shards = [shard for shard in previous.shards(split, columns=columns) if _unchanged(shard, split, rows, slices)]
         if sum(shard.entry.bytes < SHARD_BYTES // 2 for shard in shards) > MAX_SMALL_SHARDS:
             shards = [shard for shard in shards if shard.entry.bytes >= SHARD_BYTES // 2]
         kept.shards[split] = shards
@@ -56,5 +69,8 @@ def held(kept: Kept, store: "Store") -> Kept:
     return kept
 
 
-def _unchanged(shard: KeptShard, split: str, rows: Mapping[str, int]) -> bool:
-    return all(rows.get(row["digest"]) == hash((split, row["label"], row["source"])) for row in shard.rows)
+def _unchanged(shard: KeptShard, split: str, rows: Mapping[str, int], slices: Sequence[str]) -> bool:
+    return all(
+        rows.get(row["digest"]) == hash((split, row["label"], row["source"], row_slices(row, slices)))
+        for row in shard.rows
+    )

@@ -1,28 +1,33 @@
 """Rows set aside on disk, sorted coarsely by digest: an external sort for data that does not fit into memory."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
 import pyarrow as pa
+
+from components.core.artifacts.slices import shard_column, sliced_schema
 
 BUFFER_BYTES = 64 * 1000 * 1000
 """Memory used before rows are written out, bytes."""
 
 _SCHEMA = pa.schema([("image", pa.binary()), ("label", pa.string()), ("digest", pa.string()), ("source", pa.string())])
 
-Row = dict[str, bytes | str]
+Row = dict[str, bytes | str | None]
 
 
 class Spill:
-    """Rows (image, label name, digest, source) in up to 256 files by the first byte of their digest.
+    """Rows (image, label name, digest, source, slices) in up to 256 files by the first byte of their digest.
 
     Bucket after bucket gives the order of the digests, and equal digests lie in one bucket, so duplicates are found
     and shards are written with one bucket's index in memory; the images stay on disk (memory-mapped).
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, slice_columns: Sequence[str] = ()) -> None:
         self._folder = folder
+        self._columns = [shard_column(column) for column in slice_columns]
+        self._schema = sliced_schema(_SCHEMA, slice_columns)
         self._buffer: dict[str, list[Row]] = defaultdict(list)
         self._buffered_bytes = 0
         self._files: dict[str, pa.RecordBatchStreamWriter] = {}
@@ -35,9 +40,10 @@ class Spill:
     ) -> None:
         self._close_files()
 
-    def add(self, *, image: bytes, label: str, digest: str, source: str) -> None:
+    def add(self, *, image: bytes, label: str, digest: str, source: str, slices: Sequence[str | None] = ()) -> None:
         """Set one row aside."""
-        self._buffer[digest[:2]].append({"image": image, "label": label, "digest": digest, "source": source})
+        row: Row = {"image": image, "label": label, "digest": digest, "source": source}
+        self._buffer[digest[:2]].append(row | dict(zip(self._columns, slices, strict=True)))
         self._buffered_bytes += len(image)
         if self._buffered_bytes >= BUFFER_BYTES:
             self._flush()
@@ -57,8 +63,8 @@ class Spill:
     def _flush(self) -> None:
         for bucket, rows in self._buffer.items():
             if bucket not in self._files:
-                self._files[bucket] = pa.ipc.new_stream(str(self._folder / bucket), _SCHEMA)
-            self._files[bucket].write_table(pa.Table.from_pylist(rows, schema=_SCHEMA))
+                self._files[bucket] = pa.ipc.new_stream(str(self._folder / bucket), self._schema)
+            self._files[bucket].write_table(pa.Table.from_pylist(rows, schema=self._schema))
         self._buffer.clear()
         self._buffered_bytes = 0
 

@@ -9,6 +9,7 @@ from typing import Any
 from PIL import Image
 
 from components.core.artifacts.dataset import SPLITS, Dataset
+from components.core.artifacts.slices import slice_name
 from components.core.report.numbers import percent
 from components.core.report.page import Callout, Section, facts, sample_grid, table, text, write_page
 from components.core.tasks.preprocess import open_image
@@ -33,7 +34,11 @@ def write_summary(path: str | Path, *, shown_as: str, prepared: Prepared, datase
     """
     quarantine = prepared.quarantine
     sections = [
-        Section("Splits", [_split_facts(dataset, prepared), _class_table(dataset)], note=_HOW_SPLIT),
+        Section(
+            "Splits",
+            [_split_facts(dataset, prepared), _class_table(dataset), *_slice_table(dataset)],
+            note=_HOW_SPLIT,
+        ),
         Section(
             "Samples",
             sample_grid(
@@ -80,6 +85,19 @@ def _class_table(dataset: Dataset) -> Any:
         for number, name in enumerate(dataset.classes)
     ]
     return table(["class", *SPLITS], rows, caption="Images per class and split.")
+
+
+def _slice_table(dataset: Dataset) -> Iterator[Any]:
+    if not dataset.slices:
+        return
+    rows, total = [], sum(dataset.counts.values())
+    for column, values in dataset.slices.items():
+        rows += [[slice_name(column, value), *(counts[split] for split in SPLITS)] for value, counts in values.items()]
+    without = ", ".join(
+        f"{total - sum(sum(counts.values()) for counts in values.values()):,} have no {column}"
+        for column, values in dataset.slices.items()
+    )
+    yield table(["slice", *SPLITS], rows, caption=f"Images per slice and split; of {total:,} images {without}.")
 
 
 def _quarantine_blocks(prepared: Prepared) -> Iterator[Any]:

@@ -26,6 +26,7 @@ def preflight(
     validation_fraction: float,
     test_fraction: float,
     max_image_mb: float,
+    slice_columns: str,
     epochs: int,
     head_epochs: int,
     batch_size: int,
@@ -78,6 +79,7 @@ def preflight(
     """
     asked = dict(locals())
 
+    from components.core.artifacts.slices import parse_slice_columns
     from components.core.artifacts.sources import quick_look, source_state
     from components.core.models.catalog import catalog_state, check_weights_available, find_backbone, load_catalog
     from components.core.store.names import check_name
@@ -101,7 +103,7 @@ def preflight(
         prune_targets=prune_targets,
     )
 
-    quick_look(dataset)
+    quick_look(dataset, slice_columns=parse_slice_columns(slice_columns))
 
     print(f"{len(found)} backbones, {len(recipes)} recipes: {'; '.join(recipe.name for recipe in recipes)}")
     return Checked(

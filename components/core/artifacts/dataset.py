@@ -1,7 +1,8 @@
 """The dataset artifact: Parquet shards, one file set a split, read back one shard at a time.
 
 Shards are named ``train-00000.parquet``, ``validation-00000.parquet``, ``test-00000.parquet``; their columns are the
-task's schema (`components.core.tasks`). Rows keep the image as it was encoded.
+task's schema (`components.core.tasks`), and those of the slices if there are any (`slices`). Rows keep the image as it
+was encoded.
 """
 
 import hashlib
@@ -24,6 +25,7 @@ from components.core.artifacts.manifest import (
     publish_entries,
     read_manifest,
 )
+from components.core.artifacts.slices import SliceCounts, row_slices, sliced_schema
 from components.core.errors import UserError
 from components.core.tasks import Task, get_task
 
@@ -56,6 +58,7 @@ class Dataset:
         classes: class names; a row's label is an index into it.
         counts: rows per split.
         class_counts: rows per class, per split; empty for a task whose rows have no label.
+        slices: rows of each slice: column → value → split → rows; empty for a data set without slices.
         fingerprint: sha256 over the sorted content digests with their targets, and the classes. It does not depend on
             how the rows are split, ordered or sharded.
         manifest: what it was opened from.
@@ -71,6 +74,7 @@ class Dataset:
         self.classes: list[str] = facts["classes"]
         self.counts: dict[str, int] = facts["counts"]
         self.class_counts: dict[str, list[int]] = facts["class_counts"]
+        self.slices: dict[str, dict[str, dict[str, int]]] = facts.get("slices", {})
         self.fingerprint: str = facts["fingerprint"]
         self._shards: dict[str, list[Path]] = {split: [] for split in SPLITS}
         matches = [match for entry in manifest.files if (match := _SHARD_NAME.fullmatch(entry.path))]
@@ -193,6 +197,7 @@ def write_dataset(
     metadata: Mapping[str, Any] | None = None,
     extra_files: Mapping[str, bytes] | None = None,
     kept: Mapping[str, Sequence[KeptShard]] | None = None,
+    slice_columns: Sequence[str] = (),
 ) -> Manifest:
     """Write rows as shards into the store, then the manifest; never more than one row group in memory.
 
@@ -206,6 +211,7 @@ def write_dataset(
         metadata: further deterministic facts for the manifest.
         extra_files: further small files of the artifact, e.g. a quarantine report.
         kept: shards of an earlier data set that come before the rows of their split and are not written again.
+        slice_columns: of the user's table; rows, and those of kept shards, have `shard_column` of each.
 
     Raises:
         UserError: unknown task. ValueError: unknown split.
@@ -213,7 +219,8 @@ def write_dataset(
     chosen = get_task(task)
     if unknown := set(splits) - set(SPLITS):
         raise ValueError(f"unknown splits {sorted(unknown)}; known: {', '.join(SPLITS)}")
-    tally = Tally(chosen, len(classes))
+    tally = Tally(chosen, len(classes), slice_columns)
+    schema = sliced_schema(chosen.schema, slice_columns)
     entries: list[FileEntry] = []
     shard_rows: dict[str, list[int]] = {}
     with tempfile.TemporaryDirectory(prefix="trimtab-shards-") as scratch:
@@ -223,7 +230,7 @@ def write_dataset(
                 entries.append(replace(shard.entry, path=_shard_name(split, number)))
                 for known in shard.rows:
                     tally.add(split, known)
-            with _ShardWriter(split, chosen.schema, Path(scratch), store, first=len(before)) as writer:
+            with _ShardWriter(split, schema, Path(scratch), store, first=len(before)) as writer:
                 for row in splits.get(split, ()):
                     tally.add(split, row)
                     writer.add(row)
@@ -239,6 +246,7 @@ def write_dataset(
         "class_counts": tally.class_counts,
         # With them the order of a pass is known before any shard is there.
         "shard_rows": shard_rows,
+        **({"slices": tally.slices.to_json(SPLITS)} if slice_columns else {}),
         "fingerprint": tally.fingerprint(classes),
     }
     return publish_entries(artifact_path, kind="dataset", entries=entries, metadata=facts)
@@ -251,8 +259,9 @@ def _shard_name(split: str, number: int) -> str:
 class Tally:
     """Counts and fingerprint while rows pass by: 32 bytes a row."""
 
-    def __init__(self, task: Task, num_classes: int) -> None:
+    def __init__(self, task: Task, num_classes: int, slice_columns: Sequence[str] = ()) -> None:
         self._task = task
+        self.slices = SliceCounts(slice_columns)
         self._keys = bytearray()
         labelled = "label" in task.schema.names
         self.counts = dict.fromkeys(SPLITS, 0)
@@ -262,6 +271,7 @@ class Tally:
         self.counts[split] += 1
         if self.class_counts:
             self.class_counts[split][row["label"]] += 1
+        self.slices.add(row_slices(row, self.slices.columns), split)
         self._keys += hashlib.sha256(bytes.fromhex(row["digest"]) + self._task.target_key(row)).digest()
 
     def fingerprint(self, classes: Sequence[str]) -> str:

@@ -7,12 +7,13 @@ either; also a folder that holds tables. `quick_look` refuses in a moment what c
 import hashlib
 import posixpath
 import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from components.core.artifacts.places import Found, Place, UnreadableError, local_path, open_place
+from components.core.artifacts.slices import SliceCounts, refuse_empty
 from components.core.artifacts.tables import TABLE_SUFFIXES, Row, declared_classes, table_rows
 from components.core.errors import UserError
 
@@ -26,6 +27,7 @@ ACCEPTED = (
     "'demo', a folder with one sub-folder of images per class, a .parquet, .csv or .jsonl file "
     "(columns label and image, path or uri), or an s3:// URI of these"
 )
+_LOOKED_AT_ROWS = 10_000
 _SPLIT_NAMES = {"train", "training", "val", "valid", "validation", "test", "testing", "eval"}
 
 
@@ -46,6 +48,7 @@ class Item:
         read: `read(limit)` gives its bytes, at most `limit` + 1; raises `UnreadableError`.
         size: bytes, when known without reading.
         rejection: why there is nothing to read (an empty row, a text file); None normally.
+        slices: for each slice column that the source was opened with, the image's value or None.
     """
 
     name: str
@@ -53,6 +56,7 @@ class Item:
     read: Callable[[int], bytes]
     size: int | None = None
     rejection: Rejection | None = None
+    slices: tuple[str | None, ...] = ()
 
 
 class Source(Protocol):
@@ -76,14 +80,15 @@ class QuickLook:
     classes: tuple[str, ...]
 
 
-def quick_look(dataset: str) -> QuickLook:
+def quick_look(dataset: str, *, slice_columns: Sequence[str] = ()) -> QuickLook:
     """Check in a moment that `dataset` is there, can be read and has two classes; nothing is decoded.
 
     Raises:
-        UserError: not found, unknown kind, empty, no labels, or one class only; one line each.
+        UserError: not found, unknown kind, empty, no labels, one class only, or slice columns that it does not have or
+            that do not group its first rows; one line each.
     """
     with tempfile.TemporaryDirectory(prefix="trimtab-look-") as scratch:
-        source = open_source(dataset, Path(scratch))
+        source = open_source(dataset, Path(scratch), slice_columns=slice_columns)
         classes: list[str] = []
         for label in source.labels():
             if label is not None and label not in classes:
@@ -92,7 +97,19 @@ def quick_look(dataset: str) -> QuickLook:
             if len(classes) > 1 and isinstance(source, TableSource):
                 break
         check_classes(classes, dataset)
+        if slice_columns and isinstance(source, TableSource):
+            _look_at_slices(source, slice_columns)
         return QuickLook(kind="table" if isinstance(source, TableSource) else "folder", classes=tuple(classes))
+
+
+def _look_at_slices(source: "TableSource", columns: Sequence[str]) -> None:
+    found = SliceCounts(columns)
+    for number, row in enumerate(source.rows()):
+        # The preparation counts all rows; here it is enough to know a column that groups nothing, or is not filled in.
+        if number >= _LOOKED_AT_ROWS and not found.empty:
+            return
+        found.add(row.slices)
+    refuse_empty(found, "row")
 
 
 def check_classes(classes: list[str], dataset: str) -> None:
@@ -124,23 +141,24 @@ def _find_table(place: Place, table: str, dataset: str) -> Found:
         raise UserError(f"dataset not found: {dataset} ({error}); give {ACCEPTED}") from error
 
 
-def open_source(dataset: str, scratch: Path) -> Source:
+def open_source(dataset: str, scratch: Path, *, slice_columns: Sequence[str] = ()) -> Source:
     """The source that `dataset` names.
 
     Args:
         dataset: see the module.
         scratch: an existing folder for copies of remote tables, which the caller removes.
+        slice_columns: columns of the table that each item brings along.
 
     Raises:
-        UserError: not found, unknown kind, or nothing in it.
+        UserError: not found, unknown kind, or nothing in it; slice columns of a folder of images, which has none.
     """
     if not dataset.strip():
         raise UserError(f"the dataset is not named; give {ACCEPTED}")
     if dataset == DEMO:
-        return TableSource(open_place(str(DEMO_FILE.parent)), [DEMO_FILE.name], scratch)
+        return TableSource(open_place(str(DEMO_FILE.parent)), [DEMO_FILE.name], scratch, slice_columns)
     place, table = _locate(dataset)
     if table is not None:
-        return TableSource(place, [table], scratch)
+        return TableSource(place, [table], scratch, slice_columns)
     folders = place.folders()
     if len(folders) > 1 and {name.lower() for name in folders} <= _SPLIT_NAMES:
         raise UserError(
@@ -149,8 +167,13 @@ def open_source(dataset: str, scratch: Path) -> Source:
         )
     source = FolderSource(place, folders)
     if any(True for _ in source.labels()):
+        if slice_columns:
+            raise UserError(
+                f"slice_columns needs a table, and dataset {dataset} is a folder of images, which has no column "
+                f"{slice_columns[0]!r}; give a .parquet, .csv or .jsonl file with label, path and the slice columns"
+            )
         return source
-    return _tables_or_refusal(place, dataset, scratch)
+    return _tables_or_refusal(place, dataset, scratch, slice_columns)
 
 
 def display_name(dataset: str) -> str:
@@ -181,14 +204,14 @@ def _locate(dataset: str) -> tuple[Place, str | None]:
     return open_place(str(path.parent)), path.name
 
 
-def _tables_or_refusal(place: Place, dataset: str, scratch: Path) -> Source:
+def _tables_or_refusal(place: Place, dataset: str, scratch: Path, slice_columns: Sequence[str]) -> Source:
     tables, files, images = [], 0, 0
     for file in place.walk():
         files += 1
         tables += [file.name] if file.name.lower().endswith(TABLE_SUFFIXES) else []
         images += file.name.lower().endswith(IMAGE_SUFFIXES)
     if tables and not images:
-        return TableSource(place, tables, scratch)
+        return TableSource(place, tables, scratch, slice_columns)
     if not files:
         what = "is empty or does not exist" if dataset.startswith("s3://") else "is empty"
         raise UserError(f"dataset {dataset} {what}; give {ACCEPTED}")
@@ -223,25 +246,33 @@ class FolderSource:
 class TableSource:
     """Rows of one or several tables."""
 
-    def __init__(self, place: Place, tables: list[str], scratch: Path) -> None:
-        self._place, self._tables, self._scratch = place, tables, scratch
+    def __init__(self, place: Place, tables: list[str], scratch: Path, slice_columns: Sequence[str] = ()) -> None:
+        self._place, self._tables, self._scratch, self._slices = place, tables, scratch, tuple(slice_columns)
         self._local: dict[str, Path] = {}
         self._places: dict[str, Place] = {}
         # What a later table declares must agree, or the same number would mean two classes.
         self.classes = declared_classes(self._fetched(tables[0])) if tables[0].lower().endswith(".parquet") else []
 
     def labels(self) -> Iterator[str | None]:
+        for row in self.rows():
+            yield row.label
+
+    def rows(self) -> Iterator[Row]:
+        """The rows of all tables, one table after the other, without their images where the format allows it."""
         for table in self._tables:
-            for row in table_rows(self._fetched(table), self._shown(table), labels_only=True):
-                yield row.label
+            yield from self._rows(table, labels_only=True)
+
+    def _rows(self, table: str, *, labels_only: bool = False) -> Iterator[Row]:
+        return table_rows(self._fetched(table), self._shown(table), labels_only=labels_only, slices=self._slices)
 
     def items(self) -> Iterator[Item]:
         for table in self._tables:
             path = self._fetched(table)
             if path.suffix.lower() == ".parquet" and declared_classes(path) != self.classes:
                 raise UserError(f"{self._shown(table)} declares other classes than {self._tables[0]}")
-            for row in table_rows(path, self._shown(table)):
-                yield self._item(table, row)
+            for row in self._rows(table):
+                item = self._item(table, row)
+                yield replace(item, slices=row.slices) if self._slices else item
 
     def _item(self, table: str, row: Row) -> Item:
         place = f"{posixpath.basename(table)}:{row.number}"
