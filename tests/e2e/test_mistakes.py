@@ -117,3 +117,25 @@ def test_help_answers_without_loading_torch_or_kfp():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=os.environ)
     assert done.stdout.splitlines()[-1] == "[]", done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ("camra", "list.csv has no column 'camra' for slice_columns; did you mean 'camera'?"),
+        ("path", "slice_columns names 'path'"),
+        ("number", "slice column 'number' has more than 100 values"),
+    ],
+)
+def test_a_slice_column_that_is_not_there_or_that_groups_nothing(tmp_path, trimtab, asked, words):
+    rows = [f"{number}.png,{'ab'[number % 2]},day,{number}" for number in range(200)]
+    (tmp_path / "list.csv").write_text("\n".join(["path,label,camera,number", *rows]))
+    run = trimtab(tmp_path / "home", parameters={"dataset": str(tmp_path / "list.csv"), "slice_columns": asked})
+    assert words in mistake(run)
+
+
+def test_slices_of_a_folder_of_images(tmp_path, trimtab, picture):
+    for number in range(6):
+        picture(tmp_path / "data" / "ab"[number % 2] / f"{number}.png", 40 * number)
+    run = trimtab(tmp_path / "home", parameters={"dataset": str(tmp_path / "data"), "slice_columns": "camera"})
+    assert "slice_columns needs a table" in mistake(run)
