@@ -6,6 +6,11 @@ SHIFT_FRACTION = 1 / 16
 """Largest shift as a fraction of the image's side."""
 
 
+def skip_batch(rng: np.random.Generator, count: int, side: int) -> None:
+    """Leaves `rng` as `augmented` does after a batch of `count` images of `side` × `side` pixels."""
+    _draw(rng, count, side, side)
+
+
 def augmented(pixels: np.ndarray, rng: np.random.Generator, *, first: int = 0, count: int | None = None) -> np.ndarray:
     """Flip half of the images left to right, and shift each by up to `SHIFT_FRACTION` of its side.
 
@@ -21,13 +26,19 @@ def augmented(pixels: np.ndarray, rng: np.random.Generator, *, first: int = 0, c
         uint8 `(N, H, W, 3)`.
     """
     number, height, width, _ = pixels.shape
-    count, here = count or number, slice(first, first + number)
-    flips = np.asarray(rng.random(count) < 0.5)[here]
-    reach_y, reach_x = round(height * SHIFT_FRACTION), round(width * SHIFT_FRACTION)
-    shift_y = rng.integers(-reach_y, reach_y, size=count, endpoint=True)[here]
-    shift_x = rng.integers(-reach_x, reach_x, size=count, endpoint=True)[here]
+    here = slice(first, first + number)
+    flips, shift_y, shift_x = (drawn[here] for drawn in _draw(rng, count or number, height, width))
     # Clipped coordinates repeat the edge: no padded copy is needed.
     rows = np.clip(np.arange(height) + shift_y.reshape(-1, 1), 0, height - 1)
     columns = np.clip(np.arange(width) + shift_x.reshape(-1, 1), 0, width - 1)
     columns = np.where(flips.reshape(-1, 1), columns[:, ::-1], columns)
     return pixels[np.arange(number)[:, None, None], rows[:, :, None], columns[:, None, :]]
+
+
+def _draw(rng: np.random.Generator, count: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Flips (bool), and shifts down and to the right in pixels, of each image of a batch."""
+    flips = np.asarray(rng.random(count) < 0.5)
+    reach_y, reach_x = round(height * SHIFT_FRACTION), round(width * SHIFT_FRACTION)
+    shift_y = rng.integers(-reach_y, reach_y, size=count, endpoint=True)
+    shift_x = rng.integers(-reach_x, reach_x, size=count, endpoint=True)
+    return flips, shift_y, shift_x

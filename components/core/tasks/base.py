@@ -69,6 +69,7 @@ class Task(Protocol):
         augment: bool = False,
         limit: int | None = None,
         share: Share = WHOLE,
+        skip: int = 0,
     ) -> Iterator[Batch]:
         """`batches` as numpy arrays, for code that runs without torch."""
 
@@ -84,12 +85,14 @@ class Task(Protocol):
         augment: bool = False,
         limit: int | None = None,
         share: Share = WHOLE,
+        skip: int = 0,
     ) -> Iterator[tuple["Tensor", "Tensor", list[str]]]:
         """Images float32 `(N, 3, H, W)` normalised, targets, digests; the last batch may be smaller.
 
         Deterministic for (dataset, split, preprocess, batch_size, seed, epoch, augment, limit), whatever the number of
         threads. `seed` None = stored order. `limit` takes an evenly spread subset, the same in each epoch. With `share`
-        each batch is a part of the whole one, augmented as it would be there; it may be empty.
+        each batch is a part of the whole one, augmented as it would be there; it may be empty. The first `skip` batches
+        are left out, and the others are what they would be after them; no shard is read for what is left out.
         """
 
     def num_outputs(self, classes: Sequence[str]) -> int:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from components.core.tasks.augment import augmented
+from components.core.tasks.augment import augmented, skip_batch
 from components.core.tasks.base import WHOLE, Batch, Share
 from components.core.tasks.pixels import pixel_reader
 from components.core.tasks.prefetch import prefetched
@@ -55,6 +55,7 @@ class Classification:
         augment: bool = False,
         limit: int | None = None,
         share: Share = WHOLE,
+        skip: int = 0,
     ) -> Iterator[Batch]:
         """Batches as numpy: float32 `(N, 3, H, W)`, int64 `(N,)`, digests. Decoded ahead in a background thread."""
         if batch_size < 1:
@@ -63,8 +64,11 @@ class Classification:
         rng = np.random.default_rng([0 if seed is None else seed, epoch, 1])
 
         def produce() -> Iterator[Batch]:
-            for part, count in reader.batches(dataset, batch_size, seed=seed, epoch=epoch, share=share):
-                pixels, labels, digests = part
+            for number in range(skip if augment else 0):
+                skip_batch(rng, reader.batch_rows(number, batch_size), preprocess.image_size)
+            parts = reader.batches(dataset, batch_size, seed=seed, epoch=epoch, share=share, skip=skip)
+            for number, (pixels, labels, digests) in enumerate(parts, start=skip):
+                count = reader.batch_rows(number, batch_size)
                 images = augmented(pixels, rng, first=share.bounds(count)[0], count=count) if augment else pixels
                 yield Batch(preprocess.normalized(images), labels, digests)
 
@@ -82,13 +86,14 @@ class Classification:
         augment: bool = False,
         limit: int | None = None,
         share: Share = WHOLE,
+        skip: int = 0,
     ) -> Iterator[tuple["Tensor", "Tensor", list[str]]]:
         """`arrays` as torch tensors (on the CPU; sharing the arrays' memory)."""
         import torch
 
         for images, labels, digests in self.arrays(
             dataset, split, preprocess, batch_size=batch_size, seed=seed, epoch=epoch, augment=augment, limit=limit,
-            share=share,
+            share=share, skip=skip,
         ):  # fmt: skip
             yield torch.from_numpy(images), torch.from_numpy(labels), digests
 

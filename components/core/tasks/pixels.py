@@ -5,10 +5,10 @@ Decoding is most of the cost of a batch. At the network's input size a decoded s
 """
 
 import os
-import threading
 import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -42,82 +42,99 @@ class PixelReader:
         self._split, self._preprocess, self._limit = split, preprocess, limit
         lengths = dataset.shard_rows(split)
         self._offsets = np.cumsum([0, *lengths])
-        self._lock = threading.Lock()
-        self._slots: np.ndarray | None = None
+        self.num_rows = int(self._offsets[-1]) if limit is None else min(limit, int(self._offsets[-1]))
+        self._wanted: np.ndarray | None = None
         if remember:
             self._allocate(dataset)
 
     def _allocate(self, dataset: "Dataset") -> None:
-        # With a limit only the wanted rows get a slot.
-        wanted = np.concatenate(
+        # With a limit only the wanted rows get a slot: the place of the row's number among theirs.
+        self._wanted = np.concatenate(
             [rows + self._offsets[shard] for shard, rows in dataset.order(self._split, limit=self._limit)]
             or [np.zeros(0, dtype=np.int64)]
         )
-        side = self._preprocess.image_size
-        self._slots = np.full(self._offsets[-1], -1, dtype=np.int64)
-        self._slots[wanted] = np.arange(len(wanted))
-        self._pixels = np.empty((len(wanted), side, side, 3), dtype=np.uint8)
-        self._labels = np.empty(len(wanted), dtype=np.int64)
-        self._digests = np.empty(len(wanted), dtype=object)
-        self._filled = np.zeros(len(wanted), dtype=bool)
+        side, count = self._preprocess.image_size, len(self._wanted)
+        self._pixels = np.empty((count, side, side, 3), dtype=np.uint8)
+        self._labels = np.empty(count, dtype=np.int64)
+        self._digests = np.empty(count, dtype=object)
+        self._filled = np.zeros(count, dtype=bool)
 
     @property
     def nbytes(self) -> int:
         """Memory of the remembered pixels, bytes."""
-        return 0 if self._slots is None else self._pixels.nbytes
+        return 0 if self._wanted is None else self._pixels.nbytes
+
+    def batch_rows(self, number: int, batch_size: int) -> int:
+        """How many images batch `number` of a pass has, all shares together."""
+        return min(batch_size, self.num_rows - number * batch_size)
 
     def batches(
-        self, dataset: "Dataset", batch_size: int, *, seed: int | None, epoch: int, share: Share = WHOLE
-    ) -> Iterator[tuple[Pixels, int]]:
-        """This share of each batch, and the number of images in the whole one; the last batch may be smaller.
+        self,
+        dataset: "Dataset",
+        batch_size: int,
+        *,
+        seed: int | None,
+        epoch: int,
+        share: Share = WHOLE,
+        skip: int = 0,
+    ) -> Iterator[Pixels]:
+        """This share of each batch but the first `skip`, whose shards are not read; the last batch may be smaller.
 
         Pixels uint8 `(N, H, W, 3)`, labels int64 `(N,)`, digests. `dataset` is the one the reader was made for. The
         reader does not hold it: readers live in a registry that must not keep their dataset alive.
         """
-        waiting: list[tuple[_Shard, np.ndarray]] = []
-        num_waiting = 0
+        number, num_batches = skip, -(-self.num_rows // batch_size)
+        waiting: list[Pixels] = []
         with ThreadPoolExecutor(max_workers=min(_MAX_THREADS, os.cpu_count() or 1)) as pool:
-            for shard, rows in dataset.order(self._split, seed=seed, epoch=epoch, limit=self._limit):
-                loader = _Shard(dataset, self._split, shard)
-                start = 0
-                while start < len(rows):
-                    taken = rows[start : start + batch_size - num_waiting]
-                    start += len(taken)
-                    num_waiting += len(taken)
-                    waiting.append((loader, taken))
-                    if num_waiting == batch_size:
-                        yield self._part(waiting, num_waiting, share, pool), num_waiting
-                        waiting, num_waiting = [], 0
-            if waiting:
-                yield self._part(waiting, num_waiting, share, pool), num_waiting
+            for piece in self._pieces(dataset, batch_size, seed=seed, epoch=epoch, share=share, skip=skip):
+                shard = _Shard(dataset, self._split, piece.shard)
+                while number < num_batches and number * batch_size < piece.stop:
+                    rows = piece.rows[piece.batches == number]
+                    if len(rows):
+                        waiting.append(self._rows(shard, rows, pool))
+                    if number * batch_size + self.batch_rows(number, batch_size) > piece.stop:
+                        break  # the rest of this batch is in the next shard
+                    yield _joined(waiting, self._preprocess.image_size)
+                    waiting, number = [], number + 1
 
-    def _part(
-        self, pieces: list[tuple["_Shard", np.ndarray]], count: int, share: Share, pool: ThreadPoolExecutor
-    ) -> Pixels:
-        low, high = share.bounds(count)
-        found: list[Pixels] = []
+    def _pieces(
+        self, dataset: "Dataset", batch_size: int, *, seed: int | None, epoch: int, share: Share, skip: int
+    ) -> Iterator["_Piece"]:
+        """What is read here of each shard of a pass."""
         start = 0
-        for loader, rows in pieces:
-            mine = rows[max(low - start, 0) : max(high - start, 0)]
+        for shard, rows in dataset.order(self._split, seed=seed, epoch=epoch, limit=self._limit):
+            batches, places = np.divmod(np.arange(start, start + len(rows)), batch_size)
+            counts = np.minimum(self.num_rows - batches * batch_size, batch_size)
+            low, high = share.bounds(counts)
+            mine = (batches >= skip) & (places >= low) & (places < high)
             start += len(rows)
-            if len(mine):
-                found.append(self._rows(loader, int(self._offsets[loader.number]), mine, pool))
-        return _joined(found, self._preprocess.image_size)
+            yield _Piece(shard=shard, rows=rows[mine], batches=batches[mine], stop=start)
 
-    def _rows(self, loader: "_Shard", offset: int, rows: np.ndarray, pool: ThreadPoolExecutor) -> Pixels:
-        if self._slots is None:
-            return loader.decode(rows, self._preprocess, pool)
-        slots = self._slots[rows + offset]
-        new = ~self._filled[slots]
-        if new.any():
-            pixels, labels, digests = loader.decode(rows[new], self._preprocess, pool)
-            # Two iterators may fill the same slots at once: with the same bytes, so only the flag's order matters.
-            with self._lock:
-                self._pixels[slots[new]] = pixels
-                self._labels[slots[new]] = labels
-                self._digests[slots[new]] = digests
-                self._filled[slots[new]] = True
+    def _rows(self, shard: "_Shard", rows: np.ndarray, pool: ThreadPoolExecutor) -> Pixels:
+        if self._wanted is None:
+            return shard.decode(rows, self._preprocess, pool)
+        slots = np.searchsorted(self._wanted, rows + self._offsets[shard.number])
+        new = slots[~self._filled[slots]]
+        if len(new):
+            pixels, labels, digests = shard.decode(rows[~self._filled[slots]], self._preprocess, pool)
+            # Two iterators may fill the same slots at once: with the same bytes, and each its flags after its bytes.
+            self._pixels[new], self._labels[new], self._digests[new] = pixels, labels, digests
+            self._filled[new] = True
         return self._pixels[slots], self._labels[slots], self._digests[slots].tolist()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Piece:
+    """What is read of one shard in one pass.
+
+    shard: its number. rows: numbers in the shard, int64 `(N,)`. batches: which batch each belongs to. stop: how many
+    rows of the pass, of all shares, come before the next shard.
+    """
+
+    shard: int
+    rows: np.ndarray
+    batches: np.ndarray
+    stop: int
 
 
 class _Shard:

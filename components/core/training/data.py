@@ -22,12 +22,14 @@ EVALUATION_BATCH_SIZE = 256
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingData:
-    """`training(epoch)` gives that epoch's batches, always the same ones for the same epoch: resuming relies on it.
+    """`training(epoch, skip)` gives that epoch's batches but the first `skip`, without reading those.
+
+    Always the same ones for the same epoch: resuming relies on it.
 
     `validation()` gives the validation batches with evaluation transforms; None when the split is empty.
     """
 
-    training: Callable[[int], Iterable[Batch]]
+    training: Callable[[int, int], Iterable[Batch]]
     steps_per_epoch: int
     validation: Callable[[], Iterable[Batch]] | None
 
@@ -80,10 +82,11 @@ def training_data(
     if rows < 2:
         raise UserError(f"the training split holds {rows} image{'s' * (rows != 1)}; training needs at least 2")
 
-    def training(epoch: int) -> Iterable[Batch]:
+    def training(epoch: int, skip: int) -> Iterable[Batch]:
         return task.batches(
-            dataset, "train", preprocess, batch_size=batch_size, seed=seed, epoch=epoch, augment=augment, share=share
-        )
+            dataset, "train", preprocess, batch_size=batch_size, seed=seed, epoch=epoch, augment=augment, share=share,
+            skip=skip,
+        )  # fmt: skip
 
     def validation() -> Iterable[Batch]:
         size = EVALUATION_BATCH_SIZE * share.size

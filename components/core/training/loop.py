@@ -124,9 +124,9 @@ def _train_epoch(run: _Run, state: TrainingState, network: nn.Module, schedule: 
     data, config, device = run.data, run.config, run.device
     pending: list[tuple[int, float, Tensor]] = []
     set_training_mode(module, batch_norm=config.batch_norm)
-    batches = data.training(progress.epoch)
+    batches = data.training(progress.epoch, progress.step_in_epoch)
     try:
-        for images, targets, _ in islice(batches, progress.step_in_epoch, data.steps_per_epoch):
+        for images, targets, _ in islice(batches, data.steps_per_epoch - progress.step_in_epoch):
             step = progress.epoch * data.steps_per_epoch + progress.step_in_epoch
             run.ranks.seed_step(config.seed, step)
             learning_rate = config.learning_rate * schedule.factor(step)

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
@@ -65,6 +66,38 @@ def test_the_shares_of_a_batch_are_the_batch(image_dataset: Open, size: int, opt
         assert torch.equal(torch.cat([part[1] for part in parts]), targets)
         assert [digest for part in parts for digest in part[2]] == digests
     assert {len(share) for share in shares} == {len(whole)}
+
+
+@pytest.mark.parametrize("memory", [0, pixels.MEMORY_BYTES])
+@pytest.mark.parametrize("share", [Share(), Share(1, 2), Share(2, 3)])
+@pytest.mark.parametrize("options", [{}, {"seed": 1, "epoch": 2, "augment": True}, {"limit": 9, "seed": 1}])
+def test_what_follows_the_skipped_batches_is_what_would_have_followed_them(
+    image_dataset: Open, monkeypatch: pytest.MonkeyPatch, memory: int, share: Share, options: dict
+) -> None:
+    monkeypatch.setattr(pixels, "MEMORY_BYTES", memory)
+    whole = flat(image_dataset(), share=share, **options)
+    for skip in range(len(whole) + 1):
+        assert flat(image_dataset(), share=share, skip=skip, **options) == whole[skip:]
+
+
+def test_shards_of_which_all_rows_are_skipped_are_not_read(
+    image_dataset: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset, read = image_dataset(), Dataset.read
+    order = [shard for shard, _ in dataset.order("train", seed=1)]
+    first_rows = dataset.shard_rows("train")[order[0]]
+    seen = []
+
+    def reading(self: Dataset, split: str, shard: int, **options: object) -> pa.Table:
+        seen.append(shard)
+        return read(self, split, shard, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Dataset, "read", reading)
+    flat(dataset, seed=1, batch_size=1, skip=first_rows)
+    assert seen == order[1:]
+    seen.clear()
+    flat(image_dataset(), seed=1, batch_size=1, skip=first_rows - 1)
+    assert seen == order
 
 
 def test_seed_epoch_and_augmentation_each_change_the_batches(image_dataset: Open) -> None:

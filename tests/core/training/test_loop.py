@@ -125,7 +125,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_names_the_step(tiny):
 def test_the_source_of_batches_is_closed_at_the_end_of_each_epoch(tiny):
     closed, sources = [], []
 
-    def endless(epoch):
+    def endless(epoch, skip):
         source = batches(epoch)
         sources.append(source)  # a decoding thread would hold on to it, too
         return source
