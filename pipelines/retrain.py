@@ -33,7 +33,16 @@ _POLICY = (
     "action", "min_new_images", "max_quarantined", "min_growth", "drift_alpha", "label_shift", "large_label_shift",
     "feature_drift", "large_feature_drift",
 )  # fmt: skip
-_ONLY_HERE = (*_POLICY, "champion", "drift_images", "tune_epochs", "tune_learning_rate", "max_loss", "max_class_loss")
+_ONLY_HERE = (
+    *_POLICY,
+    "champion",
+    "drift_images",
+    "tune_epochs",
+    "tune_learning_rate",
+    "max_loss",
+    "max_class_loss",
+    "max_slice_loss",
+)
 
 
 def _fine_tuned(dataset: Any, champion: dsl.PipelineTask, decided: dsl.PipelineTask, asked: dict[str, Any]) -> Found:
@@ -90,6 +99,7 @@ def _contest(
         decision=decided.outputs["decision"],
         max_loss=asked["max_loss"],
         max_class_loss=asked["max_class_loss"],
+        max_slice_loss=asked["max_slice_loss"],
     )
     light(judged)
 
@@ -137,6 +147,7 @@ def retrain(
     tune_learning_rate: float = 0.0003,
     max_loss: float = 1.0,
     max_class_loss: float = 5.0,
+    max_slice_loss: float = 5.0,
     task: str = "classification",
     backbones: List[str] = ["efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"],  # noqa: B006
     catalog: str = "",
@@ -205,6 +216,7 @@ def retrain(
         tune_learning_rate: Learning rate of fine-tuning the champion.
         max_loss: Points of top-1 that a challenger may lose against the champion; the paired test must exclude more.
         max_class_loss: Points that one class may lose; a larger loss that is no chance forbids the promotion.
+        max_slice_loss: The same for one slice of the test images (slice_columns).
         task: What the model predicts: classification.
         backbones: Names of the candidate backbones from the catalog; one is chosen, within the limits.
         catalog: YAML file with further backbones or mirrors; empty for the built-in catalog alone.

@@ -51,7 +51,7 @@ POLICY: dict[str, Any] = {
     "feature_drift": 0.7,
     "large_feature_drift": 0.8,
 }
-MARGINS = {"max_loss": 1.0, "max_class_loss": 5.0}
+MARGINS = {"max_loss": 1.0, "max_class_loss": 5.0, "max_slice_loss": 5.0}
 
 
 def picture(rng: np.random.Generator, label: str) -> bytes:

@@ -8,6 +8,10 @@ from components.core.errors import UserError
 AUTO, SKIP, FINE_TUNE, OPTIMIZE = "auto", "skip", "fine-tune", "optimize"
 ACTIONS = (AUTO, SKIP, FINE_TUNE, OPTIMIZE)
 
+FEWEST_ROWS = 6
+"""Test images of a class or slice below which nothing is decided by it: were even all of them lost and none gained,
+chance alone would do that in more than 5 % of the cases (two-sided sign test, 2·½ⁿ)."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class RetrainPolicy:
@@ -62,6 +66,7 @@ class PromotionPolicy:
     Attributes:
         max_loss: overall; the lower end of the paired test's interval must not lie below it.
         max_class_loss: of one class; a class counts as worse when its loss is larger and the test says that it is real.
+        max_slice_loss: of one slice; as for a class.
 
     Raises:
         UserError: a value out of range.
@@ -69,6 +74,7 @@ class PromotionPolicy:
 
     max_loss: float = 1.0
     max_class_loss: float = 5.0
+    max_slice_loss: float = 5.0
 
     def __post_init__(self) -> None:
         for field in fields(self):

@@ -9,6 +9,7 @@ from components.core.errors import UserError
 from components.core.runtime.host import describe_host
 from components.core.runtime.latency import Latency, measure
 from components.core.runtime.sessions import open_session
+from components.evaluate.groups import CONFIDENCE, RESAMPLES, SEED, class_differences, slice_differences
 from components.evaluate.inference import Outcome, check_split, run_split
 from components.evaluate.intervals import (
     class_scores,
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
     from components.core.artifacts.dataset import Dataset
 
 FORMAT = 1
-CONFIDENCE = 0.95
-RESAMPLES = 10_000
-SEED = 0
 LARGE_BATCH = 32
 _FEWEST_ROUNDS = 10
 
@@ -93,7 +91,8 @@ def compare(dataset: "Dataset", candidate: OnnxBundle, baseline: OnnxBundle, con
             "high": 100 * high,
             "confidence": CONFIDENCE,
             "method": f"paired bootstrap, {RESAMPLES:,} resamples, seed {SEED}",
-            "per_class": _class_differences(ours, theirs, dataset.classes),
+            "per_class": class_differences(ours, theirs, dataset.classes),
+            **({"per_slice": slice_differences(dataset, config.split, ours, theirs)} if dataset.slices else {}),
         },
         "speedup": {
             f"batch{batch}": found["baseline"].p50_ms / found["candidate"].p50_ms for batch, found in latency.items()
@@ -110,20 +109,6 @@ def compare(dataset: "Dataset", candidate: OnnxBundle, baseline: OnnxBundle, con
         "method": _method(config, rounds),
         "samples": read_samples(dataset, config.split, pick_samples(ours), ours, theirs),
     }
-
-
-def _class_differences(ours: Outcome, theirs: Outcome, classes: list[str]) -> list[dict[str, Any]]:
-    """Candidate minus baseline on the images of each class, in points; without an image there is no difference."""
-    found = []
-    for number, name in enumerate(classes):
-        rows = ours.labels == number
-        row: dict[str, Any] = {"class": name, "support": int(rows.sum()), "points": None, "low": None, "high": None}
-        if rows.any():
-            mine, other = ours.correct[rows], theirs.correct[rows]
-            low, high = paired_bootstrap(mine, other, resamples=RESAMPLES, seed=SEED, confidence=CONFIDENCE)
-            row |= {"points": 100 * float(mine.mean() - other.mean()), "low": 100 * low, "high": 100 * high}
-        found.append(row)
-    return found
 
 
 def _latency(candidate: OnnxBundle, baseline: OnnxBundle, threads: int, batch: int, rounds: int) -> dict[str, Latency]:

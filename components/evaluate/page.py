@@ -17,6 +17,7 @@ from components.core.report.page import (
     table,
     write_page,
 )
+from components.core.report.slices import slice_table
 
 _LIMITS = {"max_latency_ms": "latency", "max_size_mb": "size", "max_drop": "lost accuracy"}
 _UNITS = {"max_latency_ms": " ms", "max_size_mb": " MB", "max_drop": " points"}
@@ -24,12 +25,13 @@ _MOST_BARS = 40
 
 
 def write_evaluation_page(path: str | Path, document: Mapping[str, Any]) -> None:
-    """Verdict, both models side by side, per class, confusions, samples, and how it was measured."""
-    candidate = document["candidate"]
+    """Verdict, both models side by side, per class and slice, confusions, samples, and how it was measured."""
+    candidate, slices = document["candidate"], slice_table(document)
     sections = [
         Section("", verdict_callout(document)),
         Section("Candidate and baseline", table(("", "baseline", "candidate", "change"), _rows(document))),
         Section("Per class", _per_class(document)),
+        *([Section("Per slice", slices)] if slices else []),
         Section(
             "Confusions of the candidate",
             figure(

@@ -9,6 +9,7 @@ from typing import Any
 import jinja2
 
 from components.core.report.numbers import compact, megabytes, milliseconds, percent, points
+from components.core.retraining import FEWEST_ROWS
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~!&])")
 _LIMITS = {
@@ -53,6 +54,7 @@ def write_card(facts: Mapping[str, Any]) -> str:
         difference=evaluation["difference"],
         checks=[_check(check) for check in evaluation["verdict"]["checks"]],
         recipe=_recipe(facts["decision"]),
+        fewest_rows=FEWEST_ROWS,
     )
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 

@@ -32,6 +32,7 @@ def incumbent(
     drift_images: int,
     max_loss: float,
     max_class_loss: float,
+    max_slice_loss: float,
     tune_epochs: int,
     tune_learning_rate: float,
     served: Output[Model],
@@ -57,6 +58,7 @@ def incumbent(
         drift_images: Images of each sample for the feature test.
         max_loss: Points of top-1 that a challenger may lose against the champion.
         max_class_loss: The same for one class.
+        max_slice_loss: The same for one slice.
         tune_epochs: Epochs of fine-tuning the champion.
         tune_learning_rate: Its learning rate.
         served: The champion's released ONNX file, verified.
@@ -85,7 +87,7 @@ def incumbent(
         feature_drift=feature_drift,
         large_feature_drift=large_feature_drift,
     )
-    PromotionPolicy(max_loss=max_loss, max_class_loss=max_class_loss)
+    PromotionPolicy(max_loss=max_loss, max_class_loss=max_class_loss, max_slice_loss=max_slice_loss)
     for name, value, least in (("drift_images", drift_images, 20), ("tune_epochs", tune_epochs, 1)):
         if value < least:
             raise UserError(f"{name} must be at least {least}; got {value}")

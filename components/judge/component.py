@@ -23,6 +23,7 @@ def judge(
     page: Output[HTML],
     max_loss: float = 1.0,
     max_class_loss: float = 5.0,
+    max_slice_loss: float = 5.0,
 ) -> Judged:
     """Judges a challenger by its budget and by its paired comparison with the champion on the same test images.
 
@@ -34,6 +35,7 @@ def judge(
         page: The same as a page.
         max_loss: Points of top-1 that the challenger may lose overall; the paired test must exclude more. 0 to 100.
         max_class_loss: Points of top-1 that one class may lose; a larger loss that is no chance forbids. 0 to 100.
+        max_slice_loss: The same for one slice of the data set (slice_columns). 0 to 100.
 
     Returns:
         promote or keep.
@@ -47,7 +49,7 @@ def judge(
     from components.core.store import store_from_environment
     from components.judge.verdict import judge as decide
 
-    policy = PromotionPolicy(max_loss=max_loss, max_class_loss=max_class_loss)
+    policy = PromotionPolicy(max_loss=max_loss, max_class_loss=max_class_loss, max_slice_loss=max_slice_loss)
     store = store_from_environment()
 
     def read(artifact: Artifact, kind: str, name: str) -> dict:

@@ -1,10 +1,11 @@
 """Whether a challenger may take the champion's place, from measurements on the same test images."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from components.core.errors import UserError
-from components.core.retraining import PromotionPolicy
+from components.core.retraining import FEWEST_ROWS, PromotionPolicy
 
 FORMAT = 1
 TEST = "test"
@@ -20,8 +21,10 @@ def judge(
     - the budget's limits, as the evaluation against the float32 network judged them;
     - overall: the lower end of the paired interval of challenger − champion is at or above −`max_loss`, so that the
       test says "not worse by more than that", not merely "nothing found";
-    - each class: not (loss above `max_class_loss` and the upper end of its interval below 0). A class has few test
-      images; a test that asked for proof of no loss there would refuse every challenger.
+    - each class and each slice: not (loss above `max_class_loss` or `max_slice_loss`, and the upper end of its interval
+      below 0). They have few test images; a test that asked for proof of no loss there would refuse every challenger.
+      Below `FEWEST_ROWS` images nothing is decided, and the check's `note` says so. There is no correction for their
+      number: it would let larger losses pass, and what it guards against, a false alarm, only keeps the champion.
 
     Args:
         evaluation: evaluation.json of the challenger against the float32 network, on test data.
@@ -39,7 +42,7 @@ def judge(
         raise UserError("the two evaluations are of different challengers")
     if evaluation["dataset"]["fingerprint"] != duel["dataset"]["fingerprint"]:
         raise UserError("champion and challenger were evaluated on different data")
-    checks = [*_budget(evaluation), _overall(duel, policy), *_classes(duel, policy)]
+    checks = [*_budget(evaluation), _overall(duel, policy), *_classes(duel, policy), *_slices(duel, policy)]
     missed = [check["said"] for check in checks if not check["met"]]
     difference = duel["difference"]
     compared = (
@@ -57,7 +60,7 @@ def judge(
         "speedup_batch1": duel["speedup"]["batch1"],
         "size_ratio": duel["size_ratio"],
         "checks": checks,
-        "policy": {"max_loss": policy.max_loss, "max_class_loss": policy.max_class_loss},
+        "policy": asdict(policy),
         "retraining": dict(retraining),
     }
 
@@ -87,19 +90,36 @@ def _overall(duel: Mapping[str, Any], policy: PromotionPolicy) -> dict[str, Any]
 
 
 def _classes(duel: Mapping[str, Any], policy: PromotionPolicy) -> list[dict[str, Any]]:
-    checks = []
-    for row in duel["difference"]["per_class"]:
-        if not row["support"]:
-            continue
-        worse = row["points"] < -policy.max_class_loss and row["high"] < 0
-        checks.append(
-            {
-                "check": f"class {row['class']}",
-                "allowed": -policy.max_class_loss,
-                "measured": row["points"],
-                "met": not worse,
-                "said": f"class {row['class']} loses {-row['points']:.1f} points on {row['support']} images "
-                f"where {policy.max_class_loss:g} is allowed",
-            }
-        )
-    return checks
+    return [
+        _group(f"class {row['class']}", f"class {row['class']} loses", row, policy.max_class_loss)
+        for row in duel["difference"]["per_class"]
+        if row["support"]
+    ]
+
+
+def _slices(duel: Mapping[str, Any], policy: PromotionPolicy) -> list[dict[str, Any]]:
+    return [
+        _group(f"slice {row['slice']}", f"{row['slice']}: a loss of", row, policy.max_slice_loss)
+        for row in duel["difference"].get("per_slice", [])
+    ]
+
+
+def _group(name: str, loses: str, row: Mapping[str, Any], margin: float) -> dict[str, Any]:
+    rows, points = row["support"], row["points"]
+    beyond = rows > 0 and points < -margin
+    told = rows >= FEWEST_ROWS and row["high"] < 0
+    check = {
+        "check": name,
+        "allowed": -margin,
+        "measured": points,
+        "rows": rows,
+        "met": not (beyond and told),
+        "said": f"{loses} {-(points or 0):.1f} points on {rows} images where {margin:g} is allowed",
+    }
+    if not rows:
+        check["note"] = "no test image: nothing is decided"
+    elif rows < FEWEST_ROWS:
+        check["note"] = "too few images for the test: nothing is decided"
+    elif beyond and not told:
+        check["note"] = "may be chance on so few images: does not forbid"
+    return check

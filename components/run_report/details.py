@@ -1,4 +1,4 @@
-"""The release in detail: per class, confusions, samples."""
+"""The release in detail: per class, confusions, slices, samples."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 from components.core.report.figures import confusion_matrix
 from components.core.report.numbers import percent, points
 from components.core.report.page import Block, Cell, Columns, Details, Section, figure, sample_grid, table
+from components.core.report.slices import slice_table
 from components.run_report.evidence import Evidence
 
 _FOLD_CLASSES = 20
@@ -48,6 +49,13 @@ def _class_row(row: Mapping[str, Any], before: Mapping[str, Any] | None) -> list
         percent(row.get("f1"), digits=1),
         Cell(written, tone="bad" if change is not None and change <= -3 else ""),
     ]
+
+
+def slice_section(evidence: Evidence) -> Section | None:
+    """Both models on each slice of the test images."""
+    final = evidence.final
+    shown = None if final is None else slice_table(final, candidate="release")
+    return None if shown is None else Section("Slices", shown, note="On the test split.")
 
 
 def sample_section(evidence: Evidence) -> Section | None:

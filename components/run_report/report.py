@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from components.core.report.page import Callout, Section, render_page
-from components.run_report.details import class_section, sample_section
+from components.run_report.details import class_section, sample_section, slice_section
 from components.run_report.evidence import Evidence
 from components.run_report.record import asked_section, data_section, provenance_section, task_section
 from components.run_report.result import failure_section, headline, result_section
@@ -28,6 +28,7 @@ def render_report(evidence: Evidence) -> str:
         ("Backbones", lambda: backbone_section(evidence)),
         ("Training", lambda: training_section(evidence)),
         ("Classes", lambda: class_section(evidence)),
+        ("Slices", lambda: slice_section(evidence)),
         ("Samples", lambda: sample_section(evidence)),
         ("Data", lambda: data_section(evidence)),
         ("Provenance", lambda: provenance_section(evidence, find_release(evidence))),

@@ -71,3 +71,21 @@ def test_the_exit_task_alone_knows_the_webhook_and_works_without_it(documents):
     assert {entry["envVar"] for entry in secret["keyToEnv"]} == {"TRIMTAB_WEBHOOK_URL", "TRIMTAB_WEBHOOK_KEY"}
     [(task, _)] = of(documents[0], "run-report")
     assert task["triggerPolicy"]["strategy"] == "ALL_UPSTREAM_TASKS_COMPLETED"
+
+
+@pytest.mark.parametrize("pipeline", ["optimize", "retrain"])
+def test_the_slices_that_are_asked_for_are_checked_first_and_prepared(pipeline):
+    spec = next(yaml.safe_load_all((COMPILED / f"{pipeline}.yaml").read_text()))
+    for stage in ("preflight", "data-prep"):
+        found = [task["inputs"]["parameters"].get("slice_columns") for task, _ in of(spec, stage)]
+        assert found == [{"componentInputParameter": "pipelinechannel--slice_columns"}], stage
+
+
+def test_each_judgement_knows_the_margins_that_were_checked_at_the_beginning(documents):
+    for stage, number in (("incumbent", 1), ("judge", 2)):
+        found = [task["inputs"]["parameters"] for task, _ in of(documents[0], stage)]
+        assert len(found) == number
+        for margin in ("max_loss", "max_class_loss", "max_slice_loss"):
+            assert [given[margin] for given in found] == [
+                {"componentInputParameter": f"pipelinechannel--{margin}"}
+            ] * number

@@ -151,6 +151,24 @@ def test_class_names_cannot_become_markup(run_export):
     assert code("`a`|b") == "`'a'\\|b`"
 
 
+def test_the_slices_stand_in_the_card_and_their_names_cannot_become_markup(run_export, chain, tmp_path):
+    document = chain.document()
+    row = {"candidate_top1": 0.7, "baseline_top1": 0.75, "points": -5.0, "low": -9.0, "high": -1.0}
+    document["difference"]["per_slice"] = [
+        {"slice": "camera=<script>|", "support": 120, **row},
+        {"slice": "camera=dusk", "support": 5, **row},
+        {"slice": "camera=dawn", "support": 0, **dict.fromkeys(row)},
+    ]
+    evaluation = publish_json(tmp_path / "sliced", "evaluation", document, chain.store)
+    card = Path(run_export(name="sliced", evaluation=evaluation)["card"].path).read_text()
+    lines = [line for line in card.splitlines() if line.startswith("| camera")]
+    assert lines == [
+        r"| camera=\<script\>\| | 120 | 75.00 % | 70.00 % | −5.00 points (-9.00 to -1.00) |",
+        "| camera=dusk | 5 | 75.00 % | 70.00 % | −5.00 points (-9.00 to -1.00), too few images to tell |",
+        "| camera=dawn | 0 | – | – | no image |",
+    ]
+
+
 def test_a_network_that_the_file_was_not_made_of_is_refused(run_export, chain, tmp_path, monkeypatch):
     monkeypatch.setenv("TRIMTAB_CACHE", str(chain.folder / "cache"))
     other = load_model(chain.inputs["model"], chain.store)

@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 
 from components.core.artifacts.manifest import Manifest
+from components.core.report.page import render_page
+from components.run_report.details import slice_section
 from components.run_report.evidence import Document, Evidence
 from components.run_report.records import Task
 from components.run_report.report import render_report
@@ -111,3 +113,45 @@ def test_the_result_is_the_comparison_with_the_float32_network_and_not_the_one_w
     found.manifests = [(Task(path="i", component="incumbent", status="succeeded"), "served", served)]
     found.documents = {"evaluation.json": [Document(task=task, content=one) for one in (duel, measured)]}
     assert found.final == measured
+
+
+def test_the_slice_that_stopped_a_promotion_is_named_with_its_images_and_its_name_stays_text():
+    name = "camera=<script>alert(1)</script>"
+    judged = judgement(promote=False)
+    judged["reason"] = f"+0.50 points against the champion; {name}: a loss of 8.0 points on 120 images."
+    judged["checks"] = [
+        {"check": f"slice {name}", "allowed": -5.0, "measured": -8.0, "rows": 120, "met": False, "said": ""},
+        {"check": "slice camera=dusk", "allowed": -5.0, "measured": None, "rows": 0, "met": True, "said": "",
+         "note": "no test image: nothing is decided"},
+    ]  # fmt: skip
+    html = render_report(evidence({"retraining.json": retraining(), "judgement.json": judged}))
+    assert "<script" not in html
+    assert html.count("camera=&lt;script&gt;alert(1)&lt;/script&gt;: a loss of 8.0 points on 120 images") >= 1
+    assert "no test image: nothing is decided" in html
+    assert "cannot be shown" not in html
+
+
+def per_slice(name: str, support: int, points: float) -> dict[str, Any]:
+    seen = {"slice": name, "support": support, "candidate_top1": 0.7, "baseline_top1": 0.7 - points / 100}
+    return {**seen, "points": points, "low": points - 3, "high": points + 3}
+
+
+def test_the_slices_of_the_release_are_shown_with_their_images():
+    names = ["camera=<b>day", "camera=night", "camera=dusk", "camera=dawn"]
+    rows = [
+        per_slice(name, n, points) for name, n, points in zip(names, (900, 120, 5, 0), (1, -8, -40, 0), strict=True)
+    ]
+    measured = {"split": "test", "baseline": {"digest": "f"}, "difference": {"per_slice": rows}}
+    section = slice_section(evidence({"evaluation.json": measured}))
+    assert section is not None
+    html = render_page("x", [section])
+    for part in ("camera=&lt;b&gt;day", "900", "−8.0 points", "−11.0 to −5.0", "too few images to tell", "no image"):
+        assert part in html, part
+    assert "<b>day" not in html
+    # Of the two losses, the one on five images is not marked as one.
+    assert [row[4].tone for row in section.blocks[0].rows[1:3]] == ["bad", ""]
+
+
+def test_without_slices_there_is_no_such_section():
+    measured = {"split": "test", "baseline": {"digest": "f"}, "difference": {"top1_points": 0.0}}
+    assert slice_section(evidence({"evaluation.json": measured})) is None

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from components.core.report.numbers import percent, points
+from components.core.report.numbers import MISSING, percent, points
 from components.core.report.page import Block, Callout, Cell, Details, table
 
 _UNFOLDED_CHECKS = 20
@@ -24,13 +24,14 @@ def judgement_blocks(judgement: Mapping[str, Any]) -> list[Block]:
         ["top-1", percent(champion["top1"]), percent(challenger["top1"]), points(difference["top1_points"])],
     ]
     checks: Block = table(
-        ["check", "allowed", "measured", ""],
+        ["check", "images", "allowed", "measured", ""],
         [
             [
                 check["check"],
+                check.get("rows", ""),
                 f"{check['allowed']:g}",
-                f"{check['measured']:.4g}",
-                Cell("holds", tone="good") if check["met"] else Cell("does not hold", tone="bad"),
+                MISSING if check["measured"] is None else f"{check['measured']:.4g}",
+                _outcome(check),
             ]
             for check in judgement["checks"]
         ],
@@ -43,3 +44,9 @@ def judgement_blocks(judgement: Mapping[str, Any]) -> list[Block]:
         table([f"{judgement['rows']:,} test images", "champion", "challenger", "change"], rows),
         checks,
     ]
+
+
+def _outcome(check: Mapping[str, Any]) -> Cell:
+    if not check["met"]:
+        return Cell("does not hold", tone="bad")
+    return Cell("does not forbid", check["note"], tone="warn") if "note" in check else Cell("holds", tone="good")
