@@ -84,11 +84,12 @@ def test_a_shard_with_a_row_that_is_not_wanted_any_more_is_written_anew(tmp_path
 def test_shards_that_the_store_has_collected_are_written_anew(tmp_path, store):
     add(tmp_path / "data", 0, 60)
     first = prepared(tmp_path / "data", store, "first")
+    content(first)  # brings it into the local cache
     for path in (tmp_path / "store" / "blobs").rglob("*"):
         if path.is_file():
             path.unlink()
     add(tmp_path / "data", 60, 20)
-    second = prepared(tmp_path / "data", store, "second", previous=first)  # which is read from the local cache
+    second = prepared(tmp_path / "data", store, "second", previous=first)
     assert all(store.blobs.has(entry.sha256) for entry in second.manifest.files)
     assert sum(second.counts.values()) == 80
 

@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from components.core.artifacts.dataset import Dataset
-from components.core.artifacts.manifest import materialize, parse_manifest
+from components.core.artifacts.manifest import parse_manifest
 from components.core.runtime.fusion import fused_convolution_share
 from components.core.runtime.released import load_release
 from components.core.runtime.sessions import open_session
@@ -38,7 +38,7 @@ def stated(release) -> dict:
 def prepared(reduced_run) -> Dataset:
     [record] = [record for task, record in reduced_run.records().items() if task.endswith("data-prep")]
     manifest = parse_manifest(record["output_artifacts"]["prepared"][0]["manifest"])
-    return Dataset(manifest, materialize(manifest, reduced_run.store))
+    return Dataset(manifest, reduced_run.store)
 
 
 def test_the_stated_accuracy_is_reproduced_from_the_file_alone(release, stated, prepared):

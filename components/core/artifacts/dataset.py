@@ -1,4 +1,4 @@
-"""The dataset artifact: Parquet shards, one file set a split, read back one shard at a time.
+"""The dataset artifact: Parquet shards, one file set a split, read back one shard at a time while the next ones come.
 
 Shards are named ``train-00000.parquet``, ``validation-00000.parquet``, ``test-00000.parquet``; their columns are the
 task's schema (`components.core.tasks`), and those of the slices if there are any (`slices`). Rows keep the image as it
@@ -8,23 +8,26 @@ was encoded.
 import hashlib
 import re
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
+from io import FileIO
 from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from components.core.artifacts.ahead import Arrival, arriving
 from components.core.artifacts.manifest import (
     FileEntry,
     Manifest,
-    materialize,
     publish_entries,
     read_manifest,
 )
+from components.core.artifacts.shard_cache import ShardCache
 from components.core.artifacts.slices import SliceCounts, row_slices, sliced_schema
 from components.core.errors import UserError
 from components.core.tasks import Task, get_task
@@ -36,10 +39,15 @@ SPLITS = ("train", "validation", "test")
 SHARD_BYTES = 60 * 1000 * 1000
 """Row bytes after which a shard is closed: with Parquet's own bookkeeping a file stays below 64 MB."""
 
+SHARDS_AHEAD = 8
+"""Shards that are on their way, or here already, while one is read: one connection to S3 gives 50 to 100 MB/s."""
+
 _ROW_GROUP_BYTES = 4 * 1000 * 1000
 _ROW_GROUP_ROWS = 2048
 _SHARD_NAME = re.compile(r"(train|validation|test)-(\d{5,})\.parquet")
 _TAKE_ROWS = 256
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +59,7 @@ class KeptShard:
 
 
 class Dataset:
-    """A dataset on local disk, opened by `open_dataset`.
+    """A dataset in the store, opened by `open_dataset`; a shard is fetched to local disk when it is first needed.
 
     Attributes:
         task: name of the task, e.g. "classification".
@@ -67,7 +75,7 @@ class Dataset:
         UserError: the manifest's rows a shard do not fit its shards and counts.
     """
 
-    def __init__(self, manifest: Manifest, folder: Path) -> None:
+    def __init__(self, manifest: Manifest, store: "Store") -> None:
         facts = manifest.metadata
         self.manifest = manifest
         self.task: str = facts["task"]
@@ -76,11 +84,12 @@ class Dataset:
         self.class_counts: dict[str, list[int]] = facts["class_counts"]
         self.slices: dict[str, dict[str, dict[str, int]]] = facts.get("slices", {})
         self.fingerprint: str = facts["fingerprint"]
-        self._shards: dict[str, list[Path]] = {split: [] for split in SPLITS}
+        self._cache = ShardCache(store)
+        self._shards: dict[str, list[FileEntry]] = {split: [] for split in SPLITS}
         matches = [match for entry in manifest.files if (match := _SHARD_NAME.fullmatch(entry.path))]
         # By number: as text, shard 100000 would come before 20000.
         for match in sorted(matches, key=lambda match: int(match[2])):
-            self._shards[match[1]].append(folder / match[0])
+            self._shards[match[1]].append(manifest.entry(match[0]))
         self._shard_rows = self._stated_rows(facts.get("shard_rows"))
 
     def rows(self, split: str) -> int:
@@ -102,10 +111,12 @@ class Dataset:
         Args:
             columns: which columns to read; None = all.
         """
-        for shard, rows in self.order(split, seed=seed, epoch=epoch, limit=limit):
-            table = self.read(split, shard, columns=columns)
-            for start in range(0, len(rows), _TAKE_ROWS):
-                yield from table.take(rows[start : start + _TAKE_ROWS]).to_pylist()
+        order = self.order(split, seed=seed, epoch=epoch, limit=limit)
+        with closing(self.stream(split, order, columns=columns)) as shards:
+            for _, rows, read in shards:
+                table = read()
+                for start in range(0, len(rows), _TAKE_ROWS):
+                    yield from table.take(rows[start : start + _TAKE_ROWS]).to_pylist()
 
     def order(
         self, split: str, *, seed: int | None = None, epoch: int = 0, limit: int | None = None
@@ -130,21 +141,84 @@ class Dataset:
 
     def read(self, split: str, shard: int, *, columns: Sequence[str] | None = None) -> pa.Table:
         """One shard as a table with the given columns (None = all)."""
-        return pq.read_table(self._shards[split][shard], columns=None if columns is None else list(columns))
+        with self._cache.open(self._shards[split][shard]) as file:
+            return self._table(file, split, shard, columns)
+
+    def stream(
+        self,
+        split: str,
+        wanted: Iterable[tuple[int, T]],
+        *,
+        columns: Sequence[str] | None = None,
+        needed: Callable[[T], bool] = lambda _: True,
+    ) -> Generator[tuple[int, T, Callable[[], pa.Table]]]:
+        """Shards in the order of `wanted`, each fetched in the background while those before it are read.
+
+        Close it: it leaves no thread and no open file then.
+
+        Args:
+            split: name of the split.
+            wanted: shard number, and anything that belongs to it.
+            columns: which columns to read; None = all.
+            needed: whether the shard will be read; asked some shards early, about what belongs to it.
+
+        Yields:
+            Shard number, what belongs to it, and what reads the table, at most once and before the next is asked for.
+        """
+        self._known(split)
+        with closing(self._arriving(split, wanted, needed)) as arrivals:
+            for arrival in arrivals:
+                shard, payload = arrival.item
+
+                def read(arrival: Arrival = arrival, shard: int = shard) -> pa.Table:
+                    with arrival.open() as file:
+                        return self._table(file, split, shard, columns)
+
+                yield shard, payload, read
 
     def shards(self, split: str, *, columns: Sequence[str]) -> Iterator[KeptShard]:
         """Each shard's file with these columns of its rows, in stored order."""
         self._known(split)
-        for path in self._shards[split]:
-            rows = pq.read_table(path, columns=list(columns)).to_pylist()
-            yield KeptShard(entry=self.manifest.entry(path.name), rows=rows)
+        with closing(self.stream(split, self._all(split), columns=columns)) as shards:
+            for _, entry, read in shards:
+                yield KeptShard(entry=entry, rows=read().to_pylist())
 
     def shard_rows(self, split: str) -> list[int]:
-        """Number of rows in each shard of `split`."""
+        """Number of rows in each shard of `split`; an old manifest does not say, and then all are fetched for it."""
         self._known(split)
         if split not in self._shard_rows:
-            self._shard_rows[split] = [pq.read_metadata(path).num_rows for path in self._shards[split]]
+            rows = []
+            with closing(self._arriving(split, self._all(split), lambda _: True)) as arrivals:
+                for arrival in arrivals:
+                    with arrival.open() as file:
+                        rows.append(pq.read_metadata(file).num_rows)
+            self._shard_rows[split] = rows
         return self._shard_rows[split]
+
+    def _all(self, split: str) -> Iterator[tuple[int, FileEntry]]:
+        return enumerate(self._shards[split])
+
+    def _arriving(
+        self, split: str, wanted: Iterable[tuple[int, T]], needed: Callable[[T], bool]
+    ) -> Generator[Arrival[tuple[int, T]]]:
+        entries = self._shards[split]
+        largest = max((entry.bytes for entry in entries), default=1)
+        return arriving(
+            wanted,
+            lambda item, stopped: self._cache.open(entries[item[0]], stopped=stopped),
+            needed=lambda item: needed(item[1]),
+            # Open shards cannot make room: what is ahead and what is read take no more than half of it.
+            num_ahead=max(0, min(SHARDS_AHEAD, self._cache.limit() // (2 * largest) - 1)),
+        )
+
+    def _table(self, file: FileIO, split: str, shard: int, columns: Sequence[str] | None) -> pa.Table:
+        table = pq.read_table(file, columns=None if columns is None else list(columns))
+        if split in self._shard_rows and table.num_rows != self._shard_rows[split][shard]:
+            raise UserError(
+                f"{self._shards[split][shard].path} holds {table.num_rows} rows where the dataset's manifest says "
+                f"{self._shard_rows[split][shard]}; prepare the data again"
+            )
+        return table
 
     def _stated_rows(self, stated: Any) -> dict[str, list[int]]:
         """The rows of each shard per split; empty when the manifest was written before they were stated."""
@@ -178,13 +252,12 @@ def _spread(first: int, stop: int, *, total: int, limit: int | None) -> np.ndarr
 
 
 def open_dataset(artifact_path: str | Path, store: "Store") -> Dataset:
-    """Open the dataset artifact at `artifact_path`; its shards are fetched to the local cache, verified.
+    """Open the dataset artifact at `artifact_path`; nothing of it is fetched before it is read.
 
     Raises:
         UserError: no manifest there, or it is not a dataset.
     """
-    manifest = read_manifest(artifact_path, kind="dataset")
-    return Dataset(manifest, materialize(manifest, store))
+    return Dataset(read_manifest(artifact_path, kind="dataset"), store)
 
 
 def write_dataset(

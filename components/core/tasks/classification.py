@@ -1,6 +1,6 @@
 """Image classification: one label an image."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -63,7 +63,7 @@ class Classification:
         reader = pixel_reader(dataset, split, preprocess, limit=limit)
         rng = np.random.default_rng([0 if seed is None else seed, epoch, 1])
 
-        def produce() -> Iterator[Batch]:
+        def produce() -> Generator[Batch]:
             for number in range(skip if augment else 0):
                 skip_batch(rng, reader.batch_rows(number, batch_size), preprocess.image_size)
             parts = reader.batches(dataset, batch_size, seed=seed, epoch=epoch, share=share, skip=skip)

@@ -6,8 +6,9 @@ Decoding is most of the cost of a batch. At the network's input size a decoded s
 
 import os
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -85,13 +86,17 @@ class PixelReader:
         """
         number, num_batches = skip, -(-self.num_rows // batch_size)
         waiting: list[Pixels] = []
-        with ThreadPoolExecutor(max_workers=min(_MAX_THREADS, os.cpu_count() or 1)) as pool:
-            for piece in self._pieces(dataset, batch_size, seed=seed, epoch=epoch, share=share, skip=skip):
-                shard = _Shard(dataset, self._split, piece.shard)
+        pieces = self._pieces(dataset, batch_size, seed=seed, epoch=epoch, share=share, skip=skip)
+        with (
+            ThreadPoolExecutor(max_workers=min(_MAX_THREADS, os.cpu_count() or 1)) as pool,
+            closing(dataset.stream(self._split, pieces, columns=_COLUMNS, needed=self._is_needed)) as shards,
+        ):
+            for _, piece, read in shards:
+                shard = _Shard(read)
                 while number < num_batches and number * batch_size < piece.stop:
-                    rows = piece.rows[piece.batches == number]
-                    if len(rows):
-                        waiting.append(self._rows(shard, rows, pool))
+                    taken = piece.batches == number
+                    if taken.any():
+                        waiting.append(self._rows(shard, piece, taken, pool))
                     if number * batch_size + self.batch_rows(number, batch_size) > piece.stop:
                         break  # the rest of this batch is in the next shard
                     yield _joined(waiting, self._preprocess.image_size)
@@ -99,8 +104,8 @@ class PixelReader:
 
     def _pieces(
         self, dataset: "Dataset", batch_size: int, *, seed: int | None, epoch: int, share: Share, skip: int
-    ) -> Iterator["_Piece"]:
-        """What is read here of each shard of a pass."""
+    ) -> Iterator[tuple[int, "_Piece"]]:
+        """The shards of a pass, and what is read here of each."""
         start = 0
         for shard, rows in dataset.order(self._split, seed=seed, epoch=epoch, limit=self._limit):
             batches, places = np.divmod(np.arange(start, start + len(rows)), batch_size)
@@ -108,18 +113,27 @@ class PixelReader:
             low, high = share.bounds(counts)
             mine = (batches >= skip) & (places >= low) & (places < high)
             start += len(rows)
-            yield _Piece(shard=shard, rows=rows[mine], batches=batches[mine], stop=start)
+            slots = None if self._wanted is None else np.searchsorted(self._wanted, rows[mine] + self._offsets[shard])
+            yield shard, _Piece(rows=rows[mine], batches=batches[mine], slots=slots, stop=start)
 
-    def _rows(self, shard: "_Shard", rows: np.ndarray, pool: ThreadPoolExecutor) -> Pixels:
-        if self._wanted is None:
+    def _is_needed(self, piece: "_Piece") -> bool:
+        """Whether the shard has to be read for it."""
+        return len(piece.rows) > 0 and (piece.slots is None or not self._filled[piece.slots].all())
+
+    def _rows(self, shard: "_Shard", piece: "_Piece", taken: np.ndarray, pool: ThreadPoolExecutor) -> Pixels:
+        """The rows of a piece that are `taken` (bool)."""
+        rows = piece.rows[taken]
+        if piece.slots is None:
             return shard.decode(rows, self._preprocess, pool)
-        slots = np.searchsorted(self._wanted, rows + self._offsets[shard.number])
-        new = slots[~self._filled[slots]]
-        if len(new):
-            pixels, labels, digests = shard.decode(rows[~self._filled[slots]], self._preprocess, pool)
+        slots = piece.slots[taken]
+        new = ~self._filled[slots]
+        if new.any():
+            pixels, labels, digests = shard.decode(rows[new], self._preprocess, pool)
             # Two iterators may fill the same slots at once: with the same bytes, and each its flags after its bytes.
-            self._pixels[new], self._labels[new], self._digests[new] = pixels, labels, digests
-            self._filled[new] = True
+            self._pixels[slots[new]] = pixels
+            self._labels[slots[new]] = labels
+            self._digests[slots[new]] = digests
+            self._filled[slots[new]] = True
         return self._pixels[slots], self._labels[slots], self._digests[slots].tolist()
 
 
@@ -127,28 +141,26 @@ class PixelReader:
 class _Piece:
     """What is read of one shard in one pass.
 
-    shard: its number. rows: numbers in the shard, int64 `(N,)`. batches: which batch each belongs to. stop: how many
-    rows of the pass, of all shares, come before the next shard.
+    rows: numbers in the shard, int64 `(N,)`. batches: which batch each belongs to. slots: where each is remembered;
+    None = nowhere. stop: how many rows of the pass, of all shares, come before the next shard.
     """
 
-    shard: int
     rows: np.ndarray
     batches: np.ndarray
+    slots: np.ndarray | None
     stop: int
 
 
 class _Shard:
     """A shard that is read from disk only when a row of it has to be decoded."""
 
-    def __init__(self, dataset: "Dataset", split: str, shard: int) -> None:
-        self.number = shard
-        self._where = (dataset, split, shard)
+    def __init__(self, read: Callable[[], pa.Table]) -> None:
+        self._read = read
         self._table: pa.Table | None = None
 
     def decode(self, rows: np.ndarray, preprocess: Preprocess, pool: ThreadPoolExecutor) -> Pixels:
         if self._table is None:
-            dataset, split, shard = self._where
-            self._table = dataset.read(split, shard, columns=_COLUMNS)
+            self._table = self._read()
         table = self._table.take(rows)
         pixels = np.stack(list(pool.map(preprocess.pixels, table["image"].to_pylist())))
         return pixels, table["label"].to_numpy().astype(np.int64), table["digest"].to_pylist()

@@ -2,7 +2,7 @@
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -10,7 +10,7 @@ T = TypeVar("T")
 _POLL_SECONDS = 0.1
 
 
-def prefetched(items: Iterator[T], *, depth: int) -> Iterator[T]:
+def prefetched(items: Generator[T], *, depth: int) -> Generator[T]:
     """Yield `items` in order, computed up to `depth` ahead by a background thread.
 
     An exception in `items` is raised here, at the item where it happened. When the consumer stops early, the thread
@@ -52,3 +52,5 @@ def prefetched(items: Iterator[T], *, depth: int) -> Iterator[T]:
     finally:
         stop.set()
         thread.join()
+        # Not left to the garbage collection, which an error's traceback delays: it may hold threads and files.
+        items.close()

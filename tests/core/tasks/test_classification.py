@@ -3,9 +3,9 @@
 import math
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import torch
 
@@ -80,24 +80,21 @@ def test_what_follows_the_skipped_batches_is_what_would_have_followed_them(
         assert flat(image_dataset(), share=share, skip=skip, **options) == whole[skip:]
 
 
-def test_shards_of_which_all_rows_are_skipped_are_not_read(
-    image_dataset: Open, monkeypatch: pytest.MonkeyPatch
+def test_shards_of_which_all_rows_are_skipped_are_not_fetched(
+    image_dataset: Open, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    dataset, read = image_dataset(), Dataset.read
-    order = [shard for shard, _ in dataset.order("train", seed=1)]
-    first_rows = dataset.shard_rows("train")[order[0]]
-    seen = []
+    def fetched(skip: int) -> set[str]:
+        monkeypatch.setenv("TRIMTAB_CACHE", str(tmp_path / f"after {skip}"))
+        flat(image_dataset(), seed=1, batch_size=1, skip=skip)
+        return {path.name for path in (tmp_path / f"after {skip}").rglob("[!.]*") if path.is_file()}
 
-    def reading(self: Dataset, split: str, shard: int, **options: object) -> pa.Table:
-        seen.append(shard)
-        return read(self, split, shard, **options)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(Dataset, "read", reading)
-    flat(dataset, seed=1, batch_size=1, skip=first_rows)
-    assert seen == order[1:]
-    seen.clear()
-    flat(image_dataset(), seed=1, batch_size=1, skip=first_rows - 1)
-    assert seen == order
+    dataset = image_dataset()
+    digests = [entry.sha256 for entry in dataset.manifest.files]
+    order = [digests[shard] for shard, _ in dataset.order("train", seed=1)]
+    first_rows = dataset.shard_rows("train")[digests.index(order[0])]
+    assert fetched(first_rows - 1) == set(order)
+    assert fetched(first_rows) == set(order[1:])
+    assert fetched(22) == set(order[-1:])
 
 
 def test_seed_epoch_and_augmentation_each_change_the_batches(image_dataset: Open) -> None:
