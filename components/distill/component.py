@@ -109,10 +109,12 @@ def distill(
     else:
         preprocess = student_preprocess(teacher_bundle.preprocess, bundle.preprocess, config.student_size)
         bundle = replace(bundle, preprocess=preprocess)
-        spec = {name: asked[name].path for name in ("dataset", "teacher", "student")}
-        spec |= {"config": vars(config), "key": key}
         history = train_in_processes(
-            "components.distill.ranks", spec, bundle.module, num_processes=config.num_processes
+            "components.distill.ranks",
+            {"config": vars(config), "key": key},
+            bundle.module,
+            artifacts={name: asked[name].path for name in ("dataset", "teacher", "student")},
+            num_processes=config.num_processes,
         )
 
     facts = result_facts(history)

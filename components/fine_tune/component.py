@@ -100,9 +100,12 @@ def fine_tune(
     if config.num_processes == 1:
         history = fine_tune_bundle(bundle, prepared, config, checkpointer=checkpointer)
     else:
-        spec = {"dataset": dataset.path, "model": model.path, "config": vars(config), "key": key}
         history = train_in_processes(
-            "components.fine_tune.ranks", spec, bundle.module, num_processes=config.num_processes
+            "components.fine_tune.ranks",
+            {"config": vars(config), "key": key},
+            bundle.module,
+            artifacts={"dataset": dataset.path, "model": model.path},
+            num_processes=config.num_processes,
         )
 
     facts = result_facts(history)

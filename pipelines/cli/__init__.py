@@ -169,6 +169,7 @@ def compile_(
 
 app.command()(cluster_commands.submit)
 app.command()(cluster_commands.follow)
+app.command()(cluster_commands.trainjob)
 app.add_typer(cluster_commands.schedule, name="schedule")
 
 

@@ -1,4 +1,4 @@
-"""The commands that talk to a cluster: `trimtab submit | follow | schedule [ls | pause | resume | delete]`."""
+"""The commands for a cluster: `trimtab submit | follow | schedule [ls | pause | resume | delete] | trainjob`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -62,6 +62,48 @@ def follow(
     from pipelines.cli.submit_command import follow_command
 
     raise typer.Exit(follow_command(run_id, _endpoint(host, namespace, token_file), timeout=timeout))
+
+
+def trainjob(
+    task: Annotated[str, typer.Argument(metavar="TASK", help="fine_tune, baseline, distill: a task that trains.")],
+    output: Annotated[Path, typer.Option(metavar="FILE", help="Where to write the TrainJob.")],
+    pipeline: Annotated[str, typer.Option(help=_PIPELINE)] = "optimize",
+    parameter: Annotated[list[str] | None, _PARAMETER] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="A parameter of the task itself; repeatable."),
+    ] = None,
+    input_: Annotated[
+        list[str] | None,
+        typer.Option("--input", metavar="NAME=DIGEST", help="An input artifact, by its digest; repeatable."),
+    ] = None,
+    nodes: Annotated[int, typer.Option(min=1, help="Nodes that train together.")] = 2,
+    processes_per_node: Annotated[
+        int | None, typer.Option(min=1, help="Processes of each [default: its accelerators in the values, else 1].")
+    ] = None,
+    values: Annotated[Path | None, VALUES] = None,
+    images: Annotated[Path | None, LOCK] = None,
+    registry: Annotated[str, REGISTRY] = "",
+    store: Annotated[str, typer.Option(help="Where the inputs are looked up [default: as for run].")] = "",
+    service_account: Annotated[str, _SERVICE_ACCOUNT] = "",
+    name: Annotated[str, typer.Option(help="The job's name [default: made of its content].")] = "",
+    namespace: Annotated[str, typer.Option(help="Its namespace [default: kubectl's].")] = "",
+    runtime: Annotated[str, typer.Option(help="The ClusterTrainingRuntime.")] = "torch-distributed",
+    trainer: Annotated[str, typer.Option(metavar="2.1|2.2|2.3", help="The cluster's Kubeflow Trainer.")] = "2.2",
+) -> None:
+    """Write a training task as a Kubeflow Trainer TrainJob, which trains on several nodes."""
+    from pipelines.cli.trainjob_command import Wanted, trainjob_command
+    from pipelines.cluster.trainjob import Job
+
+    wanted = Wanted(
+        task=task, pipeline=pipeline, parameters=tuple(parameter or ()), settings=tuple(setting or ()),
+        inputs=tuple(input_ or ()), store=store, service_account=service_account,
+    )  # fmt: skip
+    job = Job(
+        nodes=nodes, processes_per_node=processes_per_node or 0, name=name, namespace=namespace, runtime=runtime,
+        api=trainer,
+    )  # fmt: skip
+    trainjob_command(wanted, job, Deployment(values=values, lock=images, registry=registry), output)
 
 
 def _endpoint(host: str, namespace: str, token_file: Path | None) -> "Endpoint":

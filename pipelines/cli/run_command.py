@@ -76,8 +76,8 @@ def _carry_out(start: Callable[[Listener], RunResult], run_id: str, json_file: P
     return _report_end(console, result)
 
 
-def given_parameters(parameters: Sequence[str]) -> dict[str, str]:
-    """`-p name=value`: name → text.
+def given_parameters(parameters: Sequence[str], *, option: str = "-p") -> dict[str, str]:
+    """`-p name=value`, or another option of that form: name → text.
 
     Raises:
         UserError: no such form, or a name twice.
@@ -86,7 +86,7 @@ def given_parameters(parameters: Sequence[str]) -> dict[str, str]:
     for text in parameters:
         name, equals, value = text.partition("=")
         if not equals or not name.strip():
-            raise UserError(f"-p {text!r} is not of the form name=value")
+            raise UserError(f"{option} {text!r} is not of the form name=value")
         if name.strip() in given:
             raise UserError(f"the parameter {name.strip()!r} is given twice")
         given[name.strip()] = value

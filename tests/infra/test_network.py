@@ -9,6 +9,7 @@ from manifests.objects import OVERLAYS, Object, name_of
 Installation = Callable[[str], list[Object]]
 
 TASK = Peer(namespace="kubeflow", labels={"pipelines.kubeflow.org/v2_component": "true"})
+TRAINING = Peer(namespace="kubeflow", labels={"app.kubernetes.io/name": "trimtab-training"})
 KFP_API = Peer(namespace="kubeflow", labels={"app": "ml-pipeline"})
 KFP_UI = Peer(namespace="kubeflow", labels={"app": "ml-pipeline-ui"})
 STORE = Peer(namespace="kubeflow", labels={"app.kubernetes.io/name": "trimtab-store"})
@@ -32,11 +33,21 @@ EVERYWHERE = [
     ("a task leaves KFP's database alone", TASK, NEIGHBOUR, 3306, False),
     ("nobody connects to a task", STRANGER, TASK, 8080, False),
     ("nor a neighbour", NEIGHBOUR, TASK, 8080, False),
+    ("nodes that train meet", TRAINING, TRAINING, 29500, True),
+    ("and talk on any port", TRAINING, TRAINING, 41234, True),
+    ("a node that trains finds names", TRAINING, DNS, 53, True),
+    ("and asks nothing of KFP", TRAINING, KFP_API, 8887, False),
+    ("nor does it become its node", TRAINING, NODE_METADATA, 443, False),
+    ("a neighbour does not join in", NEIGHBOUR, TRAINING, 29500, False),
+    ("nor does a task", TASK, TRAINING, 29500, False),
     ("Prometheus reads Argo's metrics", PROMETHEUS, CONTROLLER, 9090, True),
     ("and nobody else", STRANGER, CONTROLLER, 9090, False),
 ]
 DEV = [
     ("a task reaches the store", TASK, STORE, 8333, True),
+    ("so does a node that trains", TRAINING, STORE, 8333, True),
+    ("which asks nothing of Kubernetes", TRAINING, API_SERVER, 443, False),
+    ("and the store does not call it", STORE, TRAINING, 29500, False),
     ("KFP's interface previews artifacts", KFP_UI, STORE, 8333, True),
     ("the store's other parts have no password", TASK, STORE, 9333, False),
     ("other teams do not reach it", STRANGER, STORE, 8333, False),
@@ -44,7 +55,11 @@ DEV = [
     ("the store calls nobody", STORE, INTERNET, 443, False),
     ("a task stays in the cluster", TASK, INTERNET, 443, False),
 ]
-ELSEWHERE = [("a task reaches the store outside", TASK, INTERNET, 443, True)]
+ELSEWHERE = [
+    ("a task reaches the store outside", TASK, INTERNET, 443, True),
+    ("so does a node that trains", TRAINING, INTERNET, 443, True),
+    ("but not in the clear", TRAINING, INTERNET, 80, False),
+]
 CASES = [(overlay, *case) for overlay in OVERLAYS for case in EVERYWHERE + (DEV if overlay == "dev" else ELSEWHERE)]
 
 

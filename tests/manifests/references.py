@@ -17,6 +17,7 @@ _OF_OTHERS = {
     # A selector that matches these selects something: labels of KFP's pods and of a run's.
     "Pod": [
         {"pipelines.kubeflow.org/v2_component": "true"},
+        {"app.kubernetes.io/name": "trimtab-training"},
         {"app": "workflow-controller"},
         {"app": "ml-pipeline-ui"},
         {"k8s-app": "kube-dns"},

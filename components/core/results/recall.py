@@ -33,6 +33,9 @@ THREADS_VARIABLE = "TRIMTAB_THREADS"
 RUNNER_VARIABLE = "TRIMTAB_RUN_ID"
 """Set by the local runner in the environment of every task."""
 
+KEEP_VARIABLE = "TRIMTAB_KEEP_RESULT"
+"""Set where the record in the store is all that a stage leaves: to leave none is a failure then, and no warning."""
+
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 P = ParamSpec("P")
@@ -62,6 +65,8 @@ def recalled(function: Callable[P, None]) -> Callable[P, None]:
         function(*args, **kwargs)
         if key:
             _keep(function.__name__, key, kwargs, outputs, time.time() - began)
+        elif os.environ.get(KEEP_VARIABLE):
+            raise UserError("the result cannot be kept: a parameter or a fact of an input is not a number (NaN)")
 
     # kfp reads the parameters without looking through the wrapper.
     stage.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
@@ -156,4 +161,8 @@ def _keep(name: str, key: str, passed: Mapping[str, Any], outputs: Mapping[str, 
     try:
         cache.save(store_from_environment(), name, key, parameters={}, artifacts=artifacts, seconds=seconds)
     except (StoreError, OSError, ValueError, TypeError) as error:
+        if os.environ.get(KEEP_VARIABLE):
+            raise
         log.warning("the result cannot be kept for a later run: %s", error)
+    else:
+        log.info("kept for an equal task: result %s", key)

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from components.core.errors import UserError
+from components.core.training.gathering import gathering
 from components.core.training.history import History
 from components.core.training.ranks import Ranks, joined
 from components.core.training.stopping import Stopped, StopRequest
@@ -28,38 +29,80 @@ Train = Callable[[Mapping[str, Any], Ranks], tuple[nn.Module, History]]
 """`train(spec, ranks)` → the trained module on the CPU, and its curves; called in each process."""
 
 
-def train_in_processes(entry: str, spec: Mapping[str, Any], module: nn.Module, *, num_processes: int) -> History:
-    """Runs the module `entry` (`python -m entry`) in each process, and loads the trained weights into `module`.
+def train_in_processes(
+    entry: str,
+    spec: Mapping[str, Any],
+    module: nn.Module,
+    *,
+    artifacts: Mapping[str, str],
+    num_processes: int,
+) -> History:
+    """Runs the module `entry` in each process, and loads the trained weights into `module`.
+
+    The processes are those that a launcher has gathered, on whatever nodes; where there are none, they are started on
+    this machine (`python -m entry`).
 
     Args:
-        entry: a Python module that calls `serve`.
+        entry: a Python module that has a function `train` and calls `serve` with it.
         spec: what it is told; JSON-able.
         module: gets the result.
-        num_processes: on this machine. The threads that were meant for one are shared among them.
+        artifacts: paths of the input artifacts by name, which it is told as well.
+        num_processes: the threads that were meant for one are shared among them.
 
     Raises:
         UserError: as in the processes. Stopped: asked to stop, after they saved their progress. RuntimeError: they died
             more than `RESTARTS` times.
     """
-    with tempfile.TemporaryDirectory(prefix="trimtab-ranks-") as folder, StopRequest() as stop:
+    if (gathered := gathering()) is not None:
+        return gathered.train(entry, spec, module)
+    with tempfile.TemporaryDirectory(prefix="trimtab-ranks-") as folder:
         path = Path(folder, "spec.json")
-        path.write_text(json.dumps({**spec, "folder": folder}), encoding="utf-8")
-        threads = max(torch.get_num_threads() // num_processes, 1)
-        for attempt in range(RESTARTS + 1):
-            code = _run(_command(entry, path, num_processes), stop, threads=threads)
-            if (mistake := Path(folder, _MISTAKE)).exists():
+        path.write_text(json.dumps({**spec, **artifacts, "folder": folder}), encoding="utf-8")
+        supervise(
+            _command(entry, path, num_processes),
+            environment={
+                "GLOO_SOCKET_IFNAME": "lo", **os.environ,
+                "OMP_NUM_THREADS": str(max(torch.get_num_threads() // num_processes, 1)),
+            },
+            mistake=Path(folder, _MISTAKE),
+            who=f"the {num_processes} processes",
+        )  # fmt: skip
+        module.load_state_dict(load_file(Path(folder, _WEIGHTS)))
+        return History(**json.loads(Path(folder, _HISTORY).read_text(encoding="utf-8")))
+
+
+def supervise(
+    command: list[str],
+    *,
+    environment: Mapping[str, str],
+    mistake: Path,
+    who: str,
+    restarts: int = RESTARTS,
+    pause_seconds: float = 0.0,
+) -> None:
+    """Runs torchrun until its processes have done their work, and again, `restarts` times, when one of them died.
+
+    Args:
+        mistake: where a process writes a user's mistake.
+        who: the processes, for messages.
+        pause_seconds: before they start again.
+
+    Raises:
+        UserError: what the file `mistake` says. Stopped: asked to stop. RuntimeError: they died once more than that.
+    """
+    with StopRequest() as stop:
+        for attempt in range(restarts + 1):
+            code = _run(command, environment, stop)
+            if mistake.exists():
                 raise UserError(mistake.read_text(encoding="utf-8"))
             if stop.asked:
                 raise Stopped
             if not code:
-                break
-            if attempt == RESTARTS:
-                raise RuntimeError(
-                    f"the {num_processes} processes that train died {attempt + 1} times, exit code {code}"
-                )
-            print(f"one of the {num_processes} processes died; all start again ({attempt + 1} of {RESTARTS})")
-        module.load_state_dict(load_file(Path(folder, _WEIGHTS)))
-        return History(**json.loads(Path(folder, _HISTORY).read_text(encoding="utf-8")))
+                return
+            if attempt < restarts:
+                print(f"one of {who} died; all start again ({attempt + 1} of {restarts})", flush=True)
+                stop.wait(pause_seconds)
+        raise RuntimeError(f"{who} that train died {restarts + 1} times, exit code {code}")
 
 
 def serve(train: Train, arguments: list[str]) -> None:
@@ -89,9 +132,8 @@ def _command(entry: str, spec: Path, num_processes: int) -> list[str]:
     ]  # fmt: skip
 
 
-def _run(command: list[str], stop: StopRequest, *, threads: int) -> int:
+def _run(command: list[str], environment: Mapping[str, str], stop: StopRequest) -> int:
     """torchrun's exit code; it is asked to stop when this process is."""
-    environment = {"GLOO_SOCKET_IFNAME": "lo", **os.environ, "OMP_NUM_THREADS": str(threads)}
     with subprocess.Popen(command, env=environment) as process:
         told = False
         while True:

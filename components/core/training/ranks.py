@@ -3,8 +3,9 @@
 Started by torchrun (`launch.py`); with one process, `ALONE`, everything here does nothing.
 """
 
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -64,6 +65,19 @@ class Ranks:
         if self.control is not None:
             dist.all_reduce(values, group=self.control)
         return values
+
+    def announced(self, message: Mapping[str, Any]) -> dict[str, Any]:
+        """What the first process announces, in every process; JSON-able. The others' own message counts for nothing."""
+        if self.control is None:
+            return dict(message)
+        content = torch.frombuffer(bytearray(json.dumps(message).encode()), dtype=torch.uint8)
+        size = torch.tensor([len(content)])
+        dist.broadcast(size, src=0, group=self.control)
+        if not self.leads:
+            content = torch.empty(int(size), dtype=torch.uint8)
+        dist.broadcast(content, src=0, group=self.control)
+        announced: dict[str, Any] = json.loads(bytes(content.tolist()))
+        return announced
 
     def wait(self) -> None:
         """Returns when every process is here."""

@@ -6,6 +6,7 @@ killed, and goes on from the last checkpoint that was due.
 
 import signal
 import threading
+import time
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -35,6 +36,12 @@ class StopRequest:
     def __exit__(self, kind: type[BaseException] | None, error: object, traceback: TracebackType | None) -> None:
         if self._before is not None:
             signal.signal(signal.SIGTERM, self._before)
+
+    def wait(self, seconds: float) -> None:
+        """Sleeps, but not on when asked to stop."""
+        end = time.monotonic() + seconds
+        while not self.asked and time.monotonic() < end:
+            time.sleep(0.1)
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
         self.asked = True

@@ -10,7 +10,9 @@ from finished_run import FinishedRun
 from kfp import compiler, dsl
 from PIL import Image
 
+from components.core.results import recall
 from components.core.results.recall import THREADS_VARIABLE
+from components.core.store import StoreError
 from components.data_prep.component import data_prep
 from pipelines.runner.conduct import RunResult
 from pipelines.runner.run import run_pipeline
@@ -113,3 +115,14 @@ def test_every_cached_stage_of_a_real_run_has_the_key_that_it_would_compute_on_a
             assert cluster.key_there(task, artifacts) == task.cache_key, task.task
         artifacts |= cluster.by_digest(task)
     assert seen == cluster.RECALLED
+
+
+def test_a_result_that_cannot_be_kept_is_a_failure_only_where_it_is_all_that_a_stage_leaves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("TRIMTAB_STORE", str(tmp_path / "file" / "store"))
+    recall._keep("fine_tune", "key", {}, {}, 1.0)
+    monkeypatch.setenv(recall.KEEP_VARIABLE, "1")
+    with pytest.raises((StoreError, OSError)):
+        recall._keep("fine_tune", "key", {}, {}, 1.0)
