@@ -35,8 +35,8 @@ def slice_differences(dataset: "Dataset", split: str, ours: Outcome, theirs: Out
     values = _values(dataset, split, ours.digests)
     found = []
     for column, known in dataset.slices.items():
-        for value in known:
-            rows = values[column] == value
+        for place, value in enumerate(known):
+            rows = values[column] == place
             mine, other = ours.correct[rows], theirs.correct[rows]
             found.append(
                 {
@@ -55,11 +55,16 @@ def slice_differences(dataset: "Dataset", split: str, ours: Outcome, theirs: Out
 
 
 def _values(dataset: "Dataset", split: str, digests: list[str]) -> dict[str, np.ndarray]:
-    """The value of each row in stored order, by column; None where it has none."""
-    columns = {column: shard_column(column) for column in dataset.slices}
-    rows = list(dataset.iterate(split, columns=("digest", *columns.values()))) if columns else []
-    assert not columns or [row["digest"] for row in rows] == digests, "slices must be those of the rows that were run"
-    return {column: np.array([row[name] for row in rows], dtype=object) for column, name in columns.items()}
+    """The place of each row's value among the known ones, by column, in stored order; −1 where it has none."""
+    places = {column: {value: place for place, value in enumerate(known)} for column, known in dataset.slices.items()}
+    found = {column: np.full(len(digests), -1, dtype=np.int16) for column in places}
+    columns = {column: shard_column(column) for column in places}
+    rows = dataset.iterate(split, columns=("digest", *columns.values())) if columns else ()
+    for number, row in enumerate(rows):
+        assert row["digest"] == digests[number], "slices must be those of the rows that were run"
+        for column, name in columns.items():
+            found[column][number] = places[column].get(row[name], -1)
+    return found
 
 
 def _difference(ours: Outcome, theirs: Outcome, rows: np.ndarray) -> dict[str, float | None]:
