@@ -216,11 +216,13 @@ def _until_asked(batches: Iterable[Batch], run: _Run, state: TrainingState) -> I
     for batch in batches:
         (asked,) = run.ranks.any(run.stop.asked)
         if asked:
-            _close(batches)
-            # Before the first step there is no progress to save, and the first validation would be lost.
-            if not state.progress.step_in_epoch:
-                raise Stopped
-            _save(run, state, asked=True)
+            try:
+                # Before the first step there is no progress to save, and the first validation would be lost.
+                if not state.progress.step_in_epoch:
+                    raise Stopped
+                _save(run, state, asked=True)
+            finally:
+                _close(batches)  # may wait for shards that are on their way
         yield batch
 
 
