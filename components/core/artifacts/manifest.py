@@ -236,7 +236,10 @@ def materialize(manifest: Manifest, store: "Store", folder: Path | None = None) 
 
 
 def cache_folder() -> Path:
-    """``$TRIMTAB_CACHE``, else ``~/.cache/trimtab``; safe to delete at any time between runs."""
+    """``$TRIMTAB_CACHE``, else ``~/.cache/trimtab``; safe to delete at any time between runs.
+
+    Below it lie the shards of data sets (`shard_cache`) and the files of other artifacts (`materialize`).
+    """
     return Path(os.environ.get("TRIMTAB_CACHE") or Path.home() / ".cache" / "trimtab")
 
 

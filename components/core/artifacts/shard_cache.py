@@ -1,6 +1,5 @@
 """Shards on local disk: fetched when they are needed, shared by all processes of a machine, kept within a limit."""
 
-import errno
 import fcntl
 import hashlib
 import os
@@ -25,7 +24,6 @@ LIMIT_VARIABLE = "TRIMTAB_CACHE_GB"
 
 _FREE_SHARE = 0.5
 _POLL_SECONDS = 0.02
-_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
 class ShardCache:
@@ -69,6 +67,7 @@ class ShardCache:
                 with _locked(self._lock_path(entry.sha256), stopped) as lock:
                     if (file := _opened(path, entry)) is not None:
                         return file  # another has fetched it meanwhile
+                    self._remove_dead(entry)
                     self._reserve(entry, lock)
                     self._store.blobs.fetch(entry.sha256, path)
                     os.utime(path, ns=(time.time_ns(), _verified_ns(entry)))
@@ -78,6 +77,13 @@ class ShardCache:
                 f"cannot keep shards in {self._folder}: {reason}; set TRIMTAB_CACHE to a folder that can be written, "
                 f"or {LIMIT_VARIABLE} to less than it has room for"
             ) from error
+
+    def _remove_dead(self, entry: FileEntry) -> None:
+        """Deletes what a killed process has left of this shard, but for the ranges that the store goes on with."""
+        resumed = f".{entry.sha256}.{entry.sha256[:16]}.partial"
+        for path in self._folder.glob(f".{entry.sha256}.*.partial"):
+            if path.name != resumed:
+                path.unlink(missing_ok=True)
 
     def _reserve(self, entry: FileEntry, lock: IO[bytes]) -> None:
         """Deletes what was not used for longest until the shard fits, and keeps the room for it."""
@@ -139,8 +145,7 @@ def _opened(path: Path, entry: FileEntry) -> FileIO | None:
     except FileNotFoundError:
         return None
     try:
-        with _without_locks():
-            fcntl.flock(file, fcntl.LOCK_SH)
+        fcntl.flock(file, fcntl.LOCK_SH)
         if _is_at(file, path) and _is_intact(file, entry):
             with suppress(OSError):  # another user's, or a disk that cannot be written: it will look older than it is
                 os.utime(file.fileno(), ns=(time.time_ns(), _verified_ns(entry)))
@@ -175,8 +180,7 @@ def _deleted(path: Path) -> bool:
     """Deletes a file unless it is in use; whether it is gone."""
     try:
         with path.open("r+b") as file:
-            with _without_locks():
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _is_at(file, path):
                 path.unlink()
     except FileNotFoundError:
@@ -205,20 +209,7 @@ def _locked(path: Path, stopped: threading.Event | None = None) -> Iterator[IO[b
 
 def _has_locked(file: IO[bytes]) -> bool:
     try:
-        with _without_locks():
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
-
-
-@contextmanager
-def _without_locks() -> Iterator[None]:
-    """On a file system without locks nobody waits: a shard may be fetched twice, and deleted while it is open."""
-    try:
-        yield
-    except BlockingIOError:
-        raise
-    except OSError as error:
-        if error.errno not in _NO_LOCKS:
-            raise

@@ -208,6 +208,23 @@ def test_a_process_that_is_killed_while_it_fetches_leaves_a_sound_cache(order, m
     assert there(folder) == set(order[-2:])
 
 
+def test_what_a_killed_process_left_of_a_shard_is_gone_when_it_is_fetched_again(monkeypatch, store, shard, folder):
+    entry, fetch = shard("a"), store.blobs.fetch
+    folder.mkdir(parents=True)
+    dead, ranges = (folder / f".{entry.sha256}.{end}" for end in ("0123.partial", f"{entry.sha256[:16]}.partial"))
+    dead.write_bytes(b"a")
+    ranges.write_bytes(b"a")
+    seen = []
+
+    def looking(digest: str, path: Path) -> None:
+        seen.extend((dead.exists(), ranges.exists()))
+        fetch(digest, path)
+
+    monkeypatch.setattr(store.blobs, "fetch", looking)
+    assert read(store, entry) == b"a" * SIZE
+    assert seen == [False, True], "beside a new copy it would take more room than is reserved; ranges are gone on with"
+
+
 def test_a_child_that_is_forked_while_a_shard_is_fetched_does_not_keep_it_locked(monkeypatch, store, shard):
     entry, fetch = shard("a"), store.blobs.fetch
     started, go_on = threading.Event(), threading.Event()

@@ -1,5 +1,7 @@
 """A process that reads one epoch as training does, and says what it took: `python streaming_reader.py ARTIFACT`.
 
+With a second argument, `whole`, it brings the whole data set to local disk and reads nothing, for comparison.
+
 Prints JSON: `rows`; `peak_rss_bytes` of this process, and `start_rss_bytes` before it opened the data set;
 `peak_disk_bytes` of the cache (allocated blocks of all its files, what is arriving included, looked at every 5 ms);
 `first_batch_s` and `epoch_s`, both from before the data set was opened. No decoded image is remembered, as when they do
@@ -14,7 +16,7 @@ import time
 from pathlib import Path
 
 from components.core.artifacts.dataset import open_dataset
-from components.core.artifacts.manifest import cache_folder
+from components.core.artifacts.manifest import cache_folder, materialize, read_manifest
 from components.core.store import store_from_environment
 from components.core.tasks import Preprocess, get_task, pixels
 
@@ -55,11 +57,14 @@ def main() -> None:
     disk = Disk(cache_folder())
     disk.start()
     start, first, rows = time.perf_counter(), 0.0, 0
-    dataset = open_dataset(sys.argv[1], store)
-    task = get_task(dataset.task)
-    for _, _, digests in task.arrays(dataset, "train", PREPROCESS, batch_size=32, seed=0):
-        first = first or time.perf_counter() - start
-        rows += len(digests)
+    if sys.argv[2:] == ["whole"]:
+        materialize(read_manifest(sys.argv[1]), store)
+    else:
+        dataset = open_dataset(sys.argv[1], store)
+        task = get_task(dataset.task)
+        for _, _, digests in task.arrays(dataset, "train", PREPROCESS, batch_size=32, seed=0):
+            first = first or time.perf_counter() - start
+            rows += len(digests)
     took = time.perf_counter() - start
     disk.ended.set()
     disk.join()
