@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from components.core.store.errors import Damaged
-from components.core.store.files import sync_folder
+from components.core.store.files import WRITE_BYTES
 
 
 class PartialFile:
@@ -33,14 +33,17 @@ class PartialFile:
     def is_finished(self, number: int) -> bool:
         return number in self._finished
 
-    def write(self, offset: int, data: bytes) -> None:
-        view = memoryview(data)
+    def write(self, offset: int, view: memoryview) -> None:
         while view:
-            written = os.pwrite(self._descriptor, view, offset)
+            written = os.pwrite(self._descriptor, view[:WRITE_BYTES], offset)
             view, offset = view[written:], offset + written
 
     def read_into(self, buffer: memoryview, offset: int) -> int:
         return os.preadv(self._descriptor, [buffer], offset)
+
+    def sync(self) -> None:
+        """Waits until the disk has what was written so far, while other ranges arrive."""
+        os.fdatasync(self._descriptor)
 
     def finish(self, number: int) -> None:
         """Records that the range with this number is whole."""
@@ -85,7 +88,6 @@ def replacing_in_ranges(path: Path, *, sha256: str, identity: dict[str, object])
         yield PartialFile(descriptor, record, identity)
         os.fsync(descriptor)
         partial.replace(path)
-        sync_folder(path.parent)
     except Damaged:
         raise
     except BaseException:

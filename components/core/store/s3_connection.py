@@ -13,6 +13,7 @@ from botocore.model import OperationModel
 from botocore.utils import determine_content_length
 
 from components.core.store.errors import StoreUnavailable
+from components.core.store.s3_direct import Direct
 from components.core.store.s3_errors import Place
 from components.core.store.s3_reads import Reads
 
@@ -30,6 +31,7 @@ class Connection:
     """What talks to the server, and how much may be under way at once. Safe to use from many threads."""
 
     client: S3Client
+    direct: Direct
     reads: Reads
     part_slots: threading.BoundedSemaphore
     range_slots: threading.BoundedSemaphore
@@ -47,9 +49,11 @@ def connect(uri: str, bucket: str, *, read_timeout_s: float) -> Connection:
     )
     session = botocore.session.Session()
     client = _client(uri, bucket, session, config)
+    direct = Direct(session=session, client=client, bucket=bucket, config=config)
     return Connection(
         client=client,
-        reads=Reads(session=session, client=client, bucket=bucket, config=config),
+        direct=direct,
+        reads=Reads(direct=direct, client=client, bucket=bucket),
         part_slots=threading.BoundedSemaphore(NUM_AT_ONCE),
         range_slots=threading.BoundedSemaphore(NUM_AT_ONCE),
     )

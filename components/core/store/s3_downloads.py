@@ -7,21 +7,33 @@ import random
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from components.core.store.errors import Damaged, StoreUnavailable
 from components.core.store.files import replacing, write_synced
-from components.core.store.objects import CHUNK_BYTES
 from components.core.store.partial_file import PartialFile, replacing_in_ranges
+from components.core.store.s3_direct import Body
 from components.core.store.s3_errors import Place, without_userinfo
-from components.core.store.s3_reads import BROKEN, Body, Reads
+from components.core.store.s3_reads import BROKEN, Reads
 
-# Not more: where memory is fragmented, a write of 1 MiB takes the kernel five times as long, for it seeks large pages.
-WRITE_BYTES = 64 << 10
+# Not more: a buffer of 1 MiB takes five times the CPU time, for it does not stay in the processor's cache, and where
+# memory is fragmented the kernel seeks large pages for it.
+BUFFER_BYTES = 256 << 10
 NUM_ATTEMPTS = 5  # without a byte between them
+
+
+class _Buffers(threading.local):
+    """A buffer a thread: to make one takes the kernel as long as to fill it."""
+
+    def __init__(self) -> None:
+        self.of_this_thread = memoryview(bytearray(BUFFER_BYTES))
+
+
+_BUFFERS = _Buffers()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,23 +70,27 @@ class Download:
         stopped = threading.Event()
 
         def bring(number: int) -> None:
-            start = number * self.range_bytes
+            offset = number * self.range_bytes
             with self.slots:
-                for chunk in self._chunks(start, min(start + self.range_bytes, size), etag):
+                for chunk in self._chunks(offset, min(offset + self.range_bytes, size), etag):
                     if stopped.is_set():
                         return
-                    file.write(start, chunk)
-                    start += len(chunk)
+                    file.write(offset, chunk)
+                    offset += len(chunk)
+            file.sync()
             file.finish(number)
 
         numbers = range(-(-size // self.range_bytes))
-        digest, buffer = hashlib.sha256(), memoryview(bytearray(CHUNK_BYTES))
+        missing = iter([number for number in numbers if not file.is_finished(number)])
+        arriving: dict[int, Future[None]] = {}
+        digest, buffer = hashlib.sha256(), _BUFFERS.of_this_thread
         with ThreadPoolExecutor(self.num_at_once, thread_name_prefix="store-range") as pool:
             try:
-                arriving = {number: pool.submit(bring, number) for number in numbers if not file.is_finished(number)}
+                for number in islice(missing, self.num_at_once):
+                    arriving[number] = pool.submit(bring, number)
                 for number in numbers:
                     if number in arriving:
-                        arriving[number].result()
+                        arriving.pop(number).result()
                     offset, stop = number * self.range_bytes, min((number + 1) * self.range_bytes, size)
                     while offset < stop:
                         read = file.read_into(buffer[: stop - offset], offset)
@@ -82,6 +98,9 @@ class Download:
                             raise Damaged(f"the part of {self.address} that had arrived was cut short")
                         digest.update(buffer[:read])
                         offset += read
+                    # Only now one more: hashing is one thread, and would be left behind by those who bring.
+                    for following in islice(missing, 1):
+                        arriving[following] = pool.submit(bring, following)
             except BaseException as error:
                 # After a failure, what is flowing may finish, for the next call to find it. Ctrl-C waits for nothing.
                 if not isinstance(error, Exception):
@@ -90,9 +109,12 @@ class Download:
                 raise
         return digest.hexdigest()
 
-    def _chunks(self, start: int, stop: int, etag: str, body: Body | None = None) -> Iterator[bytes]:
-        """The bytes from start to stop of this very state of the object; goes on where it stopped when it breaks."""
-        failures = 0
+    def _chunks(self, start: int, stop: int, etag: str, body: Body | None = None) -> Iterator[memoryview]:
+        """The bytes from start to stop of this very state of the object; goes on where it stopped when it breaks.
+
+        A chunk is gone when the next one is asked for.
+        """
+        failures, buffer = 0, _BUFFERS.of_this_thread
         while start < stop or body is not None:
             if body is None:
                 body = self._open(start, stop, etag)
@@ -100,14 +122,14 @@ class Download:
             with closing(body):
                 while start < stop:
                     try:
-                        chunk = body.read(min(WRITE_BYTES, stop - start))
+                        read = body.readinto(buffer[: stop - start])
                     except BROKEN as error:
                         reason = type(error).__name__
                         break
-                    if not chunk:
+                    if not read:
                         break
-                    yield chunk
-                    start += len(chunk)
+                    yield buffer[:read]
+                    start += read
                     failures = 0
             body = None
             if start < stop:

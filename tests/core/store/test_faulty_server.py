@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import uuid
@@ -134,9 +135,44 @@ def test_what_a_server_does_not_support_is_said(faulty: FaultProxy, objects: S3O
 
 
 def test_a_bucket_in_another_region_is_said(faulty: FaultProxy, objects: S3Objects) -> None:
-    faulty.faults.append((301, "PermanentRedirect"))
+    faulty.faults += [(301, "PermanentRedirect")] * 2  # the quick way, and boto3's
     with pytest.raises(StoreUnavailable, match="AWS_REGION"):
         objects.put("a", b"bytes")
+
+
+@pytest.mark.parametrize("status", [400, 403])
+def test_a_question_that_is_refused_for_once_is_answered_by_a_read(
+    faulty: FaultProxy, objects: S3Objects, status: int
+) -> None:
+    etag = objects.put("a", b"bytes")
+    objects.put("empty", b"")
+    for key, size in (("a", 5), ("empty", 0)):
+        faulty.faults.append((status, ""))
+        assert objects.size(key) == size
+    faulty.faults.append((status, ""))
+    assert objects.etag("a") == etag
+
+
+def test_small_transfers_share_a_connection(faulty: FaultProxy, objects: S3Objects, tmp_path: Path) -> None:
+    body = b"bytes" * 1000
+    objects.put("a", body)
+    faulty.requests.clear()
+    for number in range(3):
+        objects.put(f"b{number}", body)
+        objects.fetch("a", tmp_path / "copy", sha256=hashlib.sha256(body).hexdigest())
+    assert {seen.headers["User-Agent"] for seen in faulty.requests} == {"trimtab"}
+    assert len({seen.connection for seen in faulty.requests}) == 1
+
+
+def test_a_small_write_that_is_refused_once_is_done_by_boto3(faulty: FaultProxy, objects: S3Objects) -> None:
+    faulty.faults.append((400, "AuthorizationHeaderMalformed"))
+    objects.put("a", b"bytes", if_absent=True)
+    objects.put("b", b"bytes")
+    assert "trimtab" in faulty.requests[0].headers["User-Agent"]
+    assert all("Boto3" in seen.headers["User-Agent"] for seen in faulty.requests[1:])
+    with pytest.raises(PreconditionFailed):
+        objects.put("a", b"others", if_absent=True)
+    assert objects.get("a").data == b"bytes"
 
 
 @pytest.mark.parametrize("status", [400, 404, 405])
@@ -154,20 +190,25 @@ def test_a_probe_asks_once_for_a_person_waits(faulty: FaultProxy, objects: S3Obj
     assert len(faulty.requests) == 1
 
 
-def test_a_forked_child_opens_a_connection_of_its_own(faulty: FaultProxy, objects: S3Objects) -> None:
-    objects.put("a", b"bytes")
-    objects.get("a")
+def test_a_forked_child_opens_connections_of_its_own(faulty: FaultProxy, objects: S3Objects) -> None:
+    def there_and_back() -> bool:
+        objects.put("a", b"bytes")  # the quick way
+        return objects.get("a").data == b"bytes"  # boto3's
+
+    assert there_and_back()
     child = os.fork()
     if child == 0:
         status = 1
         try:
-            status = 0 if objects.get("a").data == b"bytes" else 1
+            status = 0 if there_and_back() else 1
         finally:
             os._exit(status)
     assert os.waitpid(child, 0)[1] == 0
-    assert objects.get("a").data == b"bytes"
-    put, before, in_child, after = (seen.connection for seen in faulty.requests)
-    assert put == before == after != in_child
+    assert there_and_back()
+    connections = [seen.connection for seen in faulty.requests]
+    before, in_child, after = connections[:2], connections[2:4], connections[4:]
+    assert before == after
+    assert not {*before} & {*in_child}
 
 
 def test_an_endpoint_of_ones_own_is_addressed_by_path(faulty: FaultProxy, objects: S3Objects) -> None:

@@ -1,0 +1,166 @@
+"""Small requests to S3 without boto3's layers, which take more time than a small object's transfer.
+
+Signed by botocore, with boto3's credentials, region, endpoint and certificates; sent by the standard library. It does
+one thing, the answer that nearly always comes. Whatever else happens is told by a status, for boto3 to be asked, which
+retries, follows a bucket to its region, passes proxies, and has the errors' names.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urlsplit
+
+import botocore.session
+import certifi
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError
+from botocore.utils import get_environ_proxies, percent_encode
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+NO_ANSWER = 0
+_NO_BYTES = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"  # their sha256
+_BLOCK_BYTES = 256 << 10
+_OTHERS_WANTED = (301, 307, 400)  # another region, or signature
+
+
+@dataclass(frozen=True, kw_only=True)
+class Body:
+    """An answer of which no byte has been read.
+
+    `readinto(buffer)` brings up to its length of bytes, and none at the end or when it broke.
+    """
+
+    etag: str
+    num_bytes: int  # of this answer, which may be a range
+    readinto: Callable[[memoryview], int]
+    close: Callable[[], None]
+
+
+class Direct:
+    """GETs and PUTs of a bucket's objects. Safe to use from many threads, which share the open connections."""
+
+    def __init__(self, *, session: botocore.session.Session, client: S3Client, bucket: str, config: Config) -> None:
+        self._session = session
+        self._client = client
+        self._bucket = bucket
+        self._limits = cast(Any, config)  # botocore's attributes, which its stubs do not know
+        self._idle: deque[HTTPConnection] = deque(maxlen=self._limits.max_pool_connections)
+        self._base = ""
+        self._is_understood = not get_environ_proxies(client.meta.endpoint_url)
+        self._certificates = session.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE")
+        self._context: ssl.SSLContext | None = None
+
+    def get(self, key: str, headers: Mapping[str, str]) -> Body | int:
+        """The answer, or the status of one that does not bring the bytes."""
+        sent = self._send("GET", key, headers, b"", _NO_BYTES)
+        if isinstance(sent, int):
+            return sent
+        connection, answer = sent
+        names_its_state = answer.headers["ETag"] and answer.headers["Content-Length"]
+        if answer.status != (206 if "Range" in headers else 200) or not names_its_state:
+            connection.close()
+            return answer.status
+        left = num_bytes = int(answer.headers["Content-Length"])
+
+        def readinto(buffer: memoryview) -> int:
+            nonlocal left
+            got = answer.readinto(buffer)
+            left -= got
+            return got
+
+        def close() -> None:
+            self._release(connection, answer, is_read=not left)
+
+        return Body(etag=answer.headers["ETag"], num_bytes=num_bytes, readinto=readinto, close=close)
+
+    def put(self, key: str, data: bytes, sha256: str, headers: Mapping[str, str]) -> str | int:
+        """The etag of what was written, or the status of an answer that does not say so; it may be written still."""
+        sent = self._send("PUT", key, headers, data, sha256)
+        if isinstance(sent, int):
+            return sent
+        connection, answer = sent
+        try:
+            answer.read()
+        except (HTTPException, OSError):
+            connection.close()
+            return NO_ANSWER
+        self._release(connection, answer, is_read=True)
+        return answer.headers["ETag"] or NO_ANSWER if answer.status == 200 else answer.status
+
+    def learn(self, status: int) -> None:
+        """boto3 did what was refused to us. Who wants another region or signature wants it every time."""
+        self._is_understood = self._is_understood and status not in _OTHERS_WANTED
+
+    def _send(
+        self, method: str, key: str, headers: Mapping[str, str], data: bytes, sha256: str
+    ) -> tuple[HTTPConnection, HTTPResponse] | int:
+        if not self._is_understood:
+            return NO_ANSWER
+        connection: HTTPConnection | None = None
+        try:
+            credentials = self._session.get_credentials()
+            if credentials is None:
+                return NO_ANSWER
+            request = AWSRequest(method, self._url(key), headers={**headers, "User-Agent": "trimtab"})
+            signer = _Signer(credentials.get_frozen_credentials(), "s3", self._client.meta.region_name)
+            signer.sha256 = sha256
+            signer.add_auth(request)
+            connection = self._connection()
+            path = urlsplit(self._url(key)).path
+            connection.request(method, path, body=data or None, headers=dict(request.headers.items()))
+            return connection, connection.getresponse()
+        except (BotoCoreError, HTTPException, OSError):
+            if connection is not None:
+                connection.close()
+            return NO_ANSWER
+
+    def _connection(self) -> HTTPConnection:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            pass
+        where = urlsplit(self._base)
+        options: dict[str, Any] = {"timeout": self._limits.connect_timeout, "blocksize": _BLOCK_BYTES}
+        if where.scheme == "https":
+            if self._context is None:
+                self._context = ssl.create_default_context(cafile=self._certificates or certifi.where())
+            connection: HTTPConnection = HTTPSConnection(where.netloc, context=self._context, **options)
+        else:
+            connection = HTTPConnection(where.netloc, **options)
+        connection.connect()
+        connection.sock.settimeout(self._limits.read_timeout)
+        connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        return connection
+
+    def _release(self, connection: HTTPConnection, answer: HTTPResponse, *, is_read: bool) -> None:
+        if is_read and not answer.will_close and len(self._idle) < (self._idle.maxlen or 0):
+            self._idle.append(connection)
+        else:
+            connection.close()
+
+    def _url(self, key: str) -> str:
+        if not self._base:
+            # The one public place where botocore says where a bucket is: by path, by host name, at an access point.
+            url = self._client.generate_presigned_url("get_object", Params={"Bucket": self._bucket, "Key": "key"})
+            self._base = url.partition("?")[0].removesuffix("key")
+        return self._base + percent_encode(key, safe="/~")
+
+
+class _Signer(S3SigV4Auth):
+    """Signs a body by a digest that is known already."""
+
+    sha256 = _NO_BYTES
+
+    def payload(self, request: AWSRequest) -> str:
+        return self.sha256
