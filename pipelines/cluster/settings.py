@@ -159,5 +159,10 @@ def _set_pod(task: _Settings, chosen: StageValues) -> None:
         kubernetes.use_secret_as_env(task, name, dict(keys))
     for name, keys in chosen.config_map_env.items():
         kubernetes.use_config_map_as_env(task, name, dict(keys))
+    for name, path in chosen.secret_volumes.items():
+        # The values come before what the pipeline mounts there itself.
+        mounted = task.platform_config["kubernetes"].get("secretAsVolume", [])
+        mounted[:] = [item for item in mounted if item["mountPath"].rstrip("/") != path.rstrip("/")]
+        kubernetes.use_secret_as_volume(task, name, path)
     if chosen.run_as:
         kubernetes.set_security_context(task, **chosen.run_as)

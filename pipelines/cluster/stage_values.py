@@ -91,6 +91,7 @@ class StageValues:
     env: Mapping[str, str] = field(default_factory=dict)
     secret_env: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     config_map_env: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    secret_volumes: Mapping[str, str] = field(default_factory=dict)
     run_as: Mapping[str, int | bool] = field(default_factory=dict)
 
 
@@ -207,9 +208,23 @@ def _volume(part: Section) -> EphemeralVolume:
         storage_class=part.text("storageClassName", default=""),
     )
     part.finish()
-    if not found.mount_path.startswith("/") or ".." in found.mount_path.split("/") or not found.mount_path.strip("/"):
-        raise UserError(f"{part.at('mountPath')} must be an absolute path; got {found.mount_path!r}")
+    _check_mount_path(found.mount_path, part.at("mountPath"))
     return found
+
+
+def _secret_volumes(section: Section, key: str) -> dict[str, Any]:
+    found = section.texts(key)
+    for name, path in found.items():
+        quantities.object_name(name, section.at(key))
+        _check_mount_path(path, section.at(f"{key}.{name}"))
+    if len(set(found.values())) < len(found):
+        raise UserError(f"{section.at(key)} has two secrets at one path; each needs a folder of its own")
+    return {"secret_volumes": found}
+
+
+def _check_mount_path(path: str, where: str) -> None:
+    if not path.startswith("/") or ".." in path.split("/") or not path.strip("/"):
+        raise UserError(f"{where} must be an absolute path; got {path!r}")
 
 
 def _env(section: Section, key: str) -> dict[str, Any]:
@@ -263,6 +278,7 @@ _READERS: dict[str, Callable[[Section, str], dict[str, Any]]] = {
     "env": _env,
     "secretEnv": _object_env("secret_env"),
     "configMapEnv": _object_env("config_map_env"),
+    "secretVolumes": _secret_volumes,
     "securityContext": _run_as,
 }
 STAGE_KEYS = tuple(_READERS)

@@ -168,7 +168,12 @@ def _pod(chosen: StageValues, service_account: str, api: str) -> dict[str, Any]:
         }
         for volume in chosen.ephemeral_volumes
     ]
-    mounts = [{"name": volume.name, "mountPath": volume.mount_path} for volume in chosen.ephemeral_volumes]
+    mounts: list[dict[str, Any]] = [
+        {"name": volume.name, "mountPath": volume.mount_path} for volume in chosen.ephemeral_volumes
+    ]
+    for number, (secret, path) in enumerate(chosen.secret_volumes.items()):
+        volumes.append({"name": f"trimtab-secret-{number}", "secret": {"secretName": secret}})
+        mounts.append({"name": f"trimtab-secret-{number}", "mountPath": path, "readOnly": True})
     if not any(volume.mount_path.rstrip("/") == "/tmp" for volume in chosen.ephemeral_volumes):
         volumes.append({"name": "trimtab-tmp", "emptyDir": {"sizeLimit": "8Gi"}})
         mounts.append({"name": "trimtab-tmp", "mountPath": "/tmp"})

@@ -27,6 +27,12 @@ def little(n: int, mode: str = "well", scale: float = 1.0, wanted: bool = True, 
 
 
 @dsl.component(base_image="python:3.11")
+def read(path: str) -> str:
+    with open(path) as file:  # noqa: PTH123
+        return file.read()
+
+
+@dsl.component(base_image="python:3.11")
 def echo(n: int, mode: str, scale: float, wanted: bool, names: list, settings: dict) -> str:
     return repr([n, mode, scale, wanted, names, settings])
 

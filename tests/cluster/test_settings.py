@@ -6,13 +6,16 @@ from typing import Any
 
 import pytest
 import yaml
-from cluster_pipelines import executors, first_stage, pods
+from cluster_pipelines import executors, first_stage, pods, read
 from kfp import compiler, dsl, kubernetes
 
 from components.core.errors import UserError
 from pipelines.cli.catalog import COMPILED
 from pipelines.cluster.package import Package, write_ir
+from pipelines.runner.conduct import RunResult
+from pipelines.runner.options import RunOptions
 from pipelines.runner.reader import read_pipeline
+from pipelines.runner.run import run_pipeline
 
 PackageWith = Callable[..., Package]
 
@@ -36,6 +39,7 @@ stages:
       - {name: fast, mountPath: /fast, size: 1Gi, accessModes: [ReadWriteMany], storageClassName: ssd}
     env: {MODE: quick}
     secretEnv: {store: {access-key: AWS_ACCESS_KEY_ID}}
+    secretVolumes: {signing: /etc/signing, ca: /etc/ca}
     configMapEnv: {settings: {store: TRIMTAB_STORE}}
     securityContext: {runAsUser: 10001, runAsGroup: 10002, runAsNonRoot: true}
 """
@@ -62,6 +66,8 @@ def test_every_setting_is_in_the_platform_document_of_its_stage(package_with: Pa
         assert (secret.secret_name, secret.key_to_env[0].secret_key) == ("store", "access-key")
         assert secret.key_to_env[0].env_var == "AWS_ACCESS_KEY_ID"
         assert (config_map.config_map_name, config_map.key_to_env[0].env_var) == ("settings", "TRIMTAB_STORE")
+        mounted = [(item.secret_name, item.mount_path, item.optional) for item in pod.secret_as_volume]
+        assert mounted == [("signing", "/etc/signing", False), ("ca", "/etc/ca", False)]
         assert (pod.security_context.run_as_user, pod.security_context.run_as_group) == (10001, 10002)
         assert pod.security_context.run_as_non_root
 
@@ -116,6 +122,7 @@ def test_the_outcome_is_what_the_sdk_writes_for_the_same_settings(package_with: 
         kubernetes.set_image_pull_secrets(task, ["registry"])
         kubernetes.add_ephemeral_volume(task, "scratch", "/scratch", ["ReadWriteOnce"], "50Gi")
         kubernetes.use_secret_as_env(task, "store", {"access-key": "AWS_ACCESS_KEY_ID"})
+        kubernetes.use_secret_as_volume(task, "signing", "/etc/signing")
 
     values = """
 stages:
@@ -130,11 +137,50 @@ stages:
     imagePullSecrets: [registry]
     ephemeralVolumes: [{name: scratch, mountPath: /scratch, size: 50Gi}]
     secretEnv: {store: {access-key: AWS_ACCESS_KEY_ID}}
+    secretVolumes: {signing: /etc/signing}
 """
     compiler.Compiler().compile(plain, str(tmp_path / "plain.yaml"))
     compiler.Compiler().compile(by_hand, str(tmp_path / "by_hand.yaml"))
     package = package_with(values, tmp_path / "plain.yaml")
     assert package.documents == list(yaml.safe_load_all((tmp_path / "by_hand.yaml").read_text()))
+
+
+def test_a_secret_takes_the_place_of_what_the_pipeline_mounts_there(package_with: PackageWith, tmp_path: Path) -> None:
+    @dsl.pipeline(name="one")
+    def mounting(n: int) -> None:
+        task = first_stage(n=n)
+        kubernetes.use_secret_as_volume(task, "old", "/etc/signing")
+        kubernetes.use_secret_as_volume(task, "other", "/etc/other")
+
+    compiler.Compiler().compile(mounting, str(tmp_path / "mounting.yaml"))
+    values = "stages: {first_stage: {secretVolumes: {signing: /etc/signing/}}}"
+    (pod,) = pods(package_with(values, tmp_path / "mounting.yaml")).values()
+    assert [(item.secret_name, item.mount_path) for item in pod.secret_as_volume] == [
+        ("other", "/etc/other"), ("signing", "/etc/signing/"),
+    ]  # fmt: skip
+
+
+def test_a_run_on_this_machine_gives_a_stage_the_files_of_its_secret(
+    package_with: PackageWith, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @dsl.pipeline(name="reading")
+    def reading() -> str:
+        return read(path="/etc/trimtab-signing-test/minisign.key").output
+
+    monkeypatch.setenv("TRIMTAB_HOME", str(tmp_path / "home"))
+    (tmp_path / "signing").mkdir()
+    (tmp_path / "signing" / "minisign.key").write_text("a key")
+    compiler.Compiler().compile(reading, str(tmp_path / "reading.yaml"))
+    values = "stages: {read: {secretVolumes: {signing: /etc/trimtab-signing-test}}}"
+    write_ir(package_with(values, tmp_path / "reading.yaml"), tmp_path / "ready.yaml")
+
+    def run(**given: Path) -> RunResult:
+        options = RunOptions(secrets=given)
+        return run_pipeline(tmp_path / "ready.yaml", {}, options=options, listener=lambda event: None)
+
+    assert run(signing=tmp_path / "signing").outputs["Output"] == "a key"
+    with pytest.raises(UserError, match="needs secret 'signing'"):
+        run()
 
 
 def test_a_cpu_request_sets_the_threads_of_a_stage_that_counts_them(package_with: PackageWith) -> None:

@@ -147,7 +147,7 @@ def test_a_stages_values_are_its_nodes(write: Write, tmp_path: Path) -> None:
                 "accelerator": {"type": "nvidia.com/gpu", "count": 4}, "nodeSelector": {"pool": "gpu"},
                 "tolerations": [{"key": "spot", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 0}],
                 "ephemeralVolumes": [{"name": "scratch", "mountPath": "/scratch", "size": "50Gi"}],
-                "env": {"TRIMTAB_CACHE": "/scratch"},
+                "env": {"TRIMTAB_CACHE": "/scratch"}, "secretVolumes": {"ca": "/etc/ca"},
             },
         },
     }  # fmt: skip
@@ -171,7 +171,13 @@ def test_a_stages_values_are_its_nodes(write: Write, tmp_path: Path) -> None:
     assert pod["imagePullSecrets"] == [{"name": "registry"}]
     assert job["spec"]["activeDeadlineSeconds"] == 7200
     mounted = {mount["name"]: mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]}
-    assert mounted == {"scratch": "/scratch", "trimtab-tmp": "/tmp", "trimtab-shm": "/dev/shm"}
+    assert pod["volumes"][1] == {"name": "trimtab-secret-0", "secret": {"secretName": "ca"}}
+    assert mounted == {
+        "trimtab-secret-0": "/etc/ca",
+        "scratch": "/scratch",
+        "trimtab-tmp": "/tmp",
+        "trimtab-shm": "/dev/shm",
+    }
     assert {volume["name"] for volume in pod["volumes"]} == set(mounted)
 
 
