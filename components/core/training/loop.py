@@ -56,8 +56,9 @@ def train(
     process calls this with the same arguments and its share of the data; the first reports and saves.
     Raises `UserError` when the loss is no longer finite, `Stopped` when asked to stop.
     """
-    ranks.equalize(module)
     with StopRequest() as stop:
+        # Inside: once the first has its weights and goes on, a signal must not be the end of one that is still waiting.
+        ranks.equalize(module)
         run = _Run(
             data=data, task=task, step_loss=step_loss, config=config, device=device, checkpointer=checkpointer,
             stop=stop, ranks=ranks, report=report if ranks.leads else lambda _: None,
