@@ -99,6 +99,15 @@ def test_parts_and_ranges_are_under_way_side_by_side(
     assert hidden(tmp_path) == []
 
 
+def test_a_shard_of_a_data_set_comes_in_ranges(faulty: FaultProxy, tmp_path: Path) -> None:
+    store = Store(S3Objects(bucket="artifacts", prefix=uuid.uuid4().hex))
+    body = random.Random(5).randbytes(40 << 20)
+    store.blobs.fetch(store.blobs.put(body), tmp_path / "copy")
+    ranges = sorted(seen.headers["Range"] for seen in faulty.requests if "Range" in seen.headers)
+    assert ranges == ["bytes=0-16777215", "bytes=16777216-33554431", "bytes=33554432-41943039"]
+    assert (tmp_path / "copy").read_bytes() == body
+
+
 def test_an_interrupted_upload_sends_only_what_is_missing(
     faulty: FaultProxy, objects: S3Objects, client: Any, source: Path
 ) -> None:
