@@ -5,12 +5,13 @@
 
 Method: one SeaweedFS server; 1 file of 512 MiB and 500 files of 256 KiB of random bytes; each round moves both up and
 down with each of the three, which take turns in an order that rotates, so that what else the machine does hits all of
-them. Every round has keys of its own, which are deleted after it. Ratios are of medians over the rounds; the spread
-(least to greatest) and the CPU seconds of the client stand beside them, because wall time on a shared machine is noise.
+them. Before each measurement 3 GiB of memory are filled and given back (`settle`). Every round has keys of its own,
+which are deleted after it. Ratios are of medians over the rounds; the spread (least to greatest) and the CPU seconds of
+the client stand beside them, because wall time on a shared machine is noise.
 
 - store: `Blobs.put_many` and `Blobs.fetch_many`: hashes what it sends, has the server check it, verifies the sha256 of
-  every byte that comes back, syncs to disk, renames.
-- s5cmd: `s5cmd cp`, its defaults (256 workers), a process for each measurement; it neither hashes nor syncs.
+  every byte that comes back, renames.
+- s5cmd: `s5cmd cp`, its defaults (256 workers), a process for each measurement; it does not hash what comes.
 - boto3: `upload_file` and `download_file`, small files on 16 threads.
 What s5cmd and boto3 brought is hashed after their time is taken, and must be right.
 """
@@ -99,6 +100,17 @@ class Round:
         shutil.rmtree(self.folder)
 
 
+def settle() -> None:
+    """The same ground for each: nothing left to be written, and memory that the machine really has.
+
+    The host of a virtual machine takes back what is free for some seconds, and to get 1 GiB of it again takes more than
+    a second: who is measured would pay for that or not, by what those before him had left.
+    """
+    os.sync()
+    memory = b"x" * (3 << 30)  # a file of 512 MiB, the server's copy of it, and room
+    del memory
+
+
 def cpu_s() -> float:
     both = (resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN))
     return sum(usage.ru_utime + usage.ru_stime for usage in both)
@@ -122,7 +134,7 @@ def measure(rounds: int, folder: Path) -> dict[tuple[str, str, str], list[tuple[
         for size, direction in CASES:
             for who in measured[turn:] + measured[:turn]:
                 (now.folder / who.__name__ / size).mkdir(parents=True, exist_ok=True)
-                os.sync()  # what the one before left to be written is not this one's
+                settle()
                 start, cpu = perf_counter(), cpu_s()
                 who(size, direction)
                 times[size, direction, who.__name__].append((perf_counter() - start, cpu_s() - cpu))

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import tempfile
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -28,6 +29,7 @@ KINDS = (
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _STAMPS = ".verified.json"
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _CHUNK_BYTES = 1 << 20
 
 
@@ -202,7 +204,8 @@ def materialize(manifest: Manifest, store: "Store", folder: Path | None = None) 
 
     Each file appears whole or not at all, verified while it streams; what is there already is reused, so an
     interrupted call goes on where it stopped. A file that was verified before is hashed again only when its size,
-    inode or modification time changed (as git's index does), and fetched again when its bytes did.
+    inode or modification time changed (as git's index does) or the machine was restarted (what a power cut took from a
+    file, its times may not tell), and fetched again when its bytes did.
 
     Args:
         manifest: what to fetch.
@@ -220,16 +223,16 @@ def materialize(manifest: Manifest, store: "Store", folder: Path | None = None) 
         raise UserError(
             f"cannot write to {target}: {reason}; set TRIMTAB_CACHE to a folder that can be written"
         ) from error
-    stamps = _read_stamps(target)
+    stamps, boot = _read_stamps(target), _boot()
     missing: dict[Path, str] = {}
     for entry in manifest.files:
         path = target / entry.path
-        if not _is_intact(path, entry, stamps.get(entry.path)):
+        if not _is_intact(path, entry, stamps.get(entry.path), boot):
             path.parent.mkdir(parents=True, exist_ok=True)
             missing[path] = entry.sha256
     if missing:
         store.blobs.fetch_many(missing)
-    fresh = {entry.path: _stamp(target / entry.path, entry.sha256) for entry in manifest.files}
+    fresh = {entry.path: _stamp(target / entry.path, entry.sha256, boot) for entry in manifest.files}
     if fresh != stamps:
         _write_atomically(target / _STAMPS, json.dumps(fresh).encode())
     return target
@@ -284,9 +287,17 @@ def _write_atomically(path: Path, data: bytes) -> None:
         raise
 
 
-def _stamp(path: Path, sha256: str) -> list[str | int]:
+def _stamp(path: Path, sha256: str, boot: str) -> list[str | int]:
     status = path.stat()
-    return [sha256, status.st_size, status.st_mtime_ns, status.st_ino]
+    return [sha256, status.st_size, status.st_mtime_ns, status.st_ino, boot]
+
+
+def _boot() -> str:
+    """Names this time that the machine is up; where the system has no such name, one that never comes again."""
+    try:
+        return _BOOT_ID.read_text().strip()
+    except OSError:
+        return uuid.uuid4().hex
 
 
 def _read_stamps(target: Path) -> dict[str, list[str | int]]:
@@ -297,10 +308,10 @@ def _read_stamps(target: Path) -> dict[str, list[str | int]]:
     return stamps if isinstance(stamps, dict) else {}
 
 
-def _is_intact(path: Path, entry: FileEntry, stamp: list[str | int] | None) -> bool:
+def _is_intact(path: Path, entry: FileEntry, stamp: list[str | int] | None, boot: str) -> bool:
     if not path.is_file() or path.stat().st_size != entry.bytes:
         return False
-    if stamp == _stamp(path, entry.sha256):
+    if stamp == _stamp(path, entry.sha256, boot):
         return True
     with path.open("rb") as file:
         digest = hashlib.sha256()

@@ -70,6 +70,8 @@ class ShardCache:
                     self._remove_dead(entry)
                     self._reserve(entry, lock)
                     self._store.blobs.fetch(entry.sha256, path)
+                    with path.open("rb") as fetched:
+                        os.fsync(fetched)  # the mark that follows outlives a power cut
                     os.utime(path, ns=(time.time_ns(), _verified_ns(entry)))
         except OSError as error:
             reason = (error.strerror or type(error).__name__).lower()

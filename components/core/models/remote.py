@@ -5,7 +5,7 @@ from pathlib import Path
 
 from components.core.errors import UserError
 from components.core.store.errors import NotFound
-from components.core.store.files import replacing, write_synced
+from components.core.store.files import replacing, write_new
 
 
 def read_object(uri: str) -> bytes:
@@ -16,7 +16,7 @@ def read_object(uri: str) -> bytes:
 def fetch_object(uri: str, path: Path) -> None:
     """Atomic: `path` holds the object at `s3://BUCKET/KEY`, whole, or is not made. UserError as for `read_object`."""
     with replacing(path) as partial:
-        write_synced(partial, _stream(uri))
+        write_new(partial, _stream(uri), is_synced=True)
 
 
 def _stream(uri: str) -> Iterator[bytes]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from components.core.store.concurrency import run_all
 from components.core.store.errors import Damaged, NotFound
-from components.core.store.files import write_synced
+from components.core.store.files import write_new
 from components.core.store.names import check_name, check_path
 from components.core.store.objects import Objects, measure
 from components.core.store.records import decode, encode
@@ -93,7 +93,7 @@ class Checkpoints:
             for name, digest in index["files"].items():
                 target = Path(aside, check_path(name, what="checkpoint file"))
                 target.parent.mkdir(parents=True, exist_ok=True)
-                if write_synced(target, self._objects.stream(f"{source}/{name}")) != digest:
+                if write_new(target, self._objects.stream(f"{source}/{name}")) != digest:
                     raise Damaged(f"{self._objects.address(f'{source}/{name}')} is damaged: its sha256 is another")
             for name in index["files"]:
                 target = folder / name

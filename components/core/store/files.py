@@ -9,22 +9,26 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-# Not more: where memory is fragmented, a write of 1 MiB takes the kernel five times as long, for it seeks large pages.
-WRITE_BYTES = 64 << 10
 
+def write_new(path: Path, chunks: Iterable[bytes | memoryview], *, is_synced: bool = False) -> str:
+    """Writes a new file and returns the sha256 of what was written, in hex.
 
-def write_synced(path: Path, chunks: Iterable[bytes | memoryview]) -> str:
-    """Writes a new file, waits until the disk has it, and returns the sha256 of what was written, in hex."""
+    Args:
+        is_synced: wait until the disk has it. For what is nowhere else: a copy of what the store has can be made again.
+    """
     digest = hashlib.sha256()
     # 0o666 under the umask, as for any file: mkstemp's 0o600 would hide a release from the process that serves it.
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666), "wb") as file:  # noqa: PTH123
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    try:
         for chunk in chunks:
             digest.update(chunk)
             view = memoryview(chunk)
-            for start in range(0, len(view), WRITE_BYTES):
-                file.write(view[start : start + WRITE_BYTES])
-        file.flush()
-        os.fsync(file.fileno())
+            while view:
+                view = view[os.write(descriptor, view) :]
+        if is_synced:
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
     return digest.hexdigest()
 
 
@@ -41,12 +45,15 @@ def sync_folder(folder: Path) -> None:
 def replacing(path: Path) -> Iterator[Path]:
     """Atomic: the block writes the file it is given, which then becomes `path`, or vanishes if the block raises.
 
-    For copies of what the store has: after a power cut the file may be absent again, which costs another transfer.
+    For copies of what the store has: after a power cut the file may be absent, empty or cut short. Who keeps it for
+    longer than the machine runs says what was verified (`artifacts/manifest.py`), or syncs it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.parent.is_dir():
+        path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name[:100]}.{uuid.uuid4().hex}.partial")
     try:
         yield partial
         partial.replace(path)
-    finally:
+    except BaseException:
         partial.unlink(missing_ok=True)
+        raise

@@ -18,7 +18,7 @@ from components.core.store.errors import (
     StoreError,
     StoreUnavailable,
 )
-from components.core.store.files import replacing, sync_folder, write_synced
+from components.core.store.files import replacing, sync_folder, write_new
 from components.core.store.names import check_key
 from components.core.store.objects import Listed, Stored, chunks_of, digest_of
 
@@ -78,7 +78,7 @@ class LocalObjects:
 
     def fetch(self, key: str, path: Path, *, sha256: str) -> None:
         with replacing(path) as partial:
-            if write_synced(partial, self.stream(key)) != sha256:
+            if write_new(partial, self.stream(key)) != sha256:
                 raise Damaged(f"{self.address(key)} is damaged: its sha256 is another")
 
     def size(self, key: str) -> int:
@@ -139,14 +139,14 @@ class LocalObjects:
         spooled = folder / uuid.uuid4().hex
         try:
             if isinstance(body, bytes):
-                return spooled, write_synced(spooled, [body])
+                return spooled, write_new(spooled, [body], is_synced=True)
             try:
                 source = body.open("rb")
             except OSError as error:
                 # Said here, or a missing source would be reported as a missing object.
                 raise StoreError(f"cannot read {body}: {error.strerror}") from error
             with source:
-                return spooled, write_synced(spooled, chunks_of(source))
+                return spooled, write_new(spooled, chunks_of(source), is_synced=True)
         except BaseException:
             spooled.unlink(missing_ok=True)
             raise

@@ -10,6 +10,8 @@ MAX_KEY_BYTES = 900  # S3 allows 1,024 for prefix and key together
 MAX_SEGMENT_BYTES = 200  # most file systems allow 255; the rest is for the name of a temporary file
 
 _SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*")
+_UNSAFE = re.compile(r"[\\\x00-\x1f\x7f-\x9f]")
+_NO_CHARACTER = re.compile(r"[\ud800-\udfff]")  # half of one
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -28,9 +30,9 @@ def check_key(key: str) -> str:
         reason = "a part of it begins with a dot"
     elif not all(segments):
         reason = "a part of it is empty"
-    elif "\\" in key or any(ord(character) < 32 or 0x7F <= ord(character) < 0xA0 for character in key):
+    elif _UNSAFE.search(key):
         reason = "it contains a backslash or a control character"
-    elif any(0xD800 <= ord(character) <= 0xDFFF for character in key):
+    elif _NO_CHARACTER.search(key):
         reason = "it is not valid Unicode"
     elif len(key.encode()) > MAX_KEY_BYTES:
         reason = f"it is longer than {MAX_KEY_BYTES} bytes"

@@ -12,14 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from components.core.store.errors import Damaged
-from components.core.store.files import WRITE_BYTES
 
 
 class PartialFile:
     """Bytes that many threads write at their offsets, and the record of the ranges that are whole.
 
     The record is a hint and no proof (after a power cut the disk may have it and not the bytes): whoever publishes the
-    file verifies all of it.
+    file verifies all of it. Its first line tells of what, each further one the number of a range.
     """
 
     def __init__(self, descriptor: int, record: Path | None, identity: dict[str, object]) -> None:
@@ -35,37 +34,32 @@ class PartialFile:
 
     def write(self, offset: int, view: memoryview) -> None:
         while view:
-            written = os.pwrite(self._descriptor, view[:WRITE_BYTES], offset)
+            written = os.pwrite(self._descriptor, view, offset)
             view, offset = view[written:], offset + written
 
     def read_into(self, buffer: memoryview, offset: int) -> int:
         return os.preadv(self._descriptor, [buffer], offset)
-
-    def sync(self) -> None:
-        """Waits until the disk has what was written so far, while other ranges arrive."""
-        os.fdatasync(self._descriptor)
 
     def finish(self, number: int) -> None:
         """Records that the range with this number is whole."""
         with self._lock:
             self._finished.add(number)
             if self._record is not None:
-                text = json.dumps({**self._identity, "finished": sorted(self._finished)})
-                aside = self._record.with_suffix(".new")
-                aside.write_text(text)
-                aside.replace(self._record)
+                with self._record.open("a") as record:
+                    record.write(f"{number}\n")
 
     def _read(self) -> set[int]:
         if self._record is None:
             return set()
         try:
-            found = json.loads(self._record.read_text())
-            finished = found.pop("finished")
-            if found == self._identity and all(isinstance(number, int) for number in finished):
-                return set(finished)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            first, *lines = self._record.read_text().split("\n")[:-1]  # what is not ended was torn
+            if json.loads(first) == self._identity:
+                return {int(line) for line in lines}
+        except (OSError, ValueError):
             pass  # none yet, or torn: begin again
-        os.ftruncate(self._descriptor, 0)
+        if os.fstat(self._descriptor).st_size:  # ext4 writes a file that was truncated to the disk as it is closed
+            os.ftruncate(self._descriptor, 0)
+        self._record.write_text(json.dumps(self._identity) + "\n")
         return set()
 
 
@@ -86,7 +80,6 @@ def replacing_in_ranges(path: Path, *, sha256: str, identity: dict[str, object])
     keep = False
     try:
         yield PartialFile(descriptor, record, identity)
-        os.fsync(descriptor)
         partial.replace(path)
     except Damaged:
         raise

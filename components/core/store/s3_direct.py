@@ -1,4 +1,4 @@
-"""Small requests to S3 without boto3's layers, which take more time than a small object's transfer.
+"""Transfers from and to S3 without boto3's layers, which take more time than a small object does on its way.
 
 Signed by botocore, with boto3's credentials, region, endpoint and certificates; sent by the standard library. It does
 one thing, the answer that nearly always comes. Whatever else happens is told by a status, for boto3 to be asked, which
@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
@@ -29,8 +30,10 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 NO_ANSWER = 0
+UNSIGNED = "UNSIGNED-PAYLOAD"
 _NO_BYTES = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"  # their sha256
 _BLOCK_BYTES = 256 << 10
+_SEND_BYTES = 256 << 10  # what must leave within the time-out: not so much that a slow line breaks
 _OTHERS_WANTED = (301, 307, 400)  # another region, or signature
 
 
@@ -56,14 +59,14 @@ class Direct:
         self._bucket = bucket
         self._limits = cast(Any, config)  # botocore's attributes, which its stubs do not know
         self._idle: deque[HTTPConnection] = deque(maxlen=self._limits.max_pool_connections)
-        self._base = ""
+        self._bucket_is_at: _Where | None = None
         self._is_understood = not get_environ_proxies(client.meta.endpoint_url)
         self._certificates = session.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE")
         self._context: ssl.SSLContext | None = None
 
     def get(self, key: str, headers: Mapping[str, str]) -> Body | int:
         """The answer, or the status of one that does not bring the bytes."""
-        sent = self._send("GET", key, headers, b"", _NO_BYTES)
+        sent = self._send("GET", key, headers)
         if isinstance(sent, int):
             return sent
         connection, answer = sent
@@ -84,9 +87,15 @@ class Direct:
 
         return Body(etag=answer.headers["ETag"], num_bytes=num_bytes, readinto=readinto, close=close)
 
-    def put(self, key: str, data: bytes, sha256: str, headers: Mapping[str, str]) -> str | int:
-        """The etag of what was written, or the status of an answer that does not say so; it may be written still."""
-        sent = self._send("PUT", key, headers, data, sha256)
+    def put(
+        self, key: str, data: bytes, *, sha256: str, headers: Mapping[str, str], query: Mapping[str, str] | None = None
+    ) -> str | int:
+        """The etag of what was written, or the status of an answer that does not say so; it may be written still.
+
+        Args:
+            sha256: of the data, in hex; or `UNSIGNED`, when a header has a checksum, for all headers are signed.
+        """
+        sent = self._send("PUT", key, headers, data, sha256, query or {})
         if isinstance(sent, int):
             return sent
         connection, answer = sent
@@ -103,7 +112,13 @@ class Direct:
         self._is_understood = self._is_understood and status not in _OTHERS_WANTED
 
     def _send(
-        self, method: str, key: str, headers: Mapping[str, str], data: bytes, sha256: str
+        self,
+        method: str,
+        key: str,
+        headers: Mapping[str, str],
+        data: bytes = b"",
+        sha256: str = _NO_BYTES,
+        query: Mapping[str, str] = MappingProxyType({}),
     ) -> tuple[HTTPConnection, HTTPResponse] | int:
         if not self._is_understood:
             return NO_ANSWER
@@ -112,13 +127,21 @@ class Direct:
             credentials = self._session.get_credentials()
             if credentials is None:
                 return NO_ANSWER
-            request = AWSRequest(method, self._url(key), headers={**headers, "User-Agent": "trimtab"})
+            where = self._where()
+            path = where.path + percent_encode(key, safe="/~")
+            if query:
+                path += "?" + "&".join(f"{name}={percent_encode(value)}" for name, value in query.items())
+            named = {**headers, "Host": where.host, "User-Agent": "trimtab"}
+            if method == "PUT":
+                named["Content-Length"] = str(len(data))
+            request = AWSRequest(method, where.origin + path, headers=named)
             signer = _Signer(credentials.get_frozen_credentials(), "s3", self._client.meta.region_name)
             signer.sha256 = sha256
             signer.add_auth(request)
             connection = self._connection()
-            path = urlsplit(self._url(key)).path
-            connection.request(method, path, body=data or None, headers=dict(request.headers.items()))
+            view = memoryview(data)
+            pieces = [view[start : start + _SEND_BYTES] for start in range(0, len(view), _SEND_BYTES)]
+            connection.request(method, path, body=pieces or None, headers=dict(request.headers.items()))
             return connection, connection.getresponse()
         except (BotoCoreError, HTTPException, OSError):
             if connection is not None:
@@ -130,9 +153,9 @@ class Direct:
             return self._idle.pop()
         except IndexError:
             pass
-        where = urlsplit(self._base)
+        where = self._where()
         options: dict[str, Any] = {"timeout": self._limits.connect_timeout, "blocksize": _BLOCK_BYTES}
-        if where.scheme == "https":
+        if where.is_secure:
             if self._context is None:
                 self._context = ssl.create_default_context(cafile=self._certificates or certifi.where())
             connection: HTTPConnection = HTTPSConnection(where.netloc, context=self._context, **options)
@@ -149,16 +172,36 @@ class Direct:
         else:
             connection.close()
 
-    def _url(self, key: str) -> str:
-        if not self._base:
+    def _where(self) -> _Where:
+        if self._bucket_is_at is None:
             # The one public place where botocore says where a bucket is: by path, by host name, at an access point.
             url = self._client.generate_presigned_url("get_object", Params={"Bucket": self._bucket, "Key": "key"})
-            self._base = url.partition("?")[0].removesuffix("key")
-        return self._base + percent_encode(key, safe="/~")
+            parts = urlsplit(url)
+            self._bucket_is_at = _Where(
+                is_secure=parts.scheme == "https",
+                netloc=parts.netloc,
+                host=parts.netloc.removesuffix(":443" if parts.scheme == "https" else ":80"),
+                path=parts.path.removesuffix("key"),
+            )
+        return self._bucket_is_at
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Where:
+    """Where a bucket is: all that an object's URL has before its key."""
+
+    is_secure: bool
+    netloc: str
+    host: str  # as signed: without a port that goes without saying
+    path: str
+
+    @property
+    def origin(self) -> str:
+        return f"{'https' if self.is_secure else 'http'}://{self.netloc}"
 
 
 class _Signer(S3SigV4Auth):
-    """Signs a body by a digest that is known already."""
+    """Signs a body by a digest that is known already, or not at all."""
 
     sha256 = _NO_BYTES
 

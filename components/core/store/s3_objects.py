@@ -254,7 +254,7 @@ class S3Objects:
         headers["x-amz-checksum-sha256"] = _base64(digest)
         direct = self._connected().direct
         with self._place().translated(self.address(key)):
-            status = direct.put(self._key(key), body, digest, headers)
+            status = direct.put(self._key(key), body, sha256=digest, headers=headers)
         if isinstance(status, str):
             return status
         if status == 412:
@@ -281,6 +281,7 @@ class S3Objects:
         connection = self._connected()
         upload = Upload(
             client=connection.client,
+            direct=connection.direct,
             place=self._place(),
             bucket=self._bucket,
             root=self._root,

@@ -149,6 +149,43 @@ def test_a_damaged_file_in_the_cache_is_fetched_again(damage: bytes, tmp_path: P
     assert (folder / "weights.bin").read_bytes() == b"\x00\x01"
 
 
+def test_what_was_verified_is_believed_until_the_machine_is_restarted(
+    tmp_path: Path, store: Store, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boot = tmp_path / "boot_id"
+    monkeypatch.setattr("components.core.artifacts.manifest._BOOT_ID", boot)
+    boot.write_text("one\n")
+    manifest = two_files(tmp_path, store)
+    weights = materialize(manifest, store) / "weights.bin"
+    before = weights.stat()
+
+    def lose() -> None:  # as a power cut may: other bytes, and all that the system tells of them is the same
+        with weights.open("r+b") as file:
+            file.write(b"\x00\x00")
+        os.utime(weights, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    lose()
+    materialize(manifest, store)
+    assert weights.read_bytes() == b"\x00\x00"
+    boot.write_text("two\n")
+    materialize(manifest, store)
+    assert weights.read_bytes() == b"\x00\x01"
+
+
+def test_a_system_that_does_not_name_its_restarts_hashes_every_time(
+    tmp_path: Path, store: Store, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("components.core.artifacts.manifest._BOOT_ID", tmp_path / "nothing")
+    manifest = two_files(tmp_path, store)
+    weights = materialize(manifest, store) / "weights.bin"
+    before = weights.stat()
+    with weights.open("r+b") as file:
+        file.write(b"\x00\x00")
+    os.utime(weights, ns=(before.st_atime_ns, before.st_mtime_ns))
+    materialize(manifest, store)
+    assert weights.read_bytes() == b"\x00\x01"
+
+
 def test_an_interrupted_materialize_goes_on_with_what_is_missing(tmp_path: Path, store: Store) -> None:
     manifest = two_files(tmp_path, store)
     folder = materialize(manifest, store, tmp_path / "out")

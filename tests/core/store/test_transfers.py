@@ -229,7 +229,7 @@ def test_what_had_arrived_is_verified_with_the_rest(
     assert hidden(tmp_path) == []
 
 
-@pytest.mark.parametrize("record", ["", "{}", "[]", "null", '{"finished": 7}'])
+@pytest.mark.parametrize("record", ["", "{}", "[]", "null", "0\n1\n", '{"finished": 7}\n0\n'])
 def test_a_torn_record_of_a_download_is_not_believed(
     faulty: FaultProxy, objects: S3Objects, source: Path, tmp_path: Path, record: str
 ) -> None:
@@ -241,6 +241,38 @@ def test_a_torn_record_of_a_download_is_not_believed(
     store.blobs.fetch(digest, tmp_path / "copy")
     assert num_of("range", faulty) == NUM_PARTS
     assert (tmp_path / "copy").read_bytes() == BODY
+
+
+def test_a_range_whose_line_in_the_record_is_torn_comes_again(
+    faulty: FaultProxy, objects: S3Objects, source: Path, tmp_path: Path
+) -> None:
+    store = Store(objects)
+    digest = store.blobs.put(source)
+    interrupt_a_download(faulty, store, digest, tmp_path / "copy")
+    (ranges,) = tmp_path.glob(".*.ranges")
+    ranges.write_text(ranges.read_text()[:-1])
+    store.blobs.fetch(digest, tmp_path / "copy")
+    assert num_of("range", faulty) == NUM_PARTS - 4 + 1
+    assert (tmp_path / "copy").read_bytes() == BODY
+
+
+def test_a_part_that_is_refused_once_goes_through_boto3(faulty: FaultProxy, objects: S3Objects, source: Path) -> None:
+    faulty.choose = fails_once(kind="part")
+    digest = Store(objects).blobs.put(source)
+    agents = [seen.headers["User-Agent"].partition("/")[0] for seen in faulty.requests if seen.is_part]
+    assert sorted(agents) == ["Boto3", *["trimtab"] * NUM_PARTS]
+    assert Store(objects).blobs.get(digest) == BODY
+
+
+def fails_once(*, kind: str) -> Any:
+    arrived = 0
+
+    def choose(seen: Seen) -> object:
+        nonlocal arrived
+        arrived += is_of(kind, seen)
+        return (503, "SlowDown") if is_of(kind, seen) and arrived == 1 else None
+
+    return choose
 
 
 def test_an_object_that_was_replaced_since_is_not_mixed_with_what_had_arrived(
