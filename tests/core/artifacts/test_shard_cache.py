@@ -64,6 +64,22 @@ def test_a_shard_is_fetched_once_and_then_read_from_the_cache(tmp_path, store, s
     assert [path.name for path in folder.iterdir()] == [entry.sha256]
 
 
+def test_a_shard_is_not_marked_as_verified_before_the_disk_has_it(store, shard, folder, monkeypatch):
+    def broken(file: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    entry = shard("a")
+    monkeypatch.setattr(os, "fsync", broken)
+    with pytest.raises(UserError, match="input/output error"):
+        read(store, entry)
+    monkeypatch.undo()
+    monkeypatch.setenv("TRIMTAB_CACHE", str(folder.parent))
+    before = (folder / entry.sha256).stat()
+    (folder / entry.sha256).write_bytes(b"b" * SIZE)  # what a power cut may leave
+    os.utime(folder / entry.sha256, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert read(store, entry) == b"a" * SIZE
+
+
 @pytest.mark.parametrize("damage", [b"", b"b" * SIZE, b"a" * (SIZE + 1)])
 def test_a_shard_that_was_changed_in_the_cache_is_fetched_again(damage, store, shard, folder):
     entry = shard("a")

@@ -81,6 +81,16 @@ def test_a_body_without_the_promised_digest_is_not_stored(objects: Objects, body
     assert keys_of(objects) == []
 
 
+@pytest.mark.parametrize("body", [b"small", LARGE], ids=["small", "large"])
+def test_bytes_of_another_digest_are_not_brought_and_leave_nothing(
+    objects: Objects, tmp_path: Path, body: bytes
+) -> None:
+    objects.put("a", body)
+    with pytest.raises(Damaged):
+        objects.fetch("a", tmp_path / "folder" / "copy", sha256=hashlib.sha256(b"something else").hexdigest())
+    assert list((tmp_path / "folder").iterdir()) == []
+
+
 def test_a_source_that_cannot_be_read_is_named(objects: Objects, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"nowhere: No such file") as caught:
         objects.put("a", tmp_path / "nowhere")

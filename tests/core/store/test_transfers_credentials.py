@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from urllib.parse import urlsplit
 
 import pytest
 from fault_proxy import FaultProxy
@@ -83,6 +84,7 @@ def check_that_everything_is_signed_by_the_writer(faulty: FaultProxy, folder: Pa
     assert signed
     assert all(signed)
     # The quick way was used, and not given up for boto3's after a refusal.
+    assert {seen.headers["Host"] for seen in faulty.requests} == {urlsplit(faulty.endpoint).netloc}
     moved = [seen for seen in faulty.requests if "Range" in seen.headers or seen.is_part]
     assert {seen.headers["User-Agent"] for seen in moved} == {"trimtab"}
 
