@@ -64,6 +64,7 @@ class FaultProxy:
     - "reset": the connection is reset after half of the answer's body;
     - "lose the answer": the request is passed on, and the connection is reset;
     - "wrong bytes": one bit of the object's bytes changes on the way, up or down;
+    - "no ranges": the answer looks like a whole object's, as from a server that knows no ranges;
     - "stall": nothing is heard for 3 s, then the answer comes.
     """
 
@@ -168,9 +169,12 @@ class FaultProxy:
                             raise
 
             def _send(self, answer: http.client.HTTPResponse, data: bytes, fault: object) -> None:
-                self.send_response(answer.status)
+                knows_ranges = fault != "no ranges"
+                self.send_response(answer.status if knows_ranges or answer.status != 206 else 200)
+                withheld = ["transfer-encoding", "connection", "date", "server", "content-length"]
+                withheld += [] if knows_ranges else ["content-range"]
                 for name, value in answer.getheaders():
-                    if name.lower() not in ("transfer-encoding", "connection", "date", "server", "content-length"):
+                    if name.lower() not in withheld:
                         self.send_header(name, value)
                 length = answer.getheader("Content-Length") if self.command == "HEAD" else len(data)
                 self.send_header("Content-Length", str(length or 0))

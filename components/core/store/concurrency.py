@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -14,13 +15,15 @@ Result = TypeVar("Result")
 NUM_WORKERS = 16
 NUM_NEAR = 4  # as many as a server in the same building keeps busy; more would wait for one another, not for it
 FAR_S = 0.002  # for each thread: the store brings less than 500 objects a second, and does not keep the threads busy
+NUM_JUDGED = 3  # items of one thread: a moment's wait is no distance
 
 
 def run_all(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
     """`[function(item) for item in items]` on threads. The first error ends it: what has not started never starts.
 
-    Begins on `NUM_NEAR` threads. Each item that takes longer than `FAR_S` for each thread brings one more, up to
-    `NUM_WORKERS`: what waits for a distant server does so side by side, what waits for the processor does not.
+    Begins on `NUM_NEAR` threads. One whose last `NUM_JUDGED` items each took longer than `FAR_S` for each thread brings
+    one more, up to `NUM_WORKERS`: what waits for a distant server does so side by side, what waits for the processor
+    does not.
     """
     if len(items) <= 1:
         return [function(item) for item in items]
@@ -32,13 +35,15 @@ def run_all(function: Callable[[Item], Result], items: Sequence[Item]) -> list[R
 
     def work() -> None:
         nonlocal at_once
+        took_s = deque([0.0] * NUM_JUDGED, maxlen=NUM_JUDGED)
         try:
             for number in numbers:
                 if stopped.is_set():
                     return
                 began = time.monotonic()
                 results[number] = function(items[number])
-                if at_once < NUM_WORKERS and time.monotonic() - began > FAR_S * at_once:
+                took_s.append(time.monotonic() - began)
+                if at_once < NUM_WORKERS and min(took_s) > FAR_S * at_once:
                     at_once += 1
                     workers.append(pool.submit(work))
         except BaseException:

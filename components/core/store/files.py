@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import os
-import uuid
+import random
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+# Not the system's randomness: many threads would wait for one another at each name.
+_NAMES = random.Random()
+os.register_at_fork(after_in_child=_NAMES.seed)
+
 
 def write_new(path: Path, chunks: Iterable[bytes | memoryview], *, is_synced: bool = False) -> str:
-    """Writes a new file and returns the sha256 of what was written, in hex.
+    """Writes a new file, in a folder that is made, and returns the sha256 of what was written, in hex.
 
     Args:
         is_synced: wait until the disk has it. For what is nowhere else: a copy of what the store has can be made again.
     """
     digest = hashlib.sha256()
-    # 0o666 under the umask, as for any file: mkstemp's 0o600 would hide a release from the process that serves it.
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    try:
+        descriptor = _open_new(path)
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = _open_new(path)
     try:
         for chunk in chunks:
             digest.update(chunk)
@@ -30,6 +37,11 @@ def write_new(path: Path, chunks: Iterable[bytes | memoryview], *, is_synced: bo
     finally:
         os.close(descriptor)
     return digest.hexdigest()
+
+
+def _open_new(path: Path) -> int:
+    # 0o666 under the umask, as for any file: mkstemp's 0o600 would hide a release from the process that serves it.
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
 
 
 def sync_folder(folder: Path) -> None:
@@ -48,9 +60,7 @@ def replacing(path: Path) -> Iterator[Path]:
     For copies of what the store has: after a power cut the file may be absent, empty or cut short. Who keeps it for
     longer than the machine runs says what was verified (`artifacts/manifest.py`), or syncs it.
     """
-    if not path.parent.is_dir():
-        path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name[:100]}.{uuid.uuid4().hex}.partial")
+    partial = path.with_name(f".{path.name[:100]}.{_NAMES.getrandbits(128):032x}.partial")
     try:
         yield partial
         partial.replace(path)

@@ -46,8 +46,15 @@ class Body:
 
     etag: str
     num_bytes: int  # of this answer, which may be a range
+    size: int  # of the object, in bytes
     readinto: Callable[[memoryview], int]
     close: Callable[[], None]
+
+
+def size_of_object(content_length: str | None, content_range: str | None) -> int | None:
+    """Bytes of the object that an answer is of, or of which it is a range; None if the answer does not say it."""
+    size = content_range.rpartition("/")[2] if content_range else content_length
+    return int(size) if size and size.isdecimal() else None
 
 
 class Direct:
@@ -65,16 +72,17 @@ class Direct:
         self._context: ssl.SSLContext | None = None
 
     def get(self, key: str, headers: Mapping[str, str]) -> Body | int:
-        """The answer, or the status of one that does not bring the bytes."""
+        """The answer, or the status of one that does not bring the bytes. A server may answer a range with all."""
         sent = self._send("GET", key, headers)
         if isinstance(sent, int):
             return sent
         connection, answer = sent
-        names_its_state = answer.headers["ETag"] and answer.headers["Content-Length"]
-        if answer.status != (206 if "Range" in headers else 200) or not names_its_state:
+        etag, length = answer.headers["ETag"], answer.headers["Content-Length"]
+        size = size_of_object(length, answer.headers["Content-Range"])
+        if answer.status not in (200, 206) or not etag or size is None:
             connection.close()
             return answer.status
-        left = num_bytes = int(answer.headers["Content-Length"])
+        left = num_bytes = int(length)
 
         def readinto(buffer: memoryview) -> int:
             nonlocal left
@@ -85,7 +93,7 @@ class Direct:
         def close() -> None:
             self._release(connection, answer, is_read=not left)
 
-        return Body(etag=answer.headers["ETag"], num_bytes=num_bytes, readinto=readinto, close=close)
+        return Body(etag=etag, num_bytes=num_bytes, size=size, readinto=readinto, close=close)
 
     def put(
         self, key: str, data: bytes, *, sha256: str, headers: Mapping[str, str], query: Mapping[str, str] | None = None

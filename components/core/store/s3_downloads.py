@@ -43,35 +43,42 @@ class Download:
     place: Place
     key: str  # in the bucket
     address: str  # for messages
-    ranged_bytes: int  # from this size on, in ranges
-    range_bytes: int
+    range_bytes: int  # what is larger comes in ranges of so many
     slots: threading.BoundedSemaphore  # how many ranges are under way in the whole store
     num_at_once: int
 
     def to(self, path: Path, sha256: str) -> None:
         """Atomic: `path` appears whole and with this sha256, or not at all. `NotFound`, `Damaged`."""
-        body = self._open(0, None, None)
-        if body.num_bytes >= self.ranged_bytes:
-            body.close()
-            self._in_ranges(path, sha256, etag=body.etag, size=body.num_bytes)
+        first = self._open(0, self.range_bytes, None)  # all of it, or the first range: it says how large the object is
+        if first.num_bytes < first.size:
+            self._in_ranges(path, sha256, first)
             return
         with replacing(path) as partial:
-            self._check(write_new(partial, self._chunks(0, body.num_bytes, body.etag, body)), sha256)
+            self._check(write_new(partial, self._chunks(0, first.size, first.etag, first)), sha256)
 
-    def _in_ranges(self, path: Path, sha256: str, *, etag: str, size: int) -> None:
-        identity: dict[str, object] = {"format": 1, "sha256": sha256, "etag": etag, "size": size}
+    def _in_ranges(self, path: Path, sha256: str, first: Body) -> None:
+        identity: dict[str, object] = {"format": 1, "sha256": sha256, "etag": first.etag, "size": first.size}
         identity["range_bytes"] = self.range_bytes
-        with replacing_in_ranges(path, sha256=sha256, identity=identity) as file:
-            self._check(self._fill(file, etag, size), sha256)
+        opened = {0: first}  # until a thread takes it
+        try:
+            with replacing_in_ranges(path, sha256=sha256, identity=identity) as file:
+                self._check(self._fill(file, first.etag, first.size, opened), sha256)
+        finally:
+            if unread := opened.pop(0, None):
+                unread.close()
 
-    def _fill(self, file: PartialFile, etag: str, size: int) -> str:
-        """Brings the ranges that are missing, and returns the sha256 of all, read back while others still arrive."""
+    def _fill(self, file: PartialFile, etag: str, size: int, opened: dict[int, Body]) -> str:
+        """Brings the ranges that are missing, and returns the sha256 of all, read back while others still arrive.
+
+        Args:
+            opened: the answers that are there, by the number of their range; taken out as they are read.
+        """
         stopped = threading.Event()
 
         def bring(number: int) -> None:
             offset = number * self.range_bytes
             with self.slots:
-                for chunk in self._chunks(offset, min(offset + self.range_bytes, size), etag):
+                for chunk in self._chunks(offset, min(offset + self.range_bytes, size), etag, opened.pop(number, None)):
                     if stopped.is_set():
                         return
                     file.write(offset, chunk)
@@ -139,7 +146,7 @@ class Download:
                     )
                 time.sleep(random.uniform(0, 0.1 * 2**failures))  # jitter: those who broke together do not return so
 
-    def _open(self, start: int, stop: int | None, etag: str | None) -> Body:
+    def _open(self, start: int, stop: int, etag: str | None) -> Body:
         with self.place.translated(self.address):
             return self.reads.open(self.key, start=start, stop=stop, etag=etag)
 

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef
 
 MULTIPART_BYTES = 64 << 20
-RANGED_BYTES = 32 << 20  # a data set's shard comes in several ranges: one connection to S3 gives 50 to 100 MB/s
 PART_BYTES = 16 << 20  # eight parts in flight: 128 MB of memory for the whole store
 NUM_READ_ATTEMPTS = 5
 NUM_PUT_ATTEMPTS = 5
@@ -152,7 +151,6 @@ class S3Objects:
             place=self._place(),
             key=self._key(key),
             address=self.address(key),
-            ranged_bytes=min(self._multipart_bytes, RANGED_BYTES),
             range_bytes=self._part_bytes,
             slots=connection.range_slots,
             num_at_once=NUM_AT_ONCE,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from http.client import HTTPException
 from typing import TYPE_CHECKING, Any, cast
 
-from botocore.exceptions import BotoCoreError
+from botocore.exceptions import BotoCoreError, ClientError
 from urllib3.exceptions import HTTPError
 
 from components.core.store.errors import StoreRefused
-from components.core.store.s3_direct import Body, Direct
+from components.core.store.s3_direct import Body, Direct, size_of_object
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -26,29 +26,43 @@ class Reads:
         self._client = client
         self._bucket = bucket
 
-    def open(self, key: str, *, start: int = 0, stop: int | None = None, etag: str | None = None) -> Body:
-        """Bytes `start` to `stop` (None: to the end) of the object, if it still has the etag.
+    def open(self, key: str, *, start: int, stop: int, etag: str | None = None) -> Body:
+        """Bytes `start` to `stop`, or to the end if that comes first, of the object, if it still has the etag.
 
-        Raises botocore's errors, and `StoreRefused` if the server does not know ranges.
+        From the start, a server that does not know ranges brings all. Raises botocore's errors, and `StoreRefused` if
+        it is such a server and the start another.
         """
-        wanted = {"Range": f"bytes={start}-{'' if stop is None else stop - 1}"} if start or stop is not None else {}
+        wanted = {"Range": f"bytes={start}-{stop - 1}"}
         body = self._direct.get(key, {**wanted, **({"If-Match": etag} if etag else {})})
-        if isinstance(body, Body):
-            return body
-        status, body = body, self._open_by_boto3(key, {**wanted, **({"IfMatch": etag} if etag else {})})
-        self._direct.learn(status)
+        if not isinstance(body, Body):
+            status, body = body, self._open_by_boto3(key, {**wanted, **({"IfMatch": etag} if etag else {})}, start)
+            self._direct.learn(status)
+        if start and body.num_bytes == body.size:
+            body.close()
+            raise self._knows_no_ranges()
         return body
 
-    def _open_by_boto3(self, key: str, wanted: dict[str, str]) -> Body:
-        answer = cast(Any, self._client).get_object(Bucket=self._bucket, Key=key, **wanted)
+    def _open_by_boto3(self, key: str, wanted: dict[str, str], start: int) -> Body:
+        where = {"Bucket": self._bucket, "Key": key}
+        try:
+            answer = cast(Any, self._client).get_object(**where, **wanted)
+        except ClientError as error:
+            if start or error.response.get("Error", {}).get("Code") != "InvalidRange":
+                raise
+            answer = cast(Any, self._client).get_object(**where)  # an empty object has no first byte to begin at
         body = answer["Body"]
-        if "Range" in wanted and "ContentRange" not in answer:
+        size = size_of_object(str(answer["ContentLength"]), answer.get("ContentRange"))
+        if size is None:
             body.close()
-            raise StoreRefused(f"{self._client.meta.endpoint_url} does not answer requests for a part of an object")
+            raise self._knows_no_ranges()
 
         def readinto(buffer: memoryview) -> int:
             data = body.read(len(buffer))
             buffer[: len(data)] = data
             return len(data)
 
-        return Body(etag=answer["ETag"], num_bytes=answer["ContentLength"], readinto=readinto, close=body.close)
+        num_bytes = answer["ContentLength"]
+        return Body(etag=answer["ETag"], num_bytes=num_bytes, size=size, readinto=readinto, close=body.close)
+
+    def _knows_no_ranges(self) -> StoreRefused:
+        return StoreRefused(f"{self._client.meta.endpoint_url} does not answer requests for a part of an object")

@@ -50,6 +50,21 @@ def test_a_far_store_is_asked_by_many_threads(monkeypatch: pytest.MonkeyPatch) -
     assert transfer.most == NUM_WORKERS
 
 
+def test_a_moment_is_no_distance(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(concurrency, "FAR_S", 0.005)
+    transfer = Counted(0)
+
+    def mostly_at_once(item: int) -> int:
+        if item % 20 < NUM_NEAR:  # each thread waits now and then, by itself or with all others
+            time.sleep(0.05)
+        return transfer(item)
+
+    before = threading.active_count()
+    running: list[int] = []
+    run_all(lambda item: (mostly_at_once(item), running.append(threading.active_count())), range(200))
+    assert max(running) - before == NUM_NEAR
+
+
 def test_the_first_error_ends_it() -> None:
     transfer = Counted(0.02)
     with pytest.raises(ValueError, match="item -1"):

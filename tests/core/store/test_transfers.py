@@ -19,6 +19,7 @@ from fault_proxy import FaultProxy, Seen
 from object_store_server import ObjectStoreServer
 
 from components.core.store import BlobDamaged, Store, StoreError, StoreUnavailable
+from components.core.store.errors import StoreRefused
 from components.core.store.objects import digest_of
 from components.core.store.s3_objects import S3Objects
 
@@ -202,7 +203,7 @@ def test_an_interrupted_download_brings_only_what_is_missing(
     faulty.choose = lambda seen: None
     faulty.requests.clear()
     store.blobs.fetch(digest, tmp_path / "copy")
-    assert num_of("range", faulty) == NUM_PARTS - 4
+    assert num_of("range", faulty) == NUM_PARTS - 4 + 1  # and the first one, which tells the size
     assert (tmp_path / "copy").read_bytes() == BODY
     assert hidden(tmp_path) == []
 
@@ -255,7 +256,7 @@ def test_a_range_whose_line_in_the_record_is_torn_comes_again(
     (ranges,) = tmp_path.glob(".*.ranges")
     ranges.write_text(ranges.read_text()[:-1])
     store.blobs.fetch(digest, tmp_path / "copy")
-    assert num_of("range", faulty) == NUM_PARTS - 4 + 1
+    assert num_of("range", faulty) == NUM_PARTS - 4 + 1 + 1  # and the first one, which tells the size
     assert (tmp_path / "copy").read_bytes() == BODY
 
 
@@ -370,6 +371,46 @@ def test_a_range_that_breaks_goes_on_where_it_stopped(
     ranges = [seen.headers["Range"] for seen in faulty.requests if "Range" in seen.headers]
     starts = [int(value.removeprefix("bytes=").partition("-")[0]) for value in ranges]
     assert any(start % PART for start in starts)
+
+
+def test_a_server_without_ranges_brings_what_is_small(faulty: FaultProxy, objects: S3Objects, tmp_path: Path) -> None:
+    store = Store(objects)
+    digest = store.blobs.put(BODY[:PART])
+    faulty.always = "no ranges"
+    store.blobs.fetch(digest, tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == BODY[:PART]
+
+
+def test_a_server_without_ranges_is_refused_what_is_large(
+    faulty: FaultProxy, objects: S3Objects, source: Path, tmp_path: Path
+) -> None:
+    store = Store(objects)
+    digest = store.blobs.put(source)
+    begins = "bytes=0-"
+    faulty.choose = lambda seen: None if seen.headers.get("Range", begins).startswith(begins) else "no ranges"
+    with pytest.raises(StoreRefused, match="does not answer requests for a part of an object"):
+        store.blobs.fetch(digest, tmp_path / "copy")
+    assert not (tmp_path / "copy").exists()
+
+
+def test_an_empty_object_comes_where_it_has_no_range(faulty: FaultProxy, objects: S3Objects, tmp_path: Path) -> None:
+    store = Store(objects)
+    digest = store.blobs.put(b"")
+    faulty.requests.clear()
+    faulty.choose = lambda seen: (416, "InvalidRange") if "Range" in seen.headers else None  # as Amazon's answer
+    store.blobs.fetch(digest, tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == b""
+
+
+def test_the_first_answer_is_the_first_range(
+    faulty: FaultProxy, objects: S3Objects, source: Path, tmp_path: Path
+) -> None:
+    store = Store(objects)
+    digest = store.blobs.put(source)
+    faulty.requests.clear()
+    store.blobs.fetch(digest, tmp_path / "copy")
+    assert [seen.method for seen in faulty.requests] == ["GET"] * NUM_PARTS
+    assert len({seen.headers["Range"] for seen in faulty.requests}) == NUM_PARTS
 
 
 KILLED = """
