@@ -65,6 +65,7 @@ class FaultProxy:
     - "lose the answer": the request is passed on, and the connection is reset;
     - "wrong bytes": one bit of the object's bytes changes on the way, up or down;
     - "no ranges": the answer looks like a whole object's, as from a server that knows no ranges;
+    - "no length": the answer comes in chunks, and does not say its length beforehand;
     - "stall": nothing is heard for 3 s, then the answer comes.
     """
 
@@ -176,6 +177,11 @@ class FaultProxy:
                 for name, value in answer.getheaders():
                     if name.lower() not in withheld:
                         self.send_header(name, value)
+                if fault == "no length":
+                    self.send_header("Transfer-Encoding", "chunked")
+                    self.end_headers()
+                    self.wfile.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data))
+                    return
                 length = answer.getheader("Content-Length") if self.command == "HEAD" else len(data)
                 self.send_header("Content-Length", str(length or 0))
                 self.end_headers()

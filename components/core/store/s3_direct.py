@@ -79,7 +79,7 @@ class Direct:
         connection, answer = sent
         etag, length = answer.headers["ETag"], answer.headers["Content-Length"]
         size = size_of_object(length, answer.headers["Content-Range"])
-        if answer.status not in (200, 206) or not etag or size is None:
+        if answer.status not in (200, 206) or not etag or not length or size is None:
             connection.close()
             return answer.status
         left = num_bytes = int(length)

@@ -10,6 +10,7 @@ from urllib3.exceptions import HTTPError
 
 from components.core.store.errors import StoreRefused
 from components.core.store.s3_direct import Body, Direct, size_of_object
+from components.core.store.s3_errors import without_userinfo
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -39,7 +40,8 @@ class Reads:
             self._direct.learn(status)
         if start and body.num_bytes == body.size:
             body.close()
-            raise self._knows_no_ranges()
+            at = without_userinfo(self._client.meta.endpoint_url)
+            raise StoreRefused(f"{at} does not answer requests for a part of an object")
         return body
 
     def _open_by_boto3(self, key: str, wanted: dict[str, str], start: int) -> Body:
@@ -50,19 +52,16 @@ class Reads:
             if start or error.response.get("Error", {}).get("Code") != "InvalidRange":
                 raise
             answer = cast(Any, self._client).get_object(**where)  # an empty object has no first byte to begin at
-        body = answer["Body"]
-        size = size_of_object(str(answer["ContentLength"]), answer.get("ContentRange"))
-        if size is None:
+        body, num_bytes = answer["Body"], answer.get("ContentLength")
+        size = size_of_object(str(num_bytes), answer.get("ContentRange"))
+        if size is None or num_bytes is None:
             body.close()
-            raise self._knows_no_ranges()
+            at = without_userinfo(self._client.meta.endpoint_url)
+            raise StoreRefused(f"{at} does not say how many bytes it sends")
 
         def readinto(buffer: memoryview) -> int:
             data = body.read(len(buffer))
             buffer[: len(data)] = data
             return len(data)
 
-        num_bytes = answer["ContentLength"]
         return Body(etag=answer["ETag"], num_bytes=num_bytes, size=size, readinto=readinto, close=body.close)
-
-    def _knows_no_ranges(self) -> StoreRefused:
-        return StoreRefused(f"{self._client.meta.endpoint_url} does not answer requests for a part of an object")

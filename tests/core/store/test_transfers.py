@@ -393,6 +393,15 @@ def test_a_server_without_ranges_is_refused_what_is_large(
     assert not (tmp_path / "copy").exists()
 
 
+def test_a_server_that_does_not_say_lengths_is_refused(faulty: FaultProxy, objects: S3Objects, tmp_path: Path) -> None:
+    store = Store(objects)
+    digest = store.blobs.put(BODY[:PART])
+    faulty.always = "no length"
+    with pytest.raises(StoreRefused, match="does not say how many bytes it sends"):
+        store.blobs.fetch(digest, tmp_path / "copy")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_empty_object_comes_where_it_has_no_range(faulty: FaultProxy, objects: S3Objects, tmp_path: Path) -> None:
     store = Store(objects)
     digest = store.blobs.put(b"")
