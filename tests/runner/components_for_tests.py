@@ -32,6 +32,17 @@ def fail(message: str = "no luck", user: bool = False) -> str:
 
 
 @component
+def fail_after(file: str):
+    """Fails as soon as another task has written the file."""
+    import pathlib
+    import time
+
+    while not pathlib.Path(file).exists():
+        time.sleep(0.01)
+    raise ValueError("no luck")
+
+
+@component
 def total(values: list[int]) -> int:
     return sum(values)
 
@@ -154,6 +165,15 @@ def sleep(seconds: float) -> float:
 
     time.sleep(seconds)
     return seconds
+
+
+@component
+def touch_and_sleep(file: str, seconds: float):
+    import pathlib
+    import time
+
+    pathlib.Path(file).touch()
+    time.sleep(seconds)
 
 
 @component

@@ -60,13 +60,13 @@ def test_a_task_killed_by_a_signal_fails_with_its_name_and_last_words(run: Run, 
 
 def test_after_a_failure_nothing_new_starts_but_what_runs_goes_on(run: Run, tmp_path: Path) -> None:
     @dsl.pipeline(name="siblings")
-    def siblings():
-        slow = c.sleep(seconds=0.5).set_cpu_request("0.1")
-        c.fail().set_cpu_request("0.1")
-        c.sleep(seconds=0.1).after(slow)
+    def siblings(begun: str):
+        slow = c.touch_and_sleep(file=begun, seconds=0.5).set_cpu_request("0.1")
+        c.fail_after(file=begun).set_cpu_request("0.1")
+        c.text().after(slow)
 
-    ran = run(siblings)
-    assert ran.statuses() == {"sleep": "succeeded", "fail": "failed", "sleep-2": "skipped"}
+    ran = run(siblings, begun=str(tmp_path / "begun"))
+    assert ran.statuses() == {"touch-and-sleep": "succeeded", "fail-after": "failed", "text": "skipped"}
     assert ran.result.status == "failed"
 
 
@@ -86,23 +86,14 @@ def test_a_task_between_two_attempts_goes_on_although_another_one_failed(run: Ru
     folder = tmp_path / "attempts"
     folder.mkdir()
 
-    @c.component
-    def fail_after_the_others_attempt(folder: str):
-        import pathlib
-        import time
-
-        while not (pathlib.Path(folder) / "1").exists():
-            time.sleep(0.01)
-        raise ValueError("no luck")
-
     @dsl.pipeline(name="stubborn")
     def stubborn(folder: str):
         task = c.fails_until(folder=folder, attempts=2).set_cpu_request("0.1")
         task.set_retry(num_retries=1, backoff_duration="2s")
-        fail_after_the_others_attempt(folder=folder).set_cpu_request("0.1")
+        c.fail_after(file=f"{folder}/1").set_cpu_request("0.1")
 
     statuses = run(stubborn, folder=str(folder)).statuses()
-    assert statuses == {"fails-until": "succeeded", "fail-after-the-others-attempt": "failed"}
+    assert statuses == {"fails-until": "succeeded", "fail-after": "failed"}
 
 
 def test_an_exit_task_hears_of_the_failure_that_kept_its_tasks_from_starting(run: Run) -> None:
