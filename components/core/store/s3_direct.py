@@ -1,19 +1,17 @@
 """Transfers from and to S3 without boto3's layers, which take more time than a small object does on its way.
 
-Signed by botocore, with boto3's credentials, region, endpoint and certificates; sent by the standard library. It does
-one thing, the answer that nearly always comes. Whatever else happens is told by a status, for boto3 to be asked, which
-retries, follows a bucket to its region, passes proxies, and has the errors' names.
+Signed by botocore, with boto3's credentials, region, endpoint and certificates; sent over connections of its own. It
+does one thing, the answer that nearly always comes. Whatever else happens is told by a status, for boto3 to be asked,
+which retries, follows a bucket to its region, passes proxies, and has the errors' names.
 """
 
 from __future__ import annotations
 
 import os
-import socket
 import ssl
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
@@ -26,14 +24,14 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError
 from botocore.utils import get_environ_proxies, percent_encode
 
+from components.core.store.s3_http import Answer, BadAnswerError, HttpConnection, Server
+
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 NO_ANSWER = 0
 UNSIGNED = "UNSIGNED-PAYLOAD"
 _NO_BYTES = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"  # their sha256
-_BLOCK_BYTES = 256 << 10
-_SEND_BYTES = 256 << 10  # what must leave within the time-out: not so much that a slow line breaks
 _OTHERS_WANTED = (301, 307, 400)  # another region, or signature
 
 
@@ -51,10 +49,12 @@ class Body:
     close: Callable[[], None]
 
 
-def size_of_object(content_length: str | None, content_range: str | None) -> int | None:
+def size_of_object(num_bytes: int | None, content_range: str | None) -> int | None:
     """Bytes of the object that an answer is of, or of which it is a range; None if the answer does not say it."""
-    size = content_range.rpartition("/")[2] if content_range else content_length
-    return int(size) if size and size.isdecimal() else None
+    if content_range is None:
+        return num_bytes
+    size = content_range.rpartition("/")[2]
+    return int(size) if size.isdecimal() else None
 
 
 class Direct:
@@ -65,7 +65,7 @@ class Direct:
         self._client = client
         self._bucket = bucket
         self._limits = cast(Any, config)  # botocore's attributes, which its stubs do not know
-        self._idle: deque[HTTPConnection] = deque(maxlen=self._limits.max_pool_connections)
+        self._idle: deque[HttpConnection] = deque(maxlen=self._limits.max_pool_connections)
         self._bucket_is_at: _Where | None = None
         self._is_understood = not get_environ_proxies(client.meta.endpoint_url)
         self._certificates = session.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE")
@@ -77,23 +77,14 @@ class Direct:
         if isinstance(sent, int):
             return sent
         connection, answer = sent
-        etag, length = answer.headers["ETag"], answer.headers["Content-Length"]
-        size = size_of_object(length, answer.headers["Content-Range"])
-        if answer.status not in (200, 206) or not etag or not length or size is None:
+        etag, size = answer.headers.get("etag"), size_of_object(answer.num_bytes, answer.headers.get("content-range"))
+        if answer.status not in (200, 206) or not etag or answer.num_bytes is None or size is None:
             connection.close()
             return answer.status
-        left = num_bytes = int(length)
-
-        def readinto(buffer: memoryview) -> int:
-            nonlocal left
-            got = answer.readinto(buffer)
-            left -= got
-            return got
-
-        def close() -> None:
-            self._release(connection, answer, is_read=not left)
-
-        return Body(etag=etag, num_bytes=num_bytes, size=size, readinto=readinto, close=close)
+        return Body(
+            etag=etag, num_bytes=answer.num_bytes, size=size, readinto=answer.readinto,
+            close=lambda: self._release(connection, answer),
+        )  # fmt: skip
 
     def put(
         self, key: str, data: bytes, *, sha256: str, headers: Mapping[str, str], query: Mapping[str, str] | None = None
@@ -107,13 +98,8 @@ class Direct:
         if isinstance(sent, int):
             return sent
         connection, answer = sent
-        try:
-            answer.read()
-        except (HTTPException, OSError):
-            connection.close()
-            return NO_ANSWER
-        self._release(connection, answer, is_read=True)
-        return answer.headers["ETag"] or NO_ANSWER if answer.status == 200 else answer.status
+        self._release(connection, answer)
+        return answer.headers.get("etag") or NO_ANSWER if answer.status == 200 else answer.status
 
     def learn(self, status: int) -> None:
         """boto3 did what was refused to us. Who wants another region or signature wants it every time."""
@@ -127,10 +113,10 @@ class Direct:
         data: bytes = b"",
         sha256: str = _NO_BYTES,
         query: Mapping[str, str] = MappingProxyType({}),
-    ) -> tuple[HTTPConnection, HTTPResponse] | int:
+    ) -> tuple[HttpConnection, Answer] | int:
         if not self._is_understood:
             return NO_ANSWER
-        connection: HTTPConnection | None = None
+        connection: HttpConnection | None = None
         try:
             credentials = self._session.get_credentials()
             if credentials is None:
@@ -147,38 +133,33 @@ class Direct:
             signer.sha256 = sha256
             signer.add_auth(request)
             connection = self._connection()
-            view = memoryview(data)
-            pieces = [view[start : start + _SEND_BYTES] for start in range(0, len(view), _SEND_BYTES)]
-            connection.request(method, path, body=pieces or None, headers=dict(request.headers.items()))
-            return connection, connection.getresponse()
-        except (BotoCoreError, HTTPException, OSError):
+            signed = {**dict(request.headers.items()), "Accept-Encoding": "identity"}
+            return connection, connection.ask(method, path, signed, data)
+        except (BotoCoreError, BadAnswerError, OSError):
             if connection is not None:
                 connection.close()
             return NO_ANSWER
 
-    def _connection(self) -> HTTPConnection:
+    def _connection(self) -> HttpConnection:
         try:
             return self._idle.pop()
         except IndexError:
-            pass
-        where = self._where()
-        options: dict[str, Any] = {"timeout": self._limits.connect_timeout, "blocksize": _BLOCK_BYTES}
-        if where.is_secure:
-            if self._context is None:
-                self._context = ssl.create_default_context(cafile=self._certificates or certifi.where())
-            connection: HTTPConnection = HTTPSConnection(where.netloc, context=self._context, **options)
-        else:
-            connection = HTTPConnection(where.netloc, **options)
-        connection.connect()
-        connection.sock.settimeout(self._limits.read_timeout)
-        connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        return connection
+            return HttpConnection(self._server())
 
-    def _release(self, connection: HTTPConnection, answer: HTTPResponse, *, is_read: bool) -> None:
-        if is_read and not answer.will_close and len(self._idle) < (self._idle.maxlen or 0):
+    def _release(self, connection: HttpConnection, answer: Answer) -> None:
+        if not answer.left and not answer.is_last and len(self._idle) < (self._idle.maxlen or 0):
             self._idle.append(connection)
         else:
             connection.close()
+
+    def _server(self) -> Server:
+        where = self._where()
+        if where.is_secure and self._context is None:
+            self._context = ssl.create_default_context(cafile=self._certificates or certifi.where())
+        return Server(
+            host=where.host_name, port=where.port, tls=self._context,
+            connect_timeout=self._limits.connect_timeout, read_timeout=self._limits.read_timeout,
+        )  # fmt: skip
 
     def _where(self) -> _Where:
         if self._bucket_is_at is None:
@@ -187,8 +168,9 @@ class Direct:
             parts = urlsplit(url)
             self._bucket_is_at = _Where(
                 is_secure=parts.scheme == "https",
-                netloc=parts.netloc,
-                host=parts.netloc.removesuffix(":443" if parts.scheme == "https" else ":80"),
+                host_name=parts.hostname or "",
+                port=parts.port or (443 if parts.scheme == "https" else 80),
+                host=parts.netloc.rpartition("@")[2].removesuffix(":443" if parts.scheme == "https" else ":80"),
                 path=parts.path.removesuffix("key"),
             )
         return self._bucket_is_at
@@ -199,13 +181,14 @@ class _Where:
     """Where a bucket is: all that an object's URL has before its key."""
 
     is_secure: bool
-    netloc: str
+    host_name: str
+    port: int
     host: str  # as signed: without a port that goes without saying
     path: str
 
     @property
     def origin(self) -> str:
-        return f"{'https' if self.is_secure else 'http'}://{self.netloc}"
+        return f"{'https' if self.is_secure else 'http'}://{self.host}"
 
 
 class _Signer(S3SigV4Auth):

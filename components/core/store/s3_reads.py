@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from http.client import HTTPException
 from typing import TYPE_CHECKING, Any, cast
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 # What breaks a body that is being read. Caught around the read alone, so that an OSError is the network's.
-BROKEN = (BotoCoreError, HTTPError, HTTPException, OSError)
+BROKEN = (BotoCoreError, HTTPError, OSError)
 
 
 class Reads:
@@ -53,7 +52,7 @@ class Reads:
                 raise
             answer = cast(Any, self._client).get_object(**where)  # an empty object has no first byte to begin at
         body, num_bytes = answer["Body"], answer.get("ContentLength")
-        size = size_of_object(str(num_bytes), answer.get("ContentRange"))
+        size = size_of_object(num_bytes, answer.get("ContentRange"))
         if size is None or num_bytes is None:
             body.close()
             at = without_userinfo(self._client.meta.endpoint_url)
