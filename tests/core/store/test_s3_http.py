@@ -134,6 +134,15 @@ def impatient() -> Iterator[tuple[HttpConnection, socket.socket]]:
             yield connection, peer
 
 
+def test_a_connection_brings_one_answer_after_another() -> None:
+    with impatient() as (connection, peer):
+        for _ in range(2):
+            peer.sendall(OK + b"bytes")
+            answer = connection.ask("GET", "/", {})
+            assert read(answer, at_once=100) == b"bytes"
+            assert not answer.is_last
+
+
 def test_an_answer_that_does_not_come_is_not_waited_for() -> None:
     with impatient() as (connection, _), pytest.raises(TimeoutError):
         connection.ask("GET", "/", {})
