@@ -36,7 +36,9 @@ def objects(store_uri: str) -> Objects:
     """The low floor, with sizes at which a small test meets many parts and many pages."""
     if store_uri.startswith("s3://"):
         bucket, prefix = store_uri.removeprefix("s3://").split("/", 1)
-        return S3Objects(bucket=bucket, prefix=prefix, multipart_bytes=6 << 20, part_bytes=5 << 20, page_size=3)
+        return S3Objects(
+            bucket=bucket, prefix=prefix, multipart_bytes=6 << 20, part_bytes=5 << 20, range_bytes=5 << 20, page_size=3
+        )
     return LocalObjects(Path(store_uri))
 
 

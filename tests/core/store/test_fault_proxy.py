@@ -32,7 +32,12 @@ MAX_BYTES = 64 << 20
 
 def open_objects() -> S3Objects:
     return S3Objects(
-        bucket="artifacts", prefix=uuid.uuid4().hex, multipart_bytes=6 << 20, part_bytes=5 << 20, read_timeout_s=2
+        bucket="artifacts",
+        prefix=uuid.uuid4().hex,
+        multipart_bytes=6 << 20,
+        part_bytes=5 << 20,
+        range_bytes=5 << 20,
+        read_timeout_s=2,
     )
 
 

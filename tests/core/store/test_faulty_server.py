@@ -38,7 +38,13 @@ def test_a_fault_that_passes_is_not_noticed(faulty: FaultProxy, objects: S3Objec
 def test_a_fault_in_a_large_upload_leaves_it_whole_or_absent(
     faulty: FaultProxy, objects: S3Objects, broken: str, fault: object
 ) -> None:
-    objects = S3Objects(bucket="artifacts", prefix=uuid.uuid4().hex, multipart_bytes=len(LARGE), part_bytes=len(LARGE))
+    objects = S3Objects(
+        bucket="artifacts",
+        prefix=uuid.uuid4().hex,
+        multipart_bytes=len(LARGE),
+        part_bytes=len(LARGE),
+        range_bytes=len(LARGE),
+    )
     faulty.faults.extend([None] * ["the start", "a part", "the end"].index(broken) + [fault])  # type: ignore[list-item]
     try:
         objects.put("a", LARGE, if_absent=True)

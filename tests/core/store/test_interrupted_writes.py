@@ -25,7 +25,7 @@ uri, folder, seed = sys.argv[1:]
 if uri.startswith("s3://"):
     from components.core.store.s3_objects import S3Objects
     bucket, prefix = uri.removeprefix("s3://").split("/", 1)
-    objects = S3Objects(bucket=bucket, prefix=prefix, multipart_bytes=6 << 20, part_bytes=5 << 20)
+    objects = S3Objects(bucket=bucket, prefix=prefix, multipart_bytes=6 << 20, part_bytes=5 << 20, range_bytes=5 << 20)
 else:
     objects = LocalObjects(Path(uri))
 store, source = Store(objects), Path(folder, "source")

@@ -31,7 +31,7 @@ EXPIRED = (400, "ExpiredToken")  # ends a transfer at once, as a kill does, and 
 
 
 def open_objects(prefix: str) -> S3Objects:
-    return S3Objects(bucket="artifacts", prefix=prefix, multipart_bytes=6 << 20, part_bytes=PART)
+    return S3Objects(bucket="artifacts", prefix=prefix, multipart_bytes=6 << 20, part_bytes=PART, range_bytes=PART)
 
 
 @pytest.fixture
@@ -428,7 +428,8 @@ from pathlib import Path
 from components.core.store import Store
 from components.core.store.s3_objects import S3Objects
 direction, prefix, digest, folder = sys.argv[1:]
-store = Store(S3Objects(bucket="artifacts", prefix=prefix, multipart_bytes=6 << 20, part_bytes=5 << 20))
+sizes = {"multipart_bytes": 6 << 20, "part_bytes": 5 << 20, "range_bytes": 5 << 20}
+store = Store(S3Objects(bucket="artifacts", prefix=prefix, **sizes))
 if direction == "up":
     store.blobs.put(Path(folder, "source"))
 else:

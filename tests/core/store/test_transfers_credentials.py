@@ -75,7 +75,9 @@ def cloud(faulty: FaultProxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud
 
 
 def check_that_everything_is_signed_by_the_writer(faulty: FaultProxy, folder: Path) -> None:
-    objects = S3Objects(bucket="artifacts", prefix=uuid.uuid4().hex, multipart_bytes=6 << 20, part_bytes=5 << 20)
+    objects = S3Objects(
+        bucket="artifacts", prefix=uuid.uuid4().hex, multipart_bytes=6 << 20, part_bytes=5 << 20, range_bytes=5 << 20
+    )
     store = Store(objects)
     digests = store.blobs.put_many([BODY, b"small"])
     store.blobs.fetch_many({folder / digest: digest for digest in digests})
@@ -158,10 +160,16 @@ def test_an_authority_of_ones_own_is_trusted_where_it_is_named_and_nowhere_else(
             Store(S3Objects(bucket="artifacts", prefix=prefix)).blobs.put(b"small")
         assert proxy.requests == []
         monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path / "certificate.pem"))
-        store = Store(S3Objects(bucket="artifacts", prefix=prefix, multipart_bytes=6 << 20, part_bytes=5 << 20))
+        store = Store(
+            S3Objects(
+                bucket="artifacts", prefix=prefix, multipart_bytes=6 << 20, part_bytes=5 << 20, range_bytes=5 << 20
+            )
+        )
         assert store.blobs.get(store.blobs.put(b"small")) == b"small"
         store.blobs.fetch(digest, tmp_path / "copy")
-        empty = S3Objects(bucket="artifacts", prefix=f"{prefix}-2", multipart_bytes=6 << 20, part_bytes=5 << 20)
+        empty = S3Objects(
+            bucket="artifacts", prefix=f"{prefix}-2", multipart_bytes=6 << 20, part_bytes=5 << 20, range_bytes=5 << 20
+        )
         Store(empty).blobs.fetch(Store(empty).blobs.put(BODY), tmp_path / "other")
     finally:
         proxy.stop()
