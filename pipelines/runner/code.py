@@ -17,6 +17,7 @@ from components import images
 from components.core.errors import UserError
 from components.core.results.code import digest_of, files_of, stage_digest
 from pipelines.runner import volume_tasks
+from pipelines.runner.documents import quoting_a_file
 from pipelines.runner.executors import Command, EmbeddedFunction, InstalledFunction, OwnFunction, classify
 from pipelines.runner.ir import Container, Pipeline
 from pipelines.runner.packages import Install, fingerprint, missing
@@ -48,6 +49,7 @@ class Program:
     on_host: bool = False
 
 
+@quoting_a_file()
 def programs(pipeline: Pipeline, folders: Sequence[Path], engine: str = "process") -> dict[str, Program]:
     """The program of every executor of the pipeline, by executor label.
 

@@ -1,6 +1,8 @@
 """Reading YAML that may be hostile: bounded in size, depth, length of numbers and in what its aliases expand to."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +72,19 @@ def parse_documents(text: str, name: str) -> list[Any]:
 def printable(message: str) -> str:
     """A message that quotes a file, as one line without control characters, which could rewrite a terminal."""
     shown = "".join(character if character.isprintable() else ascii(character)[1:-1] for character in message)
-    return shown if len(shown) <= 1000 else shown[:997] + "..."
+    # The end says what would work.
+    return shown if len(shown) <= 1000 else f"{shown[:600]}...{shown[-397:]}"
+
+
+@contextmanager
+def quoting_a_file() -> Iterator[None]:
+    """Makes the block's refusals `printable`. Also a decorator."""
+    try:
+        yield
+    except UserError as error:
+        if (message := printable(str(error))) == str(error):
+            raise
+        raise UserError(message) from None
 
 
 def _one_line(error: Exception) -> str:

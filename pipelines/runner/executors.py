@@ -17,6 +17,7 @@ from pipelines.runner.placeholders import check as check_placeholders
 from pipelines.runner.resources import parse_cpu, parse_memory
 from pipelines.runner.settings import ExecutorSettings
 
+_LONGEST_NAME = 200  # it becomes a folder's
 _EXECUTOR_MODULES = ("kfp.dsl.executor_main", "kfp.components.executor_main")
 
 
@@ -146,6 +147,8 @@ def classify(container: Container) -> InstalledFunction | EmbeddedFunction | Com
     function = _option(words, "--function_to_execute")
     if not function:
         raise UserError(f"{where} names no function (--function_to_execute)")
+    if not function.isidentifier() or len(function) > _LONGEST_NAME:
+        raise UserError(f"{where} names no Python function (--function_to_execute): {function[:60]!r}")
     if any("ephemeral_component.py" in word for word in container.command):
         return EmbeddedFunction(
             function=function, source=_checked_source(container.command[-1], where),

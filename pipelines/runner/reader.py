@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from components.core.errors import UserError
 from pipelines.runner import graph, jobs, platform_config
-from pipelines.runner.documents import printable, read_documents
+from pipelines.runner.documents import quoting_a_file, read_documents
 from pipelines.runner.executors import read_executor, read_importer
 from pipelines.runner.expressions import Condition, ExpressionError, Selector
 from pipelines.runner.fields import Fields, whole
@@ -46,17 +46,15 @@ E = TypeVar("E", Condition, Selector)
 _OLD_TYPES = {"INT": "NUMBER_INTEGER", "DOUBLE": "NUMBER_DOUBLE", "STRING": "STRING"}
 
 
+@quoting_a_file()
 def read_pipeline(path: Path) -> Pipeline:
     """Reads and checks a compiled pipeline.
 
     Raises:
         UserError: not a pipeline, or one that uses something the local runner does not support (named).
     """
-    try:
-        text, documents = read_documents(path)
-        return pipeline_from(documents, text, str(path))
-    except UserError as error:
-        raise UserError(printable(str(error))) from None
+    text, documents = read_documents(path)
+    return pipeline_from(documents, text, str(path))
 
 
 def pipeline_from(documents: list[Any], text: str, name: str) -> Pipeline:

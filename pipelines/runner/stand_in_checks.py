@@ -10,6 +10,7 @@ from typing import Any
 
 from components.core.errors import UserError
 from pipelines.runner import mounts
+from pipelines.runner.documents import quoting_a_file
 from pipelines.runner.ir import Pipeline
 from pipelines.runner.object_files import read_objects
 from pipelines.runner.options import RunOptions
@@ -21,6 +22,7 @@ from pipelines.runner.volume_tasks import CREATE
 _SYSTEM = ("/bin", "/dev", "/etc", "/lib", "/lib64", "/proc", "/sbin", "/sys", "/usr")
 
 
+@quoting_a_file()
 def stand_ins(pipeline: Pipeline, values: Mapping[str, Any], options: RunOptions, home: Path) -> StandIns:
     """Reads what stands for the cluster's things, and checks it against what the pipeline uses.
 

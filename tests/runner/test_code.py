@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,23 @@ def test_only_the_training_image_is_worth_a_worker_with_torch(tmp_path: Path) ->
 def test_unknown_component_names_what_is_known(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"'no_such_stage'.*preflight"):
         programs(pipeline_of("no_such_stage"), [tmp_path])
+
+
+@pytest.mark.parametrize("name", ["f" * 201, "f" * 5000, "a b", "../x", "a.b", "1"])
+def test_a_function_that_python_cannot_have_is_refused_in_a_line_that_can_be_read(name: str) -> None:
+    with pytest.raises(UserError, match=r"executor 'exec' names no Python function") as caught:
+        programs(pipeline_of(name), [])
+    assert len(str(caught.value)) < 200
+
+
+def test_a_refusal_that_quotes_a_long_text_keeps_its_end() -> None:
+    container = Container(
+        label="exec", image="x/y:1", command=("no-such-program" * 1000,), args=(), env={}, resources=Resources()
+    )
+    pipeline = replace(pipeline_of("preflight"), components={"comp": Component(name="comp", container=container)})
+    with pytest.raises(UserError, match=r"^executor 'exec' runs 'no-such-program.*runner container runs it") as caught:
+        programs(pipeline, [])
+    assert len(str(caught.value)) == 1000
 
 
 @pytest.fixture
