@@ -2,11 +2,12 @@
 
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
 from components.core.store import concurrency
-from components.core.store.concurrency import NUM_NEAR, NUM_WORKERS, run_all
+from components.core.store.concurrency import NUM_JUDGED, NUM_NEAR, NUM_WORKERS, run_all
 
 
 class Counted:
@@ -50,18 +51,21 @@ def test_a_far_store_is_asked_by_many_threads(monkeypatch: pytest.MonkeyPatch) -
     assert transfer.most == NUM_WORKERS
 
 
-def test_a_moment_is_no_distance(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(concurrency, "FAR_S", 0.005)
-    transfer = Counted(0)
-
-    def mostly_at_once(item: int) -> int:
-        if item % 20 < NUM_NEAR:  # each thread waits now and then, by itself or with all others
-            time.sleep(0.05)
-        return transfer(item)
-
+@pytest.mark.parametrize(("quick_of_each", "num_threads"), [(NUM_JUDGED, NUM_NEAR), (NUM_JUDGED + 1, NUM_WORKERS)])
+def test_a_moment_is_no_distance(monkeypatch: pytest.MonkeyPatch, quick_of_each: int, num_threads: int) -> None:
+    of_thread = threading.local()  # a clock that moves only in transfers, and how many there were
+    monkeypatch.setattr(concurrency, "time", SimpleNamespace(monotonic=lambda: getattr(of_thread, "now_s", 0.0)))
     threads: set[int] = set()
-    run_all(lambda item: (mostly_at_once(item), threads.add(threading.get_ident())), range(200))
-    assert len(threads) == NUM_NEAR
+
+    def slow_but_for_each_nth(item: int) -> None:
+        of_thread.count = getattr(of_thread, "count", 0) + 1
+        if of_thread.count % quick_of_each:
+            of_thread.now_s = getattr(of_thread, "now_s", 0.0) + 1
+        threads.add(threading.get_ident())
+        time.sleep(0.001)  # so that each thread has some
+
+    run_all(slow_but_for_each_nth, range(600))
+    assert len(threads) == num_threads
 
 
 def test_the_first_error_ends_it() -> None:
