@@ -19,10 +19,10 @@ from kfp import dsl
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from components.core.artifacts.dataset import Dataset, open_dataset
 from components.core.artifacts.manifest import publish, read_file, read_manifest
-from components.core.artifacts.model_bundle import ModelBundle, save_model
-from components.core.artifacts.onnx_bundle import OnnxBundle, load_onnx, save_onnx
+from components.core.bundles.model_bundle import ModelBundle, save_model
+from components.core.bundles.onnx_bundle import OnnxBundle, load_onnx, save_onnx
+from components.core.data.dataset import Dataset, open_dataset
 from components.core.models.architecture import Architecture, build
 from components.core.store import Store
 from components.core.tasks import Preprocess

@@ -15,10 +15,11 @@ import threading
 import time
 from pathlib import Path
 
-from components.core.artifacts.dataset import open_dataset
 from components.core.artifacts.manifest import cache_folder, materialize, read_manifest
+from components.core.data import reading as pixels
+from components.core.data.dataset import open_dataset
 from components.core.store import store_from_environment
-from components.core.tasks import Preprocess, get_task, pixels
+from components.core.tasks import Preprocess, get_task
 
 PREPROCESS = Preprocess(image_size=16, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
 

@@ -55,9 +55,9 @@ def backbone_selection(
     from components.backbone_selection.limits import Limits
     from components.backbone_selection.page import write_ranking_page
     from components.backbone_selection.selection import SelectionConfig, select
-    from components.core.artifacts.dataset import open_dataset
     from components.core.artifacts.manifest import describe, publish
-    from components.core.artifacts.model_bundle import save_model
+    from components.core.bundles.model_bundle import save_model
+    from components.core.data.dataset import open_dataset
     from components.core.store import store_from_environment
     from components.core.training.device import deterministic, use_available_threads
 

@@ -8,7 +8,7 @@ from components.backbone_selection.knn import knn_score
 from components.backbone_selection.limits import Limits, measure_costs, refuse_if_none_fits, rejection
 from components.backbone_selection.logme import logme
 from components.backbone_selection.ranking import Candidate, Choice, rank_and_choose
-from components.core.artifacts.model_bundle import ModelBundle
+from components.core.bundles.model_bundle import ModelBundle
 from components.core.errors import UserError
 from components.core.models.architecture import Architecture
 from components.core.models.catalog import Backbone, check_weights_available, find_backbones, load_catalog
@@ -18,7 +18,7 @@ from components.core.tasks import Preprocess, get_task
 if TYPE_CHECKING:
     from torch import nn
 
-    from components.core.artifacts.dataset import Dataset
+    from components.core.data.dataset import Dataset
 
 FORMAT = 1
 MIN_IMAGES = 10

@@ -35,17 +35,17 @@ def data_prep(
         prepared: The dataset: Parquet shards per split and quarantine.json, as a manifest.
         metrics: Counts of images, classes, quarantined files and duplicates.
         page: Splits, classes, samples and the quarantine as HTML.
-        dataset_state: What the dataset's listing looked like (core.artifacts.sources.source_state). Not used here: it
+        dataset_state: What the dataset's listing looked like (ingestion.sources.source_state). Not used here: it
             makes a cached result count only as long as the files are the same.
         previous: An earlier prepared data set; its shards of which nothing has changed are taken over.
         remember: Name of a ref in the store that will point at the result, for a later run to take as previous.
         slice_columns: Columns of the table whose values are slices (groups of images, each judged by itself), as a
             comma-separated list; empty for none.
     """
-    from components.core.artifacts.dataset import open_dataset
     from components.core.artifacts.manifest import describe
-    from components.core.artifacts.remembered import remember_prepared
-    from components.core.artifacts.sources import display_name
+    from components.core.data.dataset import open_dataset
+    from components.core.data.ingestion.sources import display_name
+    from components.core.data.last_prepared import remember_prepared
     from components.core.store import store_from_environment
     from components.data_prep.prepare import Settings, prepare
     from components.data_prep.summary import write_summary

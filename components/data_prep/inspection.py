@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from PIL import Image, UnidentifiedImageError
 
-from components.core.artifacts.places import UnreadableError
-from components.core.artifacts.sources import Item, Rejection
-from components.core.tasks.preprocess import TooManyPixelsError, open_image
+from components.core.data.ingestion.locations import UnreadableError
+from components.core.data.ingestion.sources import Item, Rejection
+from components.core.tasks.images.preprocess import TooManyPixelsError, open_image
 
 MAX_PIXELS = 8192 * 8192
 """Larger images are quarantined unread: decoded they would take more than 200 MB each."""

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from components.core.artifacts.dataset import SPLITS, Dataset, write_dataset
 from components.core.artifacts.manifest import Manifest
-from components.core.artifacts.slices import SliceCounts, parse_slice_columns, refuse_empty, row_slices, shard_column
-from components.core.artifacts.sources import DEMO, DEMO_LICENCE, Rejection, check_classes, open_source
+from components.core.data.dataset import SPLITS, Dataset, write_dataset
+from components.core.data.ingestion.sources import DEMO, DEMO_LICENCE, Rejection, check_classes, open_source
+from components.core.data.slices import SliceCounts, parse_slice_columns, refuse_empty, row_slices, shard_column
 from components.core.errors import UserError
 from components.core.tasks import get_task
 from components.data_prep.inspection import Inspected, inspect_item

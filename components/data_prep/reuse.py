@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from components.core.artifacts.dataset import SHARD_BYTES, SPLITS, Dataset, KeptShard
-from components.core.artifacts.slices import row_slices, shard_column
+from components.core.data.dataset import SHARD_BYTES, SPLITS, Dataset, KeptShard
+from components.core.data.slices import row_slices, shard_column
 from components.core.store import BlobMissing
 
 if TYPE_CHECKING:

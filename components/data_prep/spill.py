@@ -7,7 +7,7 @@ from types import TracebackType
 
 import pyarrow as pa
 
-from components.core.artifacts.slices import shard_column, sliced_schema
+from components.core.data.slices import shard_column, sliced_schema
 
 BUFFER_BYTES = 64 * 1000 * 1000
 """Memory used before rows are written out, bytes."""

@@ -8,11 +8,11 @@ from typing import Any
 
 from PIL import Image
 
-from components.core.artifacts.dataset import SPLITS, Dataset
-from components.core.artifacts.slices import slice_name
+from components.core.data.dataset import SPLITS, Dataset
+from components.core.data.slices import slice_name
 from components.core.report.numbers import percent
 from components.core.report.page import Callout, Section, facts, sample_grid, table, text, write_page
-from components.core.tasks.preprocess import open_image
+from components.core.tasks.images.preprocess import open_image
 from components.data_prep.inspection import REASONS
 from components.data_prep.prepare import Prepared
 

@@ -82,9 +82,9 @@ def distill(
 
     from dataclasses import replace
 
-    from components.core.artifacts.dataset import open_dataset
     from components.core.artifacts.manifest import describe, read_manifest
-    from components.core.artifacts.model_bundle import load_model, save_model
+    from components.core.bundles.model_bundle import load_model, save_model
+    from components.core.data.dataset import open_dataset
     from components.core.store import store_from_environment
     from components.core.training.checkpoint import Checkpointer, checkpoint_key
     from components.core.training.curves import publish_curves, result_facts

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from components.core.artifacts.dataset import Dataset
-from components.core.artifacts.model_bundle import ModelBundle
+from components.core.bundles.model_bundle import ModelBundle
+from components.core.data.dataset import Dataset
 from components.core.errors import UserError
 from components.core.tasks import Preprocess, Task, get_task
 from components.core.training.batchnorm import absorb_statistics, recalibrate_batchnorm

@@ -5,7 +5,7 @@ from typing import Any
 
 from components.core.report.numbers import percent
 from components.core.report.page import Columns, Section, facts, write_page
-from components.core.tasks.preprocess import Preprocess
+from components.core.tasks.images.preprocess import Preprocess
 from components.core.training.curves import epochs_table, learning_rate_figure, loss_figure, metric_figure
 from components.core.training.history import History
 from components.distill.distillation import DistillConfig

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from components.core.artifacts.dataset import SPLITS, Dataset
 from components.core.artifacts.manifest import read_file
-from components.core.artifacts.model_bundle import ModelBundle
+from components.core.bundles.model_bundle import ModelBundle
+from components.core.data.dataset import SPLITS, Dataset
 from components.drift.embeddings import embed
 from components.drift.features import feature_drift
 from components.drift.labels import label_shift

@@ -33,9 +33,9 @@ def drift(
     """
     import json
 
-    from components.core.artifacts.dataset import open_dataset
     from components.core.artifacts.manifest import describe, publish
-    from components.core.artifacts.model_bundle import load_model
+    from components.core.bundles.model_bundle import load_model
+    from components.core.data.dataset import open_dataset
     from components.core.errors import UserError
     from components.core.store import store_from_environment
     from components.core.training.device import deterministic, use_available_threads

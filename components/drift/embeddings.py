@@ -5,8 +5,8 @@ from collections.abc import Collection, Iterator, Sequence
 import numpy as np
 import torch
 
-from components.core.artifacts.dataset import Dataset
-from components.core.artifacts.model_bundle import ModelBundle
+from components.core.bundles.model_bundle import ModelBundle
+from components.core.data.dataset import Dataset
 from components.core.models.zoo import split_features
 from components.core.training.device import choose_device, place, place_images
 

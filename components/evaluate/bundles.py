@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.core.artifacts.manifest import read_manifest
-from components.core.artifacts.onnx_bundle import OnnxBundle, load_onnx
+from components.core.bundles.onnx_bundle import OnnxBundle, load_onnx
 from components.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def open_as_onnx(artifact_path: str | Path, store: "Store", folder: Path) -> Ope
     if manifest.kind != "model":
         raise UserError(f"{artifact_path}: cannot evaluate a {manifest.kind!r} artifact; it takes 'onnx' or 'model'")
     # torch takes seconds to import and is needed for this kind only.
-    from components.core.artifacts.model_bundle import load_model
+    from components.core.bundles.model_bundle import load_model
     from components.core.runtime.conversion import float32_bundle
 
     folder.mkdir(parents=True, exist_ok=True)

@@ -3,8 +3,8 @@
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from components.core.artifacts.onnx_bundle import OnnxBundle
 from components.core.budget import Budget
+from components.core.bundles.onnx_bundle import OnnxBundle
 from components.core.errors import UserError
 from components.core.runtime.host import describe_host
 from components.core.runtime.latency import Latency, measure
@@ -22,7 +22,7 @@ from components.evaluate.samples import pick_samples, read_samples
 from components.evaluate.verdict import judge
 
 if TYPE_CHECKING:
-    from components.core.artifacts.dataset import Dataset
+    from components.core.data.dataset import Dataset
 
 FORMAT = 1
 LARGE_BATCH = 32

@@ -48,9 +48,9 @@ def evaluate(
     import tempfile
     from pathlib import Path
 
-    from components.core.artifacts.dataset import open_dataset
     from components.core.artifacts.manifest import describe, publish
     from components.core.budget import Budget
+    from components.core.data.dataset import open_dataset
     from components.core.store import store_from_environment
     from components.evaluate.bundles import open_as_onnx
     from components.evaluate.comparison import EvaluateConfig, compare

@@ -4,12 +4,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from components.core.artifacts.slices import shard_column, slice_name
+from components.core.data.slices import shard_column, slice_name
 from components.evaluate.inference import Outcome
 from components.evaluate.intervals import paired_bootstrap
 
 if TYPE_CHECKING:
-    from components.core.artifacts.dataset import Dataset
+    from components.core.data.dataset import Dataset
 
 CONFIDENCE = 0.95
 RESAMPLES = 10_000

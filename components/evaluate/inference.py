@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from components.core.artifacts.onnx_bundle import OnnxBundle
+from components.core.bundles.onnx_bundle import OnnxBundle
 from components.core.errors import UserError
 from components.core.runtime.released import softmax
 from components.core.runtime.sessions import open_session
 from components.core.tasks import get_task
 
 if TYPE_CHECKING:
-    from components.core.artifacts.dataset import Dataset
+    from components.core.data.dataset import Dataset
 
 BATCH = 32
 SPLITS = ("validation", "test")

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from components.core.tasks.preprocess import open_image
+from components.core.tasks.images.preprocess import open_image
 from components.evaluate.inference import Outcome
 
 if TYPE_CHECKING:
-    from components.core.artifacts.dataset import Dataset
+    from components.core.data.dataset import Dataset
 
 SAMPLES = 24
 MEDIA_TYPES = {name: f"image/{name.lower()}" for name in ("PNG", "JPEG", "WEBP", "GIF", "BMP")}

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from components.core.artifacts.manifest import Manifest
-from components.core.artifacts.onnx_bundle import OnnxBundle
-from components.core.artifacts.released_sources import SOURCES, encode_sources
+from components.core.bundles.onnx_bundle import OnnxBundle
+from components.core.bundles.released_sources import SOURCES, encode_sources
 from components.core.errors import UserError
 from components.core.models.catalog import find_backbone, load_catalog
 from components.core.runtime.metadata import trimtab_version

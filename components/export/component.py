@@ -44,8 +44,8 @@ def export(
     from pathlib import Path
 
     from components.core.artifacts.manifest import describe, publish, read_file, read_manifest
-    from components.core.artifacts.model_bundle import load_model
-    from components.core.artifacts.onnx_bundle import load_onnx
+    from components.core.bundles.model_bundle import load_model
+    from components.core.bundles.onnx_bundle import load_onnx
     from components.core.signing import KEY_VARIABLE, sign_release, signing_key
     from components.core.store import store_from_environment
     from components.core.store.names import check_name

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components.core.artifacts.onnx_bundle import SERVING_FILES, OnnxBundle
+from components.core.bundles.onnx_bundle import SERVING_FILES, OnnxBundle
 from components.core.store import ReleaseExists, canonical_json
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from components.core.artifacts.model_bundle import ModelBundle
-from components.core.artifacts.onnx_bundle import OnnxBundle
+from components.core.bundles.model_bundle import ModelBundle
+from components.core.bundles.onnx_bundle import OnnxBundle
 from components.core.errors import UserError
 from components.core.runtime.conversion import FLOAT32, float32_bundle
 from components.core.runtime.onnx_export import parity

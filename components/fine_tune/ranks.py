@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import nn
 
-from components.core.artifacts.dataset import open_dataset
-from components.core.artifacts.model_bundle import load_model
+from components.core.bundles.model_bundle import load_model
+from components.core.data.dataset import open_dataset
 from components.core.store import store_from_environment
 from components.core.training.checkpoint import Checkpointer
 from components.core.training.history import History

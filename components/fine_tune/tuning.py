@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from components.core.artifacts.dataset import Dataset
-from components.core.artifacts.model_bundle import ModelBundle
+from components.core.bundles.model_bundle import ModelBundle
+from components.core.data.dataset import Dataset
 from components.core.models.zoo import split_features
 from components.core.tasks import get_task
 from components.core.training.checkpoint import Checkpointer

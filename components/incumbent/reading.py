@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.core.artifacts.manifest import Manifest
-from components.core.artifacts.onnx_bundle import LABELS, MODEL, PREPROCESS, PROVENANCE, OnnxBundle, save_onnx
-from components.core.artifacts.released_sources import read_sources
-from components.core.artifacts.remembered import remembered_prepared
+from components.core.bundles.onnx_bundle import LABELS, MODEL, PREPROCESS, PROVENANCE, OnnxBundle, save_onnx
+from components.core.bundles.released_sources import read_sources
+from components.core.data.last_prepared import remembered_prepared
 from components.core.errors import UserError
-from components.core.tasks.preprocess import Preprocess
+from components.core.tasks.images.preprocess import Preprocess
 
 if TYPE_CHECKING:
     from components.core.store import Store

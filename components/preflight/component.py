@@ -79,8 +79,8 @@ def preflight(
     """
     asked = dict(locals())
 
-    from components.core.artifacts.slices import parse_slice_columns
-    from components.core.artifacts.sources import quick_look, source_state
+    from components.core.data.ingestion.sources import quick_look, source_state
+    from components.core.data.slices import parse_slice_columns
     from components.core.models.catalog import catalog_state, check_weights_available, find_backbone, load_catalog
     from components.core.store.names import check_name
     from components.core.tasks import get_task

@@ -38,9 +38,9 @@ def prune(
         calibration_images: Training images for importance and batch-norm statistics.
         seed: Seed of everything random.
     """
-    from components.core.artifacts.dataset import open_dataset
     from components.core.artifacts.manifest import describe, read_manifest
-    from components.core.artifacts.model_bundle import load_model, save_model
+    from components.core.bundles.model_bundle import load_model, save_model
+    from components.core.data.dataset import open_dataset
     from components.core.store import store_from_environment
     from components.prune.page import write_pruning_page
     from components.prune.pruning import PruneConfig, prune_bundle

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from components.core.artifacts.dataset import Dataset
-from components.core.artifacts.model_bundle import ModelBundle
+from components.core.bundles.model_bundle import ModelBundle
+from components.core.data.dataset import Dataset
 from components.core.models.complexity import count_macs, count_parameters
 from components.core.tasks import get_task
 from components.core.training.batchnorm import absorb_statistics, recalibrate_batchnorm

@@ -12,7 +12,7 @@ from components.core.tasks import Preprocess, get_task
 from components.quantize.ranges import METHODS
 
 if TYPE_CHECKING:
-    from components.core.artifacts.dataset import Dataset
+    from components.core.data.dataset import Dataset
 
 SCHEMES = ("int8", "float32")
 SPLIT = "train"

@@ -40,10 +40,10 @@ def quantize(
     import tempfile
     from pathlib import Path
 
-    from components.core.artifacts.dataset import open_dataset
     from components.core.artifacts.manifest import describe, read_manifest
-    from components.core.artifacts.model_bundle import load_model
-    from components.core.artifacts.onnx_bundle import save_onnx
+    from components.core.bundles.model_bundle import load_model
+    from components.core.bundles.onnx_bundle import save_onnx
+    from components.core.data.dataset import open_dataset
     from components.core.store import store_from_environment
     from components.core.training.device import use_available_threads
     from components.quantize.calibration import QuantizeConfig

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx
 
-from components.core.artifacts.onnx_bundle import OnnxBundle
+from components.core.bundles.onnx_bundle import OnnxBundle
 from components.core.errors import UserError
 from components.core.runtime.conversion import FLOAT32, describe_file, float32_bundle
 from components.core.runtime.fusion import integer_share
@@ -19,8 +19,8 @@ from components.quantize.int8 import quantize_int8
 from components.quantize.ranges import PERCENTILE
 
 if TYPE_CHECKING:
-    from components.core.artifacts.dataset import Dataset
-    from components.core.artifacts.model_bundle import ModelBundle
+    from components.core.bundles.model_bundle import ModelBundle
+    from components.core.data.dataset import Dataset
 
 
 def convert(

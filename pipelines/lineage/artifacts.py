@@ -8,8 +8,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from components.core.artifacts.dataset import Tally
 from components.core.artifacts.manifest import FileEntry, Manifest
+from components.core.data.dataset import Tally
 from components.core.errors import UserError
 from components.core.store import BlobDamaged, BlobMissing, Store
 from components.core.tasks import get_task

@@ -4,7 +4,7 @@ import hashlib
 import json
 from typing import Any
 
-from components.core.artifacts.onnx_bundle import SERVING_FILES
+from components.core.bundles.onnx_bundle import SERVING_FILES
 from components.core.store import Damaged, NotFound, Store
 from components.export.release import PROVENANCE, SUMS, VERSION_DIGITS, release_digest
 

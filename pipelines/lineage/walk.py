@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from components.core.artifacts.manifest import Manifest
-from components.core.artifacts.onnx_bundle import SERVING_FILES
+from components.core.bundles.onnx_bundle import SERVING_FILES
 from components.core.store import Store
 from pipelines.lineage.artifacts import Bytes
 from pipelines.lineage.links import Link

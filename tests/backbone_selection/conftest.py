@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from components.core.artifacts.dataset import write_dataset
+from components.core.data.dataset import write_dataset
 from components.core.store import Store, open_store
 
 CATALOG = """

@@ -6,9 +6,9 @@ import torch
 from kfp.dsl import HTML, Artifact, Dataset, Metrics, Model
 
 from components.backbone_selection.component import backbone_selection
-from components.core.artifacts.dataset import open_dataset, write_dataset
 from components.core.artifacts.manifest import read_file, read_manifest
-from components.core.artifacts.model_bundle import load_model
+from components.core.bundles.model_bundle import load_model
+from components.core.data.dataset import open_dataset, write_dataset
 from components.core.errors import UserError
 from components.core.store import Store
 

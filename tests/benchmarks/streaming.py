@@ -29,8 +29,8 @@ import streaming_reader
 from noise_images import noise_rows
 from object_store_server import BUCKET, serving
 
-from components.core.artifacts.dataset import SHARD_BYTES, write_dataset
-from components.core.artifacts.shard_cache import LIMIT_VARIABLE
+from components.core.data.dataset import SHARD_BYTES, write_dataset
+from components.core.data.shard_cache import LIMIT_VARIABLE
 from components.core.store import open_store
 
 SIZES = (5, 50)

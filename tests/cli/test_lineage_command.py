@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from components.core.artifacts.dataset import write_dataset
 from components.core.artifacts.manifest import Manifest, publish
-from components.core.artifacts.onnx_bundle import SERVING_FILES
+from components.core.bundles.onnx_bundle import SERVING_FILES
+from components.core.data.dataset import write_dataset
 from components.core.store import Store, open_objects, open_store
 from components.core.store.blobs import blob_key
 from components.core.store.objects import Objects

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from components.core.artifacts.sources import DEMO_FILE
+from components.core.data.ingestion.sources import DEMO_FILE
 from components.core.store import Store
 from components.data_prep.demo import build
 from components.data_prep.prepare import Settings, prepare

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from components.core.artifacts.places import UnreadableError
-from components.core.artifacts.sources import Item, Rejection
+from components.core.data.ingestion.locations import UnreadableError
+from components.core.data.ingestion.sources import Item, Rejection
 from components.data_prep.inspection import REASONS, inspect_image, inspect_item
 
 Picture = Callable[..., bytes]

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from components.core.artifacts.dataset import SPLITS, Dataset, open_dataset
 from components.core.artifacts.manifest import read_file
+from components.core.data.dataset import SPLITS, Dataset, open_dataset
 from components.core.errors import UserError
 from components.core.store import Store
 from components.data_prep import prepare as prepare_module

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from components.core.artifacts.dataset import SPLITS, Dataset, open_dataset
+from components.core.data.dataset import SPLITS, Dataset, open_dataset
 from components.core.store import Store, open_store
 from components.data_prep import reuse
 from components.data_prep.prepare import Settings, prepare

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from components.core.artifacts.dataset import open_dataset
-from components.core.artifacts.sources import quick_look, source_state
+from components.core.data.dataset import open_dataset
+from components.core.data.ingestion.sources import quick_look, source_state
 from components.core.store import Store, open_objects
 from components.data_prep.prepare import Settings, prepare
 

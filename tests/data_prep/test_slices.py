@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from components.core.artifacts.dataset import SPLITS, Dataset, open_dataset
+from components.core.data.dataset import SPLITS, Dataset, open_dataset
 from components.core.errors import UserError
 from components.core.store import Store
 from components.data_prep.prepare import Settings, prepare

@@ -8,13 +8,13 @@ import pytest
 import torch
 from PIL import Image
 
-from components.core.artifacts.dataset import open_dataset
 from components.core.artifacts.manifest import read_file, read_manifest
-from components.core.artifacts.model_bundle import load_model
+from components.core.bundles.model_bundle import load_model
+from components.core.data.dataset import open_dataset
 from components.core.errors import UserError
 from components.core.models.architecture import Cut, apply_surgery
 from components.core.tasks import get_task
-from components.core.tasks.preprocess import Preprocess
+from components.core.tasks.images.preprocess import Preprocess
 from components.core.training.validation import validate
 from components.distill.component import distill
 from components.distill.distillation import DistillConfig, distill_bundle, student_preprocess, student_view

@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from components.core.artifacts.dataset import Dataset, open_dataset, write_dataset
-from components.core.artifacts.model_bundle import ModelBundle
+from components.core.bundles.model_bundle import ModelBundle
+from components.core.data.dataset import Dataset, open_dataset, write_dataset
 from components.core.models.architecture import Architecture, build
 from components.core.store import Store, open_store
 from components.core.tasks import Preprocess

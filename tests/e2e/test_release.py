@@ -8,8 +8,8 @@ from pathlib import Path
 import onnx
 import pytest
 
-from components.core.artifacts.dataset import Dataset
 from components.core.artifacts.manifest import parse_manifest
+from components.core.data.dataset import Dataset
 from components.core.runtime.fusion import fused_convolution_share
 from components.core.runtime.released import load_release
 from components.core.runtime.sessions import open_session

@@ -13,8 +13,8 @@ from kfp import dsl
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from components.core.artifacts.dataset import open_dataset, write_dataset
-from components.core.artifacts.onnx_bundle import OnnxBundle, save_onnx
+from components.core.bundles.onnx_bundle import OnnxBundle, save_onnx
+from components.core.data.dataset import open_dataset, write_dataset
 from components.core.store import open_store
 from components.core.tasks import Preprocess
 

@@ -5,8 +5,8 @@ from hashlib import sha256
 import numpy as np
 import pytest
 
-from components.core.artifacts.dataset import open_dataset, write_dataset
 from components.core.budget import Budget
+from components.core.data.dataset import open_dataset, write_dataset
 from components.evaluate.comparison import EvaluateConfig, compare
 from components.evaluate.groups import slice_differences
 from components.evaluate.inference import Outcome

@@ -14,10 +14,10 @@ import torch
 from kfp import dsl
 from PIL import Image
 
-from components.core.artifacts.dataset import open_dataset, write_dataset
 from components.core.artifacts.manifest import publish
-from components.core.artifacts.model_bundle import ModelBundle, save_model
-from components.core.artifacts.onnx_bundle import save_onnx
+from components.core.bundles.model_bundle import ModelBundle, save_model
+from components.core.bundles.onnx_bundle import save_onnx
+from components.core.data.dataset import open_dataset, write_dataset
 from components.core.models.architecture import Architecture, build
 from components.core.store import Store, open_store
 from components.core.tasks import Preprocess

@@ -13,9 +13,9 @@ from minisign import KeyPair
 from PIL import Image
 
 from components.core.artifacts.manifest import publish, read_manifest
-from components.core.artifacts.model_bundle import load_model, save_model
-from components.core.artifacts.onnx_bundle import SERVING_FILES, load_onnx, save_onnx
-from components.core.artifacts.released_sources import read_sources
+from components.core.bundles.model_bundle import load_model, save_model
+from components.core.bundles.onnx_bundle import SERVING_FILES, load_onnx, save_onnx
+from components.core.bundles.released_sources import read_sources
 from components.core.errors import UserError
 from components.core.runtime.released import load_release
 from components.core.signing import check_signature
@@ -58,7 +58,7 @@ def test_with_a_signing_key_in_its_environment_the_stage_signs_what_it_releases(
 
 
 def test_the_released_file_alone_repeats_the_accuracy_that_was_stated(run_export, chain, monkeypatch):
-    from components.core.artifacts.dataset import open_dataset
+    from components.core.data.dataset import open_dataset
 
     monkeypatch.setenv("TRIMTAB_CACHE", str(chain.folder / "cache"))
     folder = Path(run_export()["release"].metadata["uri"].removeprefix("file://"))

@@ -12,11 +12,11 @@ import torch
 from kfp import dsl
 from PIL import Image
 
-from components.core.artifacts.dataset import Dataset, open_dataset, write_dataset
-from components.core.artifacts.model_bundle import ModelBundle, save_model
+from components.core.bundles.model_bundle import ModelBundle, save_model
+from components.core.data.dataset import Dataset, open_dataset, write_dataset
 from components.core.models.architecture import Architecture, build
 from components.core.store import Store, open_store
-from components.core.tasks.preprocess import Preprocess
+from components.core.tasks.images.preprocess import Preprocess
 
 CLASSES = ["rows", "columns"]
 IMAGE_SIZE = 32

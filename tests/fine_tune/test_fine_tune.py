@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from components.core.artifacts.manifest import read_file, read_manifest
-from components.core.artifacts.model_bundle import load_model
+from components.core.bundles.model_bundle import load_model
 from components.core.errors import UserError
 from components.fine_tune.component import fine_tune
 

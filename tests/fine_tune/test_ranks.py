@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from components.core.artifacts.manifest import read_manifest
-from components.core.artifacts.model_bundle import load_model
+from components.core.bundles.model_bundle import load_model
 from components.core.errors import UserError
 from components.core.store import Store
 from components.fine_tune.component import fine_tune

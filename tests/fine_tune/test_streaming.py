@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from object_store_server import ObjectStoreServer
 
-from components.core.artifacts import dataset as dataset_module
 from components.core.artifacts.manifest import read_manifest
-from components.core.artifacts.shard_cache import LIMIT_VARIABLE
+from components.core.data import dataset as dataset_module
+from components.core.data import reading as pixels
+from components.core.data.shard_cache import LIMIT_VARIABLE
 from components.core.store import Store, open_store
 from components.core.store.blobs import Blobs
-from components.core.tasks import pixels
 from components.fine_tune.component import fine_tune
 
 SETTINGS = {

@@ -3,11 +3,11 @@ import json
 import pytest
 
 from components.core.artifacts.manifest import publish, read_manifest
-from components.core.artifacts.onnx_bundle import load_onnx
-from components.core.artifacts.remembered import remember_prepared
+from components.core.bundles.onnx_bundle import load_onnx
+from components.core.data.last_prepared import remember_prepared
 from components.core.errors import UserError
 from components.core.store import Store, open_store
-from components.core.tasks.preprocess import Preprocess
+from components.core.tasks.images.preprocess import Preprocess
 from components.incumbent.reading import read_incumbent, save_served
 
 PREPROCESS = Preprocess(image_size=8, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))

@@ -14,7 +14,7 @@ from PIL import Image
 from simulated_year import CHANNEL, CLASSES, SIDE, write_onnx
 
 from components.core.artifacts.manifest import publish, read_file, read_manifest
-from components.core.artifacts.onnx_bundle import load_onnx, save_onnx
+from components.core.bundles.onnx_bundle import load_onnx, save_onnx
 from components.core.store import Store, open_store
 from components.data_prep.prepare import Settings, prepare
 from components.evaluate.component import evaluate

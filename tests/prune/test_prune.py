@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from components.core.artifacts.manifest import read_manifest
-from components.core.artifacts.model_bundle import load_model
+from components.core.bundles.model_bundle import load_model
 from components.core.errors import UserError
 from components.core.models.complexity import count_macs
 from components.core.tasks import get_task

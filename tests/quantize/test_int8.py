@@ -12,8 +12,8 @@ from kfp import dsl
 from onnx import TensorProto, numpy_helper
 
 from components.core.artifacts.manifest import read_manifest
-from components.core.artifacts.model_bundle import save_model
-from components.core.artifacts.onnx_bundle import load_onnx
+from components.core.bundles.model_bundle import save_model
+from components.core.bundles.onnx_bundle import load_onnx
 from components.core.errors import UserError
 from components.core.runtime.released import load_release
 from components.core.runtime.sessions import open_session

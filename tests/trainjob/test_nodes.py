@@ -16,7 +16,7 @@ from train_job_nodes import command_line, free_port, lose_power, remember, start
 
 import components
 from components.core.artifacts.manifest import read_manifest
-from components.core.artifacts.model_bundle import load_model
+from components.core.bundles.model_bundle import load_model
 from components.core.results.payload import restore_payload
 from components.core.store import Store
 from components.trainjob import main

@@ -6,8 +6,8 @@ from typing import Any
 
 import onnx
 
-from components.core.artifacts.model_bundle import ModelBundle
-from components.core.artifacts.onnx_bundle import MODEL, OnnxBundle
+from components.core.bundles.model_bundle import ModelBundle
+from components.core.bundles.onnx_bundle import MODEL, OnnxBundle
 from components.core.models.complexity import count_macs, count_parameters
 from components.core.runtime.metadata import trimtab_version, write_metadata
 from components.core.runtime.onnx_export import export_onnx

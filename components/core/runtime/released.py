@@ -13,7 +13,7 @@ import onnxruntime as ort
 from components.core.errors import UserError
 from components.core.runtime.metadata import PREFIX, read_metadata
 from components.core.runtime.sessions import open_session
-from components.core.tasks.preprocess import Preprocess
+from components.core.tasks.images.preprocess import Preprocess
 
 BATCH = 32
 

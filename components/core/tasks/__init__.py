@@ -6,7 +6,7 @@ in `get_task`.
 
 from components.core.errors import UserError
 from components.core.tasks.base import Batch, Task
-from components.core.tasks.preprocess import Preprocess
+from components.core.tasks.images.preprocess import Preprocess
 
 TASKS = ("classification",)
 
@@ -16,7 +16,7 @@ __all__ = ["TASKS", "Batch", "Preprocess", "Task", "get_task"]
 def get_task(name: str) -> Task:
     """The task called `name`; UserError listing `TASKS` for another."""
     if name == "classification":
-        from components.core.tasks.classification import Classification
+        from components.core.tasks.classification.task import Classification
 
         return Classification()
     raise UserError(f"task {name!r} is not available in this version; available: {', '.join(TASKS)}")

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
-from components.core.tasks.preprocess import Preprocess
+from components.core.tasks.images.preprocess import Preprocess
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from torch import Tensor
 
-    from components.core.artifacts.dataset import Dataset
+    from components.core.data.dataset import Dataset
 
 
 class Batch(NamedTuple):

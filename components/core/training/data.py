@@ -10,9 +10,9 @@ from components.core.errors import UserError
 from components.core.tasks.base import WHOLE, Share
 
 if TYPE_CHECKING:
-    from components.core.artifacts.dataset import Dataset
+    from components.core.data.dataset import Dataset
     from components.core.tasks import Task
-    from components.core.tasks.preprocess import Preprocess
+    from components.core.tasks.images.preprocess import Preprocess
 
 Batch = tuple[Tensor, Any, list[str]]
 """Images (N, 3, H, W) float32 normalised, the task's targets, and the N content digests."""

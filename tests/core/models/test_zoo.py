@@ -19,7 +19,7 @@ from components.core.models.zoo import (
     pretrained_module,
     split_features,
 )
-from components.core.tasks.preprocess import Preprocess
+from components.core.tasks.images.preprocess import Preprocess
 
 CATALOG = load_catalog()
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from components.core.artifacts import dataset as dataset_module
-from components.core.artifacts.dataset import Dataset, open_dataset, write_dataset
+from components.core.data import dataset as dataset_module
+from components.core.data.dataset import Dataset, open_dataset, write_dataset
 from components.core.store import open_store
 
 

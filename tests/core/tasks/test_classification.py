@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from components.core.artifacts.dataset import Dataset
+from components.core.data import reading as pixels
+from components.core.data.dataset import Dataset
 from components.core.errors import UserError
-from components.core.tasks import TASKS, Preprocess, get_task, pixels
+from components.core.tasks import TASKS, Preprocess, get_task
 from components.core.tasks.base import Share
 
 PREPROCESS = Preprocess(image_size=6, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
@@ -162,7 +163,7 @@ def test_a_decoding_error_reaches_the_caller(image_dataset: Open, monkeypatch: p
 
 
 def test_augmentation_flips_and_shifts_with_repeated_edges() -> None:
-    from components.core.tasks.augment import augmented
+    from components.core.tasks.images.augment import augmented
 
     image = np.arange(32 * 32 * 3, dtype=np.int64).reshape(1, 32, 32, 3) % 251
     batch = np.repeat(image.astype(np.uint8), 64, axis=0)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from components.core.artifacts.manifest import Manifest, materialize, publish, read_manifest
 from components.core.errors import UserError
 from components.core.store.keys import canonical_json
-from components.core.tasks.preprocess import Preprocess
+from components.core.tasks.images.preprocess import Preprocess
 
 if TYPE_CHECKING:
     from components.core.store import Store

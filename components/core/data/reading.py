@@ -16,10 +16,10 @@ import numpy as np
 import pyarrow as pa
 
 from components.core.tasks.base import WHOLE, Share
-from components.core.tasks.preprocess import Preprocess
+from components.core.tasks.images.preprocess import Preprocess
 
 if TYPE_CHECKING:
-    from components.core.artifacts.dataset import Dataset
+    from components.core.data.dataset import Dataset
 
 MEMORY_BYTES = 512 * 1024 * 1024
 """Decoded images kept per dataset, bytes. What does not fit is decoded again in each epoch."""

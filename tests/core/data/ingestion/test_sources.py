@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from components.core.artifacts import places
-from components.core.artifacts.places import UnreadableError
-from components.core.artifacts.sources import Item, display_name, open_source, quick_look, source_state
+from components.core.data.ingestion import locations as places
+from components.core.data.ingestion.locations import UnreadableError
+from components.core.data.ingestion.sources import Item, display_name, open_source, quick_look, source_state
 from components.core.errors import UserError
 from components.core.store.local_objects import LocalObjects
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from components.core.tasks.preprocess import Preprocess, TooManyPixelsError, open_image
+from components.core.tasks.images.preprocess import Preprocess, TooManyPixelsError, open_image
 
 PREPROCESS = Preprocess(image_size=8, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from components.core.tasks.augment import augmented, skip_batch
+from components.core.data.prefetch import prefetched
+from components.core.data.reading import pixel_reader
 from components.core.tasks.base import WHOLE, Batch, Share
-from components.core.tasks.pixels import pixel_reader
-from components.core.tasks.prefetch import prefetched
-from components.core.tasks.preprocess import Preprocess
+from components.core.tasks.images.augment import augmented, skip_batch
+from components.core.tasks.images.preprocess import Preprocess
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from components.core.artifacts.dataset import Dataset
+    from components.core.data.dataset import Dataset
 
 _SCHEMA = pa.schema(
     [

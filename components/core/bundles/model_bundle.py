@@ -13,7 +13,7 @@ from components.core.artifacts.manifest import Manifest, materialize, publish, r
 from components.core.errors import UserError
 from components.core.models.architecture import Architecture, build
 from components.core.store.keys import canonical_json
-from components.core.tasks.preprocess import Preprocess
+from components.core.tasks.images.preprocess import Preprocess
 
 if TYPE_CHECKING:
     import torch

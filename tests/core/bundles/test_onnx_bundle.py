@@ -5,7 +5,7 @@ import json
 import pytest
 
 from components.core.artifacts.manifest import publish, read_manifest
-from components.core.artifacts.onnx_bundle import SERVING_FILES, OnnxBundle, load_onnx, save_onnx
+from components.core.bundles.onnx_bundle import SERVING_FILES, OnnxBundle, load_onnx, save_onnx
 from components.core.errors import UserError
 from components.core.store import open_store
 from components.core.tasks import Preprocess

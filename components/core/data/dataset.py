@@ -20,15 +20,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components.core.artifacts.ahead import Arrival, arriving
 from components.core.artifacts.manifest import (
     FileEntry,
     Manifest,
     publish_entries,
     read_manifest,
 )
-from components.core.artifacts.shard_cache import ShardCache
-from components.core.artifacts.slices import SliceCounts, row_slices, sliced_schema
+from components.core.data.background_fetch import Arrival, arriving
+from components.core.data.shard_cache import ShardCache
+from components.core.data.slices import SliceCounts, row_slices, sliced_schema
 from components.core.errors import UserError
 from components.core.tasks import Task, get_task
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from components.core.artifacts.manifest import publish, read_file
-from components.core.artifacts.model_bundle import ModelBundle, load_model, save_model
+from components.core.bundles.model_bundle import ModelBundle, load_model, save_model
 from components.core.errors import UserError
 from components.core.models.architecture import Architecture, Cut, apply_surgery, build
 from components.core.store import Store, open_store
-from components.core.tasks.preprocess import Preprocess
+from components.core.tasks.images.preprocess import Preprocess
 
 SOURCE = "torchvision:squeezenet1_1"
 KEPT = (0, 2, 5, 40)

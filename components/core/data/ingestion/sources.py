@@ -12,14 +12,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from components.core.artifacts.places import Found, Place, UnreadableError, local_path, open_place
-from components.core.artifacts.slices import SliceCounts, refuse_empty
-from components.core.artifacts.tables import TABLE_SUFFIXES, Row, declared_classes, table_rows
+from components.core.data.ingestion.locations import Found, Place, UnreadableError, local_path, open_place
+from components.core.data.ingestion.tables import TABLE_SUFFIXES, Row, declared_classes, table_rows
+from components.core.data.slices import SliceCounts, refuse_empty
 from components.core.errors import UserError
 
 DEMO = "demo"
 DEMO_LICENCE = "MIT (Fashion-MNIST, Zalando SE; see components/data_prep/demo/NOTICE)"
-DEMO_FILE = Path(__file__).parents[2] / "data_prep" / "demo" / "fashion_mnist.parquet"
+DEMO_FILE = Path(__file__).parents[3] / "data_prep" / "demo" / "fashion_mnist.parquet"
 """A data file, not an import: core knows no stage."""
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")

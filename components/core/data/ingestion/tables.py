@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components.core.artifacts.slices import slice_value
+from components.core.data.slices import slice_value
 from components.core.errors import UserError
 
 TABLE_SUFFIXES = (".parquet", ".csv", ".jsonl")

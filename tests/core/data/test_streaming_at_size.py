@@ -16,10 +16,10 @@ import streaming_reader
 from noise_images import noise_rows
 from object_store_server import ObjectStoreServer
 
-from components.core.artifacts import dataset as dataset_module
-from components.core.artifacts.dataset import write_dataset
 from components.core.artifacts.manifest import read_manifest
-from components.core.artifacts.shard_cache import LIMIT_VARIABLE
+from components.core.data import dataset as dataset_module
+from components.core.data.dataset import write_dataset
+from components.core.data.shard_cache import LIMIT_VARIABLE
 from components.core.store import open_store
 
 SHARD_BYTES = 4_000_000

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from components.core.artifacts import dataset as dataset_module
-from components.core.artifacts.dataset import SHARDS_AHEAD, Dataset, open_dataset, write_dataset
 from components.core.artifacts.manifest import publish_entries
-from components.core.artifacts.shard_cache import LIMIT_VARIABLE
+from components.core.data import dataset as dataset_module
+from components.core.data.dataset import SHARDS_AHEAD, Dataset, open_dataset, write_dataset
+from components.core.data.shard_cache import LIMIT_VARIABLE
 from components.core.errors import UserError
 from components.core.store import BlobMissing, Store, StoreUnavailable, open_store
 

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from components.core.artifacts.slices import MAX_VALUES, SliceCounts, parse_slice_columns, slice_value
-from components.core.artifacts.sources import open_source, quick_look
+from components.core.data.ingestion.sources import open_source, quick_look
+from components.core.data.slices import MAX_VALUES, SliceCounts, parse_slice_columns, slice_value
 from components.core.errors import UserError
 
 ROWS: list[dict[str, Any]] = [

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from components.core.artifacts import dataset as dataset_module
-from components.core.artifacts.dataset import Dataset, open_dataset, write_dataset
 from components.core.artifacts.manifest import publish_entries
+from components.core.data import dataset as dataset_module
+from components.core.data.dataset import Dataset, open_dataset, write_dataset
 from components.core.errors import UserError
 from components.core.store import Store, open_store
 

@@ -1,0 +1,1 @@
+"""What the tasks that look at images share."""
