@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from components.core.store.objects import Listed, Objects
+from components.core.store.backends.objects import Listed, Objects
 
 
 class Aged:

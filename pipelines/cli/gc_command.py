@@ -5,8 +5,8 @@ import sys
 import time
 
 from components.core.errors import UserError
-from components.core.store.garbage import Collected, collect
-from components.core.store.objects import Listed
+from components.core.store.backends.objects import Listed
+from components.core.store.care.garbage import Collected, collect
 from pipelines.cli.opening import existing_store, size_text
 from pipelines.runner.kept import digests_of_runs
 from pipelines.runner.run import home_folder

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from components.core.errors import UserError
 from components.core.store import StoreError, open_objects
-from components.core.store.objects import Objects
+from components.core.store.backends.objects import Objects
 from pipelines.runner.run import home_folder
 
 AREAS = ("blobs", "results", "checkpoints", "releases", "refs", "journal")

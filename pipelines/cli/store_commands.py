@@ -12,9 +12,9 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from components.core.errors import UserError
 from components.core.store import Store
+from components.core.store.backends.objects import Listed, Objects
+from components.core.store.care.verification import Verified, verify
 from components.core.store.files import replacing
-from components.core.store.objects import Listed, Objects
-from components.core.store.verification import Verified, verify
 from pipelines.cli.opening import existing_store, size_text
 from pipelines.cli.store_names import find_blob, find_key, find_named_release, is_digest_like
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from components.core.errors import UserError
 from components.core.store import NotFound, Store
-from components.core.store.blobs import BLOB_FOLDER
-from components.core.store.objects import Objects
+from components.core.store.backends.objects import Objects
+from components.core.store.contents.blobs import BLOB_FOLDER
 
 _DIGEST = re.compile(r"(?:sha256:)?([0-9a-f]{8,64})")
 _SHOWN = 10

@@ -7,7 +7,7 @@ from typing import Any
 
 from components.core.errors import UserError
 from components.core.store import Store, StoreError
-from components.core.store.objects import Objects
+from components.core.store.backends.objects import Objects
 from pipelines.cluster.task_inputs import Producer
 
 _DIGEST = re.compile(r"(?:sha256:)?([0-9a-f]{8,64})")

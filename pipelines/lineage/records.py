@@ -7,7 +7,7 @@ from typing import Any
 
 from components.core.artifacts.manifest import Manifest, parse_manifest
 from components.core.store import Damaged, Store
-from components.core.store.reachability import releases_of
+from components.core.store.care.reachability import releases_of
 from pipelines.runner.journal import seal_of
 
 

@@ -14,8 +14,8 @@ from urllib.parse import unquote
 from components.core.errors import UserError
 from components.core.results.payload import content_digest, payload_at
 from components.core.store import NotFound, StoreError, open_objects
+from components.core.store.backends.objects import Listed, Objects
 from components.core.store.concurrency import run_all
-from components.core.store.objects import Listed, Objects
 
 KNOWN_SOURCES = "a path, file:///path or s3://bucket/key"
 

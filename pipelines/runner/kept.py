@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from components.core.errors import UserError
-from components.core.store.reachability import MANIFEST, digests_in
+from components.core.store.care.reachability import MANIFEST, digests_in
 
 
 def digests_of_runs(home: Path) -> set[str]:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from components.core.store import Store, open_store
-from components.core.store.champions import Champions
+from components.core.store.contents.champions import Champions
 
 Trimtab = Callable[..., Any]
 

@@ -13,8 +13,8 @@ from components.core.artifacts.manifest import Manifest, publish
 from components.core.bundles.onnx_bundle import SERVING_FILES
 from components.core.data.dataset import write_dataset
 from components.core.store import Store, open_objects, open_store
-from components.core.store.blobs import blob_key
-from components.core.store.objects import Objects
+from components.core.store.backends.objects import Objects
+from components.core.store.contents.blobs import blob_key
 from components.export.release import VERSION_DIGITS, checksums, release_digest
 from pipelines.runner import journal
 from pipelines.runner.state import TaskRecord

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from components.core.store import Store, open_objects, open_store
-from components.core.store.blobs import blob_key
+from components.core.store.contents.blobs import blob_key
 
 Trimtab = Callable[..., Any]
 

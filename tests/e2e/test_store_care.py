@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from components.core.store.blobs import blob_key
+from components.core.store.contents.blobs import blob_key
 
 pytestmark = [pytest.mark.e2e, pytest.mark.demo]
 

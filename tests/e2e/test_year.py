@@ -10,7 +10,7 @@ from kfp import dsl
 from simulated_year import Pending, Week, Year, weekly_labels
 
 from components.core.store import open_store
-from components.core.store.champions import Champion
+from components.core.store.contents.champions import Champion
 from components.promote.component import promote
 
 pytestmark = pytest.mark.e2e
@@ -36,7 +36,7 @@ PROMOTED = [4, 10, 16, 24, 28, 40]
 
 KILLED_IN_THE_SWAP = """
 import os, signal, sys
-from components.core.store import local_objects
+from components.core.store.backends import local_objects
 from components.promote.component import promote
 from kfp import dsl
 place = local_objects.LocalObjects._place

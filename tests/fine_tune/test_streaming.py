@@ -13,7 +13,7 @@ from components.core.data import dataset as dataset_module
 from components.core.data import reading as pixels
 from components.core.data.shard_cache import LIMIT_VARIABLE
 from components.core.store import Store, open_store
-from components.core.store.blobs import Blobs
+from components.core.store.contents.blobs import Blobs
 from components.fine_tune.component import fine_tune
 
 SETTINGS = {

@@ -17,7 +17,7 @@ Layout, the same in both:
                                           who put it there, when and why, and all before it, in the same object
     journal/<run>/<task>.<hash>.json      what happened, one record a task
     held/ab/<digest>                      marks a blob as needed since then, for the garbage collection
-    gc/sweep.json                         what a garbage collection is deleting now (`sweeps.py`)
+    gc/sweep.json                         what a garbage collection is deleting now (`contents/sweeps.py`)
     quarantine/...                        what `trimtab store verify --quarantine` moved aside, under its key
 
 Guarantees, tested for both by one suite (`tests/core/store`):
@@ -30,17 +30,20 @@ Guarantees, tested for both by one suite (`tests/core/store`):
   object is damaged. Uploads carry their sha256, so that the server refuses what was changed on the way.
 - Written once: equal blobs are stored once; a release never changes; two writers of one key are harmless.
 - Collected safely: what is reachable, or was written or used within the grace period, is not deleted, whoever writes
-  meanwhile; killed at any moment, a collection leaves no record without its blobs (`garbage.py`, `sweeps.py`).
+  meanwhile; killed at any moment, a collection leaves no record without its blobs (`care/garbage.py`,
+  `contents/sweeps.py`).
 - Compare-and-swap: of all that move a ref from one state, exactly one succeeds (`flock` in a folder, `If-Match` and
   `If-None-Match` on S3; the server must support conditional writes).
 - Errors: `StoreError` and its subclasses; those that a user can mend are also `UserError`, one line each that never
   holds a credential. A refused access is `AccessDenied`, never "not found". Retries are bounded.
 - Fork: a store that was opened before a fork can be used after it; a connection is never shared between processes.
 
-Credentials come only from boto3's chain. boto3 is imported here and nowhere else, and only when an s3:// URI is opened.
+Credentials come only from boto3's chain. boto3 is imported in `backends/s3` and nowhere else, and only when an
+s3:// URI is opened.
 """
 
-from components.core.store.champions import CHAMPION, Champion
+from components.core.store.contents.champions import CHAMPION, Champion
+from components.core.store.contents.refs import Ref
 from components.core.store.errors import (
     AccessDenied,
     BlobDamaged,
@@ -55,7 +58,6 @@ from components.core.store.errors import (
     StoreUnavailable,
 )
 from components.core.store.keys import cache_key, canonical_json
-from components.core.store.refs import Ref
 from components.core.store.store import Store, open_objects, open_store, store_from_environment
 
 __all__ = [

@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from components.core.store.backends.objects import Objects
 from components.core.store.errors import Damaged, StoreError
-from components.core.store.objects import Objects
 
 
 def encode(record: Mapping[str, Any], *, what: str) -> bytes:

@@ -8,16 +8,16 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from components.core.errors import UserError
-from components.core.store.blobs import Blobs
-from components.core.store.champions import Champions
-from components.core.store.checkpoints import Checkpoints
-from components.core.store.journal import Journal
-from components.core.store.local_objects import LocalObjects
+from components.core.store.backends.local_objects import LocalObjects
+from components.core.store.backends.objects import Objects
+from components.core.store.contents.blobs import Blobs
+from components.core.store.contents.champions import Champions
+from components.core.store.contents.checkpoints import Checkpoints
+from components.core.store.contents.journal import Journal
+from components.core.store.contents.refs import Refs
+from components.core.store.contents.releases import Releases
+from components.core.store.contents.results import Results
 from components.core.store.names import check_key
-from components.core.store.objects import Objects
-from components.core.store.refs import Refs
-from components.core.store.releases import Releases
-from components.core.store.results import Results
 
 ENVIRONMENT_VARIABLE = "TRIMTAB_STORE"
 DEFAULT_FOLDER = "trimtab-out/store"
@@ -107,6 +107,6 @@ def _open_s3(rest: str) -> Objects:
         check_key(prefix)
 
     # boto3 takes a third of a second and is needed for this scheme only.
-    from components.core.store.s3_objects import S3Objects
+    from components.core.store.backends.s3.objects import S3Objects
 
     return S3Objects(bucket=bucket, prefix=prefix)

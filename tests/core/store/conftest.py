@@ -14,9 +14,9 @@ from fault_proxy import FaultProxy
 from object_store_server import ObjectStoreServer
 
 from components.core.store import Store, open_store
-from components.core.store.local_objects import LocalObjects
-from components.core.store.objects import Objects
-from components.core.store.s3_objects import S3Objects
+from components.core.store.backends.local_objects import LocalObjects
+from components.core.store.backends.objects import Objects
+from components.core.store.backends.s3.objects import S3Objects
 
 
 @pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.s3)])
@@ -63,8 +63,8 @@ def faulty(object_store_server: ObjectStoreServer, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
     # The backoff is botocore's and ours; waiting for it would only make the suite slow.
     quick = SimpleNamespace(**{**vars(time), "sleep": lambda seconds: None})
-    for module in ("s3_objects", "s3_downloads"):
-        monkeypatch.setattr(f"components.core.store.{module}.time", quick)
+    for module in ("objects", "downloads"):
+        monkeypatch.setattr(f"components.core.store.backends.s3.{module}.time", quick)
     monkeypatch.setattr(botocore.endpoint, "time", quick)
     yield proxy
     proxy.stop()

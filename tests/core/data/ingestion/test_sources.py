@@ -13,7 +13,7 @@ from components.core.data.ingestion import locations as places
 from components.core.data.ingestion.locations import UnreadableError
 from components.core.data.ingestion.sources import Item, display_name, open_source, quick_look, source_state
 from components.core.errors import UserError
-from components.core.store.local_objects import LocalObjects
+from components.core.store.backends.local_objects import LocalObjects
 
 LIMIT = 1000
 

@@ -1,0 +1,187 @@
+"""Plain files for the serving side."""
+
+from __future__ import annotations
+
+import builtins
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from components.core.errors import UserError
+from components.core.store.backends.objects import Objects, digest_of, measure
+from components.core.store.concurrency import run_all
+from components.core.store.errors import Damaged, NotFound, PreconditionFailed, ReleaseExists
+from components.core.store.names import check_name, check_path
+from components.core.store.records import decode, encode
+
+MARKER = "release.json"
+SIGNATURE = f"{MARKER}.minisig"
+
+
+class Releases:
+    """Files per (name, version). Immutable, and whole or not at all: a release exists once its marker does.
+
+    The marker `release.json`, written last, lists every file with size and sha256; `read` verifies against it. Two who
+    publish different bytes under one version at the same moment: at most one succeeds. In the milliseconds between his
+    last look and his marker the other may still overwrite a file; then that file reads as `Damaged`, never as right.
+    """
+
+    def __init__(self, objects: Objects) -> None:
+        self._objects = objects
+
+    def publish(self, name: str, version: str, files: Mapping[str, bytes | Path]) -> str:
+        """Atomic: publishes the files whole or not at all, and returns the URI of the release's folder.
+
+        The same bytes again change nothing. What an interrupted publisher left is completed or overwritten.
+
+        Raises:
+            ReleaseExists: the version is published with other files; `differing` names them.
+            UserError: no files, or a file name that is not usable.
+        """
+        folder = _folder(name, version)
+        index = _index(files)
+        if self._published_already(name, version, index):
+            return self._objects.address(folder)
+        etags = run_all(lambda file: self._send(name, version, file, files[file], index), sorted(files))
+        marker = encode({"format": 1, "name": name, "version": version, "files": index}, what=f"the marker of {folder}")
+        for file, etag in zip(sorted(files), etags, strict=True):
+            # Two publishers of different bytes may have met in a folder without a marker; the later one owns the file.
+            if self._objects.etag(f"{folder}/{file}") != etag:
+                raise _contended(name, version, file)
+        try:
+            self._objects.put(f"{folder}/{MARKER}", marker, if_absent=True)
+        except PreconditionFailed:
+            self._published_already(name, version, index)
+        return self._objects.address(folder)
+
+    def read(self, name: str, version: str, file: str) -> bytes:
+        """One file, verified against the marker. `NotFound`, `Damaged`."""
+        folder = _folder(name, version)
+        index = self._published(name, version)
+        if index is None or file not in index:
+            raise NotFound(f"no release file {self._objects.address(f'{folder}/{file}')}")
+        data = self._objects.get(f"{folder}/{file}").data
+        if digest_of(data) != index[file]["sha256"]:
+            raise Damaged(f"{self._objects.address(f'{folder}/{file}')} is damaged: its sha256 is another")
+        return data
+
+    def files(self, name: str, version: str) -> builtins.list[str]:
+        """Names of the release's files without the marker, sorted. `NotFound`."""
+        index = self._published(name, version)
+        if index is None:
+            raise NotFound(f"no release {self._objects.address(_folder(name, version))}")
+        return sorted(index)
+
+    def verify(self, name: str, version: str) -> None:
+        """Reads every file: all are there and have the sha256 that the marker says. `NotFound`, `Damaged`."""
+        folder = _folder(name, version)
+        index = self._published(name, version)
+        if index is None:
+            raise NotFound(f"no release {self._objects.address(folder)}")
+
+        def check(file: str) -> None:
+            try:
+                whole = self._digest(f"{folder}/{file}") == index[file]["sha256"]
+            except NotFound:
+                raise Damaged(f"{self._objects.address(f'{folder}/{file}')} is missing") from None
+            if not whole:
+                raise Damaged(f"{self._objects.address(f'{folder}/{file}')} is damaged: its sha256 is another")
+
+        run_all(check, sorted(index))
+
+    def marker(self, name: str, version: str) -> bytes:
+        """The marker's bytes, which say of themselves that they are this release's. `NotFound`, `Damaged`."""
+        key = f"{_folder(name, version)}/{MARKER}"
+        data = self._objects.get(key).data
+        record = decode(data, objects=self._objects, key=key)
+        if (record.get("name"), record.get("version")) != (name, version):
+            # A whole folder of another release, copied here, would otherwise pass with a good signature.
+            raise Damaged(f"{self._objects.address(key)} is the marker of another release")
+        return data
+
+    def signature(self, name: str, version: str) -> bytes | None:
+        """The signature that lies beside the marker, unchecked; None if there is none."""
+        try:
+            return self._objects.get(f"{_folder(name, version)}/{SIGNATURE}").data
+        except NotFound:
+            return None
+
+    def put_signature(self, name: str, version: str, signature: bytes) -> bool:
+        """Atomic: puts it beside the marker. False if another one is there, which stays."""
+        try:
+            self._objects.put(f"{_folder(name, version)}/{SIGNATURE}", signature, if_absent=True)
+        except PreconditionFailed:
+            return self.signature(name, version) == signature
+        return True
+
+    def list(self) -> builtins.list[tuple[str, str]]:
+        """(name, version) of every release that is whole, sorted."""
+        markers = (listed.key.split("/") for listed in self._objects.walk("releases"))
+        return sorted((parts[1], parts[2]) for parts in markers if len(parts) == 4 and parts[3] == MARKER)
+
+    def _published(self, name: str, version: str) -> dict[str, Any] | None:
+        key = f"{_folder(name, version)}/{MARKER}"
+        try:
+            stored = self._objects.get(key)
+        except NotFound:
+            return None
+        index = decode(stored.data, objects=self._objects, key=key).get("files")
+        if not isinstance(index, dict):
+            raise Damaged(f"{self._objects.address(key)} is damaged: it lists no files")
+        return index
+
+    def _published_already(self, name: str, version: str, index: Mapping[str, Any]) -> bool:
+        published = self._published(name, version)
+        if published is None:
+            return False
+        differing = sorted(file for file in published.keys() | index.keys() if published.get(file) != index.get(file))
+        if differing:
+            raise ReleaseExists(
+                f"{name} {version} is published already with other bytes in {', '.join(differing)}; "
+                "a release never changes, publish another version",
+                differing,
+            )
+        return True
+
+    def _send(self, name: str, version: str, file: str, body: bytes | Path, index: Mapping[str, Any]) -> str:
+        """Writes one file and returns its etag."""
+        key = f"{_folder(name, version)}/{file}"
+        sha256 = index[file]["sha256"]
+        try:
+            return self._objects.put(key, body, sha256=sha256, if_absent=True)
+        except PreconditionFailed:
+            # Of a publisher that was interrupted, or of one at work, or ours from a try whose answer was lost.
+            etag = self._objects.etag(key)
+        if self._digest(key) == sha256:
+            return etag
+        self._published_already(name, version, index)  # raises if one has just finished: overwrite nothing of his
+        try:
+            return self._objects.put(key, body, sha256=sha256, if_match=etag)
+        except PreconditionFailed as error:
+            raise _contended(name, version, file) from error
+
+    def _digest(self, key: str) -> str:
+        digest = hashlib.sha256()
+        for chunk in self._objects.stream(key):
+            digest.update(chunk)
+        return digest.hexdigest()
+
+
+def _folder(name: str, version: str) -> str:
+    return f"releases/{check_name(name, what='release')}/{check_name(version, what='version')}"
+
+
+def _contended(name: str, version: str, file: str) -> ReleaseExists:
+    return ReleaseExists(f"{name} {version} is being published by someone else with another {file}", [file])
+
+
+def _index(files: Mapping[str, bytes | Path]) -> dict[str, dict[str, Any]]:
+    if not files:
+        raise UserError("a release needs at least one file")
+    for file in files:
+        check_path(file, what="release file")
+        if file in (MARKER, SIGNATURE):
+            raise UserError(f"a release file cannot be called {file}: it is what says that the release is whole")
+    measured = {file: measure(body) for file, body in files.items()}
+    return {file: {"bytes": size, "sha256": digest} for file, (size, digest) in measured.items()}
