@@ -4,14 +4,8 @@ import re
 from typing import Any
 
 from components.core.errors import UserError
+from pipelines.quantities import num_bytes, num_cores
 
-_NUMBER = r"[0-9]+(?:\.[0-9]+)?"
-_CPU = re.compile(rf"({_NUMBER})(m?)")
-_BYTES = re.compile(rf"({_NUMBER})(k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?")
-_UNITS = {
-    "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15,
-    "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "Pi": 2**50,
-}  # fmt: skip
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
 
@@ -23,15 +17,9 @@ def cpu(value: Any, where: str) -> str:
         UserError: anything else.
     """
     text = _plain(value)
-    match = _CPU.fullmatch(text)
-    if not match or float(match[1]) <= 0 or (match[2] and "." in match[1]):
+    if num_cores(text, where) <= 0 or (text.endswith("m") and "." in text):
         raise UserError(f"{where}: {value!r} is not a CPU quantity; write 2, 0.5 or 500m")
     return text
-
-
-def cores(text: str) -> float:
-    """How many cores a checked CPU quantity is."""
-    return float(text[:-1]) / 1000 if text.endswith("m") else float(text)
 
 
 def memory(value: Any, where: str) -> str:
@@ -41,18 +29,10 @@ def memory(value: Any, where: str) -> str:
         UserError: anything else; less than 1 MB (`4` or `512m` for `4G` and `512Mi` is the usual slip).
     """
     text = _plain(value)
-    if not _BYTES.fullmatch(text):
-        raise UserError(f"{where}: {value!r} is not a quantity of bytes; write 512Mi or 4G")
-    if num_bytes(text) < 10**6:
-        raise UserError(f"{where}: {value!r} is {num_bytes(text):.0f} bytes; write 512Mi or 4G")
+    found = num_bytes(text, where)
+    if found < 10**6:
+        raise UserError(f"{where}: {value!r} is {found:.0f} bytes; write 512Mi or 4G")
     return text
-
-
-def num_bytes(text: str) -> float:
-    """How many bytes a checked quantity is."""
-    match = _BYTES.fullmatch(text)
-    assert match is not None
-    return float(match[1]) * _UNITS.get(match[2] or "", 1)
 
 
 def seconds(value: Any, where: str) -> int:

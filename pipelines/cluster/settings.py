@@ -9,10 +9,9 @@ from typing import Any
 
 from components.core.errors import UserError
 from components.core.results.recall import THREADS_VARIABLE
-from pipelines.cluster import quantities
 from pipelines.cluster.stage_values import Accelerator, RetryPolicy, StageValues
 from pipelines.cluster.values import Values
-from pipelines.runner.resources import parse_cpu, parse_memory
+from pipelines.quantities import num_bytes, num_cores
 
 
 @dataclass
@@ -92,7 +91,7 @@ def _set_container(container: dict[str, Any], chosen: StageValues, stage: str) -
     ):  # fmt: skip
         if quantity:
             # The plain form is what back ends before 2.4 read; the SDK writes both.
-            plain = quantities.cores(quantity) if unit == "cpu" else quantities.num_bytes(quantity) / 1e9
+            plain = num_cores(quantity, stage) if unit == "cpu" else num_bytes(quantity, stage) / 1e9
             resources[f"{unit}{kind}"] = plain
             resources[f"resource{unit.capitalize()}{kind}"] = quantity
     if chosen.accelerator is not None:
@@ -103,7 +102,7 @@ def _set_container(container: dict[str, Any], chosen: StageValues, stage: str) -
     env = {item["name"]: item.get("value", "") for item in container.get("env", [])}
     if chosen.cpu_request and THREADS_VARIABLE in env:
         # A container cannot see its own request, and what it asks for without using it is wasted.
-        env[THREADS_VARIABLE] = str(max(1, math.ceil(quantities.cores(chosen.cpu_request))))
+        env[THREADS_VARIABLE] = str(max(1, math.ceil(num_cores(chosen.cpu_request, stage))))
     env |= chosen.env
     if env:
         container["env"] = [{"name": name, "value": value} for name, value in env.items()]
@@ -115,7 +114,7 @@ def _accelerator(accelerator: Accelerator) -> dict[str, str]:
 
 
 def _check_limits(resources: dict[str, Any], stage: str) -> None:
-    for unit, parse in (("Cpu", parse_cpu), ("Memory", parse_memory)):
+    for unit, parse in (("Cpu", num_cores), ("Memory", num_bytes)):
         request, limit = resources.get(f"resource{unit}Request"), resources.get(f"resource{unit}Limit")
         if not request or not limit or "{{" in f"{request}{limit}":
             continue

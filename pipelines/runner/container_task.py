@@ -10,6 +10,7 @@ from typing import Any
 from components.core.errors import UserError
 from components.core.results import cache
 from components.core.store import StoreError
+from pipelines.quantities import num_bytes, num_cores
 from pipelines.runner import journal
 from pipelines.runner.code import Program
 from pipelines.runner.context import Outcome, Place, RunContext
@@ -19,7 +20,7 @@ from pipelines.runner.ir import Component, Container, Task
 from pipelines.runner.launch import Launch, TaskFailed, check_end, spec_of, worker_for
 from pipelines.runner.outputs import Folders, collect, executor_input, make_output_folders
 from pipelines.runner.placeholders import as_text, resolve, run_specific
-from pipelines.runner.resources import CapacityClosed, Request, parse_cpu, parse_memory
+from pipelines.runner.resources import CapacityClosed, Request
 from pipelines.runner.stand_ins import NOTHING
 from pipelines.runner.state import TaskRecord
 from pipelines.runner.task_records import finish, finished_before, new_record, outcome_of
@@ -297,8 +298,8 @@ def _request(container: Container, given: Mapping[str, Any], facts: Mapping[str,
     cpu, memory = container.resources.cpu, container.resources.memory
     where = f"executor {container.label!r}"
     return Request(
-        cpu=1.0 if cpu is None else parse_cpu(as_text(resolve(cpu, given, facts)), f"{where}, CPU"),
-        memory=0.0 if memory is None else parse_memory(as_text(resolve(memory, given, facts)), f"{where}, memory"),
+        cpu=1.0 if cpu is None else num_cores(as_text(resolve(cpu, given, facts)), f"{where}, CPU"),
+        memory=0.0 if memory is None else num_bytes(as_text(resolve(memory, given, facts)), f"{where}, memory"),
     )
 
 

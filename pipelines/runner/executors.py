@@ -8,13 +8,13 @@ import ast
 from dataclasses import dataclass
 
 from components.core.errors import UserError
+from pipelines.quantities import num_bytes, num_cores
 from pipelines.runner import volume_tasks
 from pipelines.runner.fields import Fields
 from pipelines.runner.ir import Container, Importer, Resources
 from pipelines.runner.packages import Install, installs
 from pipelines.runner.parameters import plain
 from pipelines.runner.placeholders import check as check_placeholders
-from pipelines.runner.resources import parse_cpu, parse_memory
 from pipelines.runner.settings import ExecutorSettings
 
 _LONGEST_NAME = 200  # it becomes a folder's
@@ -84,7 +84,7 @@ def _resources(fields: Fields) -> Resources:
         quantity = fields.raw(f"resource{name.capitalize()}{kind}", None)
         text = str(quantity) if quantity else f"{number}{unit}" if number else None
         if text and "{{" not in text:  # a placeholder is checked when its value is known
-            (parse_cpu if name == "cpu" else parse_memory)(text, fields.where)
+            (num_cores if name == "cpu" else num_bytes)(text, fields.where)
         return text
 
     cpu_limit, memory_limit = pick("cpu", "Limit", ""), pick("memory", "Limit", "G")

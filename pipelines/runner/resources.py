@@ -3,7 +3,6 @@
 import asyncio
 import math
 import os
-import re
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,13 +11,6 @@ from heapq import heappush, heappushpop
 from itertools import chain, count
 from pathlib import Path
 
-from components.core.errors import UserError
-
-_QUANTITY = re.compile(r"([0-9.]+(?:e[0-9]+)?)\s*([A-Za-z]*)")
-_MEMORY_UNITS = {
-    "": 1, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15,
-    "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "Pi": 2**50,
-}  # fmt: skip
 _MOST_OVERTAKEN = 16
 
 
@@ -33,30 +25,6 @@ class Request:
     def threads(self) -> int:
         """How many threads its libraries may start."""
         return max(1, math.ceil(self.cpu))
-
-
-def parse_cpu(text: str, where: str) -> float:
-    """Cores from `2`, `0.5` or `500m`."""
-    number, unit = _split(text, where)
-    if unit not in ("", "m"):
-        raise UserError(f"{where}: {text!r} is not a CPU quantity; write 2, 0.5 or 500m")
-    return number / 1000 if unit == "m" else number
-
-
-def parse_memory(text: str, where: str) -> float:
-    """Bytes from `1500000`, `512Mi` or `2G`."""
-    number, unit = _split(text, where)
-    if unit not in _MEMORY_UNITS:
-        raise UserError(f"{where}: {text!r} is not a memory quantity; write 512Mi or 2G")
-    return number * _MEMORY_UNITS[unit]
-
-
-def _split(text: str, where: str) -> tuple[float, str]:
-    match = _QUANTITY.fullmatch(text.strip())
-    try:
-        return float(match[1] if match else ""), match[2] if match else ""
-    except ValueError:
-        raise UserError(f"{where}: {text!r} is not a quantity") from None
 
 
 def machine_cores() -> int:

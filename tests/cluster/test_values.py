@@ -49,7 +49,7 @@ def refused(tmp_path: Path) -> Callable[[str], str]:
         ),
         ("defaults: {resources: {requests: {cpu: 0}}}", "not a CPU quantity"),
         ("defaults: {resources: {requests: {cpu: yes}}}", "not a CPU quantity"),
-        ("defaults: {resources: {requests: {memory: 4GB}}}", "'4GB' is not a quantity of bytes; write 512Mi or 4G"),
+        ("defaults: {resources: {requests: {memory: 4GB}}}", "'4GB' is not a quantity of bytes; write 512Mi or 2G"),
         ("defaults: {resources: {requests: {memory: 4}}}", "4 is 4 bytes; write 512Mi or 4G"),
         ("defaults: {timeout: 6 hours}", "'6 hours' is not a duration"),
         ("defaults: {timeout: 0}", "no time at all"),

@@ -134,8 +134,8 @@ TEXT_INPUT = "components/comp-condition-2/dag/tasks/train-2/inputs/parameters/x"
         (TEXT_INPUT, {"runtimeValue": {"constantValue": {"intValue": "one"}}}, "intValue must be a number"),
         ("root/dag/tasks/condition-2/retryPolicy", {"maxRetryCount": "²"}, "maxRetryCount must be a number"),
         ("root/dag/tasks/condition-2/retryPolicy", {"backoffDuration": "9" * 400 + "s"}, "must be a duration"),
-        (f"{TRAIN}/container/resources", {"cpuRequest": "many"}, "not a quantity"),
-        (f"{TRAIN}/container/resources", {"resourceMemoryLimit": "1 barrel"}, "not a memory quantity"),
+        (f"{TRAIN}/container/resources", {"cpuRequest": "many"}, "not a CPU quantity"),
+        (f"{TRAIN}/container/resources", {"resourceMemoryLimit": "1 barrel"}, "not a quantity of bytes"),
         ("components", 5, "mapping"),
     ],
 )

@@ -2,24 +2,7 @@ import asyncio
 
 import pytest
 
-from components.core.errors import UserError
-from pipelines.runner.resources import Capacity, CapacityClosed, Request, parse_cpu, parse_memory
-
-
-@pytest.mark.parametrize(("text", "cores"), [("2", 2.0), ("500m", 0.5), ("0.25", 0.25), ("1e1", 10.0)])
-def test_cpu_quantities(text: str, cores: float) -> None:
-    assert parse_cpu(text, "x") == cores
-
-
-@pytest.mark.parametrize(("text", "size"), [("512Mi", 512 * 2**20), ("2G", 2e9), ("1.5Gi", 1.5 * 2**30), ("7", 7)])
-def test_memory_quantities(text: str, size: float) -> None:
-    assert parse_memory(text, "x") == size
-
-
-@pytest.mark.parametrize("text", ["", "two", "1Q", "1..2", "-1"])
-def test_nonsense_is_no_quantity(text: str) -> None:
-    with pytest.raises(UserError):
-        parse_memory(text, "executor 'e'")
+from pipelines.runner.resources import Capacity, CapacityClosed, Request
 
 
 def test_threads_are_the_request_rounded_up() -> None:

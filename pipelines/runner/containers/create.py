@@ -13,10 +13,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipelines.quantities import num_bytes, num_cores
 from pipelines.runner.child import THREAD_VARIABLES
 from pipelines.runner.containers.engine import Engine
 from pipelines.runner.placeholders import as_text, local_path, resolve, resolve_command
-from pipelines.runner.resources import machine_cores, parse_cpu, parse_memory
+from pipelines.runner.resources import machine_cores
 
 if TYPE_CHECKING:
     from components.core.store import Store
@@ -110,11 +111,11 @@ def _limits(launch: "Launch") -> tuple[list[str], str]:
     resources, where = launch.container.resources, f"executor {launch.container.label!r}"
     words, text = [], ""
     if resources.cpu_limit is not None:
-        cpu = parse_cpu(as_text(resolve(resources.cpu_limit, launch.given, launch.facts)), f"{where}, CPU limit")
+        cpu = num_cores(as_text(resolve(resources.cpu_limit, launch.given, launch.facts)), f"{where}, CPU limit")
         words.append(f"--cpus={min(cpu, machine_cores()):.2f}")  # docker refuses more than there are
     if resources.memory_limit is not None:
         text = as_text(resolve(resources.memory_limit, launch.given, launch.facts))
-        size = max(int(parse_memory(text, f"{where}, memory limit")), _LEAST_MEMORY)
+        size = max(int(num_bytes(text, f"{where}, memory limit")), _LEAST_MEMORY)
         words += [f"--memory={size}", f"--memory-swap={size}"]  # equal: no swap, as on a cluster
     return words, text
 
