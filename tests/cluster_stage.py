@@ -13,8 +13,8 @@ from kfp import dsl
 
 import components
 from components.core.results import recall
-from pipelines.runner.journal import digest_or_uri
-from pipelines.runner.state import TaskRecord
+from pipelines.runner.records.journal import digest_or_uri
+from pipelines.runner.records.state import TaskRecord
 
 STAGES = Path(components.__file__).parent
 RECALLED = {

@@ -12,7 +12,7 @@ from typing import Any
 from components.core.errors import UserError
 from pipelines.cli.catalog import COMPILED
 from pipelines.cli.deployment import Deployment
-from pipelines.runner.documents import read_documents
+from pipelines.runner.reading.documents import read_documents
 
 FORMATS = ("ir", "kubernetes")
 

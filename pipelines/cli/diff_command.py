@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipelines.cli.finding import find_folder
-from pipelines.runner.state import RunRecord, TaskRecord, read_run, read_tasks
+from pipelines.runner.records.state import RunRecord, TaskRecord, read_run, read_tasks
 
 Row = tuple[str, str, str, str]
 _ABSENT = "–"

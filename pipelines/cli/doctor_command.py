@@ -14,7 +14,7 @@ from rich.text import Text
 from components.core.errors import UserError
 from components.core.store import open_store
 from pipelines.runner.containers.engine import find_engine
-from pipelines.runner.resources import machine_cores, machine_memory
+from pipelines.runner.processes.resources import machine_cores, machine_memory
 from pipelines.runner.run import home_folder
 
 LIBRARIES = (

@@ -4,8 +4,8 @@ import difflib
 from pathlib import Path
 
 from components.core.errors import UserError
+from pipelines.runner.records.state import DATABASE, TaskRecord, read_run
 from pipelines.runner.run import home_folder
-from pipelines.runner.state import DATABASE, TaskRecord, read_run
 
 
 def run_folders() -> list[Path]:

@@ -8,7 +8,7 @@ from components.core.errors import UserError
 from components.core.store.backends.objects import Listed
 from components.core.store.care.garbage import Collected, collect
 from pipelines.cli.opening import existing_store, size_text
-from pipelines.runner.kept import digests_of_runs
+from pipelines.runner.records.blobs_in_use import digests_of_runs
 from pipelines.runner.run import home_folder
 
 SHORT_SECONDS = 86400.0

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from components.core.errors import UserError
 from pipelines.cli.finding import find_folder, find_task
-from pipelines.runner.state import read_tasks
+from pipelines.runner.records.state import read_tasks
 
 
 def print_log(run_id: str, wanted: str) -> None:

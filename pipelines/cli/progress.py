@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipelines.runner.events import Event, Listener, RunEnded, RunStarted, TaskEnded, TaskRetried, TaskStarted, Warned
-from pipelines.runner.logs import tail
+from pipelines.runner.records.logs import tail
 
 _MARKS = {"succeeded": ("✓", "green"), "failed": ("✗", "red"), "skipped": ("–", "dim"), "cancelled": ("■", "yellow")}
 

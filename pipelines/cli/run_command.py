@@ -18,8 +18,8 @@ from pipelines.cli.progress import make_progress
 from pipelines.cli.summary import print_summary
 from pipelines.runner.conduct import RunResult
 from pipelines.runner.events import Listener
-from pipelines.runner.logs import tail
 from pipelines.runner.options import RunOptions
+from pipelines.runner.records.logs import tail
 from pipelines.runner.resume import resume_run
 from pipelines.runner.run import home_folder, run_pipeline
 

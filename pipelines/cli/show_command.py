@@ -12,9 +12,9 @@ from rich.tree import Tree
 from pipelines.cli.finding import find_folder, run_folders
 from pipelines.cli.progress import seconds_text
 from pipelines.cli.summary import print_summary
-from pipelines.runner.logs import tail
+from pipelines.runner.records.logs import tail
+from pipelines.runner.records.state import RunRecord, TaskRecord, is_at_work, read_run, read_tasks
 from pipelines.runner.run import home_folder
-from pipelines.runner.state import RunRecord, TaskRecord, is_at_work, read_run, read_tasks
 
 _STYLES = {"succeeded": "green", "failed": "red", "running": "cyan", "cancelled": "yellow", "interrupted": "yellow"}
 

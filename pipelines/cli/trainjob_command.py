@@ -20,7 +20,7 @@ from pipelines.cluster.submission import run_parameters
 from pipelines.cluster.task_inputs import LATER, GivenTask, find_training_task
 from pipelines.cluster.trainjob import APIS, Job, left_out, train_job
 from pipelines.cluster.values import read_values
-from pipelines.runner.parameters import pipeline_parameters
+from pipelines.runner.ir.parameters import pipeline_parameters
 
 NUM_PROCESSES = "num_processes"
 

@@ -15,11 +15,11 @@ from components.core.errors import UserError
 from pipelines.cluster.images import Images, apply_images
 from pipelines.cluster.settings import apply_values, stage_names
 from pipelines.cluster.values import read_values
-from pipelines.runner import jobs
-from pipelines.runner.documents import read_documents
-from pipelines.runner.fields import Fields
-from pipelines.runner.ir import Parameter
-from pipelines.runner.reader import read_parameter
+from pipelines.runner.ir.pipeline import Parameter
+from pipelines.runner.reading import jobs
+from pipelines.runner.reading.documents import read_documents
+from pipelines.runner.reading.fields import Fields
+from pipelines.runner.reading.reader import read_parameter
 
 _MOST_NAME = 40
 

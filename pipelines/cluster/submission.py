@@ -13,7 +13,7 @@ from components.core.errors import UserError
 from pipelines.cluster.client import Client, quietly
 from pipelines.cluster.errors import ClusterError
 from pipelines.cluster.package import Package, write_ir
-from pipelines.runner.parameters import pipeline_parameters
+from pipelines.runner.ir.parameters import pipeline_parameters
 
 _EQUALS = 1  # kfp's filter operation
 _CONFLICT = 409

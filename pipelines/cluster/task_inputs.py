@@ -7,9 +7,9 @@ from typing import Any
 
 from components.core.errors import UserError
 from pipelines.cluster.sections import near
-from pipelines.runner.fields import Fields
-from pipelines.runner.ir import MISSING, Parameter
-from pipelines.runner.reader import read_parameter
+from pipelines.runner.ir.pipeline import MISSING, Parameter
+from pipelines.runner.reading.fields import Fields
+from pipelines.runner.reading.reader import read_parameter
 
 LATER: Any = object()
 """A value that another task gives, or a loop: known when the pipeline runs."""

@@ -13,7 +13,7 @@ from components.core.errors import UserError
 from pipelines.cluster import quantities
 from pipelines.cluster.sections import Section, near
 from pipelines.cluster.stage_values import INEXPRESSIBLE, STAGE_KEYS, StageValues, read_stage
-from pipelines.runner.documents import parse_documents
+from pipelines.runner.reading.documents import parse_documents
 
 _MOST_BYTES = 2**20
 _PER_STAGE = {key: "it is set per stage: write it under defaults (all stages) or stages.NAME" for key in STAGE_KEYS}

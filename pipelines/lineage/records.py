@@ -8,7 +8,7 @@ from typing import Any
 from components.core.artifacts.manifest import Manifest, parse_manifest
 from components.core.store import Damaged, Store
 from components.core.store.care.reachability import releases_of
-from pipelines.runner.journal import seal_of
+from pipelines.runner.records.journal import seal_of
 
 
 @dataclass(frozen=True, kw_only=True)

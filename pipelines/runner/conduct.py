@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipelines.runner.context import Outcome, Place, RunContext
+from pipelines.runner.context import RunContext
 from pipelines.runner.events import RunEnded, RunStarted
-from pipelines.runner.inputs import Inputs
+from pipelines.runner.records.state import RunRecord, TaskRecord, read_tasks
 from pipelines.runner.scheduler import DagRun
-from pipelines.runner.state import RunRecord, TaskRecord, read_tasks
+from pipelines.runner.tasks.inputs import Inputs
+from pipelines.runner.tasks.outcome import Outcome, Position
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +55,7 @@ async def conduct(context: RunContext, record: RunRecord) -> RunResult:
             await context.light.start()
         if context.containers is not None:
             await context.containers.open(context.store.uri, context.warn)
-        outcome = await DagRun(context, context.pipeline.root, inputs, Place()).run()
+        outcome = await DagRun(context, context.pipeline.root, inputs, Position()).run()
     finally:
         if context.containers is not None:
             await context.containers.close()

@@ -7,20 +7,20 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 from components.core.store import Store
-from pipelines.runner.backlog import Backlog
-from pipelines.runner.code import Program
+from pipelines.runner.code.program import Program
 from pipelines.runner.containers.lifetime import Containers
-from pipelines.runner.environments import Environments
 from pipelines.runner.events import Listener, Warned
-from pipelines.runner.ir import Pipeline
+from pipelines.runner.ir.pipeline import Pipeline
+from pipelines.runner.kubernetes_objects.supplied import KubernetesObjects
 from pipelines.runner.options import RunOptions
-from pipelines.runner.resources import Capacity
-from pipelines.runner.stand_ins import StandIns
-from pipelines.runner.state import RunState, TaskRecord
-from pipelines.runner.workers import Worker
+from pipelines.runner.processes.environments import Environments
+from pipelines.runner.processes.resources import Capacity
+from pipelines.runner.processes.workers import Worker
+from pipelines.runner.records.backlog import Backlog
+from pipelines.runner.records.state import RunState, TaskRecord
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -40,7 +40,7 @@ class RunContext:
     light: Worker
     heavy: Worker
     environments: Environments
-    stand_ins: StandIns
+    kubernetes_objects: KubernetesObjects
     listener: Listener
     options: RunOptions
     # Where tasks run instead, if `options.engine` says so.
@@ -102,34 +102,3 @@ class RunContext:
     def _has_heavy(self) -> bool:
         # Asked by every task, and there may be as many programs as tasks.
         return any(program.heavy for program in self.programs.values())
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """How a task, a loop or a whole DAG ended, and what it produced.
-
-    `status` is succeeded, failed, skipped or cancelled. An output that was not produced is absent. `leaves` are the
-    paths of the tasks that a follower waits for; `error` names in one line the task that failed first (of a task that
-    was skipped: the failure that kept it from starting), and `failure` says whose fault it was: "user" or "error".
-    """
-
-    status: str
-    parameters: dict[str, Any] = field(default_factory=dict)
-    artifacts: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    leaves: tuple[str, ...] = ()
-    error: str = ""
-    failure: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Place:
-    """Where in the run a task is: its path, the loop items around it, and the tasks that must end before it."""
-
-    path: str = ""
-    iteration: Mapping[str, Any] = field(default_factory=dict)
-    suffix: str = ""
-    after: tuple[str, ...] = ()
-
-    def inner(self, name: str) -> str:
-        """The path of a task inside."""
-        return f"{self.path}/{name}" if self.path else name

@@ -13,15 +13,15 @@ from pathlib import Path
 
 from components.core.errors import UserError
 from components.core.store import open_store
-from pipelines.runner.code import Program, programs
+from pipelines.runner.code.program import Program
 from pipelines.runner.conduct import RunResult, conduct
 from pipelines.runner.events import Listener
-from pipelines.runner.input_artifacts import as_they_are_now
+from pipelines.runner.kubernetes_objects.checks import read_kubernetes_objects
 from pipelines.runner.options import RunOptions
-from pipelines.runner.reader import read_pipeline
-from pipelines.runner.run import home_folder, make_context, request_of
-from pipelines.runner.stand_in_checks import stand_ins
-from pipelines.runner.state import RunRecord, RunState, TaskRecord, read_run, read_tasks
+from pipelines.runner.reading.reader import read_pipeline
+from pipelines.runner.records.state import RunRecord, RunState, TaskRecord, read_run, read_tasks
+from pipelines.runner.run import home_folder, make_context, programs_of, request_of
+from pipelines.runner.tasks.input_artifacts import as_they_are_now
 
 
 def resume_run(run_id: str, *, from_task: str = "", listener: Listener, home: Path | None = None) -> RunResult:
@@ -47,9 +47,9 @@ def resume_run(run_id: str, *, from_task: str = "", listener: Listener, home: Pa
         refreshed = _chosen(from_task, tasks) if from_task else set()
         options = _options_of(record, refreshed)
         pipeline = read_pipeline(folder / "pipeline.yaml")
-        places = [Path(place) for place in record.request.get("places", ())]
-        standing_in = stand_ins(pipeline, record.parameters, options, folder.parent.parent)
-        code = programs(pipeline, places, options.engine)
+        code_folders = [Path(folder) for folder in record.request.get("places", ())]
+        kubernetes_objects = read_kubernetes_objects(pipeline, record.parameters, options, folder.parent.parent)
+        code = programs_of(pipeline, code_folders, options)
         store = open_store(record.store)
         store.check_writable()
         artifacts = as_they_are_now(record.request.get("artifacts", {}))
@@ -57,13 +57,13 @@ def resume_run(run_id: str, *, from_task: str = "", listener: Listener, home: Pa
         finished = {task.task: task for task in tasks if task.status == "succeeded" and task.task not in again}
         context = make_context(
             run_id=run_id, folder=folder, pipeline=pipeline, programs=code, store=store, state=state,
-            listener=listener, options=options, standing_in=standing_in, finished=finished,
+            listener=listener, options=options, kubernetes_objects=kubernetes_objects, finished=finished,
         )  # fmt: skip
         # The run keeps its identity: the placeholders for its time and name have the text that they had.
         context.created = record.started
         state.keep_only(finished)
         _warn_of_other_code(record, code, context.warn)
-        request = {**request_of(places, code, options), "artifacts": artifacts}
+        request = {**request_of(code_folders, code, options), "artifacts": artifacts}
         record = replace(record, pid=os.getpid(), request=request)
         return asyncio.run(conduct(context, record))
     finally:

@@ -13,22 +13,24 @@ from typing import Any
 
 from components.core.errors import UserError
 from components.core.store import Store, open_store
-from pipelines.runner.code import Program, programs
+from pipelines.runner.code.program import Program
+from pipelines.runner.code.programs import programs
 from pipelines.runner.conduct import RunResult, conduct
 from pipelines.runner.containers.engine import find_engine
+from pipelines.runner.containers.images import image_programs
 from pipelines.runner.containers.lifetime import Containers
 from pipelines.runner.context import RunContext
-from pipelines.runner.environments import Environments
 from pipelines.runner.events import Listener
-from pipelines.runner.input_artifacts import bring_artifacts, pipeline_inputs
-from pipelines.runner.ir import Pipeline
+from pipelines.runner.ir.pipeline import Pipeline
+from pipelines.runner.kubernetes_objects.checks import read_kubernetes_objects
+from pipelines.runner.kubernetes_objects.supplied import KubernetesObjects
 from pipelines.runner.options import DEFAULT_OPTIONS, RunOptions
-from pipelines.runner.reader import read_pipeline
-from pipelines.runner.resources import Capacity, machine_cores, machine_memory
-from pipelines.runner.stand_in_checks import stand_ins
-from pipelines.runner.stand_ins import StandIns
-from pipelines.runner.state import RunRecord, RunState, TaskRecord, has_run, is_at_work
-from pipelines.runner.workers import Worker
+from pipelines.runner.processes.environments import Environments
+from pipelines.runner.processes.resources import Capacity, machine_cores, machine_memory
+from pipelines.runner.processes.workers import Worker
+from pipelines.runner.reading.reader import read_pipeline
+from pipelines.runner.records.state import RunRecord, RunState, TaskRecord, has_run, is_at_work
+from pipelines.runner.tasks.input_artifacts import bring_artifacts, pipeline_inputs
 
 _RUN_ID = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,99}")
 
@@ -66,9 +68,9 @@ def run_pipeline(
     pipeline = read_pipeline(path)
     values, uris = pipeline_inputs(pipeline.root, parameters)
     check_task_names(pipeline, options.refresh)
-    places = [path.parent.absolute(), Path.cwd()]
-    standing_in = stand_ins(pipeline, values, options, home)
-    code = programs(pipeline, places, options.engine)
+    code_folders = [path.parent.absolute(), Path.cwd()]
+    kubernetes_objects = read_kubernetes_objects(pipeline, values, options, home)
+    code = programs_of(pipeline, code_folders, options)
     store = open_store(store_uri or os.environ.get("TRIMTAB_STORE") or str(home / "store"))
     run_id = _checked_id(run_id) if run_id else _new_id(pipeline.name)
     store.check_writable()
@@ -83,11 +85,12 @@ def run_pipeline(
     try:
         context = make_context(
             run_id=run_id, folder=folder, pipeline=pipeline, programs=code, store=store, state=state,
-            listener=listener, options=options, standing_in=standing_in,
+            listener=listener, options=options, kubernetes_objects=kubernetes_objects,
         )  # fmt: skip
+        request = {**request_of(code_folders, code, options), "artifacts": artifacts}
         record = RunRecord(
             id=run_id, pipeline=pipeline.name, status="running", started=context.created, store=store.uri,
-            parameters=values, pid=os.getpid(), request={**request_of(places, code, options), "artifacts": artifacts},
+            parameters=values, pid=os.getpid(), request=request,
         )  # fmt: skip
         return asyncio.run(conduct(context, record))
     finally:
@@ -104,7 +107,7 @@ def make_context(
     state: RunState,
     listener: Listener,
     options: RunOptions,
-    standing_in: StandIns,
+    kubernetes_objects: KubernetesObjects,
     finished: Mapping[str, TaskRecord] | None = None,
 ) -> RunContext:
     """A run's surroundings on this machine."""
@@ -114,16 +117,25 @@ def make_context(
         capacity=Capacity(cpu=machine_cores(), memory=machine_memory()),
         light=Worker("light", folder / "logs" / "worker-light.txt"),
         heavy=Worker("heavy", folder / "logs" / "worker-heavy.txt"),
-        environments=Environments(folder.parent.parent, folder / "logs", stop), stand_ins=standing_in,
+        environments=Environments(folder.parent.parent, folder / "logs", stop), kubernetes_objects=kubernetes_objects,
         containers=Containers(find_engine(), folder) if options.engine == "container" else None,
         listener=listener, options=options, finished=finished or {}, stop=stop,
     )  # fmt: skip
 
 
-def request_of(places: Sequence[Path], code: Mapping[str, Program], options: RunOptions) -> dict[str, Any]:
+def programs_of(pipeline: Pipeline, folders: Sequence[Path], options: RunOptions) -> dict[str, Program]:
+    """The program of every executor, by label: code of this machine, or images, which are pulled if they are not here.
+
+    Raises:
+        UserError: code, or an image, that is not there, named.
+    """
+    return image_programs(pipeline) if options.engine == "container" else programs(pipeline, folders)
+
+
+def request_of(code_folders: Sequence[Path], code: Mapping[str, Program], options: RunOptions) -> dict[str, Any]:
     """What `resume` must know besides the parameters: where the code is looked for, which it was, and how to run."""
     return {
-        "places": [str(place) for place in places],
+        "places": [str(folder) for folder in code_folders],
         "code": {label: program.digest for label, program in code.items()},
         "use_cache": options.use_cache,
         "engine": options.engine,

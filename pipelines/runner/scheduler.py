@@ -15,13 +15,14 @@ from dataclasses import replace
 from typing import Any
 
 from components.core.errors import UserError
-from pipelines.runner.container_task import run_container
-from pipelines.runner.context import Outcome, Place, RunContext
-from pipelines.runner.importer import run_importer
-from pipelines.runner.inputs import Inputs, holds, resolve_inputs, with_defaults
-from pipelines.runner.ir import Component, FromTask, Iterator, Task
-from pipelines.runner.parameters import typed
-from pipelines.runner.task_records import fail, record_skipped
+from pipelines.runner.context import RunContext
+from pipelines.runner.ir.parameters import typed
+from pipelines.runner.ir.pipeline import Component, FromTask, Iterator, Task
+from pipelines.runner.tasks.container_task import run_container
+from pipelines.runner.tasks.importer import run_importer
+from pipelines.runner.tasks.inputs import Inputs, holds, resolve_inputs, with_defaults
+from pipelines.runner.tasks.outcome import Outcome, Position
+from pipelines.runner.tasks.task_records import fail, record_skipped
 
 _ANOTHER_FAILED = "another task failed"
 
@@ -29,13 +30,13 @@ _ANOTHER_FAILED = "another task failed"
 class DagRun:
     """One execution of one DAG: its inputs, and how far its tasks are."""
 
-    def __init__(self, context: RunContext, component: Component, scope: Inputs, place: Place) -> None:
+    def __init__(self, context: RunContext, component: Component, scope: Inputs, position: Position) -> None:
         assert component.dag is not None
         self.context = context
         self.component = component
         self.dag = component.dag
         self.scope = scope
-        self.place = place
+        self.position = position
         self.running: dict[str, asyncio.Task[Outcome]] = {}
         self.first_failure: Outcome | None = None
         self.failing = False
@@ -70,26 +71,26 @@ class DagRun:
         self.failing = True
 
     async def _start(self, task: Task, done: Mapping[str, Outcome]) -> Outcome:
-        after = tuple(dict.fromkeys(leaf for outcome in done.values() for leaf in outcome.leaves)) or self.place.after
-        place = replace(self.place, after=after)
+        after = tuple(dict.fromkeys(leaf for outcome in done.values() for leaf in outcome.leaves))
+        position = replace(self.position, after=after or self.position.after)
         component = self.context.pipeline.components[task.component]
         reason = self._why_not(task, done)
         if reason:
             status = "cancelled" if self.context.stop.is_set() else "skipped"
-            skipped = await record_skipped(self.context, task, component, place, status, reason)
+            skipped = await record_skipped(self.context, task, component, position, status, reason)
             return replace(skipped, error=_failure_behind(done, reason))
-        path = place.inner(task.name)
+        path = position.inner(task.name)
         try:
             inputs = resolve_inputs(task, component, self.scope, done, self.context.facts(task.name, path))
             if task.condition is not None and not holds(task.condition, inputs):
                 reason = "its condition is false"
-                return await record_skipped(self.context, task, component, place, "skipped", reason)
+                return await record_skipped(self.context, task, component, position, "skipped", reason)
             items = _items(task.iterator, inputs) if task.iterator else None
         except UserError as error:
-            return await fail(self.context, task, component, place, str(error))
+            return await fail(self.context, task, component, position, str(error))
         if task.iterator is None or items is None:
-            return await self._once(task, component, inputs, place, path)
-        return await self._loop(task, task.iterator, component, inputs, items, place)
+            return await self._once(task, component, inputs, position, path)
+        return await self._loop(task, task.iterator, component, inputs, items, position)
 
     def _why_not(self, task: Task, done: Mapping[str, Outcome]) -> str:
         """Why the task does not start; "" if it does."""
@@ -105,23 +106,23 @@ class DagRun:
                 return f"{name} was skipped"
         return _ANOTHER_FAILED if self.failing else ""
 
-    async def _once(self, task: Task, component: Component, inputs: Inputs, place: Place, path: str) -> Outcome:
+    async def _once(self, task: Task, component: Component, inputs: Inputs, position: Position, path: str) -> Outcome:
         if component.importer is not None:
-            return await run_importer(self.context, task, component, inputs, replace(place, path=path))
+            return await run_importer(self.context, task, component, inputs, replace(position, path=path))
         if component.dag is None:
             return await run_container(
-                self.context, task, component, inputs, replace(place, path=path),
+                self.context, task, component, inputs, replace(position, path=path),
                 why_not=lambda: self._why_not(task, {}),
                 # One iteration's failure is not yet the loop's: the others go on.
                 on_failure=self._note_failure if task.iterator is None else lambda: None,
             )  # fmt: skip
         outcome = await DagRun(
-            self.context, component, with_defaults(inputs, component), replace(place, path=path)
+            self.context, component, with_defaults(inputs, component), replace(position, path=path)
         ).run()
-        return outcome if outcome.leaves else replace(outcome, leaves=place.after)
+        return outcome if outcome.leaves else replace(outcome, leaves=position.after)
 
     async def _loop(
-        self, task: Task, iterator: Iterator, component: Component, inputs: Inputs, items: list[Any], place: Place
+        self, task: Task, iterator: Iterator, component: Component, inputs: Inputs, items: list[Any], position: Position
     ) -> Outcome:
         failed: list[Outcome] = []
         limit = asyncio.Semaphore(iterator.limit) if iterator.limit else None
@@ -130,7 +131,7 @@ class DagRun:
             async with AsyncExitStack() as stack:
                 if limit is not None:
                     await stack.enter_async_context(limit)
-                inside = _iteration_place(place, task.name, index, item, iterator)
+                inside = _iteration_position(position, task.name, index, item, iterator)
                 if self.context.stop.is_set() or (failed and not task.always):
                     status = "cancelled" if self.context.stop.is_set() else "skipped"
                     return Outcome(status=status)
@@ -157,7 +158,7 @@ class DagRun:
                 name: [item for outcome in outcomes for item in outcome.artifacts.get(name, ())]
                 for name in component.output_artifacts
             },
-            leaves=tuple(dict.fromkeys(leaf for outcome in outcomes for leaf in outcome.leaves)) or place.after,
+            leaves=tuple(dict.fromkeys(leaf for outcome in outcomes for leaf in outcome.leaves)) or position.after,
             error=first.error,
             failure=first.failure,
         )
@@ -213,7 +214,7 @@ def _with_item(inputs: Inputs, component: Component, iterator: Iterator, item: A
     return own
 
 
-def _iteration_place(place: Place, name: str, index: int, item: Any, iterator: Iterator) -> Place:
+def _iteration_position(position: Position, name: str, index: int, item: Any, iterator: Iterator) -> Position:
     if iterator.over == "artifacts":
         shown: Mapping[str, Any] = {"item": item.get("uri", "")}
         text = str(index)
@@ -226,10 +227,10 @@ def _iteration_place(place: Place, name: str, index: int, item: Any, iterator: I
         shown = {"item": item}
         text = _short(item)
     return replace(
-        place,
-        path=f"{place.inner(name)}/[{index}]",
-        iteration={**place.iteration, **shown},
-        suffix=f"{place.suffix} [{text if len(text) <= 40 else text[:37] + '...'}]",
+        position,
+        path=f"{position.inner(name)}/[{index}]",
+        iteration={**position.iteration, **shown},
+        suffix=f"{position.suffix} [{text if len(text) <= 40 else text[:37] + '...'}]",
     )
 
 

@@ -4,8 +4,8 @@
 
 Compiled pipelines (ours, tests/golden) are damaged, as bytes and as trees, and read. Each must be read, or be
 refused with one printable line; anything else, or more than `HANG_SECONDS` of CPU time, is kept in a file (--keep) and
-printed. Prints counts at the end; exit code 1 if something was found. `tests/runner/test_reader_fuzz.py` runs some of
-the same damages.
+printed. Prints counts at the end; exit code 1 if something was found. `tests/runner/reading/test_reader_fuzz.py` runs
+some of the same damages.
 """
 
 import argparse
@@ -26,11 +26,11 @@ from typing import Any
 import yaml
 
 from components.core.errors import UserError
-from pipelines.runner.code import programs
-from pipelines.runner.input_artifacts import pipeline_inputs
+from pipelines.runner.code.programs import programs
+from pipelines.runner.kubernetes_objects.checks import read_kubernetes_objects
 from pipelines.runner.options import DEFAULT_OPTIONS
-from pipelines.runner.reader import read_pipeline
-from pipelines.runner.stand_in_checks import stand_ins
+from pipelines.runner.reading.reader import read_pipeline
+from pipelines.runner.tasks.input_artifacts import pipeline_inputs
 
 ROOT = Path(__file__).parent.parent.parent
 SEEDS = [*sorted((ROOT / "pipelines/compiled").glob("*.yaml")), *sorted((ROOT / "tests/golden").glob("kfp-*/*.yaml"))]
@@ -239,7 +239,7 @@ def received(path: Path) -> str:
         stage = "parameters"
         values, _ = pipeline_inputs(pipeline.root, {})
         stage = "stand-ins"
-        stand_ins(pipeline, values, DEFAULT_OPTIONS, path.parent)
+        read_kubernetes_objects(pipeline, values, DEFAULT_OPTIONS, path.parent)
     except UserError as error:
         return f"{stage} refused: {error}"
     return "could be run"

@@ -16,8 +16,8 @@ from components.core.store import Store, open_objects, open_store
 from components.core.store.backends.objects import Objects
 from components.core.store.contents.blobs import blob_key
 from components.export.release import VERSION_DIGITS, checksums, release_digest
-from pipelines.runner import journal
-from pipelines.runner.state import TaskRecord
+from pipelines.runner.records import journal
+from pipelines.runner.records.state import TaskRecord
 
 Trimtab = Callable[..., Any]
 RUN = "the-run"

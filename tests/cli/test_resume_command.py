@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from kfp import compiler, dsl
 
-from pipelines.runner.workers import GRACE_SECONDS
+from pipelines.runner.processes.workers import GRACE_SECONDS
 
 Trimtab = Callable[..., "object"]
 

@@ -14,7 +14,7 @@ from pipelines.cli.catalog import COMPILED
 from pipelines.cluster.package import Package, write_ir
 from pipelines.runner.conduct import RunResult
 from pipelines.runner.options import RunOptions
-from pipelines.runner.reader import read_pipeline
+from pipelines.runner.reading.reader import read_pipeline
 from pipelines.runner.run import run_pipeline
 
 PackageWith = Callable[..., Package]

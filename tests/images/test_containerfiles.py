@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from components import images
-from pipelines.runner.code import _stages
+from pipelines.runner.code.programs import _stages
 
 FOLDER = Path(__file__).resolve().parents[2] / "images"
 FILES = sorted(FOLDER.glob("*.Containerfile"))

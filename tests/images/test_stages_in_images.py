@@ -12,8 +12,8 @@ from finished_run import FinishedRun, stage_of
 
 from components.core.results.recall import THREADS_VARIABLE
 from components.images import DATA_IMAGE
-from pipelines.runner.code import _stages
-from pipelines.runner.state import TaskRecord, read_tasks
+from pipelines.runner.code.programs import _stages
+from pipelines.runner.records.state import TaskRecord, read_tasks
 
 pytestmark = [pytest.mark.containers, pytest.mark.demo, pytest.mark.timeout(3000)]
 

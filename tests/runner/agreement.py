@@ -12,8 +12,8 @@ from reference_interpreter import Ended, Expected, Interpreter, Scope
 from pipelines.runner.conduct import RunResult
 from pipelines.runner.events import Event, TaskEnded, TaskStarted
 from pipelines.runner.options import RunOptions
+from pipelines.runner.records.state import TaskRecord
 from pipelines.runner.run import run_pipeline
-from pipelines.runner.state import TaskRecord
 
 HELD_BACK = "another task failed"
 

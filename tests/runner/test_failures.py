@@ -14,8 +14,8 @@ from kfp import dsl, kubernetes
 
 from components.core.errors import UserError
 from pipelines.runner.events import TaskRetried, TaskStarted
+from pipelines.runner.records.state import RunState
 from pipelines.runner.run import run_pipeline
-from pipelines.runner.state import RunState
 
 Run = Callable[..., "object"]
 

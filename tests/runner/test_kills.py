@@ -16,7 +16,7 @@ import pytest
 from kfp import dsl
 
 from components.core.errors import UserError
-from pipelines.runner.state import has_run, read_tasks
+from pipelines.runner.records.state import has_run, read_tasks
 
 KILLS = 200
 _MOST_SECONDS = 600

@@ -14,9 +14,9 @@ from components.core.errors import UserError
 from components.core.store import open_store
 from pipelines.runner.events import Event, TaskEnded, TaskStarted, Warned
 from pipelines.runner.options import RunOptions
+from pipelines.runner.records.state import RunState, read_run, read_tasks
 from pipelines.runner.resume import resume_run
 from pipelines.runner.run import run_pipeline
-from pipelines.runner.state import RunState, read_run, read_tasks
 
 
 @c.component

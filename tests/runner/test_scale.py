@@ -12,7 +12,7 @@ import pytest
 from kfp import dsl
 
 from pipelines.runner import run as run_module
-from pipelines.runner.resources import Capacity, Request
+from pipelines.runner.processes.resources import Capacity, Request
 
 ROOT = Path(run_module.__file__).parent
 N = 15

@@ -11,19 +11,17 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
+from components.core.store import Store
 from pipelines.quantities import num_bytes, num_cores
-from pipelines.runner.child import THREAD_VARIABLES
 from pipelines.runner.containers.engine import Engine
-from pipelines.runner.placeholders import as_text, local_path, resolve, resolve_command
-from pipelines.runner.resources import machine_cores
-
-if TYPE_CHECKING:
-    from components.core.store import Store
-    from pipelines.runner.context import RunContext
-    from pipelines.runner.launch import Launch
-    from pipelines.runner.mounts import Mount
+from pipelines.runner.ir.pipeline import Pipeline
+from pipelines.runner.ir.placeholders import as_text, local_path, resolve, resolve_command
+from pipelines.runner.kubernetes_objects.mounts import Mount
+from pipelines.runner.processes.child import THREAD_VARIABLES
+from pipelines.runner.processes.launch import Launch
+from pipelines.runner.processes.resources import machine_cores
 
 RUN, TASK, FOLDER = "trimtab-run", "trimtab-task", "trimtab-folder"
 """Labels of every container: the run's id, the task's path, the run's folder."""
@@ -43,7 +41,20 @@ _ENGINES_OWN = re.compile(
 )
 
 
-def container_spec(context: "RunContext", launch: "Launch", engine: Engine) -> dict[str, Any]:
+class Run(Protocol):
+    """What a container is told of its run; `RunContext` has it."""
+
+    run_id: str
+    folder: Path
+    pipeline: Pipeline
+    store: Store
+
+    @property
+    def workspace(self) -> Path:
+        """The folder that the run's tasks share, if the pipeline has one."""
+
+
+def container_spec(run: Run, launch: Launch, engine: Engine) -> dict[str, Any]:
     """What `Containers.run` is told: `create`, the words after `create`; `env`, variables for the engine's command;
     `log`, the log file; `folder`, the task's own; `memory`, the limit as a text or "".
 
@@ -55,9 +66,9 @@ def container_spec(context: "RunContext", launch: "Launch", engine: Engine) -> d
     for folder in (temporary, folders.artifacts):
         folder.mkdir(parents=True, exist_ok=True)
     limits, memory = _limits(launch)
-    variables = _variables(context, launch, temporary)
+    variables = _variables(run, launch, temporary)
     named = {name: value for name, value in variables.items() if not _ENGINES_OWN.fullmatch(name)}
-    inherited = sorted(name for name in os.environ if name.startswith("AWS_")) if _is_remote(context.store) else []
+    inherited = sorted(name for name in os.environ if name.startswith("AWS_")) if _is_remote(run.store) else []
     command = resolve_command(container.command, launch.given, launch.facts)
     entrypoint = ["--entrypoint", command[0]] if command else []
     words = [
@@ -65,8 +76,8 @@ def container_spec(context: "RunContext", launch: "Launch", engine: Engine) -> d
         "--log-driver=json-file", "--read-only", "--tmpfs=/tmp:rw,size=256m,mode=1777",
         "--cap-drop=ALL", "--security-opt=no-new-privileges",
         "--security-opt=label=disable",  # SELinux would hide the mounted folders, or change their labels for good
-        f"--label={RUN}={context.run_id}", f"--label={TASK}={launch.path}", f"--label={FOLDER}={context.folder}",
-        *_user(engine), *_network(context.store, container.command), *limits, *_mounts(context, launch),
+        f"--label={RUN}={run.run_id}", f"--label={TASK}={launch.path}", f"--label={FOLDER}={run.folder}",
+        *_user(engine), *_network(run.store, container.command), *limits, *_mounts(run, launch),
         *(f"--env={name}" if name in named else f"--env={name}={value}" for name, value in variables.items()),
         *(f"--env={name}" for name in inherited),
         *entrypoint, launch.program.image_id, *command[1:],
@@ -75,18 +86,18 @@ def container_spec(context: "RunContext", launch: "Launch", engine: Engine) -> d
     return {"create": words, "env": named, "log": str(folders.log), "folder": str(folders.work), "memory": memory}
 
 
-def _variables(context: "RunContext", launch: "Launch", temporary: Path) -> dict[str, str]:
-    store = context.store.uri if _is_remote(context.store) else str(Path(context.store.uri).absolute())
+def _variables(run: Run, launch: Launch, temporary: Path) -> dict[str, str]:
+    store = run.store.uri if _is_remote(run.store) else str(Path(run.store.uri).absolute())
     return {
         # The root is read only, and the user is perhaps not in the image's list of users.
         "HOME": str(temporary), "TMPDIR": str(temporary), "USER": "trimtab",
         **dict.fromkeys(THREAD_VARIABLES, str(launch.request.threads)),
         **launch.env,
-        "TRIMTAB_STORE": store, "TRIMTAB_RUN_ID": context.run_id, "TRIMTAB_TASK": launch.path,
+        "TRIMTAB_STORE": store, "TRIMTAB_RUN_ID": run.run_id, "TRIMTAB_TASK": launch.path,
     }  # fmt: skip
 
 
-def _is_remote(store: "Store") -> bool:
+def _is_remote(store: Store) -> bool:
     return "://" in store.uri
 
 
@@ -98,7 +109,7 @@ def _user(engine: Engine) -> list[str]:
     return ["--userns=keep-id", *user] if engine.name == "podman" else user
 
 
-def _network(store: "Store", command: Sequence[str]) -> list[str]:
+def _network(store: Store, command: Sequence[str]) -> list[str]:
     """None unless it is needed: the host's for a remote store, which may be on loopback, and the engine's default for a
     component that installs packages before it runs."""
     if _is_remote(store):
@@ -106,7 +117,7 @@ def _network(store: "Store", command: Sequence[str]) -> list[str]:
     return [] if any("pip install" in word for word in command) else ["--network=none"]
 
 
-def _limits(launch: "Launch") -> tuple[list[str], str]:
+def _limits(launch: Launch) -> tuple[list[str], str]:
     """The words for the limits in the YAML, and the memory limit as it stands there. A request is no limit."""
     resources, where = launch.container.resources, f"executor {launch.container.label!r}"
     words, text = [], ""
@@ -120,20 +131,20 @@ def _limits(launch: "Launch") -> tuple[list[str], str]:
     return words, text
 
 
-def _mounts(context: "RunContext", launch: "Launch") -> Iterator[str]:
-    artifacts = context.folder / "artifacts"
+def _mounts(run: Run, launch: Launch) -> Iterator[str]:
+    artifacts = run.folder / "artifacts"
     yield _mount(artifacts, writable=False)
     for folder in (launch.folders.artifacts, launch.folders.work):
         yield _mount(folder, writable=True)
-    if not _is_remote(context.store):
-        yield _mount(Path(context.store.uri).absolute(), writable=True)
+    if not _is_remote(run.store):
+        yield _mount(Path(run.store.uri).absolute(), writable=True)
     outside = {
         Path(local_path(item.get("uri", "")))
         for listed in launch.given["inputs"]["artifacts"].values()
         for item in listed["artifacts"]
     }
-    if context.pipeline.has_workspace:
-        yield _mount(_shared(context.workspace), writable=True)
+    if run.pipeline.has_workspace:
+        yield _mount(_shared(run.workspace), writable=True)
     for number, mount in enumerate(launch.mounts):
         if mount.source is not None:
             yield _mount(_shared(mount.source), writable=True, target=mount.path)
@@ -154,7 +165,7 @@ def _shared(folder: Path) -> Path:
     return folder
 
 
-def _write(mount: "Mount", folder: Path) -> Path:
+def _write(mount: Mount, folder: Path) -> Path:
     """The files of a secret or config map, for a container to see: with the task's work, so they go with it."""
     folder.mkdir(parents=True, mode=0o750)
     for name, content in mount.files.items():

@@ -4,12 +4,14 @@ import hashlib
 import itertools
 
 from components.core.errors import UserError
-from pipelines.runner import volume_tasks
-from pipelines.runner.code import Program, own_program
+from pipelines.runner.code.program import Program, own_program
 from pipelines.runner.containers.engine import Engine, EngineError, find_engine
-from pipelines.runner.ir import Container, Pipeline
+from pipelines.runner.ir.pipeline import Container, Pipeline
+from pipelines.runner.reading.documents import quoting_a_file
+from pipelines.runner.reading.executors import VOLUME_FUNCTIONS
 
 
+@quoting_a_file()
 def image_programs(pipeline: Pipeline) -> dict[str, Program]:
     """The program of every executor, by label: its image's id, and the command line as the YAML has it.
 
@@ -23,7 +25,7 @@ def image_programs(pipeline: Pipeline) -> dict[str, Program]:
         container = component.container
         if container is None or container.label in found:
             continue
-        if container.image in volume_tasks.FUNCTIONS:
+        if container.image in VOLUME_FUNCTIONS:
             found[container.label] = own_program(container)  # there is no image of that name
             continue
         if container.image not in ids:

@@ -13,8 +13,8 @@ from typing import Any
 
 from pipelines.runner.containers.create import FOLDER
 from pipelines.runner.containers.engine import Engine, EngineError
-from pipelines.runner.state import is_at_work
-from pipelines.runner.workers import GRACE_SECONDS, Ended
+from pipelines.runner.processes.workers import GRACE_SECONDS, Ended
+from pipelines.runner.records.state import is_at_work
 
 _RUNNER = "trimtab-runner"
 _NEVER_RAN = ("created", "configured", "initialized")

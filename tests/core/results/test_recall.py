@@ -15,8 +15,8 @@ from components.core.results.recall import THREADS_VARIABLE
 from components.core.store import StoreError
 from components.data_prep.component import data_prep
 from pipelines.runner.conduct import RunResult
+from pipelines.runner.records.state import read_tasks
 from pipelines.runner.run import run_pipeline
-from pipelines.runner.state import read_tasks
 
 PARAMETERS = {"task": "classification", "validation_fraction": 0.2, "test_fraction": 0.2, "max_image_mb": 10.0}
 

@@ -1,0 +1,133 @@
+"""What on this machine stands for the things of a cluster that a pipeline names: secrets, config maps, volumes.
+
+A secret or config map is a file or folder that whoever starts the run names (`--secret`); its values are in memory
+only, and in the environment or the mounts of the tasks that use them. A volume is a folder, `<home>/volumes/<name>`.
+"""
+
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from components.core.errors import UserError
+from pipelines.runner.ir.settings import ExecutorSettings, FromObject, Name, ObjectAsEnv
+from pipelines.runner.kubernetes_objects.files import value_digest
+from pipelines.runner.kubernetes_objects.mounts import Mount
+from pipelines.runner.kubernetes_objects.volume_tasks import volume_folder
+
+HOW_TO_GIVE = "a .env, JSON or YAML file of key: value, or a folder with one file a key"
+_SHORTEST_TO_HIDE = 4
+"""A secret that is shorter is no secret, and hiding each "1" would make a message unreadable."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Supplied:
+    """What one task gets. `env` and `mounts` hold secrets; `digests` stand for them in the cache key.
+
+    `is_lasting` says that it sees a persistent volume: what it reads there is in no cache key, and what it writes there
+    would be missing if it were not run.
+    """
+
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    mounts: tuple[Mount, ...] = ()
+    digests: Mapping[str, str] = field(default_factory=dict)
+    is_lasting: bool = False
+    hidden: frozenset[str] = field(default=frozenset(), repr=False)
+
+    def redact(self, text: str) -> str:
+        """The text without the values of secrets: what is kept of a task must not hold them."""
+        for value in sorted(self.hidden, key=len, reverse=True):
+            text = text.replace(value, "***")
+        return text
+
+
+NOTHING = Supplied()
+
+
+@dataclass(frozen=True, kw_only=True)
+class KubernetesObjects:
+    """What stands for a run's objects here. `objects`: name → key → value of secrets and config maps."""
+
+    volumes: Path
+    objects: Mapping[str, Mapping[str, bytes]] = field(default_factory=dict, repr=False)
+
+    def supply(
+        self, settings: ExecutorSettings, names: Mapping[Name, str], facts: Mapping[str, str], work: Path
+    ) -> Supplied:
+        """What a task gets whose object names are all known now.
+
+        Raises:
+            UserError: an object, a key or a volume that is not there.
+        """
+        env = _pod_fields(settings, facts)
+        digests: dict[str, str] = {}
+        placed: list[Mount] = []
+        hidden: set[str] = set()
+        for entry in settings.env:
+            found = self.variables(entry, names[entry.name])
+            env |= found
+            digests |= {variable: value_digest(text.encode()) for variable, text in found.items()}
+            hidden |= set(found.values()) if entry.kind == "secret" else set()
+        for files in settings.files:
+            values = self.values(files, names[files.name])
+            placed.append(Mount(path=files.path, files=values))
+            digests |= {f"{files.path}/{key}": value_digest(value) for key, value in values.items()}
+            hidden |= {value.decode(errors="replace") for value in values.values()} if files.kind == "secret" else set()
+        for volume in settings.volumes:
+            placed.append(Mount(path=volume.path, source=self.volume(names[volume.name]) / volume.inside))
+        for scratch in settings.scratch:
+            placed.append(Mount(path=scratch.path, source=work / "scratch" / scratch.volume))
+        return Supplied(
+            env=env, mounts=tuple(placed), digests=digests, is_lasting=bool(settings.volumes),
+            hidden=frozenset(text for text in hidden if len(text) >= _SHORTEST_TO_HIDE),
+        )  # fmt: skip
+
+    def variables(self, entry: ObjectAsEnv, name: str) -> dict[str, str]:
+        """The environment variables of one entry.
+
+        Raises:
+            UserError: the object or a key is not there and not optional, or a value is not text.
+        """
+        values, found = self.values(entry, name), {}
+        for key, variable in entry.variables.items():
+            if key in values:
+                found[variable] = _text(values[key], f"the {entry.kind} {name!r}, key {key!r}")
+            elif not entry.optional:
+                known = ", ".join(map(repr, values))
+                raise UserError(f"the {entry.kind} {name!r} has no key {key!r}; what --secret gives has {known}")
+        return found
+
+    def values(self, item: FromObject, name: str) -> Mapping[str, bytes]:
+        """Key → value of an object; nothing, if it is optional and was not given."""
+        if name not in self.objects and not item.optional:
+            raise UserError(f"the {item.kind} {name!r} is not here; give it with --secret {name}=PATH: {HOW_TO_GIVE}")
+        return self.objects.get(name, {})
+
+    def volume(self, name: str) -> Path:
+        """A volume's folder, which must be there."""
+        folder = volume_folder(self.volumes, name)
+        if not folder.is_dir():
+            raise UserError(
+                f"the volume (PVC) {name!r} is not here; make the folder {folder}, or a link to one, with what the "
+                "pipeline should find in it"
+            )
+        return folder
+
+
+def _pod_fields(settings: ExecutorSettings, facts: Mapping[str, str]) -> dict[str, str]:
+    values = {
+        "metadata.name": facts["pipeline_task_uuid"].replace("/", "-"),
+        "metadata.uid": facts["pipeline_task_uuid"],
+        "spec.nodeName": socket.gethostname(),
+    }
+    return {variable: values[path] for variable, path in settings.pod_fields.items()}
+
+
+def _text(value: bytes, where: str) -> str:
+    try:
+        text = value.decode()
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text:
+        raise UserError(f"{where}, is not text, so it cannot be an environment variable")
+    return text

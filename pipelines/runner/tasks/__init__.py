@@ -1,0 +1,1 @@
+"""One task, from its inputs to its record."""

@@ -1,0 +1,112 @@
+"""What a forked child is told to do for one attempt of a task, and what its end means."""
+
+import json
+import re
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pipelines.runner.containers.create import container_spec
+from pipelines.runner.containers.lifetime import Containers
+from pipelines.runner.context import RunContext
+from pipelines.runner.ir.placeholders import resolve_command
+from pipelines.runner.processes.environments import InstallFailed, InstallStopped
+from pipelines.runner.processes.launch import Launch
+from pipelines.runner.processes.resources import CapacityClosed
+from pipelines.runner.processes.workers import Ended, Worker
+from pipelines.runner.records.logs import tail
+
+# The last line of a traceback: of a container there is nothing else to go by.
+_MISTAKE = re.compile(r"components\.core\.errors\.UserError: (.+)")
+
+
+class TaskFailed(Exception):  # noqa: N818  (it is how one attempt ended)
+    """One attempt failed. `kind`: "user" (its own mistake; a retry is pointless) or "error"."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+async def worker_for(context: RunContext, launch: Launch) -> Worker | Containers:
+    """The zygote that the task is forked from, or what runs it in a container.
+
+    Raises:
+        TaskFailed: the packages that it wants cannot be installed.
+        CapacityClosed: the run was stopped while they were.
+    """
+    if context.containers is not None and not launch.program.on_host:
+        return context.containers
+    if launch.program.packages:
+        try:
+            return await context.environments.worker(launch.program.packages, launch.folders.log)
+        except InstallFailed as error:
+            raise TaskFailed("error", str(error)) from None
+        except InstallStopped:
+            raise CapacityClosed from None
+    return await context.worker_for(launch.program)
+
+
+def spec_of(context: RunContext, launch: Launch) -> dict[str, Any]:
+    """What `child.run`, or `Containers.run`, is told."""
+    if context.containers is not None and not launch.program.on_host:
+        return container_spec(context, launch, context.containers.engine)
+    program, folders = launch.program, launch.folders
+    spec: dict[str, Any] = {
+        "log": str(folders.log),
+        "folder": str(folders.work),
+        "threads": launch.request.threads,
+        "mounts": [mount.as_json() for mount in launch.mounts],
+        "env": {
+            **launch.env,
+            "TRIMTAB_STORE": context.store.uri,
+            "TRIMTAB_RUN_ID": context.run_id,
+            "TRIMTAB_RUN_DIR": str(context.folder),
+            "TRIMTAB_TASK": launch.path,
+        },
+    }
+    if program.function:
+        spec |= {
+            "function": program.function, "module": program.module, "file": program.file, "source": program.source,
+            "executor_input": launch.given,
+        }  # fmt: skip
+    else:
+        spec["argv"] = resolve_command(launch.container.command + launch.container.args, launch.given, launch.facts)
+    return spec
+
+
+def check_end(launch: Launch, ended: Ended, worker_log: Path) -> None:
+    """Passes a success; turns any other end into `TaskFailed`, saying why."""
+    if ended.code == 0 and not ended.timed_out:
+        return
+    if ended.timed_out:
+        seconds = launch.container.settings.timeout_seconds
+        raise TaskFailed("error", f"it took longer than its timeout of {seconds:g} s")
+    if ended.lost:
+        raise TaskFailed("error", f"the worker process that it ran in died (see {worker_log})")
+    last = tail(launch.folders.log, 1)
+    if ended.reason:
+        said = f"; its last words: {last[-1]}" if last else ""
+        raise TaskFailed("error", f"{ended.reason}{said}")
+    if ended.signal is not None:
+        name = signal.Signals(ended.signal).name
+        hint = " (out of memory?)" if ended.signal == signal.SIGKILL else ""
+        said = f"; its last words: {last[-1]}" if last else ""
+        raise TaskFailed("error", f"it was killed by {name}{hint}{said}")
+    failure = _failure(launch.folders.work)
+    if failure is not None and launch.program.function:
+        raise TaskFailed(failure["kind"], failure["message"])
+    mistake = _MISTAKE.fullmatch(last[-1]) if last and launch.program.image_id else None
+    if mistake:
+        raise TaskFailed("user", mistake[1])
+    said = f": {last[-1]}" if last else ""
+    raise TaskFailed("error", f"it left with exit code {ended.code}{said}")
+
+
+def _failure(folder: Path) -> Mapping[str, str] | None:
+    try:
+        found = json.loads((folder / "failure.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) and {"kind", "message"} <= found.keys() else None

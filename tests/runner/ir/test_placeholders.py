@@ -1,0 +1,69 @@
+import pytest
+
+from components.core.errors import UserError
+from pipelines.runner.ir.placeholders import check, resolve, resolve_command, run_specific
+
+EXECUTOR_INPUT = {
+    "inputs": {
+        "parameterValues": {"x": 3, "s": "it's", "l": [1, 2]},
+        "artifacts": {"d": {"artifacts": [{"name": "d", "uri": "file:///a/d", "metadata": {"rows": 5}}]}},
+    },
+    "outputs": {
+        "parameters": {"o": {"outputFile": "/w/o"}},
+        "artifacts": {"m": {"artifacts": [{"name": "m", "uri": "/a/m", "metadata": {}}]}},
+        "outputFile": "/w/executor_output.json",
+    },
+}
+FACTS = {"pipeline_job_uuid": "run-1", "pipeline_task_name": "train"}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("{{$.inputs.parameters['x']}}", 3),
+        ("{{$.inputs.parameters['l']}}", [1, 2]),
+        ("{{$.inputs.parameters['absent']}}", None),
+        ("n={{$.inputs.parameters['x']}} {{$.inputs.parameters['s']}}", "n=3 it's"),
+        ("{{$.inputs.artifacts['d'].path}}", "/a/d"),
+        ("{{$.inputs.artifacts['d'].metadata['rows']}}", 5),
+        ("{{$.outputs.parameters['o'].output_file}}", "/w/o"),
+        ("{{$.outputs.artifacts['m'].uri}}/weights", "/a/m/weights"),
+        ("{{$.pipeline_job_uuid}}-{{$.pipeline_task_name}}", "run-1-train"),
+        ({"k": ["{{$.inputs.parameters['x']}}"]}, {"k": [3]}),
+        (7, 7),
+    ],
+)
+def test_placeholder_becomes_its_value(text: object, expected: object) -> None:
+    assert resolve(text, EXECUTOR_INPUT, FACTS) == expected
+
+
+def test_a_value_that_looks_like_a_placeholder_is_not_resolved_again() -> None:
+    executor_input = {"inputs": {"parameterValues": {"x": "{{$.pipeline_job_uuid}}"}}, "outputs": {}}
+    assert resolve("<{{$.inputs.parameters['x']}}>", executor_input, FACTS) == "<{{$.pipeline_job_uuid}}>"
+
+
+def test_command_expands_concat_and_if_present() -> None:
+    words = (
+        "tool",
+        '{"Concat": ["--x=", "{{$.inputs.parameters[\'x\']}}"]}',
+        '{"IfPresent": {"InputName": "s", "Then": ["--s", "{{$.inputs.parameters[\'s\']}}"]}}',
+        '{"IfPresent": {"InputName": "no", "Then": ["--no"], "Else": "--none"}}',
+        '{"IfPresent": {"InputName": "no", "Then": "--no"}}',
+    )
+    assert resolve_command(words, EXECUTOR_INPUT, FACTS) == ["tool", "--x=3", "--s", "it's", "--none"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{{$.workspace}}", "{{$.json_escape[1]}}", "{{$.inputs.parameters}}", "{{$.inputs.artifacts['a'].size}}"],
+)
+def test_unknown_placeholder_is_refused_by_name(text: str) -> None:
+    with pytest.raises(UserError) as caught:
+        check(["ok", {"k": text}], "executor 'e'")
+    assert text in str(caught.value)
+    assert "executor 'e'" in str(caught.value)
+
+
+def test_only_placeholders_that_differ_from_run_to_run_are_run_specific() -> None:
+    assert run_specific(["{{$.pipeline_job_uuid}}", "{{$.pipeline_task_name}}"]) == {"pipeline_job_uuid"}
+    assert run_specific("{{$.inputs.parameters['pipeline_job_uuid']}}") == set()
