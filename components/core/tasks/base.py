@@ -1,108 +1,199 @@
-"""The interface between stages and tasks."""
+"""What a task tells the house. Everything that stages and pages must not know about a task is behind this protocol.
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+A task is a folder beside this file with the same modules as the others; `task.py` ties them together. Implementations
+are stateless, and import torch, onnxruntime and the report only in the methods that need them.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from components.core.tasks.images.preprocess import Preprocess
+from components.core.data.batch import Batch, Transform
+from components.core.models.inputs import Graph, InputSpec
+from components.core.tasks.metric import Metric
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from components.core.data.dataset import Dataset
+    from components.core.models.architecture import Architecture
+    from components.core.models.catalog import Backbone
 
 
-class Batch(NamedTuple):
-    """One batch without torch: `images` float32 `(N, 3, H, W)` normalised, `targets`, content `digests` of length N."""
+class Assets(Protocol):
+    """What belongs to a network and is not its weights: preprocessing, labels, palette, vocabulary."""
 
-    images: np.ndarray
-    targets: np.ndarray
-    digests: list[str]
+    @property
+    def labels(self) -> list[str]:
+        """Class names in the order of the outputs; empty for a task without classes."""
 
+    def to_files(self) -> dict[str, bytes]:
+        """The serving files, by name; equal assets give equal bytes."""
 
-class Share(NamedTuple):
-    """Which part of every batch is read here: number `rank` of `size` contiguous parts, as equal as can be."""
+    def to_metadata(self) -> dict[str, Any]:
+        """What an ONNX file says of them in its own metadata; JSON-able, by name."""
 
-    rank: int = 0
-    size: int = 1
-
-    def bounds(self, count: int) -> tuple[int, int]:
-        """First and one past the last row of a batch of `count` rows."""
-        return self.rank * count // self.size, (self.rank + 1) * count // self.size
+    def describe(self) -> dict[str, str]:
+        """For people, by title: input size, normalisation, …"""
 
 
-WHOLE = Share()
+class Details(Protocol):
+    """What a task notes of one model while it is evaluated, for its own pages; memory flat in the number of rows."""
+
+    def add(self, outputs: Mapping[str, np.ndarray], predictions: Any, batch: Batch) -> None:
+        """One batch, as `Task.predict` saw it."""
+
+    def finish(self) -> dict[str, Any]:
+        """JSON-able; stands in evaluation.json under the model's `details`."""
 
 
 class Task(Protocol):
-    """Everything a stage must not know about a task. Implementations are stateless and import torch only when used."""
+    """See the module. `name` is what parameters, manifests and architectures call it."""
 
-    @property
-    def name(self) -> str:
-        """Name in parameters and manifests."""
+    name: str
+    title: str
+    """For people: "image classification"."""
+    row_noun: str
+    """What a row is, in the plural: "images", "sentence pairs"."""
+
+    # Data
 
     @property
     def schema(self) -> "pa.Schema":
-        """Columns of a dataset row; always with `digest` (sha256 hex of the content) and `source`."""
-
-    @property
-    def metric_name(self) -> str:
-        """Name of the mean of `correct`."""
+        """Columns of a stored row; always with `digest` (sha256 hex of the content) and `source`."""
 
     def target_key(self, row: Mapping[str, Any]) -> bytes:
-        """The row's target as bytes, for the dataset's fingerprint."""
+        """The row's target as bytes, for the data set's fingerprint."""
 
-    def decode(self, row: Mapping[str, Any], preprocess: Preprocess) -> tuple[np.ndarray, Any]:
-        """Pixels uint8 `(H, W, 3)` at `preprocess.image_size`, and the target."""
+    def class_counts(self, row: Mapping[str, Any], num_classes: int) -> np.ndarray | None:
+        """What a row adds to each class, int64 `(num_classes,)`: one image, or pixels; None for a task without."""
 
-    def arrays(
-        self,
-        dataset: "Dataset",
-        split: str,
-        preprocess: Preprocess,
-        *,
-        batch_size: int,
-        seed: int | None = None,
-        epoch: int = 0,
-        augment: bool = False,
-        limit: int | None = None,
-        share: Share = WHOLE,
-        skip: int = 0,
-    ) -> Iterator[Batch]:
-        """`batches` as numpy arrays, for code that runs without torch."""
+    def transform(self, assets: Any, *, full_size: bool = False) -> Transform:
+        """How rows become batches for a network with these assets.
 
-    def batches(
-        self,
-        dataset: "Dataset",
-        split: str,
-        preprocess: Preprocess,
-        *,
-        batch_size: int,
-        seed: int | None = None,
-        epoch: int = 0,
-        augment: bool = False,
-        limit: int | None = None,
-        share: Share = WHOLE,
-        skip: int = 0,
-    ) -> Iterator[tuple["Tensor", "Tensor", list[str]]]:
-        """Images float32 `(N, 3, H, W)` normalised, targets, digests; the last batch may be smaller.
-
-        Deterministic for (dataset, split, preprocess, batch_size, seed, epoch, augment, limit), whatever the number of
-        threads. `seed` None = stored order. `limit` takes an evenly spread subset, the same in each epoch. With `share`
-        each batch is a part of the whole one, augmented as it would be there; it may be empty. The first `skip` batches
-        are left out, and the others are what they would be after them; no shard is read for what is left out.
+        `full_size` keeps targets at each row's own size, as a release is judged; a training run compares at the
+        network's size, which is cheaper.
         """
 
-    def num_outputs(self, classes: Sequence[str]) -> int:
-        """Width of the network's output."""
+    # Assets and inputs
 
-    def loss(self, logits: "Tensor", targets: "Tensor", *, label_smoothing: float = 0.0) -> "Tensor":
-        """The task's training loss L₀, a scalar: mean over samples."""
+    def assets(self, backbone: "Backbone", dataset: "Dataset", image_size: int) -> Any:
+        """Of a fresh network on this backbone; `image_size` 0 is the backbone's own."""
 
-    def correct(self, logits: "Tensor", targets: "Tensor") -> "Tensor":
-        """Per sample 1.0 or 0.0 (or a fraction): `(N,)` float32. Its mean is `metric_name`."""
+    def read_assets(self, files: Mapping[str, bytes]) -> Any:
+        """The inverse of `Assets.to_files`; other files are ignored. ValueError naming what is missing or wrong."""
 
-    def flatten_logits(self, logits: "Tensor", targets: "Tensor") -> "Tensor":
-        """Logits as `(samples, classes)`, without what carries no target: what distillation compares."""
+    def read_metadata(self, metadata: Mapping[str, Any]) -> Any:
+        """The inverse of `Assets.to_metadata`; ValueError naming what is missing or wrong."""
+
+    def check_classes(self, dataset: "Dataset", assets: Any, *, model: str = "model") -> None:
+        """UserError when a model was made for other classes, or another order of them, than the data set's."""
+
+    def inputs(self, assets: Any) -> tuple[InputSpec, ...]:
+        """What the network takes, in its order."""
+
+    def student_assets(self, teacher: Any, student: Any, size: int) -> Any:
+        """A student's assets at another input size; 0 is the teacher's. UserError for a size that cannot be."""
+
+    def student_inputs(self, inputs: Mapping[str, "Tensor"], teacher: Any, student: Any) -> dict[str, "Tensor"]:
+        """What a student sees of inputs that were prepared for its teacher: the same view, its own way."""
+
+    # Networks
+
+    def candidates(
+        self, backbones: Sequence["Backbone"], settings: Mapping[str, Any]
+    ) -> "list[tuple[str, Backbone, dict[str, Any]]]":
+        """Networks to compare: a name, the backbone, and the `options` of its architecture."""
+
+    def create_network(self, architecture: "Architecture") -> "nn.Module":
+        """The network before any surgery, with random weights drawn from torch's generator."""
+
+    def load_pretrained(self, module: "nn.Module", backbone: "Backbone") -> None:
+        """Copies the backbone's published weights in, all but the head; UserError naming what does not fit."""
+
+    def outputs_head(self, module: "nn.Module") -> str:
+        """Dotted name of the layer whose outputs are the classes: pruning keeps its outputs."""
+
+    def split(self, module: "nn.Module") -> "tuple[Callable[..., tuple[Tensor, ...]], nn.Module]":
+        """`features(*inputs)` and the head, with `head(*features(*inputs))` equal to `module(*inputs)` in eval mode.
+
+        Each feature is `(N, …)`. The head is made of the module's own layers: training it trains the module.
+        """
+
+    def labelled_vectors(self, module: "nn.Module") -> "Callable[[Batch], tuple[Tensor, Tensor]]":
+        """Frozen features `(M, D)` and labels `(M,)` of a batch of tensors, to tell how well classes lie apart."""
+
+    def embeddings(self, module: "nn.Module") -> "Callable[..., Tensor]":
+        """One vector per row, `(N, D)`, of the inputs: what drift compares."""
+
+    def training_module(self, module: "nn.Module", settings: Mapping[str, Any]) -> "nn.Module":
+        """What is trained in the module's place, with heads that only training has; most often the module itself."""
+
+    # Losses: sums over what counts; whoever steps divides by the count over all ranks and parts of a batch.
+
+    def loss(self, outputs: Any, batch: Batch, *, settings: Mapping[str, Any] | None = None) -> "Tensor":
+        """The training loss L₀ summed over what counts, a scalar; without settings what validation uses."""
+
+    def comparable(self, outputs: Any, batch: Batch) -> "Tensor":
+        """Logits `(M, classes)` of what counts, M = `batch.count`: what distillation compares."""
+
+    # Metrics
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """All metrics; the first is the one that choices are made by."""
+
+    def statistics(self, predictions: Any, batch: Batch, num_classes: int) -> np.ndarray:
+        """Additive statistics of each row `(N, K)` float64, for every one of `metrics`. Numpy only."""
+
+    def guess(self, outputs: Any, batch: Batch) -> Any:
+        """Predictions from the network's outputs (tensors, on any device), as `statistics` takes them, on the CPU."""
+
+    def groups(self, dataset: "Dataset") -> "list[Group]":
+        """Per class, or whatever the task compares besides the whole."""
+
+    def group_rows(self, batch: Batch, num_classes: int) -> np.ndarray:
+        """Bool `(N, groups)`: which rows belong to each of `groups`."""
+
+    # Serving
+
+    def graphs(self, module: "nn.Module", assets: Any) -> dict[str, Graph]:
+        """The parts of the network that become ONNX files, by name; the file is `<name>.onnx`."""
+
+    def run(self, sessions: Mapping[str, Any], batch: Batch, assets: Any) -> dict[str, np.ndarray]:
+        """The outputs of onnxruntime sessions, by graph name, for a numpy batch."""
+
+    def predict(self, outputs: Mapping[str, np.ndarray], batch: Batch, assets: Any) -> Any:
+        """Predictions from `run`'s outputs, as `statistics` takes them; what the reference client does. Numpy only."""
+
+    def details(self, dataset: "Dataset") -> Details:
+        """A fresh collector for one model's evaluation."""
+
+    @property
+    def pages(self) -> "Pages":
+        """What the task draws."""
+
+
+class Group(Protocol):
+    """A comparison besides the whole: "class boot". `metric` is of the same statistics, over the group's rows."""
+
+    name: str
+    metric: Metric
+
+
+class Pages(Protocol):
+    """The task's blocks of pages and cards; documents are those of `core.evaluation`."""
+
+    def data_blocks(self, dataset: "Dataset") -> list[Any]:
+        """Of the data page: class balance, samples."""
+
+    def evaluation_sections(self, document: Any, samples: Any) -> list[Any]:
+        """Of an evaluation and of the run report: per class, confusions, best and worst rows."""
+
+    def card_block(self, document: Any, assets: Any) -> str:
+        """Markdown of the model card: per class, how to use it, its limits."""
+
+    def log_metrics(self, document: Any, outputs: Mapping[str, Any]) -> None:
+        """KFP visualizations: a confusion matrix."""
