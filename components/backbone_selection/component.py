@@ -76,7 +76,7 @@ def backbone_selection(
 
     facts: dict[str, str | int | float | bool] = {
         "backbone": winner.name,
-        "image_size": winner.image_size,
+        "input": winner.input,
         "parameters": winner.parameters,
         "macs": winner.macs,
         "licence": selection.backbone.licence,

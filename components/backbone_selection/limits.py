@@ -2,20 +2,21 @@
 
 import math
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
 import onnxruntime
 import torch
-from torch import nn
 
 from components.core.errors import UserError
-from components.core.models.complexity import count_macs, count_parameters
+from components.core.models.complexity import count_macs, count_parameters, example_tensors
+from components.core.models.inputs import Graph, examples
 from components.core.report.numbers import compact, milliseconds
 from components.core.runtime.latency import measure
-from components.core.runtime.onnx_export import INPUT, OUTPUT, export_onnx
+from components.core.runtime.onnx_export import export_onnx
 from components.core.runtime.sessions import open_session
 
 LATENCY_ROUNDS = 30
@@ -60,20 +61,23 @@ class Cost:
         return f"{compact(self.parameters)} parameters, {compact(self.macs)} MACs, {milliseconds(self.latency_ms)}"
 
 
-def measure_costs(candidates: Mapping[str, tuple[nn.Module, int]]) -> dict[str, Cost]:
-    """Cost of each candidate, given as network and image size; latencies are measured in turn, so they compare.
+def measure_costs(candidates: Mapping[str, Mapping[str, Graph]]) -> dict[str, Cost]:
+    """Cost of each candidate, given as the graphs of its network; latencies are measured in turn, so they compare.
 
     Random weights do: none of the three depends on the weights' values.
     """
-    sessions = {name: _session(module, image_size) for name, (module, image_size) in candidates.items()}
-    latencies = measure(sessions, batch=1, rounds=LATENCY_ROUNDS, warmup=LATENCY_WARMUP)
+    graphs = {(name, part): graph for name, parts in candidates.items() for part, graph in parts.items()}
+    keys = {f"{name}/{part}": (name, part) for name, part in graphs}
+    sessions = {key: _session(graphs[parts]) for key, parts in keys.items()}
+    feeds = {key: _feeds(graphs[parts]) for key, parts in keys.items()}
+    latencies = measure(sessions, feeds, batch=1, rounds=LATENCY_ROUNDS, warmup=LATENCY_WARMUP)
     return {
         name: Cost(
-            parameters=count_parameters(module),
-            macs=count_macs(module, image_size),
-            latency_ms=latencies[name].p50_ms,
+            parameters=sum(count_parameters(graph.module) for graph in parts.values()),
+            macs=sum(count_macs(graph.module, graph.inputs, graph.sizes(1)) for graph in parts.values()),
+            latency_ms=sum(latencies[f"{name}/{part}"].p50_ms for part in parts),
         )
-        for name, (module, image_size) in candidates.items()
+        for name, parts in candidates.items()
     }
 
 
@@ -99,29 +103,33 @@ def refuse_if_none_fits(costs: Mapping[str, Cost], rejected: Iterable[str], limi
         raise UserError(f"no backbone keeps the limits ({limits}); {figures}. Allow more, or name a smaller backbone")
 
 
-def _session(module: nn.Module, image_size: int) -> onnxruntime.InferenceSession:
-    module.eval()
+def _feeds(graph: Graph) -> Callable[[int], dict[str, np.ndarray]]:
+    return lambda batch: examples(graph.inputs, graph.sizes(batch))
+
+
+def _session(graph: Graph) -> onnxruntime.InferenceSession:
+    graph.module.eval()
     with TemporaryDirectory(prefix="trimtab-latency-") as folder:
         path = Path(folder) / "model.onnx"
         try:
-            _export_for_timing(module, path, image_size)
+            _export_for_timing(graph, path)
             return open_session(path, threads=1)
         except (TypeError, RuntimeError, UserError):  # torch.onnx.OnnxExporterError is a RuntimeError
-            export_onnx(module, path, image_size=image_size)
+            export_onnx(graph, path)
             return open_session(path, threads=1)
 
 
-def _export_for_timing(module: nn.Module, path: Path, image_size: int) -> None:
+def _export_for_timing(graph: Graph, path: Path) -> None:
     # With all shapes fixed, onnxruntime folds this exporter's 600 nodes to the graph that the release's exporter
     # writes: the same latency at batch 1, for a tenth of the time (0.4 s instead of 4.6 s a network).
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            module,
-            (torch.zeros(1, 3, image_size, image_size),),
+            graph.module,
+            tuple(example_tensors(graph.inputs, graph.sizes(1), torch.device("cpu"))),
             str(path),
             dynamo=False,
-            input_names=[INPUT],
-            output_names=[OUTPUT],
+            input_names=[spec.name for spec in graph.inputs],
+            output_names=[output.name for output in graph.outputs],
             opset_version=18,
         )

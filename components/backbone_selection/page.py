@@ -48,7 +48,7 @@ def write_ranking_page(path: str | Path, selection: Selection) -> None:
         svg = scatter(points, title="Transfer against cost", x="million MACs", y="k-NN accuracy", percent=True)
         blocks.append(figure(svg, "Up and to the left is better; ringed: chosen."))
     note = (
-        f"k-NN and LogME on frozen features of {selection.images_used:,} training images; latency: onnxruntime, "
+        f"k-NN and LogME on frozen features of {selection.rows_used:,} training rows; latency: onnxruntime, "
         "float32, batch 1, one thread, median, on the machine of this run."
     )
     sections = [
@@ -62,7 +62,7 @@ def _row(candidate: Candidate) -> tuple[object, ...]:
     knn = None if candidate.knn_accuracy is None else percent(candidate.knn_accuracy, digits=1)
     error = candidate.knn_standard_error
     return (
-        Cell(candidate.name, sub=candidate.rejected or f"{candidate.image_size} px"),
+        Cell(candidate.name, sub=candidate.rejected or candidate.input),
         None if knn is None else Cell(knn, sub=f"± {100 * (error or 0.0):.1f} points"),
         None if candidate.logme is None else f"{candidate.logme:.3f}".replace("-", "−"),
         candidate.transfer_rank,

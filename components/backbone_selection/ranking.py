@@ -18,7 +18,7 @@ class Candidate:
 
     name: str
     architecture: str
-    image_size: int
+    input: str
     parameters: int
     macs: int
     size_mb: float

@@ -1,27 +1,36 @@
 """The selection from data set to chosen network: limits, features, scores, choice."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from components.backbone_selection.features import BATCH_SIZE, pooled_features
+import numpy as np
+import torch
+from torch import Tensor
+
 from components.backbone_selection.knn import knn_score
 from components.backbone_selection.limits import Limits, measure_costs, refuse_if_none_fits, rejection
 from components.backbone_selection.logme import logme
 from components.backbone_selection.ranking import Candidate, Choice, rank_and_choose
 from components.core.bundles.model_bundle import ModelBundle
+from components.core.data.batch import Batch
+from components.core.data.reading import read_batches
 from components.core.errors import UserError
 from components.core.models.architecture import Architecture
 from components.core.models.catalog import Backbone, check_weights_available, find_backbones, load_catalog
-from components.core.models.zoo import build_backbone, load_pretrained
-from components.core.tasks import Preprocess, get_task
+from components.core.tasks import Task, get_task
+from components.core.tasks.networks import fresh_network
+from components.core.training.data import as_tensors
+from components.core.training.device import choose_device, place, place_batch
 
 if TYPE_CHECKING:
     from torch import nn
 
     from components.core.data.dataset import Dataset
 
-FORMAT = 1
+FORMAT = 2
 MIN_IMAGES = 10
+BATCH_SIZE = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +43,8 @@ class SelectionConfig:
     max_images: int
     seed: int
     limits: Limits
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """What the task lets its user choose of its networks."""
 
     def __post_init__(self) -> None:
         if self.image_size != 0 and not 16 <= self.image_size <= 2048:
@@ -46,12 +57,12 @@ class SelectionConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """The choice, the network it leads to, and how many training images it rests on."""
+    """The choice, the network it leads to, and how many training rows it rests on."""
 
     choice: Choice
     bundle: ModelBundle
     backbone: Backbone
-    images_used: int
+    rows_used: int
     limits: Limits
 
     def to_json(self) -> dict[str, Any]:
@@ -61,86 +72,118 @@ class Selection:
             "candidates": [candidate.to_json() for candidate in self.choice.candidates],
             "chosen": self.choice.chosen,
             "reason": self.choice.reason,
-            "image_size": self.bundle.preprocess.image_size,
-            "images_used": self.images_used,
+            "input": self.bundle.assets.describe().get("input", ""),
+            "rows_used": self.rows_used,
             "limits": vars(self.limits),
         }
 
 
 def select(dataset: "Dataset", config: SelectionConfig) -> Selection:
-    """Rejects candidates above the limits, scores the others on training images, and chooses one.
+    """Rejects candidates above the limits, scores the others on training rows, and chooses one.
 
     Raises:
         UserError: an unknown backbone or weights that are not there (before anything is computed), or no candidate
             within the limits.
     """
-    backbones = {b.name: b for b in find_backbones(config.backbones, load_catalog(config.catalog))}
-    for backbone in backbones.values():
+    backbones = find_backbones(config.backbones, load_catalog(config.catalog))
+    for backbone in backbones:
         check_weights_available(backbone)
-    outputs = get_task(dataset.task).num_outputs(dataset.classes)
-    modules = {
-        name: build_backbone(backbone, num_outputs=outputs, seed=config.seed) for name, backbone in backbones.items()
+    task = get_task(dataset.task)
+    candidates = {
+        name: _candidate(task, backbone, options, dataset, config)
+        for name, backbone, options in task.candidates(backbones, config.settings)
     }
-    sizes = {name: config.image_size or backbone.image_size for name, backbone in backbones.items()}
-    costs = measure_costs({name: (modules[name], sizes[name]) for name in backbones})
+    costs = measure_costs({name: one.bundle.graphs for name, one in candidates.items()})
     reasons = {name: reason for name, cost in costs.items() if (reason := rejection(cost, config.limits))}
     refuse_if_none_fits(costs, reasons, config.limits)
 
-    candidates, used = [], 0
-    for name, backbone in backbones.items():
+    rows, used = [], 0
+    for name, one in candidates.items():
         scores: dict[str, Any] = {"rejected": reasons.get(name)}
         if name not in reasons:
-            if backbone.weights != "none":
-                load_pretrained(modules[name], backbone)
-            used, transfer = _transfer_scores(modules[name], dataset, _preprocess(backbone, sizes[name]), config)
+            if one.backbone.weights != "none":
+                task.load_pretrained(one.bundle.module, one.backbone)
+            used, transfer = _transfer_scores(one.bundle, dataset, config)
             scores |= transfer
         cost = costs[name]
-        candidates.append(
+        rows.append(
             Candidate(
                 name=name,
-                architecture=backbone.architecture,
-                image_size=sizes[name],
+                architecture=one.backbone.architecture,
+                input=one.bundle.assets.describe().get("input", ""),
                 parameters=cost.parameters,
                 macs=cost.macs,
                 size_mb=cost.size_mb,
                 latency_ms=cost.latency_ms,
-                top1_published=backbone.top1,
+                top1_published=one.backbone.top1,
                 **scores,
             )
         )
-    choice = rank_and_choose(candidates)
-    chosen = backbones[choice.chosen]
-    bundle = ModelBundle(
-        module=modules[chosen.name].eval(),
-        architecture=Architecture(
-            backbone=chosen.name, source=chosen.architecture, num_outputs=outputs, task=dataset.task
-        ),
-        preprocess=_preprocess(chosen, sizes[chosen.name]),
-        labels=list(dataset.classes),
+    choice = rank_and_choose(rows)
+    chosen = candidates[choice.chosen]
+    chosen.bundle.module.eval()
+    return Selection(
+        choice=choice, bundle=chosen.bundle, backbone=chosen.backbone, rows_used=used, limits=config.limits
     )
-    return Selection(choice=choice, bundle=bundle, backbone=chosen, images_used=used, limits=config.limits)
 
 
-def _transfer_scores(
-    module: "nn.Module", dataset: "Dataset", preprocess: Preprocess, config: SelectionConfig
-) -> tuple[int, dict[str, float]]:
-    # The training split only: the choice is a choice, and validation and test images judge what follows from it.
-    batches = get_task(dataset.task).batches(
-        dataset, "train", preprocess, batch_size=BATCH_SIZE, limit=config.max_images
+@dataclass(frozen=True, kw_only=True)
+class _Untrained:
+    """A network that may be chosen, with random weights at first, and its backbone."""
+
+    bundle: ModelBundle
+    backbone: Backbone
+
+
+def _candidate(
+    task: Task, backbone: Backbone, options: Mapping[str, Any], dataset: "Dataset", config: SelectionConfig
+) -> _Untrained:
+    architecture = Architecture(
+        backbone=backbone.name,
+        source=backbone.architecture,
+        num_outputs=task.num_outputs(dataset.classes),
+        task=dataset.task,
+        options=options,
     )
-    features, labels = pooled_features(module, batches)
+    module = fresh_network(architecture, seed=config.seed)
+    assets = task.assets(backbone, dataset, config.image_size)
+    return _Untrained(bundle=ModelBundle(module=module, architecture=architecture, assets=assets), backbone=backbone)
+
+
+def _transfer_scores(bundle: ModelBundle, dataset: "Dataset", config: SelectionConfig) -> tuple[int, dict[str, float]]:
+    # The training split only: the choice is a choice, and validation and test rows judge what follows from it.
+    transform = bundle.task.transform(bundle.assets)
+    batches = read_batches(dataset, "train", transform, batch_size=BATCH_SIZE, limit=config.max_images)
+    vectors, labels = labelled_vectors(bundle.task.labelled_vectors(bundle.module), bundle.module, as_tensors(batches))
     if len(set(labels.tolist())) < 2:
         raise UserError(
-            f"the {len(labels)} training images looked at are all of class {dataset.classes[labels[0]]!r}; "
-            "backbones cannot be compared on one class: add images of the others, or allow more (max_images)"
+            f"the training {bundle.task.row_noun} looked at are all of class {dataset.classes[labels[0]]!r}; "
+            "backbones cannot be compared on one class: add data of the others, or allow more (max_images)"
         )
-    knn = knn_score(features, labels)
-    return len(labels), {
+    knn = knn_score(vectors, labels)
+    return min(config.max_images, dataset.rows("train")), {
         "knn_accuracy": knn.accuracy,
         "knn_standard_error": knn.standard_error,
-        "logme": logme(features, labels),
+        "logme": logme(vectors, labels),
     }
 
 
-def _preprocess(backbone: Backbone, image_size: int) -> Preprocess:
-    return Preprocess(image_size=image_size, mean=backbone.mean, std=backbone.std)
+def labelled_vectors(
+    compute: Callable[[Batch], tuple[Tensor, Tensor]], module: "nn.Module", batches: Iterable[Batch]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Frozen features `(n, D)` float32 of all batches, and their labels `(n,)` int64.
+
+    The network runs in eval mode and is given back in eval mode on the CPU. Raises ValueError when there is no batch.
+    """
+    device = choose_device()
+    place(module.eval(), device)
+    vectors, labels = [], []
+    with torch.inference_mode():
+        for batch in batches:
+            found, classes = compute(place_batch(batch, device))
+            vectors.append(found.float().cpu().numpy())
+            labels.append(classes.cpu().numpy())
+    module.to("cpu")
+    if not vectors:
+        raise ValueError("there are no rows to compute features of")
+    return np.concatenate(vectors), np.concatenate(labels).astype(np.int64)

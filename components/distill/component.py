@@ -89,7 +89,7 @@ def distill(
     from components.core.training.checkpoint import Checkpointer, checkpoint_key
     from components.core.training.curves import publish_curves, result_facts
     from components.core.training.launch import train_in_processes
-    from components.distill.distillation import DistillConfig, distill_bundle, student_preprocess
+    from components.distill.distillation import DistillConfig, distill_bundle
     from components.distill.page import write_distillation_page
 
     artifacts = {"dataset", "teacher", "student", "distilled", "curves", "metrics", "page"}
@@ -107,8 +107,8 @@ def distill(
     if config.num_processes == 1:
         bundle, history = distill_bundle(teacher_bundle, bundle, prepared, config, checkpointer=checkpointer)
     else:
-        preprocess = student_preprocess(teacher_bundle.preprocess, bundle.preprocess, config.student_size)
-        bundle = replace(bundle, preprocess=preprocess)
+        assets = bundle.task.student_assets(teacher_bundle.assets, bundle.assets, config.student_size)
+        bundle = replace(bundle, assets=assets)
         history = train_in_processes(
             "components.distill.ranks",
             {"config": vars(config), "key": key},
@@ -121,7 +121,7 @@ def distill(
     for name, value in facts.items():
         metrics.log_metric(name, value)
     manifest = save_model(distilled.path, bundle, store, {"stage": "distill", **inputs})
-    describe(distilled, manifest, store, image_size=bundle.preprocess.image_size, **facts)
+    describe(distilled, manifest, store, **bundle.assets.describe(), **facts)
     describe(curves, publish_curves(curves.path, history, stage="distill", store=store), store)
-    write_distillation_page(page.path, history, config, bundle.preprocess)
+    write_distillation_page(page.path, history, config, bundle.assets)
     checkpointer.clear()

@@ -5,7 +5,7 @@ from torch.nn import functional as F
 
 
 def soft_target_loss(student_logits: Tensor, teacher_logits: Tensor, *, temperature: float) -> Tensor:
-    """`T² · KL(softmax(t/T) ‖ softmax(s/T))`, summed over classes, averaged over samples; a scalar ≥ 0.
+    """`T² · KL(softmax(t/T) ‖ softmax(s/T))`, summed over classes and over samples; a scalar ≥ 0.
 
     Logits (samples, classes); `temperature` > 0. Flatten per-pixel or per-token logits to samples first, without
     those that carry no target. Gradients reach the student only.
@@ -13,8 +13,8 @@ def soft_target_loss(student_logits: Tensor, teacher_logits: Tensor, *, temperat
     """
     student = F.log_softmax(student_logits / temperature, dim=1)
     teacher = F.log_softmax(teacher_logits.detach() / temperature, dim=1)
-    # kl_div's default "mean" would divide by the classes too; "batchmean" is the sum over classes, mean over samples.
-    divergence = F.kl_div(student, teacher, reduction="batchmean", log_target=True)
+    # Whoever steps divides by the number of samples; kl_div's default "mean" would divide by the classes too.
+    divergence = F.kl_div(student, teacher, reduction="sum", log_target=True)
     # Soft-target gradients shrink as 1/T²; without this factor alpha would mean something else at each T.
     return temperature**2 * divergence
 
@@ -24,8 +24,9 @@ def distillation_loss(
 ) -> Tensor:
     """`(1 − α) · L₀ + α · T² · KL(softmax(t/T) ‖ softmax(s/T))`, a scalar.
 
-    hard_loss: L₀, the task's loss of the student on the labels. Logits (samples, classes). `alpha` in [0, 1]: 0 is
-    training on labels alone, 1 on the teacher alone. `temperature` > 0. Hinton, Vinyals, Dean 2015, arXiv:1503.02531.
+    hard_loss: L₀, the task's loss of the student on the labels, summed over the same samples. Logits (samples,
+    classes). `alpha` in [0, 1]: 0 is training on labels alone, 1 on the teacher alone. `temperature` > 0. Hinton,
+    Vinyals, Dean 2015, arXiv:1503.02531.
     """
     soft = soft_target_loss(student_logits, teacher_logits, temperature=temperature)
     return (1.0 - alpha) * hard_loss + alpha * soft

@@ -1,44 +1,48 @@
-"""Pooled features of chosen images."""
+"""One vector per chosen row: what drift compares."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Generator, Sequence
 
 import numpy as np
 import torch
 
 from components.core.bundles.model_bundle import ModelBundle
+from components.core.data.batch import Batch, Example, Transform
 from components.core.data.dataset import Dataset
-from components.core.models.zoo import split_features
-from components.core.training.device import choose_device, place, place_images
+from components.core.training.data import as_tensors
+from components.core.training.device import choose_device, place, place_batch
 
 _BATCH = 64
 
 
 def embed(dataset: Dataset, splits: Sequence[str], digests: Collection[str], model: ModelBundle) -> np.ndarray:
-    """What the network's head would receive for each image whose digest is in `digests`: `(n, D)` float32.
+    """The task's embedding of each row whose digest is in `digests`: `(n, D)` float32.
 
     Rows are in stored order, split by split. The network runs in eval mode and is given back on the CPU.
     """
     device = choose_device()
     place(model.module.eval(), device)
-    features, _ = split_features(model.module)
+    compute = model.task.embeddings(model.module)
+    transform = model.task.transform(model.assets)
     found = []
     with torch.inference_mode():
-        for images in _batches(dataset, splits, digests, model):
-            found.append(features(place_images(torch.from_numpy(np.stack(images)), device)).float().cpu().numpy())
+        for batch in as_tensors(_batches(dataset, splits, digests, transform)):
+            found.append(compute(*place_batch(batch, device).inputs.values()).float().cpu().numpy())
     model.module.to("cpu")
     return np.concatenate(found)
 
 
 def _batches(
-    dataset: Dataset, splits: Sequence[str], digests: Collection[str], model: ModelBundle
-) -> Iterator[list[np.ndarray]]:
-    images: list[np.ndarray] = []
+    dataset: Dataset, splits: Sequence[str], digests: Collection[str], transform: Transform
+) -> Generator[Batch]:
+    examples: list[Example] = []
+    names: list[str] = []
     for split in splits:
-        for row in dataset.iterate(split, columns=("digest", "image")):
+        for row in dataset.iterate(split, columns=("digest", *transform.columns)):
             if row["digest"] in digests:
-                images.append(model.preprocess(row["image"]))
-            if len(images) == _BATCH:
-                yield images
-                images = []
-    if images:
-        yield images
+                examples.append(transform.decode(row))
+                names.append(row["digest"])
+            if len(examples) == _BATCH:
+                yield transform.collate(examples, names, None)
+                examples, names = [], []
+    if examples:
+        yield transform.collate(examples, names, None)

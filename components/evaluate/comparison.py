@@ -113,8 +113,8 @@ def compare(dataset: "Dataset", candidate: OnnxBundle, baseline: OnnxBundle, con
 
 def _latency(candidate: OnnxBundle, baseline: OnnxBundle, threads: int, batch: int, rounds: int) -> dict[str, Latency]:
     sessions = {
-        "candidate": open_session(candidate.model, threads=threads),
-        "baseline": open_session(baseline.model, threads=threads),
+        "candidate": open_session(candidate.graphs["model"], threads=threads),
+        "baseline": open_session(baseline.graphs["model"], threads=threads),
     }
     return measure(sessions, batch=batch, rounds=rounds, warmup=max(3, rounds // 10))
 
@@ -125,7 +125,7 @@ def _figures(bundle: OnnxBundle, outcome: Outcome, classes: list[str], latency: 
     scores = class_scores(confusion)
     return {
         "scheme": bundle.provenance["scheme"],
-        "image_size": bundle.preprocess.image_size,
+        "image_size": bundle.assets.to_metadata()["preprocess"]["image_size"],
         "top1": outcome.top1,
         "top1_low": low,
         "top1_high": high,

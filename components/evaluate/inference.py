@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from components.core.bundles.onnx_bundle import OnnxBundle
+from components.core.data.reading import read_batches
 from components.core.errors import UserError
 from components.core.runtime.released import softmax
 from components.core.runtime.sessions import open_session
-from components.core.tasks import get_task
 
 if TYPE_CHECKING:
     from components.core.data.dataset import Dataset
@@ -55,15 +55,13 @@ def run_split(bundle: OnnxBundle, dataset: "Dataset", split: str, *, threads: in
     Raises:
         UserError: the bundle's labels are not the dataset's classes.
     """
-    if bundle.labels != dataset.classes:
-        raise UserError(
-            f"the model knows the classes {_some(bundle.labels)}, the dataset has {_some(dataset.classes)}; "
-            "train and evaluate on the same classes"
-        )
-    session = open_session(bundle.model, threads=threads)
+    task = bundle.task
+    task.check_classes(dataset, bundle.assets)
+    sessions = {name: open_session(path, threads=threads) for name, path in bundle.graphs.items()}
     labels, logits, digests = [], [], []
-    for batch in get_task(dataset.task).arrays(dataset, split, bundle.preprocess, batch_size=BATCH):
-        logits.append(session.run(["logits"], {"images": batch.images})[0])
+    transform = task.transform(bundle.assets, full_size=True)
+    for batch in read_batches(dataset, split, transform, batch_size=BATCH):
+        logits.append(task.run(sessions, batch, bundle.assets)["logits"])
         labels.append(batch.targets)
         digests.extend(batch.digests)
     scores = np.concatenate(logits)
@@ -73,8 +71,3 @@ def run_split(bundle: OnnxBundle, dataset: "Dataset", split: str, *, threads: in
         probabilities=softmax(scores),
         digests=digests,
     )
-
-
-def _some(names: list[str]) -> str:
-    shown = ", ".join(names[:5])
-    return f"{shown}, … ({len(names)})" if len(names) > 5 else shown

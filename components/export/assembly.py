@@ -7,23 +7,13 @@ from typing import Any
 
 from components.core.artifacts.manifest import Manifest
 from components.core.bundles.onnx_bundle import OnnxBundle
+from components.core.bundles.release_files import CARD, DECISION, EVALUATION, PROVENANCE, RETRAINING, SUMS
 from components.core.bundles.released_sources import SOURCES, encode_sources
 from components.core.errors import UserError
 from components.core.models.catalog import find_backbone, load_catalog
 from components.core.runtime.metadata import trimtab_version
 from components.export.card import write_card
-from components.export.release import (
-    CARD,
-    DECISION,
-    EVALUATION,
-    PROVENANCE,
-    RETRAINING,
-    SUMS,
-    VERSION_DIGITS,
-    checksums,
-    release_digest,
-    serving_files,
-)
+from components.export.release import VERSION_DIGITS, checksums, release_digest
 from components.export.verification import Verification
 
 
@@ -61,7 +51,7 @@ def assemble(
         licence: of the backbone's weights; None looks it up in the built-in catalog.
         retraining: judgement.json of a challenger; None for a release that no retraining made.
     """
-    files = serving_files(bundle)
+    files = bundle.serving_files()
     digest = release_digest(files)
     version = digest[:VERSION_DIGITS]
     chain = {
@@ -83,8 +73,8 @@ def assemble(
             "provenance": {"calibration": None, **bundle.provenance},
             "verification": verification.to_json(),
             "licence": licence or _licence(bundle.provenance["backbone"]),
-            "labels": bundle.labels,
-            "preprocess": bundle.preprocess.to_json(),
+            "labels": bundle.assets.labels,
+            "preprocess": bundle.assets.to_metadata()["preprocess"],
             "trimtab": trimtab_version(),
             "retraining": retraining,
         }

@@ -46,11 +46,12 @@ def export(
     from components.core.artifacts.manifest import describe, publish, read_file, read_manifest
     from components.core.bundles.model_bundle import load_model
     from components.core.bundles.onnx_bundle import load_onnx
+    from components.core.bundles.release_files import CARD
     from components.core.signing import KEY_VARIABLE, sign_release, signing_key
     from components.core.store import store_from_environment
     from components.core.store.names import check_name
     from components.export.assembly import assemble
-    from components.export.release import CARD, publish_release
+    from components.export.release import publish_release
     from components.export.verification import verify
 
     check_name(name, what="release name")

@@ -6,14 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components.core.bundles.onnx_bundle import SERVING_FILES, OnnxBundle
+from components.core.bundles.release_files import serving_names
 from components.core.store import ReleaseExists, canonical_json
 
 if TYPE_CHECKING:
     from components.core.store import Store
 
-CARD, SUMS, PROVENANCE = "card.md", "SHA256SUMS", "provenance.json"
-EVALUATION, DECISION, RETRAINING = "evaluation.json", "decision.json", "retraining.json"
 VERSION_DIGITS = 12
 
 
@@ -25,24 +23,12 @@ class Published:
     kept_evidence: bool
 
 
-def serving_files(bundle: OnnxBundle) -> dict[str, bytes]:
-    """The files that a server needs."""
-    folder = bundle.model.parent
-    contents = {
-        SERVING_FILES[0]: bundle.model.read_bytes(),
-        "labels.json": canonical_json(list(bundle.labels)),
-        "preprocess.json": canonical_json(bundle.preprocess.to_json()),
-    }
-    assert set(contents) == set(SERVING_FILES), folder
-    return contents
-
-
 def release_digest(files: Mapping[str, bytes]) -> str:
-    """sha256 over the canonical JSON of `{name: sha256}` of the serving files.
+    """sha256 over the canonical JSON of `{name: sha256}` of the serving files among `files`.
 
     Evidence (timings, host) is left out, so the same network has the same digest wherever it was measured and stored.
     """
-    return hashlib.sha256(canonical_json({name: _sha256(files[name]) for name in sorted(SERVING_FILES)})).hexdigest()
+    return hashlib.sha256(canonical_json({name: _sha256(files[name]) for name in serving_names(files)})).hexdigest()
 
 
 def checksums(files: Mapping[str, bytes]) -> bytes:
@@ -63,7 +49,7 @@ def publish_release(store: "Store", name: str, version: str, files: Mapping[str,
     try:
         return Published(uri=store.releases.publish(name, version, contents), kept_evidence=False)
     except ReleaseExists as error:
-        if set(error.differing) & set(SERVING_FILES):
+        if serving_names(error.differing):
             raise
     there = store.releases.files(name, version)
     same: dict[str, bytes | Path] = {file: store.releases.read(name, version, file) for file in there}

@@ -81,8 +81,8 @@ def verify(
         figures = plain.provenance["parity"]
         same_graph = plain.provenance["float32_graph"] == candidate.provenance["float32_graph"]
     if candidate.provenance["scheme"] == FLOAT32:
-        figures = parity(student.module, candidate.model, student.preprocess.image_size, BATCH_SIZES)
-    release = load_release(candidate.model.read_bytes())
+        (figures,) = (parity(graph, candidate.graphs[name], BATCH_SIZES) for name, graph in student.graphs.items())
+    release = load_release(candidate.graphs["model"].read_bytes())
     _check_metadata(release, candidate)
     _check_batches(release)
     repeated = _repeat_samples(release, evaluation)
@@ -90,7 +90,7 @@ def verify(
 
 
 def _check_metadata(release: Release, candidate: OnnxBundle) -> None:
-    if release.labels != candidate.labels or release.preprocess != candidate.preprocess:
+    if release.labels != candidate.assets.labels or release.assets != candidate.assets:
         raise VerificationError("labels or preprocessing inside model.onnx are not those of its bundle")
 
 

@@ -1,37 +1,23 @@
 """The page of a fine-tuning run."""
 
 from pathlib import Path
-from typing import Any
 
-from components.core.report.numbers import percent
-from components.core.report.page import Columns, Section, facts, write_page
-from components.core.training.curves import epochs_table, learning_rate_figure, loss_figure, metric_figure
+from components.core.training.curves import describe_training, training_page
 from components.core.training.history import History
 from components.fine_tune.tuning import FineTuneConfig
 
 
 def write_tuning_page(path: str | Path, history: History, config: FineTuneConfig) -> None:
     """Result, curves and the epochs as a table."""
-    best = history.best()
-    result: dict[str, Any] = {"epoch kept": history.best_epoch, "epochs trained": len(history.epochs) - 1}
-    lead = "There is no validation data; the last epoch was kept."
-    if best is not None and best["validation_top1"] is not None:
-        lead = f"Validation top-1 {percent(best['validation_top1'])} after epoch {history.best_epoch}."
-        result |= {"validation top-1": percent(best["validation_top1"]), "validation loss": best["validation_loss"]}
-    for phase in history.phases:
-        if phase["name"] == "head":
-            result["head first"] = f"{phase['epochs']} epochs on the frozen features of {phase['images']:,} images"
-    asked = {
-        "optimizer": f"{config.optimizer}, batch {config.batch_size}, weight decay {config.weight_decay:g}",
-        "learning rate": f"{config.learning_rate:g}, {config.schedule}, × {config.layer_decay:g} per layer",
-        "moving average": f"decay {config.ema_decay:g}" if config.ema_decay else "none",
-        "label smoothing": config.label_smoothing,
-        "seed": config.seed,
-    }
-    sections = [Section("Result", Columns((facts(result), facts(asked)))), Section("Loss", loss_figure(history))]
-    if best is not None and best["validation_top1"] is not None:
-        sections.append(Section("Accuracy", metric_figure(history)))
-    if history.steps:
-        sections.append(Section("Learning rate", learning_rate_figure(history)))
-    sections.append(Section("Epochs", epochs_table(history)))
-    write_page(path, "Fine-tuning", sections, eyebrow="fine_tune", lead=lead)
+    head = next((phase for phase in history.phases if phase["name"] == "head"), None)
+    result = {}
+    if head is not None:
+        result["head first"] = f"{head['epochs']} epochs on the frozen features of {head['rows']:,} rows"
+    training_page(
+        path,
+        history,
+        title="Fine-tuning",
+        stage="fine_tune",
+        asked={**describe_training(config), "label smoothing": config.label_smoothing},
+        result=result,
+    )

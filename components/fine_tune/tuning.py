@@ -2,25 +2,23 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor, nn
 
 from components.core.bundles.model_bundle import ModelBundle
+from components.core.data.batch import Batch
 from components.core.data.dataset import Dataset
-from components.core.models.zoo import split_features
-from components.core.tasks import get_task
+from components.core.data.reading import read_batches
+from components.core.tasks import Task
 from components.core.training.checkpoint import Checkpointer
 from components.core.training.config import TrainingConfig, require
-from components.core.training.data import EVALUATION_BATCH_SIZE, check_labels, training_data
+from components.core.training.data import EVALUATION_BATCH_SIZE, as_tensors, training_data
 from components.core.training.device import choose_device, deterministic, place, use_available_threads
-from components.core.training.head import MAX_FEATURE_ROWS, pooled_features, train_head
+from components.core.training.head import MAX_FEATURE_ROWS, frozen_features, train_head
 from components.core.training.history import History
 from components.core.training.loop import train
 from components.core.training.ranks import ALONE, Ranks
-
-if TYPE_CHECKING:
-    from components.core.tasks import Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,22 +52,23 @@ def fine_tune_bundle(
 
     On a CPU the result depends on the data, the config and the number of threads, and on nothing else.
     """
-    check_labels(dataset, bundle.labels)
-    task, device = get_task(dataset.task), choose_device()
+    task, device = bundle.task, choose_device()
+    task.check_classes(dataset, bundle.assets)
     use_available_threads()
-    module = place(bundle.module, device)
+    place(bundle.module, device)
     data = training_data(
         task,
         dataset,
-        preprocess=bundle.preprocess,
+        assets=bundle.assets,
         batch_size=config.batch_size,
         seed=config.seed,
         augment=config.augment,
         share=ranks.share,
     )
+    settings = vars(config)
 
-    def step_loss(model: nn.Module, images: Tensor, targets: Any) -> Tensor:
-        return task.loss(model(images), targets, label_smoothing=config.label_smoothing)
+    def step_loss(model: nn.Module, batch: Batch) -> Tensor:
+        return task.loss(model(*batch.inputs.values()), batch, settings=settings)
 
     with deterministic(config.seed):
         phases = (
@@ -78,9 +77,10 @@ def fine_tune_bundle(
             else []
         )
         history = train(
-            module,
+            task.training_module(bundle.module, settings),
             data=data,
             task=task,
+            num_classes=len(dataset.classes),
             step_loss=step_loss,
             config=config,
             device=device,
@@ -89,7 +89,7 @@ def fine_tune_bundle(
             ranks=ranks,
             report=report,
         )
-    module.cpu()
+    bundle.module.cpu().eval()
     return history
 
 
@@ -98,23 +98,16 @@ def _silent(_: str) -> None:
 
 
 def _train_head(
-    bundle: ModelBundle, dataset: Dataset, task: "Task", config: FineTuneConfig, report: Callable[[str], None]
+    bundle: ModelBundle, dataset: Dataset, task: Task, config: FineTuneConfig, report: Callable[[str], None]
 ) -> dict[str, Any]:
     """The head-first phase; cheap enough to be repeated when a run is resumed, and in every process."""
     device = next(bundle.module.parameters()).device
     bundle.module.eval()
-    compute, head = split_features(bundle.module)
+    compute, head = task.split(bundle.module)
     limit = MAX_FEATURE_ROWS if dataset.rows("train") > MAX_FEATURE_ROWS else None
-    batches = task.batches(dataset, "train", bundle.preprocess, batch_size=EVALUATION_BATCH_SIZE, limit=limit)
-    features, targets = pooled_features(compute, batches, device=device, precision=config.precision)
-    losses = train_head(
-        head,
-        features,
-        targets,
-        task=task,
-        epochs=config.head_epochs,
-        seed=config.seed,
-        label_smoothing=config.label_smoothing,
-    )
-    report(f"head on frozen features of {len(features)} images: loss {losses[0]:.4f} → {losses[-1]:.4f}")
-    return {"name": "head", "epochs": config.head_epochs, "losses": losses, "images": len(features)}
+    transform = task.transform(bundle.assets)
+    batches = read_batches(dataset, "train", transform, batch_size=EVALUATION_BATCH_SIZE, limit=limit)
+    features = frozen_features(compute, as_tensors(batches), device=device, precision=config.precision)
+    losses = train_head(head, features, task=task, epochs=config.head_epochs, seed=config.seed, settings=vars(config))
+    report(f"head on frozen features of {len(features)} {task.row_noun}: loss {losses[0]:.4f} → {losses[-1]:.4f}")
+    return {"name": "head", "epochs": config.head_epochs, "losses": losses, "rows": len(features)}

@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.core.artifacts.manifest import Manifest
-from components.core.bundles.onnx_bundle import LABELS, MODEL, PREPROCESS, PROVENANCE, OnnxBundle, save_onnx
+from components.core.bundles.onnx_bundle import PROVENANCE, SUFFIX, read_onnx, save_onnx
+from components.core.bundles.release_files import serving_names
 from components.core.bundles.released_sources import read_sources
 from components.core.data.last_prepared import remembered_prepared
 from components.core.errors import UserError
-from components.core.tasks.images.preprocess import Preprocess
 
 if TYPE_CHECKING:
     from components.core.store import Store
 
-_ADDED_BY_EXPORT = ("verification", "artifacts")
+_ADDED_BY_EXPORT = ("verification", "artifacts", "format")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,14 +51,13 @@ def read_incumbent(store: "Store", ref: str) -> Found:
         )
     step = champion.step
     store.champions.check_whole(step.name, step.version)
+    there = store.releases.files(step.name, step.version)
     sources = read_sources(store, step.name, step.version)
     if missing := {"model", "dataset"} - set(sources):
         raise UserError(
             f"release {step.release} does not name its {' and '.join(sorted(missing))}; it is not retrained"
         )
-    files = {
-        name: store.releases.read(step.name, step.version, name) for name in (MODEL, PREPROCESS, LABELS, PROVENANCE)
-    }
+    files = {name: store.releases.read(step.name, step.version, name) for name in (*serving_names(there), PROVENANCE)}
     prepared = f"prepared/{ref}"
     return Found(
         name=step.name,
@@ -76,13 +75,14 @@ def read_incumbent(store: "Store", ref: str) -> Found:
 def save_served(artifact_path: str | Path, found: Found, store: "Store") -> Manifest:
     """Publishes the released file as an "onnx" artifact, so that what serves is evaluated like any other candidate."""
     provenance: dict[str, Any] = json.loads(found.files[PROVENANCE])
+    facts = {name: fact for name, fact in provenance.items() if name not in _ADDED_BY_EXPORT}
     with tempfile.TemporaryDirectory(prefix="trimtab-incumbent-") as folder:
-        path = Path(folder) / MODEL
-        path.write_bytes(found.files[MODEL])
-        bundle = OnnxBundle(
-            model=path,
-            preprocess=Preprocess.from_json(json.loads(found.files[PREPROCESS])),
-            labels=[str(label) for label in json.loads(found.files[LABELS])],
-            provenance={name: fact for name, fact in provenance.items() if name not in (*_ADDED_BY_EXPORT, "format")},
-        )
+        graphs = {}
+        for name in (name for name in found.files if name.endswith(SUFFIX)):
+            graphs[name] = Path(folder) / name
+            graphs[name].write_bytes(found.files[name])
+        try:
+            bundle = read_onnx(graphs, {**facts, "format": 1}, found.files)
+        except ValueError as error:
+            raise UserError(f"release {found.name}/{found.version} cannot be read: {error}") from None
         return save_onnx(artifact_path, bundle, store)

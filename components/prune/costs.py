@@ -6,13 +6,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from components.core.models.complexity import example_tensors
+from components.core.models.inputs import BATCH, InputSpec
 from components.prune.groups import ChannelGroup
 from components.prune.plan import LayerCost
 
 
 @torch.no_grad()
-def layer_costs(module: nn.Module, groups: Sequence[ChannelGroup], *, image_size: int) -> list[LayerCost]:
-    """The cost of every convolution and linear layer for one image, read off one forward pass in eval mode.
+def layer_costs(module: nn.Module, groups: Sequence[ChannelGroup], *, inputs: Sequence[InputSpec]) -> list[LayerCost]:
+    """The cost of every convolution and linear layer for one row, read off one forward pass in eval mode.
 
     At full width the costs sum up to `complexity.count_macs`.
     """
@@ -50,7 +52,7 @@ def layer_costs(module: nn.Module, groups: Sequence[ChannelGroup], *, image_size
         if isinstance(part, nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear)
     ]
     try:
-        module.eval()(torch.zeros(1, 3, image_size, image_size, device=next(module.parameters()).device))
+        module.eval()(*example_tensors(inputs, {BATCH: 1}, next(module.parameters()).device))
     finally:
         for handle in handles:
             handle.remove()

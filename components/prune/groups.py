@@ -1,7 +1,7 @@
 """Which channels may go together: groups from torch-pruning's dependency graph."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,7 +10,8 @@ import torch_pruning
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from components.core.models.zoo import find_head
+from components.core.models.complexity import example_tensors
+from components.core.models.inputs import BATCH, InputSpec
 from components.core.training.parameter_groups import layer_name
 
 Dimension = Literal["out", "in"]
@@ -41,12 +42,14 @@ class ChannelGroup:
 class PruningGraph:
     """The dependency graph of one network, and the groups of it that may be pruned."""
 
-    def __init__(self, module: nn.Module, *, image_size: int) -> None:
+    def __init__(self, module: nn.Module, *, inputs: Sequence[InputSpec], head: str) -> None:
+        """`inputs`: what the module takes. `head`: the layer whose outputs are the classes, which are all kept."""
         self.module = module
         self._names = {part: name for name, part in module.named_modules()}
         self._order = {name: number for number, name in enumerate(self._names.values())}
-        self._head = find_head(module)[0]
-        example = torch.zeros(2, 3, image_size, image_size, device=next(module.parameters()).device)
+        self._head = head
+        self._input_channels = {spec.shape[1] for spec in inputs if len(spec.shape) > 1}
+        example = tuple(example_tensors(inputs, {BATCH: 2}, next(module.parameters()).device))
         # The graph is read from autograd: under no_grad, or with every parameter frozen, there would be none.
         with torch.enable_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -91,7 +94,7 @@ class PruningGraph:
             return False
         if any(self._is_in_attention(name) for name in names):
             return False
-        if self._head in makers or any(_reads_images(self.module.get_submodule(name)) for name in makers):
+        if self._head in makers or any(self._reads_inputs(name) for name in makers):
             return False
         if len({layer_name(self.module, name) for name in names}) == 1:
             return True
@@ -99,6 +102,11 @@ class PruningGraph:
         if readers == [self._head]:
             return len(makers) == 1
         return not self._has_residuals and self._head not in readers
+
+    def _reads_inputs(self, name: str) -> bool:
+        """Whether it is a stem: a convolution with as many input channels as an image has."""
+        part = self.module.get_submodule(name)
+        return isinstance(part, Convolution) and part.in_channels in self._input_channels
 
     def _is_in_attention(self, name: str) -> bool:
         """Channels of queries, keys and values are tied to heads, which a dependency graph does not see."""
@@ -140,10 +148,6 @@ def _can_be_cut(part: nn.Module) -> bool:
     if isinstance(part, Convolution):
         return part.groups == 1 or _is_depthwise(part)
     return isinstance(part, _BatchNorm | nn.Linear)
-
-
-def _reads_images(part: nn.Module) -> bool:
-    return isinstance(part, Convolution) and part.in_channels == 3
 
 
 def _has_additions(graph: Any) -> bool:

@@ -49,9 +49,10 @@ def write_pruning_page(path: str | Path, result: Pruned, config: PruneConfig) ->
         "channels removed": result.accuracy_cut,
         "batch norms measured anew": result.accuracy_after,
     }
-    rows = [[name, percent(found.metric), found.loss] for name, found in steps.items() if found is not None]
+    metric = result.metric
+    rows = [[name, metric.write(found.metric), found.loss] for name, found in steps.items() if found is not None]
     if rows:
-        accuracy = table(["", "validation top-1", "validation loss"], rows)
-        sections.insert(1, Section("Accuracy", accuracy, note="Before any training; distillation comes next."))
+        accuracy = table(["", f"validation {metric.label}", "validation loss"], rows)
+        sections.insert(1, Section("Before and after", accuracy, note="Before any training; distillation comes next."))
     sections.append(Section("Why channels", text(_WHY_STRUCTURED)))
     write_page(path, "Pruning", sections, eyebrow="prune", lead=lead)

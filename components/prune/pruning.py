@@ -3,28 +3,27 @@
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from components.core.bundles.model_bundle import ModelBundle
+from components.core.data.batch import Batch
 from components.core.data.dataset import Dataset
+from components.core.data.reading import read_batches
 from components.core.models.complexity import count_macs, count_parameters
-from components.core.tasks import get_task
+from components.core.tasks import Task
+from components.core.tasks.metric import Metric
 from components.core.training.batchnorm import absorb_statistics, recalibrate_batchnorm
 from components.core.training.config import require, require_choice
-from components.core.training.data import EVALUATION_BATCH_SIZE, calibration_batches, check_labels
-from components.core.training.device import choose_device, deterministic, place, place_images, use_available_threads
+from components.core.training.data import EVALUATION_BATCH_SIZE, as_tensors, calibration_batches
+from components.core.training.device import choose_device, deterministic, place, place_batch, use_available_threads
 from components.core.training.validation import Validation, validate
 from components.prune.costs import layer_costs
 from components.prune.groups import ChannelGroup, Member, PruningGraph
 from components.prune.importance import magnitude_scores, per_cost, root_mean_square, taylor_scores
 from components.prune.plan import macs_per_channel, plan_removal
 from components.prune.surgery import check_record, prune_channels
-
-if TYPE_CHECKING:
-    from components.core.tasks import Task
 
 IMPORTANCES = ("taylor", "magnitude")
 MAX_RATIO = 0.85
@@ -55,6 +54,7 @@ class Pruned:
     """The pruned bundle and what was done. `groups`: name → (kept, total) channels, in the order of the network."""
 
     bundle: ModelBundle
+    metric: Metric
     groups: dict[str, tuple[int, int]]
     macs_before: int
     macs_after: int
@@ -80,8 +80,8 @@ class Pruned:
             "parameters_fraction": self.parameters_after / self.parameters_before,
         }
         if self.accuracy_before is not None and self.accuracy_after is not None:
-            facts["validation_top1_before"] = self.accuracy_before.metric
-            facts["validation_top1"] = self.accuracy_after.metric
+            facts[f"validation_{self.metric.name}_before"] = self.accuracy_before.metric
+            facts[f"validation_{self.metric.name}"] = self.accuracy_after.metric
         return facts
 
 
@@ -94,40 +94,37 @@ def prune_bundle(
     recorded surgery rebuilds the network. The fraction reached may stay above the one asked for when every group is
     at its limit; it is stated. Nothing of it reads test data; validation accuracy is reported, not used.
     """
-    check_labels(dataset, bundle.labels)
-    task, device = get_task(dataset.task), choose_device()
+    task, device, inputs = bundle.task, choose_device(), bundle.inputs
+    task.check_classes(dataset, bundle.assets)
     use_available_threads()
-    image_size = bundle.preprocess.image_size
     module = place(copy.deepcopy(bundle.module), device).eval().requires_grad_(True)
-    macs_before, parameters_before = count_macs(module, image_size), count_parameters(module)
+    macs_before, parameters_before = count_macs(module, inputs), count_parameters(module)
 
-    def images() -> Iterator[Tensor]:
-        batches = calibration_batches(task, dataset, bundle.preprocess, images=config.calibration_images)
-        return (batch for batch, _, _ in batches)
+    def batches() -> Iterator[Batch]:
+        return calibration_batches(task, dataset, bundle.assets, rows=config.calibration_images)
 
     with deterministic(config.seed):
         before = _accuracy(module, dataset, task, bundle)
-        absorb_statistics(module, images(), device)
-        graph = PruningGraph(module, image_size=image_size)
+        absorb_statistics(module, batches(), device)
+        graph = PruningGraph(module, inputs=inputs, head=task.outputs_head(module))
         groups = graph.groups()
         removal = _plan(module, groups, dataset, task, bundle, config, macs_before)
         cuts = prune_channels(graph, removal)
         module.zero_grad(set_to_none=True)
         cut = _accuracy(module, dataset, task, bundle) if cuts else before
         if cuts:
-            recalibrate_batchnorm(module, images(), device)
+            recalibrate_batchnorm(module, batches(), device)
         after = _accuracy(module, dataset, task, bundle) if cuts else before
 
     architecture = bundle.architecture.with_surgery(cuts)
     module = module.cpu().to(memory_format=torch.contiguous_format)
-    check_record(module, architecture, image_size=image_size)
+    check_record(module, architecture, inputs=inputs)
     result = Pruned(
-        bundle=ModelBundle(
-            module=module, architecture=architecture, preprocess=bundle.preprocess, labels=bundle.labels
-        ),
+        bundle=ModelBundle(module=module, architecture=architecture, assets=bundle.assets),
+        metric=task.metrics[0],
         groups={group.name: (group.channels - len(removal[group.name]), group.channels) for group in groups},
         macs_before=macs_before,
-        macs_after=count_macs(module, image_size),
+        macs_after=count_macs(module, inputs),
         parameters_before=parameters_before,
         parameters_after=count_parameters(module),
         accuracy_before=before,
@@ -145,14 +142,14 @@ def _plan(
     module: nn.Module,
     groups: list[ChannelGroup],
     dataset: Dataset,
-    task: "Task",
+    task: Task,
     bundle: ModelBundle,
     config: PruneConfig,
     macs: int,
 ) -> dict[str, list[int]]:
     if config.macs_fraction == 1:
         return {group.name: [] for group in groups}
-    layers = layer_costs(module, groups, image_size=bundle.preprocess.image_size)
+    layers = layer_costs(module, groups, inputs=bundle.inputs)
     if config.importance == "taylor":
         scores = taylor_importance(module, groups, dataset, task, bundle, config)
     else:
@@ -182,7 +179,7 @@ def taylor_importance(
     module: nn.Module,
     groups: list[ChannelGroup],
     dataset: Dataset,
-    task: "Task",
+    task: Task,
     bundle: ModelBundle,
     config: PruneConfig,
 ) -> dict[str, Tensor]:
@@ -193,10 +190,11 @@ def taylor_importance(
     """
     device = next(module.parameters()).device
     scores: dict[str, list[Tensor]] = {group.name: [] for group in groups}
-    batches = calibration_batches(task, dataset, bundle.preprocess, images=config.calibration_images, batch_size=32)
-    for images, targets, _ in batches:
+    batches = calibration_batches(task, dataset, bundle.assets, rows=config.calibration_images, batch_size=32)
+    for batch in batches:
+        placed = place_batch(batch, device)
         module.zero_grad(set_to_none=True)
-        task.loss(module(place_images(images, device)), targets.to(device)).backward()
+        (task.loss(module(*placed.inputs.values()), placed) / max(batch.count, 1)).backward()
         for group in groups:
             total = torch.zeros(group.channels)
             for member, weight, dim in _weights(module, group):
@@ -224,8 +222,10 @@ def _per_group_channel(scores: Tensor, member: Member) -> Tensor:
     return torch.stack([scores[list(channels)].sum() for channels in member.channels])
 
 
-def _accuracy(module: nn.Module, dataset: Dataset, task: "Task", bundle: ModelBundle) -> Validation | None:
+def _accuracy(module: nn.Module, dataset: Dataset, task: Task, bundle: ModelBundle) -> Validation | None:
     if not dataset.rows("validation"):
         return None
-    batches = task.batches(dataset, "validation", bundle.preprocess, batch_size=EVALUATION_BATCH_SIZE)
-    return validate(module, batches, task=task, device=next(module.parameters()).device)
+    transform = task.transform(bundle.assets)
+    batches = as_tensors(read_batches(dataset, "validation", transform, batch_size=EVALUATION_BATCH_SIZE))
+    device = next(module.parameters()).device
+    return validate(module, batches, task=task, num_classes=len(dataset.classes), device=device)

@@ -1,12 +1,15 @@
 """Carries a plan out, records it, and proves that the record rebuilds the same network."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from components.core.models.architecture import Architecture, Cut, build
+from components.core.models.architecture import Architecture, Cut
+from components.core.models.complexity import example_tensors
+from components.core.models.inputs import BATCH, InputSpec
+from components.core.tasks.networks import build
 from components.prune.groups import Dimension, PruningGraph
 
 
@@ -31,16 +34,15 @@ def prune_channels(graph: PruningGraph, removal: Mapping[str, list[int]]) -> lis
 
 
 @torch.no_grad()
-def check_record(pruned: nn.Module, architecture: Architecture, *, image_size: int) -> None:
+def check_record(pruned: nn.Module, architecture: Architecture, *, inputs: Sequence[InputSpec]) -> None:
     """Asserts that the architecture, rebuilt from its record and given the weights, computes what the network computes.
 
-    The difference may be rounding only: 1e-4 of the largest logit, on two random images.
+    The difference may be rounding only: 1e-4 of the largest output, on two random rows.
     """
     rebuilt = build(architecture)
     rebuilt.load_state_dict(pruned.state_dict(), strict=True)
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randn(2, 3, image_size, image_size, generator=generator)
-    expected, actual = pruned.eval()(images), rebuilt.eval()(images)
+    given = example_tensors(inputs, {BATCH: 2}, torch.device("cpu"))
+    expected, actual = pruned.eval()(*given), rebuilt.eval()(*given)
     difference = float((expected - actual).abs().max())
     assert difference <= 1e-4 * max(float(expected.abs().max()), 1.0), f"the recorded surgery differs by {difference}"
 

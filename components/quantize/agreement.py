@@ -7,15 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from components.core.runtime.onnx_export import INPUT, OUTPUT
 from components.core.runtime.sessions import open_session
+from components.quantize.observe import Feed, num_rows
 
 
 @dataclass(frozen=True, kw_only=True)
 class Agreement:
-    """Of `images`: how often both networks name the same class, and 10·log₁₀(Σ float² / Σ (float − int8)²) in dB."""
+    """Of `rows`: how often both networks name the same class, and 10·log₁₀(Σ float² / Σ (float − int8)²) in dB.
 
-    images: int
+    A class is named by the largest output along the second dimension: per image, or per pixel.
+    """
+
+    rows: int
     argmax: float
     signal_to_noise_db: float
 
@@ -23,19 +26,20 @@ class Agreement:
         return asdict(self)
 
 
-def agreement(reference: Path, candidate: Path | bytes, images: Iterable[np.ndarray], *, threads: int) -> Agreement:
-    """Compare the logits of two ONNX files on batches float32 (N, 3, H, W)."""
+def agreement(reference: Path, candidate: Path | bytes, feeds: Iterable[Feed], *, threads: int) -> Agreement:
+    """Compare the first outputs of two ONNX files, `(N, classes, …)`, on batches of their inputs."""
     sessions = open_session(reference, threads=threads), open_session(candidate, threads=threads)
     signal = noise = 0.0
-    agreed = rows = 0
-    for batch in images:
-        expected, actual = (session.run([OUTPUT], {INPUT: batch})[0].astype(np.float64) for session in sessions)
+    agreed = named = rows = 0
+    for feed in feeds:
+        expected, actual = (session.run(None, feed)[0].astype(np.float64) for session in sessions)
         signal += float((expected**2).sum())
         noise += float(((expected - actual) ** 2).sum())
         agreed += int((expected.argmax(axis=1) == actual.argmax(axis=1)).sum())
-        rows += len(batch)
+        named += expected.argmax(axis=1).size
+        rows += num_rows(feed)
     if not rows:
-        raise ValueError("no images to compare on")
+        raise ValueError("no rows to compare on")
     # 100 dB: beyond float32's own precision, and a number that JSON can hold.
     ratio = min(100.0, 10 * np.log10(signal / noise)) if noise and signal else 100.0
-    return Agreement(images=rows, argmax=agreed / rows, signal_to_noise_db=round(float(ratio), 2))
+    return Agreement(rows=rows, argmax=agreed / named, signal_to_noise_db=round(float(ratio), 2))

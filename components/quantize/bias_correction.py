@@ -12,9 +12,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from components.core.runtime.onnx_export import INPUT
 from components.core.runtime.sessions import open_session
-from components.quantize.observe import Images
+from components.quantize.observe import Feeds, num_rows
 
 WEIGHTED = {"Conv", "Gemm"}
 
@@ -35,13 +34,13 @@ def give_every_layer_a_bias(model: onnx.ModelProto) -> None:
         node.input.append(name)
 
 
-def correct_biases(quantized: onnx.ModelProto, model: onnx.ModelProto, images: Images, *, threads: int) -> int:
+def correct_biases(quantized: onnx.ModelProto, model: onnx.ModelProto, feeds: Feeds, *, threads: int) -> int:
     """Adds E[(W − Ŵ)x] to the int32 biases of `quantized`, in place.
 
     Args:
         quantized: the Q/DQ graph that onnxruntime's quantizer made of `model`; its weights and biases keep their names.
         model: the float graph.
-        images: calibration batches; x are the float graph's activations.
+        feeds: calibration batches; x are the float graph's activations.
         threads: of onnxruntime.
 
     Returns:
@@ -55,7 +54,7 @@ def correct_biases(quantized: onnx.ModelProto, model: onnx.ModelProto, images: I
         if node.op_type in WEIGHTED and node.input[1] in rounded and len(node.input) > 2 and node.input[2] in biases
     ]
     errors = {node.input[1]: weights[node.input[1]] - rounded[node.input[1]] for node in layers}
-    for node, shift in zip(layers, _mean_outputs(model, layers, errors, images, threads), strict=True):
+    for node, shift in zip(layers, _mean_outputs(model, layers, errors, feeds, threads), strict=True):
         tensor, scale = biases[node.input[2]]
         corrected = numpy_helper.to_array(tensor).astype(np.int64) + np.rint(shift / scale).astype(np.int64)
         limit = np.iinfo(np.int32)
@@ -64,7 +63,7 @@ def correct_biases(quantized: onnx.ModelProto, model: onnx.ModelProto, images: I
 
 
 def _mean_outputs(
-    model: onnx.ModelProto, layers: list[onnx.NodeProto], errors: dict[str, np.ndarray], images: Images, threads: int
+    model: onnx.ModelProto, layers: list[onnx.NodeProto], errors: dict[str, np.ndarray], feeds: Feeds, threads: int
 ) -> list[np.ndarray]:
     """E[ΔWx] of each layer, `(channels,)`: a twin of the layer with the weights ΔW, averaged inside the graph."""
     probe = onnx.ModelProto()
@@ -86,10 +85,10 @@ def _mean_outputs(
     session = open_session(probe.SerializeToString(), threads=threads)
     totals: list[np.ndarray] = []
     rows = 0
-    for batch in images():
-        means = [value.astype(np.float64) * len(batch) for value in session.run(None, {INPUT: batch})]
+    for feed in feeds():
+        means = [value.astype(np.float64) * num_rows(feed) for value in session.run(None, feed)]
         totals = [total + mean for total, mean in zip(totals, means, strict=True)] if totals else means
-        rows += len(batch)
+        rows += num_rows(feed)
     return [total / rows for total in totals]
 
 

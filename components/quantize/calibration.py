@@ -2,13 +2,15 @@
 
 import math
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from components.core.data.reading import read_batches
 from components.core.errors import UserError
-from components.core.tasks import Preprocess, get_task
+from components.core.tasks import Task
 from components.quantize.ranges import METHODS
 
 if TYPE_CHECKING:
@@ -78,13 +80,14 @@ class Division:
         return chosen
 
 
-def training_images(
-    dataset: "Dataset", preprocess: Preprocess, division: Division, *, calibrate: bool
-) -> Iterator[np.ndarray]:
-    """Batches float32 (N, 3, H, W) of one part of the division: evaluation transforms, in stored order."""
+def training_feeds(
+    dataset: "Dataset", task: Task, assets: Any, division: Division, *, calibrate: bool
+) -> Iterator[dict[str, np.ndarray]]:
+    """The network's inputs, by name, of one part of the division: evaluation transforms, in stored order."""
     mask, start = division.mask(), 0
-    for batch in get_task(dataset.task).arrays(dataset, SPLIT, preprocess, batch_size=BATCH, limit=division.total):
-        chosen = mask[start : start + len(batch.images)] == calibrate
-        start += len(batch.images)
-        if chosen.any():
-            yield np.ascontiguousarray(batch.images[chosen])
+    with closing(read_batches(dataset, SPLIT, task.transform(assets), batch_size=BATCH, limit=division.total)) as read:
+        for batch in read:
+            chosen = mask[start : start + len(batch)] == calibrate
+            start += len(batch)
+            if chosen.any():
+                yield {name: np.ascontiguousarray(values[chosen]) for name, values in batch.inputs.items()}

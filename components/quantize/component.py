@@ -70,6 +70,7 @@ def quantize(
             facts |= {
                 "integer_convolutions": fused["convolutions"],
                 "convolutions": fused["convolutions_total"],
+                "integer_operator_share": fused["operators"] / max(fused["operators_total"], 1),
                 "agreement_with_float32": close["argmax"],
                 "signal_to_noise_db": close["signal_to_noise_db"],
             }

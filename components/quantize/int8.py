@@ -25,7 +25,7 @@ from onnxruntime.quantization import (
 
 from components.core.runtime.metadata import strip_metadata
 from components.quantize.bias_correction import correct_biases, give_every_layer_a_bias
-from components.quantize.observe import Images, activation_ranges
+from components.quantize.observe import Feeds, activation_ranges
 from components.quantize.ranges import PERCENTILE
 
 # Named here, so that a newer onnxruntime that knows more of them does not change what a file looks like.
@@ -45,13 +45,13 @@ class Quantized:
 
 
 def quantize_int8(
-    source: Path, images: Images, *, method: str, percentile: float = PERCENTILE, threads: int = 1
+    source: Path, feeds: Feeds, *, method: str, percentile: float = PERCENTILE, threads: int = 1
 ) -> Quantized:
-    """Quantize the float32 ONNX file `source`; the same file and images give the same bytes.
+    """Quantize the float32 ONNX file `source`; the same file and feeds give the same bytes.
 
     Args:
         source: float32 ONNX with a free batch dimension and batch norms folded.
-        images: calibration batches.
+        feeds: calibration batches.
         method: of choosing activation ranges: minmax, percentile or entropy.
         percentile: for that method; percent of the values that the range keeps.
         threads: of onnxruntime during calibration.
@@ -63,9 +63,9 @@ def quantize_int8(
             quant_pre_process(str(source), str(prepared))
         model = onnx.load(prepared)
     give_every_layer_a_bias(model)
-    ranges = activation_ranges(model, images, method, percentile=percentile, threads=threads)
+    ranges = activation_ranges(model, feeds, method, percentile=percentile, threads=threads)
     quantized = _with_integer_weights(model, ranges)
-    corrected = correct_biases(quantized, model, images, threads=threads)
+    corrected = correct_biases(quantized, model, feeds, threads=threads)
     _drop_zero_points(quantized)
     _drop_unused_constants(quantized)
     strip_metadata(quantized)

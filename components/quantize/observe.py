@@ -10,12 +10,14 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from components.core.runtime.onnx_export import INPUT
 from components.core.runtime.sessions import open_session
 from components.quantize.ranges import Histogram, choose_range, count_values
 
-Images = Callable[[], Iterable[np.ndarray]]
-"""Gives the calibration batches, float32 (N, 3, H, W), each time it is called."""
+Feed = dict[str, np.ndarray]
+"""The inputs of a graph by name, each `(N, …)`."""
+
+Feeds = Callable[[], Iterable[Feed]]
+"""Gives the calibration batches each time it is called."""
 
 MEMORY_BYTES = 128 * 1024 * 1024
 """Activations that one run may return."""
@@ -24,23 +26,24 @@ _BOUNDED = {"Relu", "Clip"}
 
 
 def activation_ranges(
-    model: onnx.ModelProto, images: Images, method: str, *, percentile: float, threads: int
+    model: onnx.ModelProto, feeds: Feeds, method: str, *, percentile: float, threads: int
 ) -> dict[str, tuple[float, float]]:
     """The range of every float activation of `model`, by tensor name.
 
     Args:
         model: float32, shapes inferred (`quant_pre_process`).
-        images: calibration batches.
-        method: see `choose_range`; the input's range is always what was seen, since images hold 8 bits anyway.
+        feeds: calibration batches.
+        method: see `choose_range`; an input's range is always what was seen, since images hold 8 bits anyway.
         percentile: for that method.
         threads: of onnxruntime.
     """
     names, absorbed = _observed(model)
-    limits = _limits(model, names, images, threads)
+    limits = _limits(model, names, feeds, threads)
     ranges = {name: (min(low, 0.0), max(high, 0.0)) for name, (low, high) in limits.items()}
     if method != "minmax":
-        inner = [name for name in names if name != INPUT]
-        for name, histogram in _histograms(model, inner, limits, images, threads).items():
+        given = {value.name for value in model.graph.input}
+        inner = [name for name in names if name not in given]
+        for name, histogram in _histograms(model, inner, limits, feeds, threads).items():
             ranges[name] = choose_range(histogram, method, percentile=percentile)
     for name, bounded in absorbed.items():
         ranges[name] = ranges[bounded]
@@ -58,7 +61,7 @@ def _observed(model: onnx.ModelProto) -> tuple[list[str], dict[str, str]]:
             readers.setdefault(name, []).append(node)
     floats = {value.name for value in model.graph.value_info if value.type.tensor_type.elem_type == TensorProto.FLOAT}
     floats |= {value.name for value in model.graph.output}
-    names, absorbed = [INPUT], {}
+    names, absorbed = [value.name for value in model.graph.input if _is_float(value)], {}
     for node in model.graph.node:
         for name in node.output:
             following = readers.get(name, [])
@@ -71,7 +74,7 @@ def _observed(model: onnx.ModelProto) -> tuple[list[str], dict[str, str]]:
     return names, absorbed
 
 
-def _limits(model: onnx.ModelProto, names: list[str], images: Images, threads: int) -> dict[str, tuple[float, float]]:
+def _limits(model: onnx.ModelProto, names: list[str], feeds: Feeds, threads: int) -> dict[str, tuple[float, float]]:
     """(smallest, largest) value of each tensor; computed inside the graph, so that only scalars come out."""
     probe = onnx.ModelProto()
     probe.CopyFrom(model)
@@ -85,8 +88,8 @@ def _limits(model: onnx.ModelProto, names: list[str], images: Images, threads: i
     probe.graph.output.extend(outputs)
     session = open_session(probe.SerializeToString(), threads=threads)
     low, high = np.full(len(names), np.inf), np.full(len(names), -np.inf)
-    for batch in images():
-        found = np.array(session.run(None, {INPUT: batch}), dtype=np.float64).reshape(len(names), 2)
+    for feed in feeds():
+        found = np.array(session.run(None, feed), dtype=np.float64).reshape(len(names), 2)
         low, high = np.minimum(low, found[:, 0]), np.maximum(high, found[:, 1])
     return {name: (float(low[i]), float(high[i])) for i, name in enumerate(names)}
 
@@ -95,7 +98,7 @@ def _histograms(
     model: onnx.ModelProto,
     names: list[str],
     limits: dict[str, tuple[float, float]],
-    images: Images,
+    feeds: Feeds,
     threads: int,
 ) -> dict[str, Histogram]:
     probe = onnx.ModelProto()
@@ -103,16 +106,16 @@ def _histograms(
     del probe.graph.output[:]
     probe.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names)
     session = open_session(probe.SerializeToString(), threads=threads)
-    size = max(1, MEMORY_BYTES // max(1, _bytes_per_image(model, names)))
+    size = max(1, MEMORY_BYTES // max(1, _bytes_per_row(model, names)))
     counts: dict[str, np.ndarray] = {}
-    for batch in _smaller(images(), size):
-        for name, values in zip(names, session.run(names, {INPUT: batch}), strict=True):
+    for feed in _smaller(feeds(), size):
+        for name, values in zip(names, session.run(names, feed), strict=True):
             found = count_values(values, *limits[name])
             counts[name] = counts[name] + found if name in counts else found
     return {name: Histogram(*limits[name], counts[name]) for name in names}
 
 
-def _bytes_per_image(model: onnx.ModelProto, names: list[str]) -> int:
+def _bytes_per_row(model: onnx.ModelProto, names: list[str]) -> int:
     wanted, total = set(names), 0
     for value in (*model.graph.value_info, *model.graph.output):
         if value.name in wanted:
@@ -121,7 +124,16 @@ def _bytes_per_image(model: onnx.ModelProto, names: list[str]) -> int:
     return total
 
 
-def _smaller(batches: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
-    for batch in batches:
-        for start in range(0, len(batch), size):
-            yield batch[start : start + size]
+def _smaller(feeds: Iterable[Feed], size: int) -> Iterator[Feed]:
+    for feed in feeds:
+        for start in range(0, num_rows(feed), size):
+            yield {name: values[start : start + size] for name, values in feed.items()}
+
+
+def num_rows(feed: Feed) -> int:
+    """How many rows a feed has."""
+    return len(next(iter(feed.values())))
+
+
+def _is_float(value: onnx.ValueInfoProto) -> bool:
+    return bool(value.type.tensor_type.elem_type == TensorProto.FLOAT)

@@ -58,9 +58,9 @@ def _calibration(provenance: dict) -> list[Block]:
         facts(
             {
                 "activation ranges": method,
-                "calibrated on": f"{count(calibration['images'])} training images",
+                "calibrated on": f"{count(calibration['images'])} training rows",
                 "layers with corrected bias": count(calibration["corrected_layers"]),
-                f"same class as float32, on {count(close['images'])} other training images": percent(close["argmax"]),
+                f"same class as float32, on {count(close['rows'])} other training rows": percent(close["argmax"]),
                 "signal to noise of the logits": f"{close['signal_to_noise_db']:.1f} dB",
             }
         )

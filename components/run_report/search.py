@@ -90,7 +90,7 @@ def training_section(evidence: Evidence) -> Section | None:
     if not documents:
         return None
     names = _series_names(documents, evidence.lanes)
-    accuracy = {name: _curve(document, "validation_top1") for name, document in names.items()}
+    accuracy = {name: _curve(document, "validation_metric") for name, document in names.items()}
     loss = {name: _curve(document, "train_loss") for name, document in names.items()}
     best = {name: document.content.get("best_epoch") for name, document in names.items()}
     columns = Columns(

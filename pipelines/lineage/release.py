@@ -4,9 +4,9 @@ import hashlib
 import json
 from typing import Any
 
-from components.core.bundles.onnx_bundle import SERVING_FILES
+from components.core.bundles.release_files import PROVENANCE, SUMS, serving_names
 from components.core.store import Damaged, NotFound, Store
-from components.export.release import PROVENANCE, SUMS, VERSION_DIGITS, release_digest
+from components.export.release import VERSION_DIGITS, release_digest
 
 
 class ReleaseFiles:
@@ -30,9 +30,14 @@ class ReleaseFiles:
                 self.problems.append(f"{file}: {error}")
         self.digests = {file: hashlib.sha256(data).hexdigest() for file, data in contents.items()}
         self._check_sums(contents)
-        if set(SERVING_FILES) <= contents.keys() and release_digest(contents)[:VERSION_DIGITS] != version:
+        if release_digest(contents)[:VERSION_DIGITS] != version:
             self.problems.append("its version is not the digest of its serving files")
         self._read_provenance(contents)
+
+    @property
+    def served(self) -> list[str]:
+        """The files that a server needs."""
+        return serving_names(self.digests)
 
     @property
     def artifacts(self) -> dict[str, str]:

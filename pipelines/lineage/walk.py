@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from components.core.artifacts.manifest import Manifest
-from components.core.bundles.onnx_bundle import SERVING_FILES
 from components.core.store import Store
 from pipelines.lineage.artifacts import Bytes
 from pipelines.lineage.links import Link
@@ -75,7 +74,7 @@ class _Walk:
         theirs = {entry.path: entry.sha256 for entry in manifest.files} if manifest else {}
         return [
             f"{file} is not that of the ONNX bundle {digest[:12]}"
-            for file in SERVING_FILES
+            for file in files.served
             if file in theirs and file in files.digests and theirs[file] != files.digests[file]
         ]
 

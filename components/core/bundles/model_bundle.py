@@ -1,6 +1,7 @@
 """The model bundle: a trained network between stages, as weights and data, never as code.
 
-Files: `weights.safetensors`, `architecture.json` (source and recorded surgery), `preprocess.json`, `labels.json`.
+Files: `weights.safetensors`, `architecture.json` (source and recorded surgery), and the assets of its task
+(preprocessing, labels, …), which the task writes and reads.
 """
 
 import json
@@ -11,30 +12,46 @@ from typing import TYPE_CHECKING, Any
 
 from components.core.artifacts.manifest import Manifest, materialize, publish, read_manifest
 from components.core.errors import UserError
-from components.core.models.architecture import Architecture, build
+from components.core.models.architecture import Architecture
+from components.core.models.inputs import Graph, InputSpec
 from components.core.store.keys import canonical_json
-from components.core.tasks.images.preprocess import Preprocess
+from components.core.tasks import Task, get_task
 
 if TYPE_CHECKING:
     import torch
 
     from components.core.store import Store
+    from components.core.tasks.base import Assets
 
 KIND = "model"
-WEIGHTS, ARCHITECTURE, PREPROCESS, LABELS = "weights.safetensors", "architecture.json", "preprocess.json", "labels.json"
+WEIGHTS, ARCHITECTURE = "weights.safetensors", "architecture.json"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelBundle:
     """A network with all that is needed to rebuild and to use it.
 
-    `module` maps images `(N, 3, H, W)`, prepared by `preprocess`, to logits `(N, len(labels), ...)`.
+    `module` takes the inputs of `inputs`, in their order; `assets` are those of the architecture's task.
     """
 
     module: "torch.nn.Module"
     architecture: Architecture
-    preprocess: Preprocess
-    labels: list[str]
+    assets: "Assets"
+
+    @property
+    def task(self) -> Task:
+        """The task that the network is for."""
+        return get_task(self.architecture.task)
+
+    @property
+    def inputs(self) -> tuple[InputSpec, ...]:
+        """What the module takes."""
+        return self.task.inputs(self.assets)
+
+    @property
+    def graphs(self) -> dict[str, Graph]:
+        """The parts that become ONNX files."""
+        return self.task.graphs(self.module, self.assets)
 
 
 def save_model(artifact_path: str | Path, bundle: ModelBundle, store: "Store", metadata: Mapping[str, Any]) -> Manifest:
@@ -45,14 +62,15 @@ def save_model(artifact_path: str | Path, bundle: ModelBundle, store: "Store", m
     """
     from safetensors.torch import save
 
+    from components.core.tasks.networks import build
+
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in bundle.module.state_dict().items()}
     if problem := _mismatch(build(bundle.architecture).state_dict(), state):
         raise ValueError(f"the architecture does not describe the network: {problem}")
     files: dict[str, bytes | Path] = {
         WEIGHTS: save(state),
         ARCHITECTURE: canonical_json(bundle.architecture.to_json()),
-        PREPROCESS: canonical_json(bundle.preprocess.to_json()),
-        LABELS: canonical_json(list(bundle.labels)),
+        **bundle.assets.to_files(),
     }
     return publish(artifact_path, kind=KIND, files=files, metadata=dict(metadata), store=store)
 
@@ -60,18 +78,19 @@ def save_model(artifact_path: str | Path, bundle: ModelBundle, store: "Store", m
 def load_model(artifact: str | Path | Manifest, store: "Store") -> ModelBundle:
     """The bundle at an artifact's path (or of its manifest): rebuilt, strictly loaded, on the CPU, in eval mode.
 
-    Nothing in a bundle can run: the weights are read by safetensors alone, the rest is JSON. UserError names the file
-    that cannot be read, or the first tensor that is missing, unknown or of another shape.
+    Nothing in a bundle can run: the weights are read by safetensors alone, the assets by the task, the rest is JSON.
+    UserError names the file that cannot be read, or the first tensor that is missing, unknown or of another shape.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
+
+    from components.core.tasks.networks import build
 
     manifest = artifact if isinstance(artifact, Manifest) else read_manifest(artifact, kind=KIND)
     folder = materialize(manifest, store)
     try:
         architecture = Architecture.from_json(json.loads((folder / ARCHITECTURE).read_bytes()))
-        preprocess = Preprocess.from_json(json.loads((folder / PREPROCESS).read_bytes()))
-        labels = [str(label) for label in json.loads((folder / LABELS).read_bytes())]
+        assets = get_task(architecture.task).read_assets(read_asset_files(manifest, folder, (WEIGHTS, ARCHITECTURE)))
         module = build(architecture)
     except (ValueError, FileNotFoundError) as error:
         raise UserError(f"model {manifest.digest[:12]} cannot be rebuilt: {error}") from None
@@ -83,7 +102,12 @@ def load_model(artifact: str | Path | Manifest, store: "Store") -> ModelBundle:
     if problem := _mismatch(module.state_dict(), state):
         raise UserError(f"model {manifest.digest[:12]} does not fit its architecture: {problem}")
     module.load_state_dict(state, strict=True)
-    return ModelBundle(module=module.eval(), architecture=architecture, preprocess=preprocess, labels=labels)
+    return ModelBundle(module=module.eval(), architecture=architecture, assets=assets)
+
+
+def read_asset_files(manifest: Manifest, folder: Path, others: tuple[str, ...]) -> dict[str, bytes]:
+    """The files of an artifact that are not among `others`, by name, from the folder where they lie."""
+    return {entry.path: (folder / entry.path).read_bytes() for entry in manifest.files if entry.path not in others}
 
 
 def _mismatch(model: "Mapping[str, torch.Tensor]", disk: "Mapping[str, torch.Tensor]") -> str | None:

@@ -1,7 +1,7 @@
 """The ONNX bundle: a network as it will be served, with where it came from.
 
-Files: `model.onnx` (preprocessing and labels also in its metadata), `preprocess.json`, `labels.json`,
-`provenance.json`. The first three are the serving files: a release's digest is taken over them alone.
+Files: one `<graph>.onnx` per graph (the assets also in its metadata), the assets of the task, and `provenance.json`.
+All but the last are the serving files: a release's digest is taken over them alone.
 """
 
 import json
@@ -11,39 +11,49 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.core.artifacts.manifest import Manifest, materialize, publish, read_manifest
+from components.core.bundles.model_bundle import read_asset_files
 from components.core.errors import UserError
 from components.core.store.keys import canonical_json
-from components.core.tasks.images.preprocess import Preprocess
+from components.core.tasks import Task, get_task
 
 if TYPE_CHECKING:
     from components.core.store import Store
+    from components.core.tasks.base import Assets
 
 KIND = "onnx"
-MODEL, PREPROCESS, LABELS, PROVENANCE = "model.onnx", "preprocess.json", "labels.json", "provenance.json"
-SERVING_FILES = (MODEL, LABELS, PREPROCESS)
+PROVENANCE = "provenance.json"
+SUFFIX = ".onnx"
 FORMAT = 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class OnnxBundle:
-    """An ONNX file and what belongs to it.
+    """ONNX files and what belongs to them.
 
     Attributes:
-        model: path of the file.
-        preprocess: how an image becomes its input.
-        labels: class names in the order of the logits.
+        graphs: path of each file by the name of its graph.
+        assets: of the task: preprocessing, labels, …
         provenance: deterministic facts: task, scheme, source model, parity, calibration, integer share, complexity.
     """
 
-    model: Path
-    preprocess: Preprocess
-    labels: list[str]
+    graphs: dict[str, Path]
+    assets: "Assets"
     provenance: dict[str, Any]
 
     @property
+    def task(self) -> Task:
+        """The task that the network is for."""
+        return get_task(self.provenance["task"])
+
+    @property
     def size_bytes(self) -> int:
-        """Size of the file on disk."""
-        return self.model.stat().st_size
+        """Size of all graphs on disk."""
+        return sum(path.stat().st_size for path in self.graphs.values())
+
+    def serving_files(self) -> dict[str, bytes]:
+        """The bytes that a server needs, by file name."""
+        graphs = {f"{name}{SUFFIX}": path.read_bytes() for name, path in self.graphs.items()}
+        return {**graphs, **self.assets.to_files()}
 
 
 def save_onnx(
@@ -58,30 +68,45 @@ def save_onnx(
         metadata: further deterministic facts for the manifest.
     """
     files: dict[str, bytes | Path] = {
-        MODEL: bundle.model,
-        PREPROCESS: canonical_json(bundle.preprocess.to_json()),
-        LABELS: canonical_json(list(bundle.labels)),
+        **{f"{name}{SUFFIX}": path for name, path in bundle.graphs.items()},
+        **bundle.assets.to_files(),
         PROVENANCE: canonical_json({"format": FORMAT, **bundle.provenance}),
     }
     return publish(artifact_path, kind=KIND, files=files, metadata=dict(metadata or {}), store=store)
 
 
 def load_onnx(artifact: str | Path | Manifest, store: "Store") -> OnnxBundle:
-    """The bundle at an artifact's path (or of its manifest), its file on local disk and verified.
+    """The bundle at an artifact's path (or of its manifest), its files on local disk and verified.
 
     Raises:
-        UserError: no such artifact, another kind, or a file in it that cannot be read.
+        UserError: no such artifact, another kind, or a file in it that is missing or cannot be read.
     """
     manifest = artifact if isinstance(artifact, Manifest) else read_manifest(artifact, kind=KIND)
-    for name in (MODEL, PREPROCESS, LABELS, PROVENANCE):
-        manifest.entry(name)
+    manifest.entry(PROVENANCE)
     folder = materialize(manifest, store)
     try:
-        preprocess = Preprocess.from_json(json.loads((folder / PREPROCESS).read_bytes()))
-        labels = [str(label) for label in json.loads((folder / LABELS).read_bytes())]
-        provenance = json.loads((folder / PROVENANCE).read_bytes())
-        if provenance.pop("format", None) != FORMAT:
-            raise ValueError(f"{PROVENANCE} must have format {FORMAT}")
+        return read_onnx(
+            {entry.path: folder / entry.path for entry in manifest.files if entry.path.endswith(SUFFIX)},
+            json.loads((folder / PROVENANCE).read_bytes()),
+            read_asset_files(manifest, folder, tuple(e.path for e in manifest.files if e.path.endswith(SUFFIX))),
+        )
     except (ValueError, TypeError, AttributeError) as error:
         raise UserError(f"onnx bundle {manifest.digest[:12]} cannot be read: {error}") from None
-    return OnnxBundle(model=folder / MODEL, preprocess=preprocess, labels=labels, provenance=provenance)
+
+
+def read_onnx(graphs: Mapping[str, Path], provenance: Any, files: Mapping[str, bytes]) -> OnnxBundle:
+    """The bundle of ONNX files by file name, the content of provenance.json and the other files.
+
+    Raises:
+        ValueError: no graph, another format, or assets that the task does not read.
+    """
+    if not isinstance(provenance, dict) or provenance.get("format") != FORMAT:
+        raise ValueError(f"{PROVENANCE} must have format {FORMAT}")
+    if not graphs:
+        raise ValueError(f"it has no {SUFFIX} file")
+    facts = {name: fact for name, fact in provenance.items() if name != "format"}
+    return OnnxBundle(
+        graphs={name.removesuffix(SUFFIX): path for name, path in sorted(graphs.items())},
+        assets=get_task(str(facts.get("task"))).read_assets(files),
+        provenance=facts,
+    )

@@ -1,12 +1,14 @@
-"""Decoded images of a split, remembered in memory as long as they fit.
+"""The one engine that reads a split in batches: order, shares, skipping, decoding ahead, and what stays in memory.
 
-Decoding is most of the cost of a batch. At the network's input size a decoded split is often small (10,000 images at
-64 px: 123 MB), so the second epoch and the next stage function in the same process need not decode again.
+It knows no task: a `Transform` says how a row is decoded and how decoded rows become a batch. Decoding is most of the
+cost of a batch, and a decoded split is often small (10,000 images at 64 px: 123 MB), so decoded rows stay in memory as
+long as they fit, and the next epoch, or the next stage function in the same process, need not decode them again.
 """
 
 import os
+import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -15,58 +17,99 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from components.core.tasks.base import WHOLE, Share
-from components.core.tasks.images.preprocess import Preprocess
+from components.core.data.batch import WHOLE, Batch, Example, Share, Transform
+from components.core.data.prefetch import prefetched
 
 if TYPE_CHECKING:
     from components.core.data.dataset import Dataset
 
 MEMORY_BYTES = 512 * 1024 * 1024
-"""Decoded images kept per dataset, bytes. What does not fit is decoded again in each epoch."""
+"""Decoded rows kept per data set, bytes. What does not fit is decoded again in each epoch."""
 
 _MAX_THREADS = 8
-_COLUMNS = ("image", "label", "digest")
+_PREFETCHED_BATCHES = 4
 
-Pixels = tuple[np.ndarray, np.ndarray, list[str]]
+Rows = tuple[list[Example], list[str]]
+"""Decoded rows and their content digests."""
 
 
-class PixelReader:
-    """Batches of decoded pixels of one split at one size, in the order of `Dataset.order`.
+def read_batches(
+    dataset: "Dataset",
+    split: str,
+    transform: Transform,
+    *,
+    batch_size: int,
+    seed: int | None = None,
+    epoch: int = 0,
+    augment: bool = False,
+    limit: int | None = None,
+    share: Share = WHOLE,
+    skip: int = 0,
+) -> Generator[Batch]:
+    """Batches of numpy arrays, decoded ahead in a background thread; the last one may be smaller. Close it.
 
-    With `remember`, each decoded row stays in memory, and a later epoch reads it there. The batches are the same bytes
-    either way.
+    Deterministic for (dataset, split, transform, batch_size, seed, epoch, augment, limit), whatever the number of
+    threads and the memory.
+
+    Args:
+        dataset: what to read.
+        split: name of the split.
+        transform: how rows become batches.
+        batch_size: rows per batch, of all shares together.
+        seed: of order and augmentation; None = stored order.
+        epoch: other order and augmentation in each.
+        augment: whether the transform augments.
+        limit: an evenly spread subset of so many rows, the same in each epoch.
+        share: each batch is a part of the whole one, augmented as it would be there; it may be empty.
+        skip: the first batches, which are left out; the others are what they would be after them. No shard is read for
+            what is left out.
+
+    Raises:
+        ValueError: a batch size below 1.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    reader = row_reader(dataset, split, transform, limit=limit)
+    rng = np.random.default_rng([0 if seed is None else seed, epoch, 1])
+
+    def produce() -> Generator[Batch]:
+        for number in range(skip if augment else 0):
+            transform.draw(rng, reader.batch_rows(number, batch_size))
+        parts = reader.batches(dataset, batch_size, seed=seed, epoch=epoch, share=share, skip=skip)
+        for number, (examples, digests) in enumerate(parts, start=skip):
+            draws = None
+            if augment:
+                count = reader.batch_rows(number, batch_size)
+                here = slice(*share.bounds(count))
+                draws = {name: values[here] for name, values in transform.draw(rng, count).items()}
+            yield transform.collate(examples, digests, draws)
+
+    return prefetched(produce(), depth=_PREFETCHED_BATCHES)
+
+
+class RowReader:
+    """Decoded rows of one split in batches, in the order of `Dataset.order`.
+
+    A decoded row stays in memory while the data set's account has room; a later epoch reads it there. The batches are
+    the same either way.
     """
 
     def __init__(
-        self, dataset: "Dataset", split: str, preprocess: Preprocess, *, limit: int | None, remember: bool
+        self, dataset: "Dataset", split: str, transform: Transform, *, limit: int | None, account: "_Account"
     ) -> None:
-        self._split, self._preprocess, self._limit = split, preprocess, limit
+        self._split, self._transform, self._limit, self._account = split, transform, limit, account
         lengths = dataset.shard_rows(split)
         self._offsets = np.cumsum([0, *lengths])
         self.num_rows = int(self._offsets[-1]) if limit is None else min(limit, int(self._offsets[-1]))
-        self._wanted: np.ndarray | None = None
-        if remember:
-            self._allocate(dataset)
-
-    def _allocate(self, dataset: "Dataset") -> None:
         # With a limit only the wanted rows get a slot: the place of the row's number among theirs.
         self._wanted = np.concatenate(
-            [rows + self._offsets[shard] for shard, rows in dataset.order(self._split, limit=self._limit)]
+            [rows + self._offsets[shard] for shard, rows in dataset.order(split, limit=limit)]
             or [np.zeros(0, dtype=np.int64)]
         )
-        side, count = self._preprocess.image_size, len(self._wanted)
-        self._pixels = np.empty((count, side, side, 3), dtype=np.uint8)
-        self._labels = np.empty(count, dtype=np.int64)
-        self._digests = np.empty(count, dtype=object)
-        self._filled = np.zeros(count, dtype=bool)
-
-    @property
-    def nbytes(self) -> int:
-        """Memory of the remembered pixels, bytes."""
-        return 0 if self._wanted is None else self._pixels.nbytes
+        self._rows: list[tuple[Example, str] | None] = [None] * len(self._wanted)
 
     def batch_rows(self, number: int, batch_size: int) -> int:
-        """How many images batch `number` of a pass has, all shares together."""
+        """How many rows batch `number` of a pass has, all shares together."""
         return min(batch_size, self.num_rows - number * batch_size)
 
     def batches(
@@ -78,29 +121,33 @@ class PixelReader:
         epoch: int,
         share: Share = WHOLE,
         skip: int = 0,
-    ) -> Iterator[Pixels]:
+    ) -> Iterator[Rows]:
         """This share of each batch but the first `skip`, whose shards are not read; the last batch may be smaller.
 
-        Pixels uint8 `(N, H, W, 3)`, labels int64 `(N,)`, digests. `dataset` is the one the reader was made for. The
-        reader does not hold it: readers live in a registry that must not keep their dataset alive.
+        `dataset` is the one the reader was made for. The reader does not hold it: readers live in a registry that must
+        not keep their data set alive.
         """
         number, num_batches = skip, -(-self.num_rows // batch_size)
-        waiting: list[Pixels] = []
+        examples: list[Example] = []
+        digests: list[str] = []
         pieces = self._pieces(dataset, batch_size, seed=seed, epoch=epoch, share=share, skip=skip)
+        columns = ("digest", *self._transform.columns)
         with (
             ThreadPoolExecutor(max_workers=min(_MAX_THREADS, os.cpu_count() or 1)) as pool,
-            closing(dataset.stream(self._split, pieces, columns=_COLUMNS, needed=self._is_needed)) as shards,
+            closing(dataset.stream(self._split, pieces, columns=columns, needed=self._is_needed)) as shards,
         ):
             for _, piece, read in shards:
                 shard = _Shard(read)
                 while number < num_batches and number * batch_size < piece.stop:
                     taken = piece.batches == number
                     if taken.any():
-                        waiting.append(self._rows(shard, piece, taken, pool))
+                        more, names = self._decoded(shard, piece, taken, pool)
+                        examples += more
+                        digests += names
                     if number * batch_size + self.batch_rows(number, batch_size) > piece.stop:
                         break  # the rest of this batch is in the next shard
-                    yield _joined(waiting, self._preprocess.image_size)
-                    waiting, number = [], number + 1
+                    yield examples, digests
+                    examples, digests, number = [], [], number + 1
 
     def _pieces(
         self, dataset: "Dataset", batch_size: int, *, seed: int | None, epoch: int, share: Share, skip: int
@@ -113,41 +160,40 @@ class PixelReader:
             low, high = share.bounds(counts)
             mine = (batches >= skip) & (places >= low) & (places < high)
             start += len(rows)
-            slots = None if self._wanted is None else np.searchsorted(self._wanted, rows[mine] + self._offsets[shard])
+            slots = np.searchsorted(self._wanted, rows[mine] + self._offsets[shard])
             yield shard, _Piece(rows=rows[mine], batches=batches[mine], slots=slots, stop=start)
 
     def _is_needed(self, piece: "_Piece") -> bool:
         """Whether the shard has to be read for it."""
-        return len(piece.rows) > 0 and (piece.slots is None or not self._filled[piece.slots].all())
+        return any(self._rows[slot] is None for slot in piece.slots.tolist())
 
-    def _rows(self, shard: "_Shard", piece: "_Piece", taken: np.ndarray, pool: ThreadPoolExecutor) -> Pixels:
-        """The rows of a piece that are `taken` (bool)."""
-        rows = piece.rows[taken]
-        if piece.slots is None:
-            return shard.decode(rows, self._preprocess, pool)
-        slots = piece.slots[taken]
-        new = ~self._filled[slots]
+    def _decoded(self, shard: "_Shard", piece: "_Piece", taken: np.ndarray, pool: ThreadPoolExecutor) -> Rows:
+        """The rows of a piece that are `taken` (bool), from memory where they are there."""
+        slots = piece.slots[taken].tolist()
+        found = [self._rows[slot] for slot in slots]
+        new = np.array([row is None for row in found], dtype=bool)
         if new.any():
-            pixels, labels, digests = shard.decode(rows[new], self._preprocess, pool)
-            # Two iterators may fill the same slots at once: with the same bytes, and each its flags after its bytes.
-            self._pixels[slots[new]] = pixels
-            self._labels[slots[new]] = labels
-            self._digests[slots[new]] = digests
-            self._filled[slots[new]] = True
-        return self._pixels[slots], self._labels[slots], self._digests[slots].tolist()
+            decoded = iter(shard.decode(piece.rows[taken][new], self._transform, pool))
+            for place in np.flatnonzero(new).tolist():
+                row = found[place] = next(decoded)
+                # Two iterators may decode the same row at once: to the same bytes.
+                if self._account.take(row[0]):
+                    self._rows[slots[place]] = row
+        rows = [row for row in found if row is not None]
+        return [example for example, _ in rows], [digest for _, digest in rows]
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Piece:
     """What is read of one shard in one pass.
 
-    rows: numbers in the shard, int64 `(N,)`. batches: which batch each belongs to. slots: where each is remembered;
-    None = nowhere. stop: how many rows of the pass, of all shares, come before the next shard.
+    rows: numbers in the shard, int64 `(N,)`. batches: which batch each belongs to. slots: where each is remembered.
+    stop: how many rows of the pass, of all shares, come before the next shard.
     """
 
     rows: np.ndarray
     batches: np.ndarray
-    slots: np.ndarray | None
+    slots: np.ndarray
     stop: int
 
 
@@ -158,41 +204,45 @@ class _Shard:
         self._read = read
         self._table: pa.Table | None = None
 
-    def decode(self, rows: np.ndarray, preprocess: Preprocess, pool: ThreadPoolExecutor) -> Pixels:
+    def decode(self, rows: np.ndarray, transform: Transform, pool: ThreadPoolExecutor) -> list[tuple[Example, str]]:
         if self._table is None:
             self._table = self._read()
-        table = self._table.take(rows)
-        pixels = np.stack(list(pool.map(preprocess.pixels, table["image"].to_pylist())))
-        return pixels, table["label"].to_numpy().astype(np.int64), table["digest"].to_pylist()
+        stored = self._table.take(rows).to_pylist()
+        return list(zip(pool.map(transform.decode, stored), (row["digest"] for row in stored), strict=True))
 
 
-def _joined(parts: list[Pixels], side: int) -> Pixels:
-    if not parts:
-        return np.empty((0, side, side, 3), dtype=np.uint8), np.empty(0, dtype=np.int64), []
-    if len(parts) == 1:
-        return parts[0]
-    pixels, labels, digests = zip(*parts, strict=True)
-    return np.concatenate(pixels), np.concatenate(labels), [digest for part in digests for digest in part]
+class _Account:
+    """Bytes of decoded rows that one data set's readers keep, together at most `MEMORY_BYTES`."""
+
+    def __init__(self) -> None:
+        self.used = 0
+        self._lock = threading.Lock()
+
+    def take(self, example: Example) -> bool:
+        """Whether there is room for the example; it counts as kept then."""
+        size = sum(part.nbytes for part in example if isinstance(part, np.ndarray))
+        with self._lock:
+            if self.used + size > MEMORY_BYTES:
+                return False
+            self.used += size
+            return True
 
 
-_READERS: "weakref.WeakKeyDictionary[Dataset, dict[tuple, PixelReader]]" = weakref.WeakKeyDictionary()
+@dataclass
+class _Readers:
+    account: _Account
+    by_key: dict[tuple, RowReader]
 
 
-def pixel_reader(dataset: "Dataset", split: str, preprocess: Preprocess, *, limit: int | None) -> PixelReader:
-    """The reader for a split at a size; remembers pixels while the dataset's readers stay within `MEMORY_BYTES`.
+_READERS: "weakref.WeakKeyDictionary[Dataset, _Readers]" = weakref.WeakKeyDictionary()
 
-    Forgotten together with the dataset object.
-    """
+
+def row_reader(dataset: "Dataset", split: str, transform: Transform, *, limit: int | None) -> RowReader:
+    """The reader of a split for a transform; forgotten together with the data set object."""
     rows = dataset.rows(split)
     limit = None if limit is None or limit >= rows else limit
-    key = (split, preprocess.image_size, preprocess.interpolation, preprocess.resize, limit)
-    readers = _READERS.setdefault(dataset, {})
-    if key in readers:
-        return readers[key]
-    needed = (limit or rows) * preprocess.image_size**2 * 3
-    used = sum(known.nbytes for known in readers.values())
-    remember = used + needed <= MEMORY_BYTES
-    reader = PixelReader(dataset, split, preprocess, limit=limit, remember=remember)
-    if remember:
-        readers[key] = reader
-    return reader
+    key = (split, transform.key, limit)
+    readers = _READERS.setdefault(dataset, _Readers(account=_Account(), by_key={}))
+    if key not in readers.by_key:
+        readers.by_key[key] = RowReader(dataset, split, transform, limit=limit, account=readers.account)
+    return readers.by_key[key]

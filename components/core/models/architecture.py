@@ -1,19 +1,17 @@
 """A network as data: where it comes from and which channels were cut out of it.
 
 Structured pruning changes the shapes of a network, so its weights alone cannot be reloaded. The usual answer is to
-pickle the whole module; ours is to record the surgery. `build` makes the original network and cuts the same channels
-again, and the result loads the pruned weights strictly.
+pickle the whole module; ours is to record the surgery. `tasks.networks.build` makes the original network and cuts the
+same channels again, and the result loads the pruned weights strictly.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
-
-from components.core.models.zoo import create_module
 
 FORMAT = 1
 Dimension = Literal["out", "in"]
@@ -48,14 +46,16 @@ class Architecture:
     """All that is needed to build a network of the right shapes.
 
     `backbone` is the catalog's name (for people), `source` the library's ("timm:…", "torchvision:…"), `num_outputs`
-    the number of logits, `task` the name in `core.tasks`. `surgery` is applied in order: the indices of a cut count
-    in the network as the cuts before it left it, so a second pruning is appended to the first.
+    the number of logits, `task` the name in `core.tasks`. `options` is what else the task needs to build the network (a
+    decoder's kind and width), JSON-able. `surgery` is applied in order: the indices of a cut count in the network as
+    the cuts before it left it, so a second pruning is appended to the first.
     """
 
     backbone: str
     source: str
     num_outputs: int
-    task: str = "classification"
+    task: str
+    options: Mapping[str, Any] = field(default_factory=dict)
     surgery: tuple[Cut, ...] = ()
 
     def with_surgery(self, cuts: Iterable[Cut]) -> "Architecture":
@@ -63,8 +63,11 @@ class Architecture:
         return replace(self, surgery=(*self.surgery, *cuts))
 
     def to_json(self) -> dict[str, Any]:
-        """The content of ``architecture.json``."""
-        return {"format": FORMAT, **asdict(self)}
+        """The content of ``architecture.json``; without `options` where there are none, as before there were any."""
+        document = {"format": FORMAT, **asdict(self)}
+        if not self.options:
+            del document["options"]
+        return document
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> "Architecture":
@@ -72,21 +75,16 @@ class Architecture:
         names = {field.name for field in fields(cls)}
         if document.get("format") != FORMAT:
             raise ValueError(f"architecture.json must have format {FORMAT}, got {document.get('format')!r}")
-        if set(document) != names | {"format"}:
+        if not names - {"options"} <= set(document) - {"format"} <= names:
             raise ValueError(f"architecture.json must have exactly {sorted(names)}, got {sorted(document)}")
-        values = {name: document[name] for name in names}
+        values = {name: document[name] for name in names if name in document}
+        if not isinstance(values.get("options", {}), dict):
+            raise ValueError(f"architecture.json: options must be an object, got {values['options']!r}")
         try:
             values["surgery"] = tuple(Cut(**{**cut, "kept": tuple(cut["kept"])}) for cut in document["surgery"])
         except (TypeError, KeyError) as error:
             raise ValueError(f"architecture.json: surgery: {error}") from None
         return cls(**values)
-
-
-def build(architecture: Architecture) -> nn.Module:
-    """The network with random weights and the surgery applied: exactly the shapes of the pruned one."""
-    module = create_module(architecture.source, architecture.num_outputs)
-    apply_surgery(module, architecture.surgery)
-    return module
 
 
 def apply_surgery(module: nn.Module, cuts: Iterable[Cut]) -> None:

@@ -1,9 +1,12 @@
 """What a network costs: parameters and multiply-accumulates."""
 
 import math
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import nn
+
+from components.core.models.inputs import BATCH, InputSpec, examples
 
 
 def count_parameters(module: nn.Module) -> int:
@@ -11,8 +14,8 @@ def count_parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def count_macs(module: nn.Module, image_size: int) -> int:
-    """Multiply-accumulates of one forward pass of one RGB image of `image_size` pixels a side.
+def count_macs(module: nn.Module, inputs: Sequence[InputSpec], free: Mapping[str, int] | None = None) -> int:
+    """Multiply-accumulates of one forward pass of one row of `inputs`, with `free` sizes for other free dimensions.
 
     Convolution: `(C_in / groups) · k_h · k_w` for each output element. Linear: `in_features` for each output
     element. Biases, norms, activations, pooling, resizing and products inside attention are not counted, as is usual
@@ -38,15 +41,20 @@ def count_macs(module: nn.Module, image_size: int) -> int:
         elif isinstance(layer, nn.Linear):
             handles.append(layer.register_forward_hook(count_linear))
     parameter = next(module.parameters())
-    images = torch.zeros(1, 3, image_size, image_size, device=parameter.device, dtype=parameter.dtype)
+    given = example_tensors(inputs, {BATCH: 1, **(free or {})}, parameter.device)
     modes = {part: part.training for part in module.modules()}
     try:
         module.eval()
         with torch.no_grad():
-            module(images)
+            module(*given)
     finally:
         for part, training in modes.items():
             part.training = training
         for handle in handles:
             handle.remove()
     return total
+
+
+def example_tensors(inputs: Sequence[InputSpec], free: Mapping[str, int], device: torch.device) -> list[torch.Tensor]:
+    """Random examples of the inputs in their order, on a device, for passes that only look at shapes."""
+    return [torch.from_numpy(value).to(device) for value in examples(inputs, free).values()]

@@ -44,19 +44,12 @@ def create_module(source: str, num_outputs: int) -> nn.Module:
     raise UserError(f"architecture must be 'timm:NAME' or 'torchvision:NAME', got {source!r}")
 
 
-def build_backbone(backbone: Backbone, *, num_outputs: int, seed: int) -> nn.Module:
-    """The backbone with random weights, the same for the same seed; the global random state is left alone.
-
-    Weights of the head are N(0, HEAD_STD²), its bias 0.
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        module = create_module(backbone.architecture, num_outputs)
-        head = find_head(module)[1]
-        nn.init.normal_(head.weight, std=HEAD_STD)
-        if head.bias is not None:
-            nn.init.zeros_(head.bias)
-    return module
+def reset_head(module: nn.Module) -> None:
+    """Draws fresh weights of the head, N(0, HEAD_STD²), from torch's generator; its bias becomes 0."""
+    head = find_head(module)[1]
+    nn.init.normal_(head.weight, std=HEAD_STD)
+    if head.bias is not None:
+        nn.init.zeros_(head.bias)
 
 
 def load_pretrained(module: nn.Module, backbone: Backbone) -> None:
@@ -72,14 +65,6 @@ def load_pretrained(module: nn.Module, backbone: Backbone) -> None:
         state = _renamed_by_order(state, wanted, backbone)
     fitting = _checked(state, wanted, head, backbone)
     module.load_state_dict(fitting, strict=False)
-
-
-def pretrained_module(backbone: Backbone, *, num_outputs: int, seed: int) -> nn.Module:
-    """The backbone with its published weights (random ones for `weights: none`) and a fresh seeded head; eval mode."""
-    module = build_backbone(backbone, num_outputs=num_outputs, seed=seed)
-    if backbone.weights != "none":
-        load_pretrained(module, backbone)
-    return module.eval()
 
 
 def find_head(module: nn.Module) -> tuple[str, nn.Linear]:

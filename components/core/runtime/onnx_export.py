@@ -12,7 +12,7 @@ import os
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,14 +21,12 @@ import onnx
 import torch
 from torch import nn
 
+from components.core.models.inputs import Graph, examples
 from components.core.runtime.metadata import strip_metadata
 from components.core.runtime.sessions import open_session
 
-INPUT = "images"
-OUTPUT = "logits"
-BATCH = "batch"
 RELATIVE_TOLERANCE = 1e-3
-"""Largest |torch − onnxruntime| allowed, as a fraction of the largest |logit|; an honest export stays near 1e-5."""
+"""Largest |torch − onnxruntime| allowed, as a fraction of the largest |output|; an honest export stays near 1e-5."""
 
 # A batch of 1 would be specialised to a constant by the exporter.
 EXAMPLE_BATCH = 2
@@ -57,23 +55,21 @@ class Export:
 
 
 def export_onnx(
-    module: nn.Module,
+    graph: Graph,
     path: str | os.PathLike[str],
     *,
-    image_size: int,
     opset: int = 18,
     exporters: Sequence[Exporter] = ("dynamo", "legacy"),
 ) -> Export:
-    """Write `module` to `path` as ONNX: `images` float32 (batch, 3, H, W) → `logits`, batch size free.
+    """Write the graph's module to `path` as ONNX, with its named inputs, outputs and free dimensions.
 
     The module is not changed (a copy on the CPU, in eval mode, is exported). Batch norms are folded into their
     convolutions. The file appears whole or not at all, holds all weights itself, and is a function of the weights
     and the architecture only.
 
     Args:
-        module: a network that maps (N, 3, `image_size`, `image_size`) to logits.
+        graph: the module, what it takes and gives.
         path: file to write.
-        image_size: height and width in pixels; fixed in the file.
         opset: ONNX operator set, at least 18.
         exporters: tried in this order until one passes the parity check.
 
@@ -87,7 +83,7 @@ def export_onnx(
     if opset < 18:
         raise ValueError(f"opset must be at least 18, got {opset}")
     target = Path(path)
-    plain = _plain_copy(module)
+    plain = replace(graph, module=_plain_copy(graph.module))
     failures: list[str] = []
     disagreement: ParityError | None = None
     for exporter in exporters:
@@ -95,7 +91,7 @@ def export_onnx(
             draft = Path(folder) / "model.onnx"
             try:
                 with _quiet():
-                    _WRITERS[exporter](plain, draft, image_size, opset)
+                    _WRITERS[exporter](plain, draft, opset)
             except Exception as error:  # noqa: BLE001 -- the exporters raise anything; it is told in ExportError
                 failures.append(f"{exporter}: {type(error).__name__}: {_first_line(error)}")
                 continue
@@ -104,7 +100,7 @@ def export_onnx(
             onnx.checker.check_model(model)
             data = model.SerializeToString(deterministic=True)
         try:
-            figures = _compare(plain, data, image_size, (1, 3), 0)
+            figures = _compare(plain, data, (1, 3), 0)
         except ParityError as error:
             disagreement = error
             failures.append(f"{exporter}: {_first_line(error)}")
@@ -118,51 +114,56 @@ def export_onnx(
 
 
 def parity(
-    module: nn.Module,
+    graph: Graph,
     onnx_path: str | os.PathLike[str] | bytes,
-    image_size: int,
     batch_sizes: Sequence[int] = (1, 3),
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Compare torch and onnxruntime (both float32, CPU) on seeded normal noise, at each batch size.
+    """Compare torch and onnxruntime (both float32, CPU) on random examples of the inputs, at each batch size.
 
     Returns:
-        `max_abs_difference` of the logits, `relative_difference` (divided by the largest |logit|),
-        `argmax_agreement` in 0..1, the `tolerance` on the relative difference and the `batch_sizes`.
+        Of all outputs together `max_abs_difference` and `relative_difference` (divided by the largest |output|);
+        `argmax_agreement` of the first output along its second dimension, in 0..1; the `tolerance` on the relative
+        difference and the `batch_sizes`.
 
     Raises:
-        ParityError: the relative difference is above `RELATIVE_TOLERANCE` or a logit is not finite.
+        ParityError: the relative difference is above `RELATIVE_TOLERANCE`, or an output is not finite.
     """
     data = onnx_path if isinstance(onnx_path, bytes) else Path(onnx_path).read_bytes()
-    return _compare(_plain_copy(module), data, image_size, batch_sizes, seed)
+    return _compare(replace(graph, module=_plain_copy(graph.module)), data, batch_sizes, seed)
 
 
-def _compare(module: nn.Module, data: bytes, image_size: int, batch_sizes: Sequence[int], seed: int) -> dict[str, Any]:
+def _compare(graph: Graph, data: bytes, batch_sizes: Sequence[int], seed: int) -> dict[str, Any]:
     session = open_session(data)
-    generator = torch.Generator().manual_seed(seed)
+    names = [output.name for output in graph.outputs]
     difference, scale, agreed, rows = 0.0, 0.0, 0, 0
     for batch in batch_sizes:
-        images = torch.randn(batch, 3, image_size, image_size, generator=generator)
+        feed = examples(graph.inputs, graph.sizes(batch), seed=seed)
         with torch.inference_mode():
-            expected = module(images).numpy()
-        actual = session.run([OUTPUT], {INPUT: images.numpy()})[0]
-        if actual.shape != expected.shape:
-            raise ParityError(f"batch {batch}: onnxruntime gives {actual.shape}, torch {expected.shape}")
-        if not (np.isfinite(expected).all() and np.isfinite(actual).all()):
-            raise ParityError(f"batch {batch}: logits are not finite")
-        difference = max(difference, float(np.abs(expected - actual).max()))
-        scale = max(scale, float(np.abs(expected).max()))
-        agreed += int((expected.argmax(1) == actual.argmax(1)).sum())
-        rows += expected.argmax(1).size
+            given = graph.module(*(torch.from_numpy(feed[spec.name]) for spec in graph.inputs))
+        wanted = [given] if isinstance(given, torch.Tensor) else list(given)
+        found = session.run(names, feed)
+        for name, tensor, actual in zip(names, wanted, found, strict=True):
+            expected = tensor.numpy()
+            if actual.shape != expected.shape:
+                raise ParityError(f"batch {batch}: {name}: onnxruntime gives {actual.shape}, torch {expected.shape}")
+            if not (np.isfinite(expected).all() and np.isfinite(actual).all()):
+                raise ParityError(f"batch {batch}: {name} is not finite")
+            difference = max(difference, float(np.abs(expected - actual).max()))
+            scale = max(scale, float(np.abs(expected).max()))
+        first = wanted[0].numpy()
+        if first.ndim > 1:
+            agreed += int((first.argmax(1) == found[0].argmax(1)).sum())
+            rows += first.argmax(1).size
     relative = difference / scale if scale else difference
     if relative > RELATIVE_TOLERANCE:
         raise ParityError(
-            f"logits differ by {difference:.3g}, {relative:.2g} of the largest; allowed {RELATIVE_TOLERANCE:g}"
+            f"outputs differ by {difference:.3g}, {relative:.2g} of the largest; allowed {RELATIVE_TOLERANCE:g}"
         )
     return {
         "max_abs_difference": difference,
         "relative_difference": relative,
-        "argmax_agreement": agreed / rows,
+        "argmax_agreement": agreed / rows if rows else 1.0,
         "tolerance": RELATIVE_TOLERANCE,
         "batch_sizes": list(batch_sizes),
     }
@@ -179,15 +180,18 @@ def _plain_copy(module: nn.Module) -> nn.Module:
     return plain
 
 
-def _write_dynamo(module: nn.Module, path: Path, image_size: int, opset: int) -> None:
-    images = torch.zeros(EXAMPLE_BATCH, 3, image_size, image_size)
+def _write_dynamo(graph: Graph, path: Path, opset: int) -> None:
+    dimensions = {name: torch.export.Dim(name) for spec in graph.inputs for name in spec.shape if isinstance(name, str)}
     program = torch.onnx.export(
-        module,
-        (images,),
+        graph.module,
+        _example(graph),
         dynamo=True,
-        dynamic_shapes=({0: torch.export.Dim(BATCH)},),
-        input_names=[INPUT],
-        output_names=[OUTPUT],
+        dynamic_shapes=tuple(
+            {axis: dimensions[size] for axis, size in enumerate(spec.shape) if isinstance(size, str)}
+            for spec in graph.inputs
+        ),
+        input_names=[spec.name for spec in graph.inputs],
+        output_names=[output.name for output in graph.outputs],
         opset_version=opset,
         optimize=True,
         verbose=False,
@@ -196,18 +200,27 @@ def _write_dynamo(module: nn.Module, path: Path, image_size: int, opset: int) ->
     program.save(str(path), external_data=False)
 
 
-def _write_legacy(module: nn.Module, path: Path, image_size: int, opset: int) -> None:
-    images = torch.zeros(EXAMPLE_BATCH, 3, image_size, image_size)
+def _write_legacy(graph: Graph, path: Path, opset: int) -> None:
+    shapes = {spec.name: spec.shape for spec in graph.inputs} | {out.name: out.shape for out in graph.outputs}
     torch.onnx.export(
-        module,
-        (images,),
+        graph.module,
+        _example(graph),
         str(path),
         dynamo=False,
-        dynamic_axes={INPUT: {0: BATCH}, OUTPUT: {0: BATCH}},
-        input_names=[INPUT],
-        output_names=[OUTPUT],
+        dynamic_axes={
+            name: {axis: size for axis, size in enumerate(shape) if isinstance(size, str)}
+            for name, shape in shapes.items()
+        },
+        input_names=[spec.name for spec in graph.inputs],
+        output_names=[output.name for output in graph.outputs],
         opset_version=opset,
     )
+
+
+def _example(graph: Graph) -> tuple[torch.Tensor, ...]:
+    # One tensor object per input: torch.export takes one that is given twice for one and the same input.
+    feed = examples(graph.inputs, graph.sizes(EXAMPLE_BATCH))
+    return tuple(torch.from_numpy(feed[spec.name]) for spec in graph.inputs)
 
 
 _WRITERS = {"dynamo": _write_dynamo, "legacy": _write_legacy}

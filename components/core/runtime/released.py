@@ -13,6 +13,7 @@ import onnxruntime as ort
 from components.core.errors import UserError
 from components.core.runtime.metadata import PREFIX, read_metadata
 from components.core.runtime.sessions import open_session
+from components.core.tasks.images.assets import ImageAssets, read_image_metadata
 from components.core.tasks.images.preprocess import Preprocess
 
 BATCH = 32
@@ -32,10 +33,19 @@ class Release:
     """A released classifier; call it with encoded images (JPEG, PNG, ...)."""
 
     session: ort.InferenceSession
-    preprocess: Preprocess
-    labels: list[str]
+    assets: ImageAssets
     facts: dict[str, object]
     """Everything that the metadata holds: task, scheme, versions, ..."""
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """How an image becomes the network's input."""
+        return self.assets.preprocess
+
+    @property
+    def labels(self) -> list[str]:
+        """Class names in the order of the logits."""
+        return self.assets.labels
 
     def __call__(self, images: Sequence[bytes]) -> list[Prediction]:
         """Predictions in the order of `images`."""
@@ -73,10 +83,10 @@ def load_release(model: str | os.PathLike[str] | bytes, *, threads: int = 1) -> 
     if missing:
         raise UserError(f"the ONNX file has no {' and no '.join(missing)} in its metadata; export it with trimtab")
     try:
-        preprocess = Preprocess.from_json(facts["preprocess"])
+        preprocess, labels = read_image_metadata(facts)
     except ValueError as error:
         raise UserError(f"the ONNX file's metadata cannot be used: {error}") from None
-    return Release(session=session, preprocess=preprocess, labels=[str(x) for x in facts["labels"]], facts=facts)
+    return Release(session=session, assets=ImageAssets(preprocess=preprocess, labels=labels), facts=facts)
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

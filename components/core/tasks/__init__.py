@@ -1,22 +1,39 @@
-"""What a stage must not know about a task: its rows, its batches, its loss, its metric.
+"""What a stage must not know about a task: its rows, its batches, its networks, its loss, its metrics, its pages.
 
-A stage asks `get_task` for the task that the dataset names. To add a task: a module beside `classification`, and a line
-in `get_task`.
+A stage asks `get_task` for the task that the data set or the model names. A new task is a folder beside
+`classification`, with the same modules; `task.py` holds its class, called like the folder in capitals.
 """
 
+from collections.abc import Callable
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+
 from components.core.errors import UserError
-from components.core.tasks.base import Batch, Task
-from components.core.tasks.images.preprocess import Preprocess
+from components.core.tasks.base import Task
 
-TASKS = ("classification",)
+DEFAULT = "classification"
+"""The task of a pipeline that names none."""
 
-__all__ = ["TASKS", "Batch", "Preprocess", "Task", "get_task"]
+
+def _made(name: str) -> Task:
+    module = import_module(f"components.core.tasks.{name}.task")
+    task: Task = getattr(module, "".join(word.capitalize() for word in name.split("_")))()
+    return task
+
+
+REGISTRY: dict[str, Callable[[], Task]] = {
+    folder.parent.name: partial(_made, folder.parent.name) for folder in sorted(Path(__file__).parent.glob("*/task.py"))
+}
+"""How each task is made, by name."""
+
+TASKS = (DEFAULT, *(name for name in REGISTRY if name != DEFAULT))
+
+__all__ = ["DEFAULT", "REGISTRY", "TASKS", "Task", "get_task"]
 
 
 def get_task(name: str) -> Task:
-    """The task called `name`; UserError listing `TASKS` for another."""
-    if name == "classification":
-        from components.core.tasks.classification.task import Classification
-
-        return Classification()
-    raise UserError(f"task {name!r} is not available in this version; available: {', '.join(TASKS)}")
+    """The task called `name`; UserError listing those that there are for another."""
+    if name not in REGISTRY:
+        raise UserError(f"task {name!r} is not available in this version; available: {', '.join(REGISTRY)}")
+    return REGISTRY[name]()

@@ -107,8 +107,14 @@ class Task(Protocol):
     ) -> "list[tuple[str, Backbone, dict[str, Any]]]":
         """Networks to compare: a name, the backbone, and the `options` of its architecture."""
 
+    def num_outputs(self, classes: Sequence[str]) -> int:
+        """How many outputs the head has for these classes."""
+
     def create_network(self, architecture: "Architecture") -> "nn.Module":
         """The network before any surgery, with random weights drawn from torch's generator."""
+
+    def reset_head(self, module: "nn.Module") -> None:
+        """Draws fresh weights of the head from torch's generator: first outputs near 0."""
 
     def load_pretrained(self, module: "nn.Module", backbone: "Backbone") -> None:
         """Copies the backbone's published weights in, all but the head; UserError naming what does not fit."""

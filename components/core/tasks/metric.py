@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from components.core.report.numbers import MISSING, percent
+
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
@@ -42,3 +44,9 @@ class Metric:
     def points(self, difference: float) -> float:
         """A difference of values in points, positive = better."""
         return self.points_per_unit * (difference if self.higher_is_better else -difference)
+
+    def write(self, value: float | None) -> str:
+        """A value as people read it: "91.30 %", "31.20", or a dash."""
+        if value is None or np.isnan(value):
+            return MISSING
+        return percent(value) if self.percent else f"{value:.2f}"

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from components.core.training.device import place_images
+from components.core.data.batch import Batch
+from components.core.training.device import place_batch
 
 
 def batch_norms(module: nn.Module) -> list[_BatchNorm]:
@@ -29,8 +30,8 @@ def set_training_mode(module: nn.Module, *, batch_norm: str) -> None:
 
 
 @torch.no_grad()
-def recalibrate_batchnorm(module: nn.Module, batches: Iterable[Tensor], device: torch.device) -> int:
-    """Replaces running means and variances by the plain average over `batches`; returns the number of images seen.
+def recalibrate_batchnorm(module: nn.Module, batches: Iterable[Batch], device: torch.device) -> int:
+    """Replaces running means and variances by the plain average over `batches`; returns the number of rows seen.
 
     `momentum=None` makes torch average cumulatively: after k batches the statistics are the mean of the k batch
     statistics, and nothing of the old ones is left. Give *training* images with *evaluation* transforms, in batches
@@ -45,26 +46,26 @@ def recalibrate_batchnorm(module: nn.Module, batches: Iterable[Tensor], device: 
     module.eval()
     norms = batch_norms(module)
     momenta = [norm.momentum for norm in norms]
-    images_seen = 0
+    rows_seen = 0
     try:
-        for images in batches:
-            if images_seen == 0:
+        for batch in batches:
+            if rows_seen == 0:
                 for norm in norms:
                     norm.reset_running_stats()
                     norm.momentum = None
                     norm.train()
-            module(place_images(images, device))
-            images_seen += len(images)
+            module(*place_batch(batch, device).inputs.values())
+            rows_seen += len(batch)
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
         module.eval()
-    return images_seen
+    return rows_seen
 
 
 @torch.no_grad()
-def absorb_statistics(module: nn.Module, batches: Iterable[Tensor], device: torch.device) -> int:
-    """Makes the stored statistics those of this data without changing the function; returns the number of images.
+def absorb_statistics(module: nn.Module, batches: Iterable[Batch], device: torch.device) -> int:
+    """Makes the stored statistics those of this data without changing the function; returns the number of rows.
 
     With stored mean m and variance v, measured mean μ and variance s of a norm's input (means over batches):
 
@@ -78,11 +79,11 @@ def absorb_statistics(module: nn.Module, batches: Iterable[Tensor], device: torc
     norms = [norm for norm in batch_norms(module) if norm.affine]
     sums = [torch.zeros(2, norm.num_features, device=device) for norm in norms]
     handles = [norm.register_forward_pre_hook(_adder(total)) for norm, total in zip(norms, sums, strict=True)]
-    images_seen = num_batches = 0
+    rows_seen = num_batches = 0
     try:
-        for images in batches:
-            module(place_images(images, device))
-            images_seen += len(images)
+        for batch in batches:
+            module(*place_batch(batch, device).inputs.values())
+            rows_seen += len(batch)
             num_batches += 1
     finally:
         for handle in handles:
@@ -90,7 +91,7 @@ def absorb_statistics(module: nn.Module, batches: Iterable[Tensor], device: torc
     if num_batches:
         for norm, total in zip(norms, sums, strict=True):
             _rewrite(norm, *(total / num_batches))
-    return images_seen
+    return rows_seen
 
 
 def _adder(total: Tensor) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:

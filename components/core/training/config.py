@@ -40,6 +40,8 @@ class TrainingConfig:
     checkpoint_seconds: time between resumable checkpoints.
     num_processes: processes that share each batch; it must divide batch_size, and batch norms must be frozen: their
         statistics would be those of a part of the batch.
+    accumulation_steps: parts in which a process computes its share of a batch, one after the other, to save memory;
+        gradients are those of the whole batch. Batch norms must be frozen, for the same reason.
 
     Raises `UserError` naming the value.
     """
@@ -63,6 +65,7 @@ class TrainingConfig:
     checkpoint_seconds: float
     seed: int
     num_processes: int = 1
+    accumulation_steps: int = 1
 
     def __post_init__(self) -> None:
         require(self.epochs >= 0, "epochs", self.epochs, "at least 0")
@@ -87,6 +90,11 @@ class TrainingConfig:
         require(divides, "num_processes", self.num_processes, f"a divisor of batch_size {self.batch_size}")
         if self.num_processes > 1:
             require(self.batch_norm == "frozen", "batch_norm", self.batch_norm, "frozen with several processes")
+        require(self.accumulation_steps >= 1, "accumulation_steps", self.accumulation_steps, "at least 1")
+        if self.accumulation_steps > 1:
+            require(
+                self.batch_norm == "frozen", "batch_norm", self.batch_norm, "frozen with accumulation_steps above 1"
+            )
 
     def build_schedule(self, steps_per_epoch: int) -> Schedule:
         """The schedule over `epochs · steps_per_epoch` optimizer steps."""

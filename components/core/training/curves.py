@@ -3,12 +3,13 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from components.core.artifacts.manifest import Manifest, publish
 from components.core.report.figures import line_chart
-from components.core.report.numbers import percent
-from components.core.report.page import Figure, Table, figure, table
+from components.core.report.numbers import MISSING, percent
+from components.core.report.page import Columns, Figure, Section, Table, facts, figure, table, write_page
+from components.core.training.config import TrainingConfig
 from components.core.training.history import History
 
 if TYPE_CHECKING:
@@ -25,10 +26,20 @@ def publish_curves(artifact_path: str | Path, history: History, *, stage: str, s
 
 
 def result_facts(history: History) -> dict[str, float]:
-    """What a stage logs: epochs trained, the epoch kept, and its validation top-1 and loss where there are any."""
+    """What a stage logs: epochs trained, the epoch kept, and its validation metric and loss where there are any."""
     facts = {"epochs_trained": float(max(len(history.epochs) - 1, 0)), "best_epoch": float(history.best_epoch or 0)}
     best = history.best() or {}
-    return facts | {name: best[name] for name in ("validation_top1", "validation_loss") if best.get(name) is not None}
+    if best.get("validation_metric") is not None:
+        facts[f"validation_{history.metric['name']}"] = best["validation_metric"]
+        facts["validation_loss"] = best["validation_loss"]
+    return facts
+
+
+def written(history: History, value: float | None) -> str:
+    """A value of the metric as people read it."""
+    if history.metric.get("percent", True):
+        return percent(value)
+    return MISSING if value is None else f"{value:.2f}"
 
 
 def loss_figure(history: History) -> Figure:
@@ -53,11 +64,11 @@ def metric_figure(history: History) -> Figure:
     """The validation metric over epochs."""
     return figure(
         line_chart(
-            {"validation": _points(history, "validation_top1")},
-            title="Validation top-1",
+            {"validation": _points(history, "validation_metric")},
+            title=f"Validation {history.metric['label']}",
             x="epoch",
-            y="top-1",
-            percent=True,
+            y=history.metric["label"],
+            percent=history.metric["percent"],
             highlight=_highlight(history),
         ),
         "Of the weights that would be saved (the moving average, where there is one).",
@@ -73,11 +84,62 @@ def learning_rate_figure(history: History) -> Figure:
 def epochs_table(history: History) -> Table:
     """Losses and metric of each epoch; the one that was kept stands out."""
     rows = [
-        [epoch["epoch"], epoch["train_loss"], epoch["validation_loss"], percent(epoch["validation_top1"])]
+        [epoch["epoch"], epoch["train_loss"], epoch["validation_loss"], written(history, epoch["validation_metric"])]
         for epoch in history.epochs
     ]
     marked = [number for number, epoch in enumerate(history.epochs) if epoch["epoch"] == history.best_epoch]
-    return table(["epoch", "training loss", "validation loss", "validation top-1"], rows, marked=marked)
+    return table(
+        ["epoch", "training loss", "validation loss", f"validation {history.metric.get('label', 'metric')}"],
+        rows,
+        marked=marked,
+    )
+
+
+def training_page(
+    path: str | Path, history: History, *, title: str, stage: str, asked: Mapping[str, Any], result: Mapping[str, Any]
+) -> None:
+    """The page of a training run: result, curves and the epochs as a table.
+
+    Args:
+        path: the file to write.
+        history: what happened.
+        title: of the page.
+        stage: its name, shown above the title.
+        asked: what was asked for, by title.
+        result: what the stage adds to the result, by title.
+    """
+    best = history.best()
+    shown: dict[str, Any] = {"epoch kept": history.best_epoch, "epochs trained": len(history.epochs) - 1}
+    lead = "There is no validation data; the last epoch was kept."
+    validated = best is not None and best["validation_metric"] is not None
+    if best is not None and validated:
+        label, value = history.metric["label"], written(history, best["validation_metric"])
+        lead = f"Validation {label} {value} after epoch {history.best_epoch}."
+        shown |= {
+            f"validation {label}": value,
+            "validation loss": best["validation_loss"],
+            "before training": written(history, history.epochs[0]["validation_metric"]),
+        }
+    sections = [
+        Section("Result", Columns((facts({**shown, **result}), facts(asked)))),
+        Section("Loss", loss_figure(history)),
+    ]
+    if validated:
+        sections.append(Section(f"Validation {history.metric['label']}", metric_figure(history)))
+    if history.steps:
+        sections.append(Section("Learning rate", learning_rate_figure(history)))
+    sections.append(Section("Epochs", epochs_table(history)))
+    write_page(path, title, sections, eyebrow=stage, lead=lead)
+
+
+def describe_training(config: TrainingConfig) -> dict[str, Any]:
+    """What every training stage was asked for, by title."""
+    return {
+        "optimizer": f"{config.optimizer}, batch {config.batch_size}, weight decay {config.weight_decay:g}",
+        "learning rate": f"{config.learning_rate:g}, {config.schedule}, × {config.layer_decay:g} per layer",
+        "moving average": f"decay {config.ema_decay:g}" if config.ema_decay else "none",
+        "seed": config.seed,
+    }
 
 
 def _points(history: History, name: str) -> list[tuple[float, float]]:

@@ -1,21 +1,19 @@
 """What a training run reads: the training split epoch by epoch, and the validation split."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
+import torch
 
+from components.core.data.batch import WHOLE, Batch, Share
+from components.core.data.reading import read_batches
 from components.core.errors import UserError
-from components.core.tasks.base import WHOLE, Share
 
 if TYPE_CHECKING:
     from components.core.data.dataset import Dataset
     from components.core.tasks import Task
-    from components.core.tasks.images.preprocess import Preprocess
-
-Batch = tuple[Tensor, Any, list[str]]
-"""Images (N, 3, H, W) float32 normalised, the task's targets, and the N content digests."""
 
 EVALUATION_BATCH_SIZE = 256
 
@@ -26,7 +24,8 @@ class TrainingData:
 
     Always the same ones for the same epoch: resuming relies on it.
 
-    `validation()` gives the validation batches with evaluation transforms; None when the split is empty.
+    `validation()` gives the validation batches with evaluation transforms; None when the split is empty. Batches hold
+    tensors (`as_tensors`).
     """
 
     training: Callable[[int, int], Iterable[Batch]]
@@ -34,24 +33,29 @@ class TrainingData:
     validation: Callable[[], Iterable[Batch]] | None
 
 
-def check_labels(dataset: "Dataset", labels: Sequence[str], *, model: str = "model") -> None:
-    """Raises `UserError` when a model was made for other classes, or another order of them, than the data set's."""
-    if list(labels) != list(dataset.classes):
-        raise UserError(
-            f"the {model} predicts {len(labels)} classes ({_some(labels)}), "
-            f"the data set has {len(dataset.classes)} ({_some(dataset.classes)}); they must be the same, in one order"
-        )
+def as_tensors(batches: Generator[Batch]) -> Generator[Batch]:
+    """The same batches as tensors on the CPU, which share the arrays' memory; in pinned memory where there is CUDA."""
+    pin = torch.cuda.is_available()
 
+    def tensor(values: Any) -> torch.Tensor:
+        made = torch.from_numpy(values)
+        return made.pin_memory() if pin else made
 
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+    with closing(batches):
+        for batch in batches:
+            yield replace(
+                batch,
+                inputs={name: tensor(values) for name, values in batch.inputs.items()},
+                targets=tensor(batch.targets),
+                weight=None if batch.weight is None else tensor(batch.weight),
+            )
 
 
 def steps_in_epoch(rows: int, batch_size: int) -> int:
     """`⌊rows/batch_size⌋`, at least 1.
 
     The incomplete last batch is left out (other rows each epoch, the order being shuffled): its gradient would weigh
-    its few images more than all others, and a batch of one image has no variance to normalise with.
+    its few rows more than all others, and a batch of one image has no variance to normalise with.
     """
     return max(rows // batch_size, 1)
 
@@ -60,14 +64,16 @@ def training_data(
     task: "Task",
     dataset: "Dataset",
     *,
-    preprocess: "Preprocess",
+    assets: Any,
     batch_size: int,
     seed: int,
     augment: bool,
-    validation_preprocess: "Preprocess | None" = None,
+    validation_assets: Any = None,
     share: Share = WHOLE,
 ) -> TrainingData:
-    """The training and validation splits of a dataset; `validation_preprocess` where it differs (a smaller student).
+    """The training and validation splits of a dataset for a network with these assets of the task.
+
+    `validation_assets` where they differ (a student that sees smaller inputs than its teacher).
 
     With a `share`, every batch is this process's part of it.
 
@@ -76,21 +82,26 @@ def training_data(
     rows = dataset.rows("train")
     if min(rows, batch_size) % share.size:
         raise UserError(
-            f"a batch of {min(rows, batch_size)} images does not divide evenly among {share.size} processes; choose "
-            f"batch_size as a multiple of num_processes, at most the {rows} training images"
+            f"a batch of {min(rows, batch_size)} {task.row_noun} does not divide evenly among {share.size} processes; "
+            f"choose batch_size as a multiple of num_processes, at most the {rows} training {task.row_noun}"
         )
     if rows < 2:
-        raise UserError(f"the training split holds {rows} image{'s' * (rows != 1)}; training needs at least 2")
+        raise UserError(f"the training split holds {rows} {task.row_noun}; training needs at least 2")
+
+    transform = task.transform(assets)
+    evaluated = transform if validation_assets is None else task.transform(validation_assets)
 
     def training(epoch: int, skip: int) -> Iterable[Batch]:
-        return task.batches(
-            dataset, "train", preprocess, batch_size=batch_size, seed=seed, epoch=epoch, augment=augment, share=share,
-            skip=skip,
+        return as_tensors(
+            read_batches(
+                dataset, "train", transform, batch_size=batch_size, seed=seed, epoch=epoch, augment=augment,
+                share=share, skip=skip,
+            )
         )  # fmt: skip
 
     def validation() -> Iterable[Batch]:
         size = EVALUATION_BATCH_SIZE * share.size
-        return task.batches(dataset, "validation", validation_preprocess or preprocess, batch_size=size, share=share)
+        return as_tensors(read_batches(dataset, "validation", evaluated, batch_size=size, share=share))
 
     return TrainingData(
         training=training,
@@ -100,12 +111,12 @@ def training_data(
 
 
 def calibration_batches(
-    task: "Task", dataset: "Dataset", preprocess: "Preprocess", *, images: int, batch_size: int = 64
+    task: "Task", dataset: "Dataset", assets: Any, *, rows: int, batch_size: int = 64
 ) -> Iterator[Batch]:
-    """About `images` training images, evenly spread, with evaluation transforms, in full batches.
+    """About `rows` training rows, evenly spread, with evaluation transforms, in full batches of tensors.
 
     Only a training split smaller than one batch gives an incomplete one: a batch of a single image has no variance.
     """
-    rows = min(images, dataset.rows("train"))
-    limit = rows // batch_size * batch_size or rows
-    return iter(task.batches(dataset, "train", preprocess, batch_size=batch_size, limit=limit))
+    wanted = min(rows, dataset.rows("train"))
+    limit = wanted // batch_size * batch_size or wanted
+    return as_tensors(read_batches(dataset, "train", task.transform(assets), batch_size=batch_size, limit=limit))

@@ -3,12 +3,14 @@
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
 import torch.utils.deterministic
 from torch import nn
 
+from components.core.data.batch import Batch
 from components.core.training.config import PRECISIONS
 
 
@@ -47,9 +49,20 @@ def place(module: nn.Module, device: torch.device) -> nn.Module:
     return module.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def place_images(images: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """A batch (N, C, H, W) on the device, in the memory format of `place`."""
-    return images.to(device, memory_format=torch.channels_last, non_blocking=True)
+def place_batch(batch: Batch, device: torch.device) -> Batch:
+    """The batch on the device; images (rank 4) in the memory format of `place`."""
+
+    def placed(values: torch.Tensor) -> torch.Tensor:
+        if values.ndim == 4 and values.is_floating_point():
+            return values.to(device, memory_format=torch.channels_last, non_blocking=True)
+        return values.to(device, non_blocking=True)
+
+    return replace(
+        batch,
+        inputs={name: placed(values) for name, values in batch.inputs.items()},
+        targets=batch.targets.to(device, non_blocking=True),
+        weight=None if batch.weight is None else batch.weight.to(device, non_blocking=True),
+    )
 
 
 @contextmanager

@@ -1,14 +1,15 @@
-"""Trains a network's linear head alone, on features that the frozen network computes once."""
+"""Trains a network's head alone, on features that the frozen network computes once."""
 
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from components.core.data.batch import Batch
 from components.core.errors import UserError
-from components.core.training.data import Batch
-from components.core.training.device import autocast, place_images
+from components.core.training.device import autocast, place_batch
 from components.core.training.parameter_groups import parameter_groups, set_learning_rate
 from components.core.training.schedules import polynomial
 
@@ -23,30 +24,55 @@ _LEARNING_RATE = 1e-3
 _WEIGHT_DECAY = 1e-2
 
 
+@dataclass(frozen=True, kw_only=True)
+class Features:
+    """What the head of a frozen network receives, of many rows: tensors `(N, …)`, and the rows' targets and weight."""
+
+    values: tuple[Tensor, ...]
+    targets: Tensor
+    weight: Tensor | None
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def batch(self, rows: Tensor) -> Batch:
+        """Targets and weight of some rows."""
+        weight = None if self.weight is None else self.weight[rows]
+        return Batch(inputs={}, targets=self.targets[rows], weight=weight, digests=[""] * len(rows))
+
+
 @torch.no_grad()
-def pooled_features(
-    features: Callable[[Tensor], Tensor], batches: Iterable[Batch], *, device: torch.device, precision: str = "auto"
-) -> tuple[Tensor, Tensor]:
-    """Features (N, D) float32 and targets of all batches, on the device. The network must be in eval mode."""
-    rows, targets = [], []
-    for images, batch_targets, _ in batches:
+def frozen_features(
+    compute: Callable[..., tuple[Tensor, ...]], batches: Iterable[Batch], *, device: torch.device, precision: str
+) -> Features:
+    """Features float32 and targets of all batches, on the device. The network must be in eval mode."""
+    values: list[tuple[Tensor, ...]] = []
+    targets: list[Tensor] = []
+    weights: list[Tensor] = []
+    for batch in batches:
+        placed = place_batch(batch, device)
         with autocast(device, precision):
-            rows.append(features(place_images(images, device)).float())
-        targets.append(batch_targets.to(device))
-    return torch.cat(rows), torch.cat(targets)
+            values.append(tuple(value.float() for value in compute(*placed.inputs.values())))
+        targets.append(placed.targets)
+        if placed.weight is not None:
+            weights.append(placed.weight)
+    return Features(
+        values=tuple(torch.cat(column) for column in zip(*values, strict=True)),
+        targets=torch.cat(targets),
+        weight=torch.cat(weights) if weights else None,
+    )
 
 
 def train_head(
     head: nn.Module,
-    features: Tensor,
-    targets: Tensor,
+    features: Features,
     *,
     task: "Task",
     epochs: int,
     seed: int,
-    label_smoothing: float = 0.0,
+    settings: Mapping[str, Any],
 ) -> list[float]:
-    """Trains `head` in place on features (N, D); returns the mean loss of each epoch.
+    """Trains `head` in place on frozen features; returns the mean loss of each epoch.
 
     AdamW with a linearly falling rate and batches of a twentieth of the rows, at most 256; none of it a parameter,
     since on frozen features the problem is convex. About 14 times cheaper than an epoch through the network, and it
@@ -56,7 +82,7 @@ def train_head(
 
     Raises `UserError` when the features are not finite.
     """
-    if not bool(torch.isfinite(features).all()):
+    if not all(bool(torch.isfinite(values).all()) for values in features.values):
         raise UserError("the pretrained network gives features that are not finite; its weights do not fit this input")
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.AdamW(parameter_groups(head, weight_decay=_WEIGHT_DECAY), lr=_LEARNING_RATE)
@@ -64,17 +90,20 @@ def train_head(
     steps_per_epoch = -(-len(features) // batch_size)
     losses: list[float] = []
     for epoch in range(epochs):
-        order = torch.randperm(len(features), generator=generator).to(features.device)
-        total = torch.zeros((), device=features.device)
+        order = torch.randperm(len(features), generator=generator).to(features.targets.device)
+        total = torch.zeros((), device=features.targets.device)
+        counted = 0
         for number, rows in enumerate(order.split(batch_size)):
             step = epoch * steps_per_epoch + number
             set_learning_rate(
                 optimizer.param_groups, _LEARNING_RATE * polynomial(step, epochs * steps_per_epoch, power=1.0)
             )
-            loss = task.loss(head(features[rows]), targets[rows], label_smoothing=label_smoothing)
+            batch = features.batch(rows)
+            loss = task.loss(head(*(values[rows] for values in features.values)), batch, settings=settings)
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            (loss / max(batch.count, 1)).backward()
             optimizer.step()
-            total += loss.detach() * len(rows)
-        losses.append(float(total) / len(features))
+            total += loss.detach()
+            counted += batch.count
+        losses.append(float(total) / max(counted, 1))
     return losses

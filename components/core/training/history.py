@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 MAX_STEPS_SHOWN = 1000
+FORMAT = 2
 
 
 @dataclass(kw_only=True)
@@ -11,10 +12,12 @@ class History:
     """The learning curves; JSON-able, and free of times so that equal runs have equal histories.
 
     steps: step, epoch (from 1), learning_rate (of the head), loss. epochs: epoch (0 is before the first step),
-    train_loss, validation_loss, validation_top1 (the task's metric, a fraction); None where there is nothing to say.
-    phases: name and epochs, in order. best_epoch: the epoch whose weights were kept.
+    train_loss, validation_loss, validation_metric; None where there is nothing to say. metric: name, label and whether
+    it is read in per cent, of the task's first metric. phases: name and epochs, in order. best_epoch: the epoch whose
+    weights were kept.
     """
 
+    metric: dict[str, Any] = field(default_factory=dict)
     steps: list[dict[str, Any]] = field(default_factory=list)
     epochs: list[dict[str, Any]] = field(default_factory=list)
     phases: list[dict[str, Any]] = field(default_factory=list)
@@ -27,4 +30,4 @@ class History:
     def to_json(self) -> dict[str, Any]:
         """The content of `curves.json`; of a long run an evenly spread thousand of steps."""
         stride = -(-len(self.steps) // MAX_STEPS_SHOWN) or 1
-        return {"format": 1, **asdict(self), "steps": self.steps[::stride]}
+        return {"format": FORMAT, **asdict(self), "steps": self.steps[::stride]}

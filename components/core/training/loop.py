@@ -3,18 +3,19 @@
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, pairwise
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from components.core.data.batch import Batch
 from components.core.errors import UserError
 from components.core.training.batchnorm import set_training_mode
-from components.core.training.checkpoint import Checkpointer, TrainingState
+from components.core.training.checkpoint import Checkpointer, Progress, TrainingState
 from components.core.training.config import TrainingConfig
-from components.core.training.data import Batch, TrainingData
-from components.core.training.device import autocast, place_images
+from components.core.training.data import TrainingData
+from components.core.training.device import autocast, place_batch
 from components.core.training.ema import Ema
 from components.core.training.history import History
 from components.core.training.optimizers import build_optimizer
@@ -22,13 +23,17 @@ from components.core.training.parameter_groups import parameter_groups, set_lear
 from components.core.training.ranks import ALONE, Ranks
 from components.core.training.schedules import Schedule
 from components.core.training.stopping import Stopped, StopRequest
-from components.core.training.validation import validate
+from components.core.training.validation import Validation, validate
 
 if TYPE_CHECKING:
     from components.core.tasks import Task
 
-StepLoss = Callable[[nn.Module, Tensor, Any], Tensor]
-"""`step_loss(model, images, targets)` → scalar loss; runs under autocast, with the model in training mode."""
+StepLoss = Callable[[nn.Module, Batch], Tensor]
+"""`step_loss(model, batch)` → the loss summed over what counts in the batch, a scalar.
+
+Runs under autocast, with the model in training mode and the batch on its device. The loop divides by the count of the
+whole step, over all processes and all parts of it, so that each pixel or token weighs the same wherever it falls.
+"""
 
 
 def train(
@@ -36,6 +41,7 @@ def train(
     *,
     data: TrainingData,
     task: "Task",
+    num_classes: int,
     step_loss: StepLoss,
     config: TrainingConfig,
     device: torch.device,
@@ -46,8 +52,8 @@ def train(
 ) -> History:
     """Trains `module` in place and leaves it in eval mode with the weights of its best epoch.
 
-    Epochs are compared by the task's metric on validation data, then by validation loss; epoch 0 is the module as it
-    came. Without validation data the last epoch is kept. With `ema_decay` the averaged weights are the ones that are
+    Epochs are compared by the task's first metric on validation data, then by validation loss; epoch 0 is the module as
+    it came. Without validation data the last epoch is kept. With `ema_decay` the averaged weights are the ones that are
     validated and kept. When the checkpointer finds a checkpoint, the run goes on from it, in the middle of an epoch
     if that is where it stopped; clearing it is the caller's, once the result is safe. Asked to stop by SIGTERM, the run
     saves one and leaves.
@@ -60,11 +66,13 @@ def train(
         # Inside: once the first has its weights and goes on, a signal must not be the end of one that is still waiting.
         ranks.equalize(module)
         run = _Run(
-            data=data, task=task, step_loss=step_loss, config=config, device=device, checkpointer=checkpointer,
-            stop=stop, ranks=ranks, report=report if ranks.leads else lambda _: None,
+            data=data, task=task, num_classes=num_classes, step_loss=step_loss, config=config, device=device,
+            checkpointer=checkpointer, stop=stop, ranks=ranks, report=report if ranks.leads else lambda _: None,
         )  # fmt: skip
         state = _state(module, config)
         state.progress.history.phases.extend(phases)
+        first = task.metrics[0]
+        state.progress.history.metric = {"name": first.name, "label": first.label, "percent": first.percent}
         _train_epochs(run, state)
     history = state.progress.history
     history.phases.append({"name": "network", "epochs": state.progress.epoch})
@@ -82,6 +90,7 @@ class _Run:
 
     data: TrainingData
     task: "Task"
+    num_classes: int
     step_loss: StepLoss
     config: TrainingConfig
     device: torch.device
@@ -122,24 +131,22 @@ def _train_epochs(run: _Run, state: TrainingState) -> None:
 def _train_epoch(run: _Run, state: TrainingState, network: nn.Module, schedule: Schedule) -> None:
     """The steps of the running epoch that are still to do; `network` is the module as it is to be called."""
     progress, module, optimizer = state.progress, state.module, state.optimizer
-    data, config, device = run.data, run.config, run.device
+    data, config = run.data, run.config
     pending: list[tuple[int, float, Tensor]] = []
     set_training_mode(module, batch_norm=config.batch_norm)
     batches = data.training(progress.epoch, progress.step_in_epoch)
     try:
-        for images, targets, _ in islice(batches, data.steps_per_epoch - progress.step_in_epoch):
+        for batch in islice(batches, data.steps_per_epoch - progress.step_in_epoch):
             step = progress.epoch * data.steps_per_epoch + progress.step_in_epoch
             run.ranks.seed_step(config.seed, step)
             learning_rate = config.learning_rate * schedule.factor(step)
             set_learning_rate(optimizer.param_groups, learning_rate)
-            with autocast(device, config.precision):
-                loss = run.step_loss(network, place_images(images, device), targets.to(device, non_blocking=True))
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            loss = _backward(run, network, batch)
             optimizer.step()
             if state.ema is not None:
                 state.ema.update(module)
-            pending.append((step, learning_rate, loss.detach()))
+            pending.append((step, learning_rate, loss))
             progress.step_in_epoch += 1
             due = run.ranks.leads and run.checkpointer is not None and run.checkpointer.is_due()
             asked, due = run.ranks.any(run.stop.asked, due)
@@ -150,6 +157,34 @@ def _train_epoch(run: _Run, state: TrainingState, network: nn.Module, schedule: 
         # The incomplete last batch is not read: tell the decoding thread to stop.
         _close(batches)
     _note_losses(run, state, pending)
+
+
+def _backward(run: _Run, network: nn.Module, batch: Batch) -> Tensor:
+    """Adds the gradients of one step, part by part; returns this process's share of its mean loss, detached.
+
+    DistributedDataParallel averages gradients over the processes, so each is multiplied by their number.
+    """
+    config, ranks = run.config, run.ranks
+    count = batch.count if ranks.control is None else round(float(ranks.total(torch.tensor([batch.count]))))
+    parts = _parts(batch, config.accumulation_steps)
+    losses = []
+    for number, part in enumerate(parts, start=1):
+        with ranks.unsynchronized(network, when=number < len(parts)):
+            with autocast(run.device, config.precision):
+                total = run.step_loss(network, place_batch(part, run.device))
+            # A step in which nothing counts has no gradient, and no mean.
+            loss = total / max(count, 1) * ranks.share.size
+            loss.backward()
+        losses.append(loss.detach())
+    return torch.stack(losses).sum() if len(losses) > 1 else losses[0]
+
+
+def _parts(batch: Batch, number: int) -> list[Batch]:
+    """The batch in at most `number` parts of nearly equal size, none of them empty."""
+    if number == 1:
+        return [batch]
+    bounds = [place * len(batch) // number for place in range(number + 1)]
+    return [batch.part(slice(low, high)) for low, high in pairwise(bounds) if high > low]
 
 
 def _save(run: _Run, state: TrainingState, *, asked: bool) -> None:
@@ -191,17 +226,18 @@ def _close_epoch(run: _Run, state: TrainingState, *, number: int) -> None:
         "epoch": number,
         "train_loss": train_loss,
         "validation_loss": None,
-        "validation_top1": None,
+        "validation_metric": None,
     }
     if data.validation is None:
         progress.history.best_epoch = number
     else:
         batches = _until_asked(data.validation(), run, state)
         result = validate(
-            evaluated, batches, task=run.task, device=run.device, precision=config.precision, ranks=run.ranks
-        )
-        record |= {"validation_loss": result.loss, "validation_top1": result.metric}
-        if _is_better(result.metric, result.loss, progress.best_metric, progress.best_loss):
+            evaluated, batches, task=run.task, num_classes=run.num_classes, device=run.device,
+            precision=config.precision, ranks=run.ranks,
+        )  # fmt: skip
+        record |= {"validation_loss": result.loss, "validation_metric": result.metric}
+        if _is_better(run.task, result, progress):
             progress.best_metric, progress.best_loss = result.metric, result.loss
             progress.epochs_without_gain = 0
             progress.history.best_epoch = number
@@ -209,7 +245,7 @@ def _close_epoch(run: _Run, state: TrainingState, *, number: int) -> None:
         else:
             progress.epochs_without_gain += 1
     progress.history.epochs.append(record)
-    run.report(_line(record, config.epochs, run.task.metric_name))
+    run.report(_line(record, config.epochs, run.task.metrics[0].label))
 
 
 def _until_asked(batches: Iterable[Batch], run: _Run, state: TrainingState) -> Iterator[Batch]:
@@ -227,23 +263,25 @@ def _until_asked(batches: Iterable[Batch], run: _Run, state: TrainingState) -> I
         yield batch
 
 
-def _is_better(metric: float, loss: float, best_metric: float | None, best_loss: float | None) -> bool:
-    if best_metric is None or best_loss is None:
+def _is_better(task: "Task", result: Validation, progress: Progress) -> bool:
+    if progress.best_metric is None or progress.best_loss is None:
         return True
-    return (metric, -loss) > (best_metric, -best_loss)
+    if result.metric == progress.best_metric:
+        return result.loss < progress.best_loss
+    return task.metrics[0].better(result.metric, progress.best_metric)
 
 
 def _out_of_patience(state: TrainingState, config: TrainingConfig) -> bool:
     return 0 < config.patience <= state.progress.epochs_without_gain
 
 
-def _line(record: dict[str, Any], epochs: int, metric_name: str) -> str:
+def _line(record: dict[str, Any], epochs: int, metric: str) -> str:
     parts = [f"epoch {record['epoch']}/{epochs}"]
     if record["train_loss"] is not None:
         parts.append(f"training loss {record['train_loss']:.4f}")
     if record["validation_loss"] is not None:
         parts.append(f"validation loss {record['validation_loss']:.4f}")
-        parts.append(f"{metric_name} {record['validation_top1']:.4f}")
+        parts.append(f"{metric} {record['validation_metric']:.4f}")
     return ", ".join(parts)
 
 

@@ -5,17 +5,18 @@ Started by torchrun (`launch.py`); with one process, `ALONE`, everything here do
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from components.core.tasks.base import WHOLE, Share
+from components.core.data.batch import WHOLE, Share
 
 TIMEOUT = timedelta(hours=1)
 """How long a process waits for the others: the first decodes and saves checkpoints while they do."""
@@ -66,6 +67,14 @@ class Ranks:
             dist.all_reduce(values, group=self.control)
         return values
 
+    def gathered_total(self, values: Sequence[float], statistics: np.ndarray | None) -> list[float]:
+        """Sums over all processes: of `values`, then of `statistics` `(K,)`; None where a process has no rows."""
+        length = torch.tensor([0 if statistics is None else len(statistics)])
+        if self.control is not None:
+            dist.all_reduce(length, op=dist.ReduceOp.MAX, group=self.control)
+        here = np.zeros(int(length)) if statistics is None else statistics
+        return self.total(torch.tensor([*values, *here.tolist()], dtype=torch.float64)).tolist()
+
     def announced(self, message: Mapping[str, Any]) -> dict[str, Any]:
         """What the first process announces, in every process; JSON-able. The others' own message counts for nothing."""
         if self.control is None:
@@ -83,6 +92,15 @@ class Ranks:
         """Returns when every process is here."""
         if self.control is not None:
             dist.barrier(group=self.control)
+
+    @contextmanager
+    def unsynchronized(self, network: nn.Module, *, when: bool) -> Iterator[None]:
+        """Backward passes inside leave their gradients in this process, to be added to by a later one outside."""
+        if when and isinstance(network, nn.parallel.DistributedDataParallel):
+            with network.no_sync():
+                yield
+        else:
+            yield
 
     def seed_step(self, seed: int, step: int) -> None:
         """Other random numbers in each process and step, the same ones after a restart; alone, nothing."""

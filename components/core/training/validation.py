@@ -4,11 +4,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import nn
 
-from components.core.training.data import Batch
-from components.core.training.device import autocast, place_images
+from components.core.data.batch import Batch
+from components.core.training.device import autocast, place_batch
 from components.core.training.ranks import ALONE, Ranks
 
 if TYPE_CHECKING:
@@ -17,11 +18,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Validation:
-    """Mean loss without label smoothing, mean of the task's metric (a fraction), and the number of samples."""
+    """Mean of the task's plain loss over what counts, its first metric, and the number of rows."""
 
     loss: float
     metric: float
-    samples: int
+    rows: int
 
 
 @torch.inference_mode()
@@ -30,30 +31,41 @@ def validate(
     batches: Iterable[Batch],
     *,
     task: "Task",
+    num_classes: int,
     device: torch.device,
     precision: str = "auto",
     ranks: Ranks = ALONE,
 ) -> Validation:
-    """Evaluates in eval mode and leaves the module in the mode it was in. `batches` are the shares of `ranks`."""
+    """Evaluates in eval mode and leaves the module in the mode it was in. `batches` are the shares of `ranks`.
+
+    Sums of losses, counts and statistics are added over all batches and processes before anything is divided, so that
+    each pixel or token weighs the same wherever it falls.
+    """
     was_training = module.training
     module.eval()
-    losses, correct, samples = [], [], 0
-    for images, targets, _ in batches:
-        if not len(images):  # a last batch of fewer images than there are processes
+    losses: list[torch.Tensor] = []
+    statistics: np.ndarray | None = None
+    count = rows = 0
+    for batch in batches:
+        if not len(batch):  # a last batch of fewer rows than there are processes
             continue
-        targets = targets.to(device)
+        placed = place_batch(batch, device)
         with autocast(device, precision):
-            logits = module(place_images(images, device)).float()
-        losses.append(task.loss(logits, targets) * len(images))
-        correct.append(task.correct(logits, targets).sum())
-        samples += len(images)
+            outputs = _as_float(module(*placed.inputs.values()))
+        losses.append(task.loss(outputs, placed))
+        found = task.statistics(task.guess(outputs, placed), batch, num_classes).sum(axis=0)
+        statistics = found if statistics is None else statistics + found
+        count += batch.count
+        rows += len(batch)
     module.train(was_training)
     # Read back once: a .item() in each step would make a GPU wait for it.
-    sums = torch.tensor([_sum(losses), _sum(correct), samples], dtype=torch.float64)
-    loss, right, count = ranks.total(sums).tolist()
-    assert count, "an empty split has no validation"
-    return Validation(loss=loss / count, metric=right / count, samples=round(count))
+    loss, total, seen, *sums = ranks.gathered_total(
+        [float(torch.stack(losses).sum()) if losses else 0.0, count, rows], statistics
+    )
+    assert seen, "an empty split has no validation"
+    metric = float(task.metrics[0].reduce(np.array(sums)))
+    return Validation(loss=loss / total if total else 0.0, metric=metric, rows=round(seen))
 
 
-def _sum(values: list[torch.Tensor]) -> float:
-    return float(torch.stack(values).sum()) if values else 0.0
+def _as_float(outputs: torch.Tensor | tuple[torch.Tensor, ...]) -> torch.Tensor | tuple[torch.Tensor, ...]:
+    return outputs.float() if isinstance(outputs, torch.Tensor) else tuple(output.float() for output in outputs)

@@ -1,21 +1,25 @@
-"""Image classification: one label an image."""
+"""The task "classification": one label per image."""
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
-from components.core.data.prefetch import prefetched
-from components.core.data.reading import pixel_reader
-from components.core.tasks.base import WHOLE, Batch, Share
-from components.core.tasks.images.augment import augmented, skip_batch
+from components.core.data.batch import Batch
+from components.core.models.inputs import BATCH, Graph, InputSpec, OutputSpec
+from components.core.tasks.classification import metrics, serving
+from components.core.tasks.classification.examples import LabelledImages
+from components.core.tasks.images.assets import ImageAssets, check_classes, read_image_files, read_image_metadata
 from components.core.tasks.images.preprocess import Preprocess
+from components.core.tasks.metric import Metric
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from components.core.data.dataset import Dataset
+    from components.core.models.architecture import Architecture
+    from components.core.models.catalog import Backbone
 
 _SCHEMA = pa.schema(
     [
@@ -25,96 +29,136 @@ _SCHEMA = pa.schema(
         pa.field("source", pa.string(), nullable=False),
     ]
 )
-_PREFETCHED_BATCHES = 4
 
 
 class Classification:
-    """The task "classification": rows (image, label, digest, source); logits `(N, classes)`; cross-entropy; top-1."""
+    """Rows (image, label, digest, source); logits `(N, classes)`; cross-entropy; top-1."""
 
     name = "classification"
+    title = "image classification"
+    row_noun = "images"
     schema = _SCHEMA
-    metric_name = "top1"
 
     def target_key(self, row: Mapping[str, Any]) -> bytes:
         """The label as 4 bytes, big-endian."""
         return int(row["label"]).to_bytes(4, "big", signed=True)
 
-    def decode(self, row: Mapping[str, Any], preprocess: Preprocess) -> tuple[np.ndarray, int]:
-        """Pixels uint8 `(H, W, 3)` at the preprocess's size, and the label."""
-        return preprocess.pixels(row["image"]), int(row["label"])
+    def class_counts(self, row: Mapping[str, Any], num_classes: int) -> np.ndarray:
+        """1 for the label's class."""
+        counts = np.zeros(num_classes, dtype=np.int64)
+        counts[row["label"]] = 1
+        return counts
 
-    def arrays(
-        self,
-        dataset: "Dataset",
-        split: str,
-        preprocess: Preprocess,
-        *,
-        batch_size: int,
-        seed: int | None = None,
-        epoch: int = 0,
-        augment: bool = False,
-        limit: int | None = None,
-        share: Share = WHOLE,
-        skip: int = 0,
-    ) -> Iterator[Batch]:
-        """Batches as numpy: float32 `(N, 3, H, W)`, int64 `(N,)`, digests. Decoded ahead in a background thread."""
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-        reader = pixel_reader(dataset, split, preprocess, limit=limit)
-        rng = np.random.default_rng([0 if seed is None else seed, epoch, 1])
+    def transform(self, assets: ImageAssets, *, full_size: bool = False) -> LabelledImages:
+        """Labels have no size, so `full_size` changes nothing."""
+        return LabelledImages(preprocess=assets.preprocess)
 
-        def produce() -> Generator[Batch]:
-            for number in range(skip if augment else 0):
-                skip_batch(rng, reader.batch_rows(number, batch_size), preprocess.image_size)
-            parts = reader.batches(dataset, batch_size, seed=seed, epoch=epoch, share=share, skip=skip)
-            for number, (pixels, labels, digests) in enumerate(parts, start=skip):
-                count = reader.batch_rows(number, batch_size)
-                images = augmented(pixels, rng, first=share.bounds(count)[0], count=count) if augment else pixels
-                yield Batch(preprocess.normalized(images), labels, digests)
+    def assets(self, backbone: "Backbone", dataset: "Dataset", image_size: int) -> ImageAssets:
+        """The backbone's normalisation, the data set's classes."""
+        side = image_size or backbone.image_size
+        return ImageAssets(
+            preprocess=Preprocess(image_size=side, mean=backbone.mean, std=backbone.std), labels=list(dataset.classes)
+        )
 
-        return prefetched(produce(), depth=_PREFETCHED_BATCHES)
+    def read_assets(self, files: Mapping[str, bytes]) -> ImageAssets:
+        preprocess, labels = read_image_files(files)
+        return ImageAssets(preprocess=preprocess, labels=labels)
 
-    def batches(
-        self,
-        dataset: "Dataset",
-        split: str,
-        preprocess: Preprocess,
-        *,
-        batch_size: int,
-        seed: int | None = None,
-        epoch: int = 0,
-        augment: bool = False,
-        limit: int | None = None,
-        share: Share = WHOLE,
-        skip: int = 0,
-    ) -> Iterator[tuple["Tensor", "Tensor", list[str]]]:
-        """`arrays` as torch tensors (on the CPU; sharing the arrays' memory)."""
-        import torch
+    def read_metadata(self, metadata: Mapping[str, Any]) -> ImageAssets:
+        preprocess, labels = read_image_metadata(metadata)
+        return ImageAssets(preprocess=preprocess, labels=labels)
 
-        for images, labels, digests in self.arrays(
-            dataset, split, preprocess, batch_size=batch_size, seed=seed, epoch=epoch, augment=augment, limit=limit,
-            share=share, skip=skip,
-        ):  # fmt: skip
-            yield torch.from_numpy(images), torch.from_numpy(labels), digests
+    def check_classes(self, dataset: "Dataset", assets: ImageAssets, *, model: str = "model") -> None:
+        check_classes(dataset.classes, assets.labels, model=model)
+
+    def inputs(self, assets: ImageAssets) -> tuple[InputSpec, ...]:
+        return assets.inputs
+
+    def student_assets(self, teacher: ImageAssets, student: ImageAssets, size: int) -> ImageAssets:
+        return student.resized(teacher, size)
+
+    def student_inputs(
+        self, inputs: Mapping[str, "Tensor"], teacher: ImageAssets, student: ImageAssets
+    ) -> "dict[str, Tensor]":
+        from components.core.tasks.images.views import student_view
+
+        return {name: student_view(values, teacher.preprocess, student.preprocess) for name, values in inputs.items()}
+
+    def candidates(
+        self, backbones: "Sequence[Backbone]", settings: Mapping[str, Any]
+    ) -> "list[tuple[str, Backbone, dict[str, Any]]]":
+        """Every backbone, under its own name."""
+        return [(backbone.name, backbone, {}) for backbone in backbones]
 
     def num_outputs(self, classes: Sequence[str]) -> int:
-        """One logit a class."""
+        """One logit per class."""
         return len(classes)
 
-    def loss(self, logits: "Tensor", targets: "Tensor", *, label_smoothing: float = 0.0) -> "Tensor":
-        """Cross-entropy in nats, mean over samples; logits `(N, classes)`, targets `(N,)` int64.
+    def create_network(self, architecture: "Architecture") -> "nn.Module":
+        from components.core.models.zoo import create_module
 
-        With smoothing ε the target is (1−ε) on the label and ε/classes everywhere (Szegedy et al. 2016,
-        arXiv:1512.00567).
-        """
-        from torch.nn import functional as F
+        return create_module(architecture.source, architecture.num_outputs)
 
-        return F.cross_entropy(logits, targets, label_smoothing=label_smoothing)
+    def reset_head(self, module: "nn.Module") -> None:
+        from components.core.models.zoo import reset_head
 
-    def correct(self, logits: "Tensor", targets: "Tensor") -> "Tensor":
-        """1.0 where the largest logit is the label's: `(N,)` float32."""
-        return (logits.argmax(dim=1) == targets).float()
+        reset_head(module)
 
-    def flatten_logits(self, logits: "Tensor", targets: "Tensor") -> "Tensor":
-        """Logits are `(samples, classes)` already."""
-        return logits
+    def load_pretrained(self, module: "nn.Module", backbone: "Backbone") -> None:
+        from components.core.models.zoo import load_pretrained
+
+        load_pretrained(module, backbone)
+
+    def outputs_head(self, module: "nn.Module") -> str:
+        from components.core.models.zoo import find_head
+
+        return find_head(module)[0]
+
+    def split(self, module: "nn.Module") -> "tuple[Callable[..., tuple[Tensor, ...]], nn.Module]":
+        from components.core.tasks.classification.networks import split
+
+        return split(module)
+
+    def labelled_vectors(self, module: "nn.Module") -> "Callable[[Batch], tuple[Tensor, Tensor]]":
+        from components.core.tasks.classification.networks import labelled_vectors
+
+        return labelled_vectors(module)
+
+    def embeddings(self, module: "nn.Module") -> "Callable[..., Tensor]":
+        """The pooled features."""
+        from components.core.models.zoo import split_features
+
+        return split_features(module)[0]
+
+    def training_module(self, module: "nn.Module", settings: Mapping[str, Any]) -> "nn.Module":
+        return module
+
+    def loss(self, outputs: "Tensor", batch: Batch, *, settings: Mapping[str, Any] | None = None) -> "Tensor":
+        """Cross-entropy; of `settings` it knows `label_smoothing`."""
+        from components.core.tasks.classification.losses import cross_entropy
+
+        return cross_entropy(outputs, batch.targets, label_smoothing=(settings or {}).get("label_smoothing", 0.0))
+
+    def comparable(self, outputs: "Tensor", batch: Batch) -> "Tensor":
+        """The logits: each image counts."""
+        return outputs
+
+    metrics: tuple[Metric, ...] = metrics.METRICS
+
+    def statistics(self, predictions: np.ndarray, batch: Batch, num_classes: int) -> np.ndarray:
+        return metrics.statistics(predictions, np.asarray(batch.targets))
+
+    def guess(self, outputs: "Tensor", batch: Batch) -> np.ndarray:
+        """The class of the largest logit, `(N,)`."""
+        return outputs.argmax(dim=1).cpu().numpy()
+
+    def graphs(self, module: "nn.Module", assets: ImageAssets) -> dict[str, Graph]:
+        """One graph, `images` → `logits`."""
+        output = OutputSpec(name=serving.OUTPUT, shape=(BATCH, len(assets.labels)))
+        return {serving.GRAPH: Graph(module=module, inputs=assets.inputs, outputs=(output,))}
+
+    def run(self, sessions: Mapping[str, Any], batch: Batch, assets: ImageAssets) -> dict[str, np.ndarray]:
+        return serving.run(sessions, batch.inputs)
+
+    def predict(self, outputs: Mapping[str, np.ndarray], batch: Batch, assets: ImageAssets) -> np.ndarray:
+        return serving.predict(outputs)

@@ -1,17 +1,23 @@
-"""Random flips and shifts of a batch of pixels, drawn from a seeded generator."""
+"""Random flips and shifts of a batch of pixels."""
 
 import numpy as np
+
+from components.core.data.batch import Draws
 
 SHIFT_FRACTION = 1 / 16
 """Largest shift as a fraction of the image's side."""
 
 
-def skip_batch(rng: np.random.Generator, count: int, side: int) -> None:
-    """Leaves `rng` as `augmented` does after a batch of `count` images of `side` × `side` pixels."""
-    _draw(rng, count, side, side)
+def draw_flips_and_shifts(rng: np.random.Generator, count: int, height: int, width: int) -> Draws:
+    """Of each image of a batch: `flip` (bool), `shift_y` and `shift_x` down and to the right in pixels, `(count,)`."""
+    flips = np.asarray(rng.random(count) < 0.5)
+    reach_y, reach_x = round(height * SHIFT_FRACTION), round(width * SHIFT_FRACTION)
+    shift_y = rng.integers(-reach_y, reach_y, size=count, endpoint=True)
+    shift_x = rng.integers(-reach_x, reach_x, size=count, endpoint=True)
+    return {"flip": flips, "shift_y": shift_y, "shift_x": shift_x}
 
 
-def augmented(pixels: np.ndarray, rng: np.random.Generator, *, first: int = 0, count: int | None = None) -> np.ndarray:
+def augmented(pixels: np.ndarray, draws: Draws) -> np.ndarray:
     """Flip half of the images left to right, and shift each by up to `SHIFT_FRACTION` of its side.
 
     The border that a shift uncovers repeats the image's edge. Pad-and-crop as in He et al. 2016 (arXiv:1512.03385,
@@ -19,26 +25,14 @@ def augmented(pixels: np.ndarray, rng: np.random.Generator, *, first: int = 0, c
 
     Args:
         pixels: uint8 `(N, H, W, 3)`; not changed.
-        rng: draws 3 numbers an image of the batch.
-        first, count: the images are those from `first` on of a batch of `count`; None = they are the batch.
+        draws: of these N images, see `draw_flips_and_shifts`.
 
     Returns:
         uint8 `(N, H, W, 3)`.
     """
     number, height, width, _ = pixels.shape
-    here = slice(first, first + number)
-    flips, shift_y, shift_x = (drawn[here] for drawn in _draw(rng, count or number, height, width))
     # Clipped coordinates repeat the edge: no padded copy is needed.
-    rows = np.clip(np.arange(height) + shift_y.reshape(-1, 1), 0, height - 1)
-    columns = np.clip(np.arange(width) + shift_x.reshape(-1, 1), 0, width - 1)
-    columns = np.where(flips.reshape(-1, 1), columns[:, ::-1], columns)
+    rows = np.clip(np.arange(height) + draws["shift_y"].reshape(-1, 1), 0, height - 1)
+    columns = np.clip(np.arange(width) + draws["shift_x"].reshape(-1, 1), 0, width - 1)
+    columns = np.where(draws["flip"].reshape(-1, 1), columns[:, ::-1], columns)
     return pixels[np.arange(number)[:, None, None], rows[:, :, None], columns[:, None, :]]
-
-
-def _draw(rng: np.random.Generator, count: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Flips (bool), and shifts down and to the right in pixels, of each image of a batch."""
-    flips = np.asarray(rng.random(count) < 0.5)
-    reach_y, reach_x = round(height * SHIFT_FRACTION), round(width * SHIFT_FRACTION)
-    shift_y = rng.integers(-reach_y, reach_y, size=count, endpoint=True)
-    shift_x = rng.integers(-reach_x, reach_x, size=count, endpoint=True)
-    return flips, shift_y, shift_x

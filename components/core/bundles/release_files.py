@@ -1,0 +1,15 @@
+"""What the files of a release are: those that a server needs, and the evidence beside them."""
+
+from collections.abc import Iterable
+
+from components.core.bundles.released_sources import SOURCES
+
+CARD, SUMS, PROVENANCE = "card.md", "SHA256SUMS", "provenance.json"
+EVALUATION, DECISION, RETRAINING = "evaluation.json", "decision.json", "retraining.json"
+EVIDENCE = {CARD, SUMS, PROVENANCE, EVALUATION, DECISION, RETRAINING, SOURCES}
+_SIGNATURE_SUFFIX = ".minisig"
+
+
+def serving_names(files: Iterable[str]) -> list[str]:
+    """Those of a release's files that a server needs: graphs and assets, sorted; neither evidence nor signatures."""
+    return sorted(name for name in files if name not in EVIDENCE and not name.endswith(_SIGNATURE_SUFFIX))

@@ -1,0 +1,90 @@
+"""What belongs to a network that looks at images: preprocessing and class names."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from components.core.errors import UserError
+from components.core.models.inputs import BATCH, InputSpec
+from components.core.store.keys import canonical_json
+from components.core.tasks.images.preprocess import Preprocess
+
+PREPROCESS, LABELS = "preprocess.json", "labels.json"
+INPUT = "images"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageAssets:
+    """`preprocess`: how an image becomes the network's input. `labels`: class names in the order of the outputs."""
+
+    preprocess: Preprocess
+    labels: list[str]
+
+    def to_files(self) -> dict[str, bytes]:
+        """`preprocess.json` and `labels.json`."""
+        return {PREPROCESS: canonical_json(self.preprocess.to_json()), LABELS: canonical_json(list(self.labels))}
+
+    def to_metadata(self) -> dict[str, Any]:
+        """`preprocess` and `labels`."""
+        return {"preprocess": self.preprocess.to_json(), "labels": list(self.labels)}
+
+    def describe(self) -> dict[str, str]:
+        """Input size and number of classes."""
+        side = self.preprocess.image_size
+        return {"input": f"{side} × {side} px", "classes": str(len(self.labels))}
+
+    @property
+    def inputs(self) -> tuple[InputSpec, ...]:
+        """`images`, float32 (batch, 3, side, side)."""
+        side = self.preprocess.image_size
+        return (InputSpec(name=INPUT, dtype="float32", shape=(BATCH, 3, side, side)),)
+
+    def resized(self, teacher: "ImageAssets", size: int) -> "ImageAssets":
+        """These assets at a student's input size in pixels; 0 is the teacher's.
+
+        Raises:
+            UserError: the student would see larger images than its teacher.
+        """
+        side = size or teacher.preprocess.image_size
+        if side > teacher.preprocess.image_size:
+            raise UserError(
+                f"student_size must be at most the teacher's {teacher.preprocess.image_size} pixels, got {side}"
+            )
+        return replace(self, preprocess=replace(self.preprocess, image_size=side))
+
+
+def read_image_files(files: Mapping[str, bytes]) -> tuple[Preprocess, list[str]]:
+    """The inverse of `ImageAssets.to_files`; ValueError naming what is missing or wrong."""
+    for name in (PREPROCESS, LABELS):
+        if name not in files:
+            raise ValueError(f"{name} is missing")
+    return Preprocess.from_json(json.loads(files[PREPROCESS])), read_labels(json.loads(files[LABELS]))
+
+
+def read_image_metadata(metadata: Mapping[str, Any]) -> tuple[Preprocess, list[str]]:
+    """The inverse of `ImageAssets.to_metadata`; ValueError naming what is missing or wrong."""
+    for name in ("preprocess", "labels"):
+        if name not in metadata:
+            raise ValueError(f"{name} is missing")
+    return Preprocess.from_json(metadata["preprocess"]), read_labels(metadata["labels"])
+
+
+def read_labels(labels: Any) -> list[str]:
+    """A list of class names; ValueError for anything else."""
+    if not isinstance(labels, list):
+        raise ValueError(f"labels must be a list of class names, got {type(labels).__name__}")
+    return [str(label) for label in labels]
+
+
+def check_classes(classes: Sequence[str], labels: Sequence[str], *, model: str = "model") -> None:
+    """Raises `UserError` when a model was made for other classes, or another order of them, than the data set's."""
+    if list(labels) != list(classes):
+        raise UserError(
+            f"the {model} predicts {len(labels)} classes ({_some(labels)}), "
+            f"the data set has {len(classes)} ({_some(classes)}); they must be the same, in one order"
+        )
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
