@@ -15,7 +15,7 @@ from components.core.training.checkpoint import Checkpointer
 from components.core.training.config import TrainingConfig, require
 from components.core.training.data import EVALUATION_BATCH_SIZE, as_tensors, training_data
 from components.core.training.device import choose_device, deterministic, place, use_available_threads
-from components.core.training.head import MAX_FEATURE_ROWS, frozen_features, train_head
+from components.core.training.head import frozen_features, max_feature_rows, train_head
 from components.core.training.history import History
 from components.core.training.loop import train
 from components.core.training.ranks import ALONE, Ranks
@@ -65,7 +65,7 @@ def fine_tune_bundle(
         augment=config.augment,
         share=ranks.share,
     )
-    settings = vars(config)
+    settings = task.training_settings(vars(config), dataset)
 
     def step_loss(model: nn.Module, batch: Batch) -> Tensor:
         return task.loss(model(*batch.inputs.values()), batch, settings=settings)
@@ -104,7 +104,7 @@ def _train_head(
     device = next(bundle.module.parameters()).device
     bundle.module.eval()
     compute, head = task.split(bundle.module)
-    limit = MAX_FEATURE_ROWS if dataset.rows("train") > MAX_FEATURE_ROWS else None
+    limit = max_feature_rows(compute, bundle.inputs, device)
     transform = task.transform(bundle.assets)
     batches = read_batches(dataset, "train", transform, batch_size=EVALUATION_BATCH_SIZE, limit=limit)
     features = frozen_features(compute, as_tensors(batches), device=device, precision=config.precision)

@@ -42,12 +42,12 @@ class ChannelGroup:
 class PruningGraph:
     """The dependency graph of one network, and the groups of it that may be pruned."""
 
-    def __init__(self, module: nn.Module, *, inputs: Sequence[InputSpec], head: str) -> None:
-        """`inputs`: what the module takes. `head`: the layer whose outputs are the classes, which are all kept."""
+    def __init__(self, module: nn.Module, *, inputs: Sequence[InputSpec], output_layers: Sequence[str]) -> None:
+        """`inputs`: what the module takes. `output_layers`: those whose outputs are the classes, which are all kept."""
         self.module = module
         self._names = {part: name for name, part in module.named_modules()}
         self._order = {name: number for number, name in enumerate(self._names.values())}
-        self._head = head
+        self._output_layers = set(output_layers)
         self._input_channels = {spec.shape[1] for spec in inputs if len(spec.shape) > 1}
         example = tuple(example_tensors(inputs, {BATCH: 2}, next(module.parameters()).device))
         # The graph is read from autograd: under no_grad, or with every parameter frozen, there would be none.
@@ -94,14 +94,14 @@ class PruningGraph:
             return False
         if any(self._is_in_attention(name) for name in names):
             return False
-        if self._head in makers or any(self._reads_inputs(name) for name in makers):
+        if self._output_layers & makers or any(self._reads_inputs(name) for name in makers):
             return False
         if len({layer_name(self.module, name) for name in names}) == 1:
             return True
         readers = [name for name, dimension, _, _ in self._items(group) if dimension == "in"]
-        if readers == [self._head]:
+        if readers and set(readers) <= self._output_layers:
             return len(makers) == 1
-        return not self._has_residuals and self._head not in readers
+        return not self._has_residuals and not self._output_layers & set(readers)
 
     def _reads_inputs(self, name: str) -> bool:
         """Whether it is a stem: a convolution with as many input channels as an image has."""

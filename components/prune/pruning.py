@@ -106,7 +106,7 @@ def prune_bundle(
     with deterministic(config.seed):
         before = _accuracy(module, dataset, task, bundle)
         absorb_statistics(module, batches(), device)
-        graph = PruningGraph(module, inputs=inputs, head=task.outputs_head(module))
+        graph = PruningGraph(module, inputs=inputs, output_layers=task.output_layers(module))
         groups = graph.groups()
         removal = _plan(module, groups, dataset, task, bundle, config, macs_before)
         cuts = prune_channels(graph, removal)

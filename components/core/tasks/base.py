@@ -119,8 +119,8 @@ class Task(Protocol):
     def load_pretrained(self, module: "nn.Module", backbone: "Backbone") -> None:
         """Copies the backbone's published weights in, all but the head; UserError naming what does not fit."""
 
-    def outputs_head(self, module: "nn.Module") -> str:
-        """Dotted name of the layer whose outputs are the classes: pruning keeps its outputs."""
+    def output_layers(self, module: "nn.Module") -> tuple[str, ...]:
+        """Dotted names of the layers whose outputs are the classes: pruning keeps these outputs."""
 
     def split(self, module: "nn.Module") -> "tuple[Callable[..., tuple[Tensor, ...]], nn.Module]":
         """`features(*inputs)` and the head, with `head(*features(*inputs))` equal to `module(*inputs)` in eval mode.
@@ -136,6 +136,9 @@ class Task(Protocol):
 
     def training_module(self, module: "nn.Module", settings: Mapping[str, Any]) -> "nn.Module":
         """What is trained in the module's place, with heads that only training has; most often the module itself."""
+
+    def training_settings(self, settings: Mapping[str, Any], dataset: "Dataset") -> dict[str, Any]:
+        """`settings` of a training stage, with what the loss needs to know of the data set (class weights)."""
 
     # Losses: sums over what counts; whoever steps divides by the count over all ranks and parts of a batch.
 

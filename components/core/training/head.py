@@ -1,6 +1,6 @@
 """Trains a network's head alone, on features that the frozen network computes once."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from components.core.data.batch import Batch
 from components.core.errors import UserError
+from components.core.models.complexity import example_tensors
+from components.core.models.inputs import BATCH, InputSpec
 from components.core.training.device import autocast, place_batch
 from components.core.training.parameter_groups import parameter_groups, set_learning_rate
 from components.core.training.schedules import polynomial
@@ -16,8 +18,8 @@ from components.core.training.schedules import polynomial
 if TYPE_CHECKING:
     from components.core.tasks import Task
 
-MAX_FEATURE_ROWS = 50_000
-"""Rows whose features are kept in memory (256 MB at 1280 features); a linear head gains nothing from more."""
+MAX_FEATURE_BYTES = 256_000_000
+"""Features that are kept in memory: those of 50,000 images at 1280 features; a head gains nothing from more."""
 
 _MAX_BATCH_SIZE = 256
 _LEARNING_RATE = 1e-3
@@ -39,6 +41,15 @@ class Features:
         """Targets and weight of some rows."""
         weight = None if self.weight is None else self.weight[rows]
         return Batch(inputs={}, targets=self.targets[rows], weight=weight, digests=[""] * len(rows))
+
+
+@torch.no_grad()
+def max_feature_rows(
+    compute: Callable[..., tuple[Tensor, ...]], inputs: Sequence[InputSpec], device: torch.device
+) -> int:
+    """How many rows' features fit into `MAX_FEATURE_BYTES`, at least one. The network must be in eval mode."""
+    values = compute(*example_tensors(inputs, {BATCH: 1}, device))
+    return max(1, MAX_FEATURE_BYTES // max(1, sum(4 * value.numel() for value in values)))
 
 
 @torch.no_grad()

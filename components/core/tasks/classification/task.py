@@ -109,10 +109,10 @@ class Classification:
 
         load_pretrained(module, backbone)
 
-    def outputs_head(self, module: "nn.Module") -> str:
+    def output_layers(self, module: "nn.Module") -> tuple[str, ...]:
         from components.core.models.zoo import find_head
 
-        return find_head(module)[0]
+        return (find_head(module)[0],)
 
     def split(self, module: "nn.Module") -> "tuple[Callable[..., tuple[Tensor, ...]], nn.Module]":
         from components.core.tasks.classification.networks import split
@@ -132,6 +132,9 @@ class Classification:
 
     def training_module(self, module: "nn.Module", settings: Mapping[str, Any]) -> "nn.Module":
         return module
+
+    def training_settings(self, settings: Mapping[str, Any], dataset: "Dataset") -> dict[str, Any]:
+        return dict(settings)
 
     def loss(self, outputs: "Tensor", batch: Batch, *, settings: Mapping[str, Any] | None = None) -> "Tensor":
         """Cross-entropy; of `settings` it knows `label_smoothing`."""
