@@ -1,6 +1,6 @@
 """Fine-tuning: the head on frozen features, then the whole network."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,6 @@ from components.core.bundles.model_bundle import ModelBundle
 from components.core.data.batch import Batch
 from components.core.data.dataset import Dataset
 from components.core.data.reading import read_batches
-from components.core.tasks import Task
 from components.core.training.checkpoint import Checkpointer
 from components.core.training.config import TrainingConfig, require
 from components.core.training.data import EVALUATION_BATCH_SIZE, as_tensors, training_data
@@ -72,7 +71,7 @@ def fine_tune_bundle(
 
     with deterministic(config.seed):
         phases = (
-            [_train_head(bundle, dataset, task, config, report if ranks.leads else _silent)]
+            [_train_head(bundle, dataset, config, settings, report if ranks.leads else _silent)]
             if config.head_epochs
             else []
         )
@@ -98,16 +97,20 @@ def _silent(_: str) -> None:
 
 
 def _train_head(
-    bundle: ModelBundle, dataset: Dataset, task: Task, config: FineTuneConfig, report: Callable[[str], None]
+    bundle: ModelBundle,
+    dataset: Dataset,
+    config: FineTuneConfig,
+    settings: Mapping[str, Any],
+    report: Callable[[str], None],
 ) -> dict[str, Any]:
     """The head-first phase; cheap enough to be repeated when a run is resumed, and in every process."""
-    device = next(bundle.module.parameters()).device
+    task, device = bundle.task, next(bundle.module.parameters()).device
     bundle.module.eval()
     compute, head = task.split(bundle.module)
     limit = max_feature_rows(compute, bundle.inputs, device)
     transform = task.transform(bundle.assets)
     batches = read_batches(dataset, "train", transform, batch_size=EVALUATION_BATCH_SIZE, limit=limit)
     features = frozen_features(compute, as_tensors(batches), device=device, precision=config.precision)
-    losses = train_head(head, features, task=task, epochs=config.head_epochs, seed=config.seed, settings=vars(config))
+    losses = train_head(head, features, task=task, epochs=config.head_epochs, seed=config.seed, settings=settings)
     report(f"head on frozen features of {len(features)} {task.row_noun}: loss {losses[0]:.4f} → {losses[-1]:.4f}")
     return {"name": "head", "epochs": config.head_epochs, "losses": losses, "rows": len(features)}

@@ -12,6 +12,8 @@ from PIL import Image, ImageOps
 IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 """What `open_image` accepts, by content. Pillow knows more, also formats that run an interpreter (EPS)."""
 
+RESIZES = ("squash", "fit")
+
 _TRIPLE = 3
 
 
@@ -19,15 +21,17 @@ _TRIPLE = 3
 class Preprocess:
     """How an image becomes the network's input; stored beside the weights as ``preprocess.json``.
 
-    The image is turned upright (EXIF), converted to RGB, resized to `image_size` × `image_size` without keeping the
-    aspect ratio ("squash"; nothing is cut off), then per channel ``(value / 255 - mean) / std`` in float32.
+    The image is turned upright (EXIF), converted to RGB, brought to `image_size` × `image_size`, then per channel
+    ``(value / 255 - mean) / std`` in float32. Two ways to the size, neither of which cuts anything off: "squash" gives
+    up the aspect ratio; "fit" keeps it, shrinks an image that is larger until it fits, puts it into the upper left
+    corner and fills the rest with the mean.
 
     Args:
         image_size: side of the square input, pixels.
         mean: per channel R, G, B on the scale 0..1.
         std: per channel, positive.
         interpolation: "bilinear" as Pillow does it: with the filter widened when shrinking (antialiased).
-        resize: "squash".
+        resize: "squash" or "fit".
 
     Raises:
         ValueError: a value out of range, named.
@@ -51,8 +55,8 @@ class Preprocess:
             raise ValueError(f"std must be positive, got {self.std!r}")
         if self.interpolation != "bilinear":
             raise ValueError(f"unknown interpolation {self.interpolation!r}; available: bilinear")
-        if self.resize != "squash":
-            raise ValueError(f"unknown resize {self.resize!r}; available: squash")
+        if self.resize not in RESIZES:
+            raise ValueError(f"unknown resize {self.resize!r}; available: {', '.join(RESIZES)}")
 
     def pixels(self, image: bytes) -> np.ndarray:
         """Decode and resize: uint8 `(image_size, image_size, 3)`, RGB."""
@@ -61,9 +65,22 @@ class Preprocess:
     def resized(self, image: Image.Image) -> np.ndarray:
         """Resize an upright RGB image: uint8 `(image_size, image_size, 3)`."""
         side = (self.image_size, self.image_size)
-        if image.size != side:
-            image = image.resize(side, Image.Resampling.BILINEAR)
-        return np.asarray(image, dtype=np.uint8)
+        size = self.placed(image.size)
+        if image.size != size:
+            image = image.resize(size, Image.Resampling.BILINEAR)
+        if size == side:
+            return np.asarray(image, dtype=np.uint8)
+        filled = np.empty((*side, _TRIPLE), dtype=np.uint8)
+        filled[:] = [round(255 * value) for value in self.mean]
+        filled[: size[1], : size[0]] = np.asarray(image, dtype=np.uint8)
+        return filled
+
+    def placed(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Width and height that an image of this width and height takes in the network's input."""
+        if self.resize == "squash":
+            return self.image_size, self.image_size
+        scale = min(1.0, self.image_size / max(size))
+        return max(1, round(scale * size[0])), max(1, round(scale * size[1]))
 
     def normalized(self, pixels: np.ndarray) -> np.ndarray:
         """`(..., H, W, 3)` uint8 → `(..., 3, H, W)` float32 contiguous: ``(value / 255 - mean) / std``."""
