@@ -58,13 +58,20 @@ def load_pretrained(module: nn.Module, backbone: Backbone) -> None:
     Strict: every tensor of the file is used or belongs to the file's own head, every tensor of the module outside
     its head is filled. UserError names the first tensor that does not fit.
     """
-    state = read_weights(backbone)
     wanted = module.state_dict()
     head = find_head(module)[0]
-    if backbone.mapping == "order":
-        state = _renamed_by_order(state, wanted, backbone)
+    state = named_weights(backbone, wanted)
     fitting = _checked(state, wanted, head, backbone)
     module.load_state_dict(fitting, strict=False)
+
+
+def named_weights(backbone: Backbone, wanted: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The backbone's published tensors under the names of its classification network, whose state `wanted` is.
+
+    UserError when they cannot be had, or do not map into that network.
+    """
+    state = read_weights(backbone)
+    return _renamed_by_order(state, wanted, backbone) if backbone.mapping == "order" else state
 
 
 def find_head(module: nn.Module) -> tuple[str, nn.Linear]:

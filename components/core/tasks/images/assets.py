@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 from components.core.errors import UserError
 from components.core.models.inputs import BATCH, InputSpec
@@ -40,7 +40,7 @@ class ImageAssets:
         side = self.preprocess.image_size
         return (InputSpec(name=INPUT, dtype="float32", shape=(BATCH, 3, side, side)),)
 
-    def resized(self, teacher: "ImageAssets", size: int) -> "ImageAssets":
+    def resized(self, teacher: "ImageAssets", size: int) -> Self:
         """These assets at a student's input size in pixels; 0 is the teacher's.
 
         Raises:
