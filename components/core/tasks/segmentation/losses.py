@@ -1,0 +1,127 @@
+"""Losses a pixel. Each returns a sum over the pixels that count; the caller divides by their number.
+
+That number is counted over all processes and accumulated batches, so that a pixel weighs the same wherever it falls.
+Shapes: logits `(N, C, H, W)`, targets int64 `(N, H, W)` in [0, C) wherever `weight` is true (anything elsewhere),
+`weight` bool `(N, H, W)`: which pixels count.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+LOSSES = ("cross_entropy", "dice", "cross_entropy+dice")
+AUXILIARY_WEIGHT = 0.4
+"""Weight of the auxiliary head's loss (Zhao et al. 2017, arXiv:1612.01105, §4)."""
+
+_DICE_SMOOTHING = 1.0
+
+
+def class_weights(pixels: Sequence[int] | np.ndarray) -> np.ndarray:
+    """`w_c ∝ 1/√n_c`, scaled so that their mean over the training pixels, `Σ n_c·w_c / Σ n_c`, is 1; float32 `(C,)`.
+
+    `pixels`: counted training pixels per class, `(C,)`. A class without pixels gets the largest weight of the others:
+    no pixel ever uses it. The square root is the milder choice: median-frequency weights (`1/n_c`, Eigen and Fergus
+    2015, arXiv:1411.4734) are 50 times larger for a class 50 times rarer, and rare classes are then painted over their
+    neighbours; inverse-root sampling is Mahajan et al. 2018, arXiv:1805.00932.
+
+    Raises:
+        ValueError: no pixel is counted, or a count is negative.
+    """
+    counts = np.asarray(pixels, dtype=np.float64)
+    if counts.ndim != 1 or counts.min(initial=0) < 0 or counts.sum() <= 0:
+        raise ValueError(f"pixels must be counts per class, not all zero, got {counts.tolist()}")
+    seen = counts > 0
+    weights = np.where(seen, 1 / np.sqrt(np.where(seen, counts, 1)), 0)
+    weights[~seen] = weights.max()
+    return (weights * counts.sum() / (weights * counts).sum()).astype(np.float32)
+
+
+def segmentation_loss(
+    logits: Tensor, targets: Tensor, weight: Tensor, *, kind: str, class_weight: Tensor | None = None
+) -> Tensor:
+    """The training loss by name, a scalar sum over counted pixels: one of `LOSSES`; the last is the sum of both."""
+    if kind == "cross_entropy":
+        return cross_entropy_sum(logits, targets, weight, class_weight=class_weight)
+    if kind == "dice":
+        return dice_sum(logits, targets, weight)
+    if kind == "cross_entropy+dice":
+        return cross_entropy_sum(logits, targets, weight, class_weight=class_weight) + dice_sum(logits, targets, weight)
+    raise ValueError(f"unknown loss {kind!r}; available: {', '.join(LOSSES)}")
+
+
+def cross_entropy_sum(logits: Tensor, targets: Tensor, weight: Tensor, *, class_weight: Tensor | None = None) -> Tensor:
+    """`Σ_counted w[t] · −log softmax(x)[t]` in nats, a scalar; `class_weight` `(C,)`, None = 1.
+
+    Divided by the number of counted pixels, not by the sum of their class weights: weights with mean 1 over the
+    training pixels (`class_weights`) then leave the loss on its scale, and batches add up.
+    """
+    counted = torch.where(weight, targets, _IGNORED)
+    return F.cross_entropy(logits, counted, weight=class_weight, ignore_index=_IGNORED, reduction="sum")
+
+
+def dice_sum(logits: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
+    """`Σ_images n_i · (1 − mean_c D_ic)`, a scalar, n_i the counted pixels of image i and D the soft Dice coefficient.
+
+    `D_c = (2·Σ p_c·y_c + 1) / (Σ p_c + Σ y_c + 1)` over the counted pixels, p the softmax, y one-hot; the mean is over
+    the classes that the image shows. Divided by the number of counted pixels it is the mean over images weighted by
+    their pixels. Milletari et al. 2016, arXiv:1606.04797, with plain instead of squared sums in the denominator.
+    """
+    counted = weight.unsqueeze(1).to(logits.dtype)
+    probabilities = logits.softmax(dim=1) * counted
+    truth = F.one_hot(torch.where(weight, targets, 0), logits.shape[1]).permute(0, 3, 1, 2).to(logits.dtype) * counted
+    overlap = (probabilities * truth).sum(dim=(2, 3))
+    sizes = probabilities.sum(dim=(2, 3)) + truth.sum(dim=(2, 3))
+    dice = (2 * overlap + _DICE_SMOOTHING) / (sizes + _DICE_SMOOTHING)
+    shown = (truth.sum(dim=(2, 3)) > 0).to(logits.dtype)
+    # An image without a counted pixel has no class and weighs nothing.
+    mean = (dice * shown).sum(dim=1) / shown.sum(dim=1).clamp_min(1)
+    return (weight.sum(dim=(1, 2)).to(logits.dtype) * (1 - mean)).sum()
+
+
+def pixel_distillation_sum(
+    student_logits: Tensor, teacher_logits: Tensor, weight: Tensor, *, temperature: float
+) -> Tensor:
+    """`Σ_counted T² · KL(softmax(t/T) ‖ softmax(s/T))`, over classes at each counted pixel; a scalar ≥ 0.
+
+    The teacher's logits are resized to the student's height and width (bilinear) when they differ. Gradients reach the
+    student only. Hinton, Vinyals, Dean 2015, arXiv:1503.02531, at each pixel (Liu et al. 2019, arXiv:1903.04197, §3.1).
+    """
+    teacher_logits = _like(teacher_logits, student_logits)
+    student = F.log_softmax(student_logits / temperature, dim=1)
+    teacher = F.log_softmax(teacher_logits / temperature, dim=1)
+    divergence = F.kl_div(student, teacher, reduction="none", log_target=True).sum(dim=1)
+    return temperature**2 * torch.where(weight, divergence, 0).sum()
+
+
+def channel_distillation_sum(
+    student_logits: Tensor, teacher_logits: Tensor, weight: Tensor, *, temperature: float
+) -> Tensor:
+    """`Σ_images n_i · T²/C · Σ_c KL(φ(t_c/T) ‖ φ(s_c/T))`, φ the softmax over the counted pixels of channel c.
+
+    n_i is the number of counted pixels of image i: divided by the number of counted pixels it is the mean over images
+    weighted by their pixels. Each class is a map of where it is, which lets the teacher's salient regions weigh most.
+    The teacher's logits are resized as in `pixel_distillation_sum`; gradients reach the student only.
+    Shu et al. 2021, arXiv:2011.13256, eq. 2–4.
+    """
+    teacher_logits = _like(teacher_logits, student_logits)
+    left_out = ~weight.unsqueeze(1)
+    # The lowest finite number, not −∞: an image without counted pixels then gives 0, not NaN.
+    lowest = torch.finfo(student_logits.dtype).min
+    student = F.log_softmax((student_logits / temperature).masked_fill(left_out, lowest).flatten(2), dim=2)
+    teacher = F.log_softmax((teacher_logits / temperature).masked_fill(left_out, lowest).flatten(2), dim=2)
+    terms = teacher.exp() * (teacher - student)
+    divergence = torch.where(weight.flatten(1).unsqueeze(1), terms, 0).sum(dim=2).mean(dim=1)
+    return temperature**2 * (weight.sum(dim=(1, 2)).to(divergence.dtype) * divergence).sum()
+
+
+def _like(teacher_logits: Tensor, student_logits: Tensor) -> Tensor:
+    teacher_logits = teacher_logits.detach()
+    if teacher_logits.shape[2:] == student_logits.shape[2:]:
+        return teacher_logits
+    return F.interpolate(teacher_logits, size=student_logits.shape[2:], mode="bilinear", align_corners=False)
+
+
+_IGNORED = -100

@@ -1,0 +1,180 @@
+"""Mask files in, class indices out, and back: numpy and PIL only."""
+
+import io
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+IGNORED = 255
+"""Index of pixels that count nowhere, in every mask here."""
+
+MAX_CLASSES = 255
+_MAX_PIXELS = 64_000_000
+
+Palette = Sequence[tuple[int, int, int]]
+
+
+class MaskError(ValueError):
+    """A mask that cannot be used. `reason` is the short name under which such masks are counted."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+REASONS = (
+    "damaged mask",
+    "mask of another size",
+    "unknown mask value",
+    "mask colour without a palette",
+    "unknown mask colour",
+    "mask value above 255",
+    "mask of another kind",
+    "nothing labelled",
+)
+"""Every reason that a MaskError gives."""
+
+
+def decode(
+    data: bytes,
+    *,
+    classes: int,
+    size: tuple[int, int] | None = None,
+    palette: Palette | None = None,
+    ignore_index: int = IGNORED,
+) -> np.ndarray:
+    """A mask file as class indices: uint8 `(H, W)`, values in [0, classes) or `IGNORED`.
+
+    Palette PNGs give their indices, whatever the colours; 8-bit and 16-bit grey give their values; RGB is looked up in
+    the palette. Of an alpha channel nothing is used. EXIF orientation is not applied: masks are no photographs.
+
+    Args:
+        data: the file.
+        classes: number of classes, 1..255.
+        size: (height, width) of the upright image, None = not checked.
+        palette: colour of each class, for RGB masks; VOC's (224, 224, 192) means ignored unless a class has it.
+        ignore_index: value in the file that means ignored; it becomes `IGNORED`.
+
+    Raises:
+        MaskError: with one of `REASONS`, and values and counts in the message.
+    """
+    if not 1 <= classes <= MAX_CLASSES:
+        raise ValueError(f"classes must be in 1..{MAX_CLASSES}, got {classes}")
+    values = _values(data, palette)
+    if size is not None and values.shape != tuple(size):
+        raise MaskError(
+            "mask of another size",
+            f"{values.shape[1]} x {values.shape[0]} pixels, the image {size[1]} x {size[0]}",
+        )
+    ignored = values == (IGNORED if palette is not None and values.dtype == np.int16 else ignore_index)
+    unknown = (values >= classes) & ~ignored
+    if unknown.any():
+        worst = int(values[unknown].max())
+        if worst > IGNORED:
+            raise MaskError("mask value above 255", f"{worst} in {int((values == worst).sum())} pixels")
+        common, count = _most_common(values[unknown])
+        raise MaskError("unknown mask value", f"{common} in {count} pixels; classes are 0..{classes - 1}")
+    if ignored.all():
+        raise MaskError("nothing labelled", f"all {values.size} pixels are ignored")
+    return np.where(ignored, IGNORED, values).astype(np.uint8)
+
+
+def encode(mask: np.ndarray, palette: Palette | None = None) -> bytes:
+    """A mask uint8 `(H, W)` as PNG: palette mode with 1, 2, 4 or 8 bits a pixel, `decode`'s inverse.
+
+    `palette`: colours of the indices for viewers, default `default_palette(256)`; only those in use are written.
+    """
+    colours = list(palette if palette is not None else default_palette(256))
+    needed = int(mask.max(initial=0)) + 1
+    filled = [*colours, *default_palette(256)[len(colours) :]][:needed]
+    image = Image.fromarray(np.ascontiguousarray(mask, dtype=np.uint8)).convert("L")
+    image.putpalette([channel for colour in filled for channel in colour])
+    buffer = io.BytesIO()
+    bits = next(bits for bits in (1, 2, 4, 8) if needed <= 2**bits)
+    image.save(buffer, "PNG", optimize=True, bits=bits)
+    return buffer.getvalue()
+
+
+def resized(mask: np.ndarray, height: int, width: int) -> np.ndarray:
+    """A mask uint8 `(H, W)` at another size: the nearest pixel, so that no class appears between two others."""
+    if mask.shape == (height, width):
+        return mask
+    return np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))
+
+
+def default_palette(classes: int) -> list[tuple[int, int, int]]:
+    """Colours of PASCAL VOC: bits 0, 1, 2 of the class number are the top bits of red, green, blue, and so on.
+
+    The colour map of the VOC development kit (`VOClabelcolormap`): black, dark red, dark green, dark yellow, …
+    """
+    colours = []
+    for number in range(classes):
+        channels = [0, 0, 0]
+        for bit in range(8):
+            for channel in range(3):
+                channels[channel] |= ((number >> (3 * bit + channel)) & 1) << (7 - bit)
+        colours.append((channels[0], channels[1], channels[2]))
+    return colours
+
+
+_VOC_IGNORED = (224, 224, 192)
+
+
+def _values(data: bytes, palette: Palette | None) -> np.ndarray:
+    image = _opened(data)
+    if image.mode in ("P", "L", "1"):
+        # A bilevel image is 0 and 1 here, as in a palette of two; PIL's array of it is boolean.
+        return np.asarray(image).astype(np.uint8)
+    if image.mode in ("LA", "PA"):
+        return np.asarray(image)[..., 0].astype(np.uint8)
+    if image.mode.startswith("I"):
+        return np.asarray(image).astype(np.int32)
+    if image.mode in ("RGB", "RGBA"):
+        if palette is None:
+            raise MaskError("mask colour without a palette", f"a {image.mode} mask needs the colour of each class")
+        return _looked_up(np.asarray(image)[..., :3], palette)
+    raise MaskError("mask of another kind", f"mode {image.mode}; masks are palette, grey or RGB images")
+
+
+def _opened(data: bytes) -> Image.Image:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            image = Image.open(io.BytesIO(data), formats=("PNG", "BMP", "GIF", "TIFF", "WEBP", "JPEG"))
+            if image.width * image.height > _MAX_PIXELS:
+                raise MaskError("damaged mask", f"{image.width} x {image.height} pixels are more than {_MAX_PIXELS}")
+            if image.format == "JPEG":
+                # Lossy: the values between two classes would be classes of their own.
+                raise MaskError("mask of another kind", "JPEG changes values; masks need a lossless format, as PNG")
+            image.load()
+    except MaskError:
+        raise
+    # Pillow's decoders raise SyntaxError for damaged PNGs and struct.error (a ValueError's cousin) for TIFFs.
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        text = str(error).splitlines()[0][:100] if str(error) else type(error).__name__
+        raise MaskError("damaged mask", text) from None
+    return image
+
+
+def _looked_up(pixels: np.ndarray, palette: Palette) -> np.ndarray:
+    """Class indices int16 `(H, W)` of the colours `(H, W, 3)`."""
+    table = {_VOC_IGNORED: IGNORED, **{tuple(colour): number for number, colour in reversed(list(enumerate(palette)))}}
+    keys = pixels.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], dtype=np.uint32)
+    colours, inverse, counts = np.unique(keys, return_inverse=True, return_counts=True)
+    names = [(int(key) >> 16, (int(key) >> 8) & 255, int(key) & 255) for key in colours]
+    unknown = [(int(count), name) for count, name in zip(counts, names, strict=True) if name not in table]
+    if unknown:
+        count, name = max(unknown)
+        more = f", and {len(unknown) - 1} more colours" if len(unknown) > 1 else ""
+        raise MaskError("unknown mask colour", f"{name} in {count} pixels{more}")
+    indices = np.array([table[name] for name in names], dtype=np.int16)
+    return indices[inverse.reshape(keys.shape)]
+
+
+def _most_common(values: np.ndarray) -> tuple[int, int]:
+    found, counts = np.unique(values, return_counts=True)
+    largest = int(counts.argmax())
+    return int(found[largest]), int(counts[largest])
