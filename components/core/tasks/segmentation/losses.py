@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-LOSSES = ("cross_entropy", "dice", "cross_entropy+dice")
+from components.core.tasks.segmentation.parameters import LOSSES
+
 AUXILIARY_WEIGHT = 0.4
 """Weight of the auxiliary head's loss (Zhao et al. 2017, arXiv:1612.01105, §4)."""
 

@@ -18,8 +18,8 @@ from components.core.tasks.segmentation.backbones import (
     feature_maps,
     with_even_padding,
 )
+from components.core.tasks.segmentation.parameters import HEADS
 
-HEADS = ("fcn", "deeplabv3", "lraspp")
 WIDTH = 128
 """Channels inside a head."""
 
