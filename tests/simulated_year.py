@@ -23,9 +23,11 @@ from components.core.artifacts.manifest import publish, read_file, read_manifest
 from components.core.bundles.model_bundle import ModelBundle, save_model
 from components.core.bundles.onnx_bundle import OnnxBundle, load_onnx, save_onnx
 from components.core.data.dataset import Dataset, open_dataset
-from components.core.models.architecture import Architecture, build
+from components.core.models.architecture import Architecture
 from components.core.store import Store
-from components.core.tasks import Preprocess
+from components.core.tasks.images.assets import ImageAssets
+from components.core.tasks.images.preprocess import Preprocess
+from components.core.tasks.networks import build
 from components.data_prep.component import data_prep
 from components.decide.component import decide
 from components.drift.component import drift
@@ -40,6 +42,7 @@ CLASSES = ("blue", "green", "red")
 CHANNEL = {"red": 0, "green": 1, "blue": 2}
 SIDE = 16
 PREPROCESS = Preprocess(image_size=SIDE, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+ASSETS = ImageAssets(preprocess=PREPROCESS, labels=list(CLASSES))
 POLICY: dict[str, Any] = {
     "action": "auto",
     "min_new_images": 40,
@@ -262,19 +265,21 @@ def write_onnx(head: np.ndarray, path: Path) -> OnnxBundle:
     )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path)
     provenance = {
-        "scheme": "float32", "complexity": {"parameters": 12, "macs": 9}, "backbone": "stand-in", "pruned": False,
-        "opset": 18, "source_model": "stand-in", "float32_graph": "stand-in",
+        "task": "classification", "scheme": "float32", "complexity": {"parameters": 12, "macs": 9}, "backbone": "stand-in",
+        "pruned": False, "opset": 18, "source_model": "stand-in", "float32_graph": "stand-in",
     }  # fmt: skip
-    return OnnxBundle(model=path, preprocess=PREPROCESS, labels=list(CLASSES), provenance=provenance)
+    return OnnxBundle(graphs={"model": path}, assets=ASSETS, provenance=provenance)
 
 
 def network() -> ModelBundle:
     """A small network whose features the drift test compares; the same in every week."""
-    architecture = Architecture(backbone="stand-in", source="timm:test_resnet", num_outputs=len(CLASSES))
+    architecture = Architecture(
+        backbone="stand-in", source="timm:test_resnet", num_outputs=len(CLASSES), task="classification"
+    )
     with torch.random.fork_rng():
         torch.manual_seed(0)
         module = build(architecture)
-    return ModelBundle(module=module.eval(), architecture=architecture, preprocess=PREPROCESS, labels=list(CLASSES))
+    return ModelBundle(module=module.eval(), architecture=architecture, assets=ASSETS)
 
 
 def _read(artifact: Path, name: str, store: Store) -> dict[str, Any]:

@@ -16,10 +16,12 @@ import time
 from pathlib import Path
 
 from components.core.artifacts.manifest import cache_folder, materialize, read_manifest
-from components.core.data import reading as pixels
+from components.core.data import reading
 from components.core.data.dataset import open_dataset
 from components.core.store import store_from_environment
-from components.core.tasks import Preprocess, get_task
+from components.core.tasks import get_task
+from components.core.tasks.images.assets import ImageAssets
+from components.core.tasks.images.preprocess import Preprocess
 
 PREPROCESS = Preprocess(image_size=16, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
 
@@ -53,7 +55,7 @@ class Disk(threading.Thread):
 
 
 def main() -> None:
-    pixels.MEMORY_BYTES = 0
+    reading.MEMORY_BYTES = 0
     store, before = store_from_environment(), peak_rss_bytes()
     disk = Disk(cache_folder())
     disk.start()
@@ -62,10 +64,10 @@ def main() -> None:
         materialize(read_manifest(sys.argv[1]), store)
     else:
         dataset = open_dataset(sys.argv[1], store)
-        task = get_task(dataset.task)
-        for _, _, digests in task.arrays(dataset, "train", PREPROCESS, batch_size=32, seed=0):
+        transform = get_task(dataset.task).transform(ImageAssets(preprocess=PREPROCESS, labels=dataset.classes))
+        for batch in reading.read_batches(dataset, "train", transform, batch_size=32, seed=0):
             first = first or time.perf_counter() - start
-            rows += len(digests)
+            rows += len(batch)
     took = time.perf_counter() - start
     disk.ended.set()
     disk.join()

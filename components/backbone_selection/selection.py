@@ -155,13 +155,14 @@ def _transfer_scores(bundle: ModelBundle, dataset: "Dataset", config: SelectionC
     transform = bundle.task.transform(bundle.assets)
     batches = read_batches(dataset, "train", transform, batch_size=BATCH_SIZE, limit=config.max_images)
     vectors, labels = labelled_vectors(bundle.task.labelled_vectors(bundle.module), bundle.module, as_tensors(batches))
+    rows = min(config.max_images, dataset.rows("train"))
     if len(set(labels.tolist())) < 2:
         raise UserError(
-            f"the training {bundle.task.row_noun} looked at are all of class {dataset.classes[labels[0]]!r}; "
+            f"the {rows} training {bundle.task.row_noun} looked at are all of class {dataset.classes[labels[0]]!r}; "
             "backbones cannot be compared on one class: add data of the others, or allow more (max_images)"
         )
     knn = knn_score(vectors, labels)
-    return min(config.max_images, dataset.rows("train")), {
+    return rows, {
         "knn_accuracy": knn.accuracy,
         "knn_standard_error": knn.standard_error,
         "logme": logme(vectors, labels),

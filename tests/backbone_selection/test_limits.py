@@ -5,6 +5,7 @@ from torch import nn
 from components.backbone_selection import limits as module
 from components.backbone_selection.limits import Cost, Limits, measure_costs, refuse_if_none_fits, rejection
 from components.core.errors import UserError
+from components.core.models.inputs import BATCH, Graph, InputSpec, OutputSpec
 
 COST = Cost(parameters=3_400_000, macs=31_000_000, latency_ms=1.5)
 
@@ -12,6 +13,11 @@ COST = Cost(parameters=3_400_000, macs=31_000_000, latency_ms=1.5)
 class Net(nn.Sequential):
     def __init__(self) -> None:
         super().__init__(nn.Conv2d(3, 4, 3, padding=1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+
+
+def graphs(*, side: int) -> dict[str, Graph]:
+    inputs = (InputSpec(name="images", dtype="float32", shape=(BATCH, 3, side, side)),)
+    return {"model": Graph(module=Net(), inputs=inputs, outputs=(OutputSpec(name="logits", shape=(BATCH, 2)),))}
 
 
 @pytest.mark.parametrize(
@@ -50,7 +56,7 @@ def test_impossible_limits_list_every_candidate_with_its_figures() -> None:
 
 
 def test_costs_are_counted_and_measured() -> None:
-    costs = measure_costs({"a": (Net(), 16), "b": (Net(), 32)})
+    costs = measure_costs({"a": graphs(side=16), "b": graphs(side=32)})
     assert costs["a"].parameters == 4 * 28 + 10
     assert (costs["a"].macs, costs["b"].macs) == (4 * 27 * 16**2 + 8, 4 * 27 * 32**2 + 8)
     assert costs["a"].size_mb == pytest.approx(122 * 4 / 1e6)
@@ -62,4 +68,4 @@ def test_network_that_the_quick_exporter_refuses_is_timed_through_the_other(monk
         raise torch.onnx.errors.OnnxExporterError("no")
 
     monkeypatch.setattr(module, "_export_for_timing", fail)
-    assert measure_costs({"a": (Net(), 16)})["a"].latency_ms > 0
+    assert measure_costs({"a": graphs(side=16)})["a"].latency_ms > 0

@@ -33,14 +33,14 @@ def test_stage_chooses_and_delivers_a_network_ready_to_train(
     document = json.loads(read_file(read_manifest(ranking.path, kind="ranking"), "ranking.json", store))
     rows = {row["name"]: row for row in document["candidates"]}
     assert set(rows) == {"small", "large"}
-    assert document["images_used"] == 30
+    assert document["rows_used"] == 30
     assert all(row["knn_accuracy"] > 0.9 for row in rows.values())  # stripes are easy even for random features
     assert {name: row["static_rank"] for name, row in rows.items()} == {"large": 1, "small": 2}
     assert document["chosen"] == min(rows, key=lambda name: rows[name]["macs"]) == "small"
 
     bundle = load_model(model.path, store)
-    assert bundle.labels == ["rows", "columns"]
-    assert (bundle.preprocess.image_size, bundle.preprocess.mean) == (32, (0.5, 0.5, 0.5))
+    assert bundle.assets.labels == ["rows", "columns"]
+    assert (bundle.assets.preprocess.image_size, bundle.assets.preprocess.mean) == (32, (0.5, 0.5, 0.5))
     assert bundle.architecture.source == "torchvision:squeezenet1_1"
     with torch.no_grad():
         assert bundle.module(torch.zeros(1, 3, 32, 32)).shape == (1, 2)

@@ -11,13 +11,17 @@ from PIL import Image
 from components.core.artifacts.manifest import read_file, read_manifest
 from components.core.bundles.model_bundle import load_model
 from components.core.data.dataset import open_dataset
+from components.core.data.reading import read_batches
 from components.core.errors import UserError
 from components.core.models.architecture import Cut, apply_surgery
 from components.core.tasks import get_task
+from components.core.tasks.images.assets import ImageAssets
 from components.core.tasks.images.preprocess import Preprocess
+from components.core.tasks.images.views import student_view
+from components.core.training.data import as_tensors
 from components.core.training.validation import validate
 from components.distill.component import distill
-from components.distill.distillation import DistillConfig, distill_bundle, student_preprocess, student_view
+from components.distill.distillation import DistillConfig, distill_bundle
 
 SETTINGS = {
     "epochs": 2, "batch_size": 16, "learning_rate": 0.002, "layer_decay": 1.0, "ema_decay": 0.8,
@@ -49,8 +53,10 @@ def test_the_student_comes_closer_to_its_teacher_when_only_the_teacher_counts(ma
     teacher, student = make_bundle("timm:test_efficientnet"), make_bundle("timm:test_efficientnet", seed=1)
     with torch.no_grad():
         teacher.module.classifier.weight.mul_(20)
-    task = get_task("classification")
-    images = next(iter(task.batches(dataset, "validation", teacher.preprocess, batch_size=16)))[0]
+    [batch] = as_tensors(
+        read_batches(dataset, "validation", teacher.task.transform(teacher.assets), batch_size=16)
+    )
+    images = batch.inputs["images"]
     before = agreement(teacher.module, student.module, images)
     # Validation is by labels, which this teacher does not know: keep what the last epoch gives.
     dataset.counts["validation"] = 0
@@ -100,8 +106,8 @@ def test_two_processes_distill_what_one_would(run_stage, dataset_path, make_bund
         )
         for number in (1, 2)
     ]
-    assert bundles[0].preprocess == bundles[1].preprocess
-    assert bundles[1].preprocess.image_size == 24
+    assert bundles[0].assets == bundles[1].assets
+    assert bundles[1].assets.preprocess.image_size == 24
     states = [bundle.module.state_dict() for bundle in bundles]
     for name, tensor in states[0].items():
         if tensor.is_floating_point():
@@ -118,11 +124,12 @@ def test_a_student_at_a_lower_resolution_says_so_in_its_preprocessing_and_is_val
     inputs = {"dataset": dataset_path, "teacher": model, "student": model}
     outputs = run_stage(distill, inputs=inputs, **(SETTINGS | {"student_size": 24}))
     distilled = load_model(outputs["distilled"].path, store)
-    assert distilled.preprocess.image_size == 24
+    assert distilled.assets.preprocess.image_size == 24
     before, after = load_model(model, store).module, distilled.module
     prepared = open_dataset(dataset_path, store)
-    batches = get_task("classification").batches(prepared, "validation", distilled.preprocess, batch_size=16)
-    result = validate(distilled.module, batches, task=get_task("classification"), device=torch.device("cpu"))
+    task = distilled.task
+    batches = as_tensors(read_batches(prepared, "validation", task.transform(distilled.assets), batch_size=16))
+    result = validate(distilled.module, batches, task=task, num_classes=2, device=torch.device("cpu"))
     assert result.loss == pytest.approx(outputs["metrics"].metadata["validation_loss"], rel=1e-4)
     # Statistics were measured anew at the new size, although training keeps them frozen.
     assert not torch.equal(before.bn1.running_mean, after.bn1.running_mean)
@@ -145,9 +152,13 @@ def test_at_the_same_size_and_normalisation_the_student_sees_the_very_same_image
 
 
 def test_a_student_larger_than_its_teacher_is_refused():
-    assert student_preprocess(preprocess(64), preprocess(48), 0).image_size == 64
+    task, teacher, student = (
+        get_task("classification"),
+        *(ImageAssets(preprocess=preprocess(size), labels=["a", "b"]) for size in (64, 48)),
+    )
+    assert task.student_assets(teacher, student, 0).preprocess.image_size == 64
     with pytest.raises(UserError, match="at most the teacher's 64 pixels, got 65"):
-        student_preprocess(preprocess(64), preprocess(64), 65)
+        task.student_assets(teacher, student, 65)
 
 
 def test_equal_inputs_give_an_equal_digest(run_stage, dataset_path, make_bundle, save_bundle):
@@ -184,6 +195,6 @@ def test_a_wrong_parameter_is_refused_before_anything_is_read(run_stage, tmp_pat
 
 def test_a_teacher_of_other_classes_is_refused(make_bundle, dataset):
     teacher, student = make_bundle("timm:test_efficientnet"), make_bundle("timm:test_efficientnet")
-    teacher.labels.reverse()
+    teacher.assets.labels.reverse()
     with pytest.raises(UserError, match="the teacher predicts 2 classes"):
         distill_bundle(teacher, student, dataset, config())

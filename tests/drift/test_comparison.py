@@ -11,9 +11,11 @@ from PIL import Image
 
 from components.core.bundles.model_bundle import ModelBundle
 from components.core.data.dataset import Dataset, open_dataset, write_dataset
-from components.core.models.architecture import Architecture, build
+from components.core.models.architecture import Architecture
 from components.core.store import Store, open_store
-from components.core.tasks import Preprocess
+from components.core.tasks.images.assets import ImageAssets
+from components.core.tasks.images.preprocess import Preprocess
+from components.core.tasks.networks import build
 from components.drift.comparison import Arrivals, arrivals, compare, matched_samples
 
 CLASSES = ["a", "b"]
@@ -48,11 +50,10 @@ def dataset(store: Store, path, classes=CLASSES, quarantined=(), **splits: list[
 
 def network() -> ModelBundle:
     torch.manual_seed(0)
-    architecture = Architecture(backbone="x", source="timm:test_resnet", num_outputs=2)
+    architecture = Architecture(backbone="x", source="timm:test_resnet", num_outputs=2, task="classification")
     preprocess = Preprocess(image_size=16, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
-    return ModelBundle(
-        module=build(architecture).eval(), architecture=architecture, preprocess=preprocess, labels=CLASSES
-    )
+    assets = ImageAssets(preprocess=preprocess, labels=CLASSES)
+    return ModelBundle(module=build(architecture).eval(), architecture=architecture, assets=assets)
 
 
 def test_new_is_what_the_reference_holds_in_no_split(store, tmp_path):

@@ -16,7 +16,8 @@ from PIL import Image
 from components.core.bundles.onnx_bundle import OnnxBundle, save_onnx
 from components.core.data.dataset import open_dataset, write_dataset
 from components.core.store import open_store
-from components.core.tasks import Preprocess
+from components.core.tasks.images.assets import ImageAssets
+from components.core.tasks.images.preprocess import Preprocess
 
 CLASSES = ["red", "green", "blue"]
 
@@ -82,11 +83,11 @@ def make_bundle(tmp_path) -> Callable[..., OnnxBundle]:
         )
         path = tmp_path / f"{name}.onnx"
         onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path)
+        preprocess = Preprocess(image_size=image_size, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
         return OnnxBundle(
-            model=path,
-            preprocess=Preprocess(image_size=image_size, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)),
-            labels=list(labels),
-            provenance={"scheme": "float32", "complexity": {"parameters": 3, "macs": 3}},
+            graphs={"model": path},
+            assets=ImageAssets(preprocess=preprocess, labels=list(labels)),
+            provenance={"task": "classification", "scheme": "float32", "complexity": {"parameters": 3, "macs": 3}},
         )
 
     return make

@@ -18,9 +18,11 @@ from components.core.artifacts.manifest import publish
 from components.core.bundles.model_bundle import ModelBundle, save_model
 from components.core.bundles.onnx_bundle import save_onnx
 from components.core.data.dataset import open_dataset, write_dataset
-from components.core.models.architecture import Architecture, build
+from components.core.models.architecture import Architecture
 from components.core.store import Store, open_store
-from components.core.tasks import Preprocess
+from components.core.tasks.images.assets import ImageAssets
+from components.core.tasks.images.preprocess import Preprocess
+from components.core.tasks.networks import build
 from components.evaluate.comparison import EvaluateConfig, compare
 from components.evaluate.verdict import Budget
 from components.quantize.calibration import QuantizeConfig
@@ -92,7 +94,9 @@ def publish_json(path: Path, kind: str, document: dict[str, Any], store: Store) 
 
 def network() -> ModelBundle:
     torch.manual_seed(0)
-    architecture = Architecture(backbone="efficientnet_lite0", source="timm:test_resnet", num_outputs=len(CLASSES))
+    architecture = Architecture(
+        backbone="efficientnet_lite0", source="timm:test_resnet", num_outputs=len(CLASSES), task="classification"
+    )
     preprocess = Preprocess(image_size=SIZE, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
     module = build(architecture)
     images = torch.from_numpy(np.stack([preprocess(row["image"]) for row in rows("batch", 24)]))
@@ -101,7 +105,8 @@ def network() -> ModelBundle:
             part.momentum = None
     with torch.no_grad():
         module.train()(images)
-    return ModelBundle(module=module.eval(), architecture=architecture, preprocess=preprocess, labels=list(CLASSES))
+    assets = ImageAssets(preprocess=preprocess, labels=list(CLASSES))
+    return ModelBundle(module=module.eval(), architecture=architecture, assets=assets)
 
 
 @pytest.fixture

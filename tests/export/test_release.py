@@ -14,7 +14,7 @@ from PIL import Image
 
 from components.core.artifacts.manifest import publish, read_manifest
 from components.core.bundles.model_bundle import load_model, save_model
-from components.core.bundles.onnx_bundle import SERVING_FILES, load_onnx, save_onnx
+from components.core.bundles.onnx_bundle import load_onnx, save_onnx
 from components.core.bundles.released_sources import read_sources
 from components.core.errors import UserError
 from components.core.runtime.released import load_release
@@ -24,6 +24,7 @@ from components.export.card import code, escape
 from components.export.release import checksums, publish_release, release_digest
 from components.export.verification import VerificationError
 
+SERVING = ["labels.json", "model.onnx", "preprocess.json"]
 FILES = ["SHA256SUMS", "card.md", "decision.json", "evaluation.json", "labels.json", "model.onnx", "preprocess.json"]
 
 
@@ -80,7 +81,7 @@ def test_the_digest_names_the_serving_files_and_nothing_else(run_export, chain, 
     second = run_export(store=elsewhere, evaluation=other)["release"].metadata
     assert second["release_digest"] == first["release_digest"]
     assert second["version"] == first["release_digest"][:12]
-    files = {name: chain.store.releases.read("garments", first["version"], name) for name in SERVING_FILES}
+    files = {name: chain.store.releases.read("garments", first["version"], name) for name in SERVING}
     expected = sha256(canonical_json({name: sha256(data).hexdigest() for name, data in files.items()})).hexdigest()
     assert first["release_digest"] == expected
     assert release_digest({**files, "labels.json": b"[]"}) != expected
@@ -219,7 +220,7 @@ def test_a_release_names_the_network_and_the_data_that_a_retraining_starts_from(
     facts = run_export()["release"].metadata
     sources = read_sources(chain.store, "garments", facts["version"])
     assert sources == {"model": read_manifest(chain.inputs["model"]), "dataset": read_manifest(chain.inputs["dataset"])}
-    assert load_model(sources["model"], chain.store).labels == load_onnx(chain.inputs["candidate"], chain.store).labels
+    assert load_model(sources["model"], chain.store).assets == load_onnx(chain.inputs["candidate"], chain.store).assets
 
 
 @pytest.mark.parametrize("content", [None, b"[]", b'{"model": {"format": 9}}', b"\xff"])

@@ -14,9 +14,11 @@ from PIL import Image
 
 from components.core.bundles.model_bundle import ModelBundle, save_model
 from components.core.data.dataset import Dataset, open_dataset, write_dataset
-from components.core.models.architecture import Architecture, build
+from components.core.models.architecture import Architecture
 from components.core.store import Store, open_store
+from components.core.tasks.images.assets import ImageAssets
 from components.core.tasks.images.preprocess import Preprocess
+from components.core.tasks.networks import build
 
 CLASSES = ["rows", "columns"]
 IMAGE_SIZE = 32
@@ -80,7 +82,9 @@ def make_bundle() -> Callable[..., ModelBundle]:
     """An untrained network of any source, in eval mode; its batch norms hold statistics that are not the default."""
 
     def make(source: str, *, seed: int = 0, image_size: int = IMAGE_SIZE) -> ModelBundle:
-        architecture = Architecture(backbone="tiny", source=source, num_outputs=len(CLASSES))
+        architecture = Architecture(
+            backbone="tiny", source=source, num_outputs=len(CLASSES), task="classification"
+        )
         torch.manual_seed(seed)
         module = build(architecture)
         for norm in module.modules():
@@ -90,7 +94,8 @@ def make_bundle() -> Callable[..., ModelBundle]:
                 torch.nn.init.normal_(norm.running_mean, std=0.2)
                 torch.nn.init.uniform_(norm.running_var, 0.5, 1.5)
         preprocess = Preprocess(image_size=image_size, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
-        return ModelBundle(module=module.eval(), architecture=architecture, preprocess=preprocess, labels=list(CLASSES))
+        assets = ImageAssets(preprocess=preprocess, labels=list(CLASSES))
+        return ModelBundle(module=module.eval(), architecture=architecture, assets=assets)
 
     return make
 

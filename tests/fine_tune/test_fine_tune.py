@@ -36,18 +36,17 @@ def test_it_learns_the_data_and_hands_on_a_model_that_reloads(tune, store, model
     outputs = tune(epochs=8)
     before, tuned = load_model(model_path, store), load_model(outputs["tuned"].path, store)
     assert outputs["metrics"].metadata["validation_top1"] >= 0.9
-    assert (tuned.architecture, tuned.preprocess, tuned.labels) == (
-        before.architecture, before.preprocess, before.labels,
-    )  # fmt: skip
+    assert (tuned.architecture, tuned.assets) == (before.architecture, before.assets)
     assert not torch.equal(tuned.module.conv_stem.weight, before.module.conv_stem.weight)
 
 
 def test_its_curves_hold_every_step_and_epoch_and_its_page_shows_them(tune, store):
     outputs = tune()
     curves = json.loads(read_file(read_manifest(outputs["curves"].path, kind="curves"), "curves.json", store))
-    assert curves["format"] == 1
+    assert curves["format"] == 2
     assert [step["step"] for step in curves["steps"]] == list(range(12))  # 64 images, batches of 16, 3 epochs
     assert [epoch["epoch"] for epoch in curves["epochs"]] == [0, 1, 2, 3]
+    assert curves["metric"] == {"name": "top1", "label": "top-1", "percent": True}
     assert [phase["name"] for phase in curves["phases"]] == ["head", "network"]
     page = Path(outputs["page"].path).read_text()
     assert "<svg" in page
@@ -65,7 +64,7 @@ def test_without_head_epochs_training_goes_on_from_the_model_as_it_is(tune, stor
     first = tune(epochs=8)
     second = tune(epochs=1, head_epochs=0, learning_rate=1e-5, model=Path(first["tuned"].path), run_name="further")
     curves = json.loads(read_file(read_manifest(second["curves"].path), "curves.json", store))
-    assert curves["epochs"][0]["validation_top1"] == first["metrics"].metadata["validation_top1"]
+    assert curves["epochs"][0]["validation_metric"] == first["metrics"].metadata["validation_top1"]
     assert [phase["name"] for phase in curves["phases"]] == ["network"]
 
 
@@ -113,5 +112,5 @@ def test_a_wrong_parameter_is_refused_before_anything_is_read(run_stage, tmp_pat
 
 
 def test_a_training_split_of_one_image_is_refused(tune, make_dataset):
-    with pytest.raises(UserError, match="holds 1 image; training needs at least 2"):
+    with pytest.raises(UserError, match="training needs at least 2 images; the training split holds 1"):
         tune(dataset=make_dataset(train=1), head_epochs=0)

@@ -10,7 +10,7 @@ from object_store_server import ObjectStoreServer
 
 from components.core.artifacts.manifest import read_manifest
 from components.core.data import dataset as dataset_module
-from components.core.data import reading as pixels
+from components.core.data import reading
 from components.core.data.shard_cache import LIMIT_VARIABLE
 from components.core.store import Store, open_store
 from components.core.store.contents.blobs import Blobs
@@ -27,7 +27,7 @@ SHARD_BYTES = 30_000
 def inputs(make_dataset: Any, make_bundle: Any, save_bundle: Any, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
     """Ten shards and more; no image is remembered from one epoch to the next."""
     monkeypatch.setattr(dataset_module, "SHARD_BYTES", SHARD_BYTES)
-    monkeypatch.setattr(pixels, "MEMORY_BYTES", 0)
+    monkeypatch.setattr(reading, "MEMORY_BYTES", 0)
     found = {
         "dataset": make_dataset(train=96, validation=32),
         "model": save_bundle(make_bundle("timm:test_efficientnet")),

@@ -7,6 +7,7 @@ from components.core.bundles.onnx_bundle import load_onnx
 from components.core.data.last_prepared import remember_prepared
 from components.core.errors import UserError
 from components.core.store import Store, open_store
+from components.core.tasks.images.assets import ImageAssets
 from components.core.tasks.images.preprocess import Preprocess
 from components.incumbent.reading import read_incumbent, save_served
 
@@ -26,7 +27,10 @@ def champion(store, tmp_path) -> dict[str, str]:
     for name, kind in (("model", "model"), ("dataset", "dataset")):
         publish(tmp_path / name, kind=kind, files={"bytes": name.encode()}, metadata={"of": name}, store=store)
         sources[name] = read_manifest(tmp_path / name)
-    provenance = {"scheme": "int8", "backbone": "b", "verification": {"parity": 1}, "artifacts": {"x": "y"}}
+    provenance = {
+        "task": "classification", "scheme": "int8", "backbone": "b", "verification": {"parity": 1},
+        "artifacts": {"x": "y"},
+    }  # fmt: skip
     files = {
         "model.onnx": b"onnx",
         "preprocess.json": json.dumps(PREPROCESS.to_json()).encode(),
@@ -49,9 +53,9 @@ def test_the_champion_comes_with_what_it_was_made_from_and_with_the_state_of_its
 def test_what_is_evaluated_is_the_released_file_itself(store, champion, tmp_path):
     manifest = save_served(tmp_path / "served", read_incumbent(store, "champion"), store)
     bundle = load_onnx(manifest, store)
-    assert bundle.model.read_bytes() == b"onnx"
-    assert (bundle.labels, bundle.preprocess) == (["a", "b"], PREPROCESS)
-    assert bundle.provenance == {"scheme": "int8", "backbone": "b"}
+    assert bundle.graphs["model"].read_bytes() == b"onnx"
+    assert bundle.assets == ImageAssets(preprocess=PREPROCESS, labels=["a", "b"])
+    assert bundle.provenance == {"task": "classification", "scheme": "int8", "backbone": "b"}
 
 
 def test_the_data_set_that_was_prepared_last_is_found_and_without_one_it_is_the_champions(store, champion, tmp_path):

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from components.core.models.complexity import count_macs
+from components.core.models.inputs import InputSpec
 from components.prune.costs import layer_costs
 from components.prune.groups import PruningGraph
 from components.prune.plan import total_macs
@@ -21,8 +22,17 @@ NETWORKS = [
 ]
 
 
+def inputs(size):
+    return (InputSpec(name="images", dtype="float32", shape=("batch", 3, size, size)),)
+
+
+def graph_of(bundle, module=None, *, size=64):
+    module = module or bundle.module
+    return PruningGraph(module, inputs=inputs(size), output_layers=bundle.task.output_layers(module))
+
+
 def group_names(bundle):
-    return [group.name for group in PruningGraph(bundle.module, image_size=64).groups()]
+    return [group.name for group in graph_of(bundle).groups()]
 
 
 def test_of_efficientnet_only_the_expanded_channels_and_the_last_convolution_may_go(make_bundle):
@@ -39,14 +49,14 @@ def test_of_a_resnet_only_channels_inside_a_block_may_go(make_bundle):
 
 def test_channels_tied_to_attention_heads_stay(make_bundle):
     bundle = make_bundle("timm:test_vit", image_size=160)
-    names = [group.name for group in PruningGraph(bundle.module, image_size=160).groups()]
+    names = [group.name for group in graph_of(bundle, size=160).groups()]
     assert names == [f"blocks.{number}.mlp.fc1" for number in range(6)]
 
 
 @pytest.mark.parametrize("source", NETWORKS)
 def test_no_group_holds_the_stem_or_the_logits(make_bundle, source):
     bundle = make_bundle(source)
-    graph = PruningGraph(bundle.module, image_size=64)
+    graph = graph_of(bundle)
     for group in graph.groups():
         for member in group.members:
             part = bundle.module.get_submodule(member.module)
@@ -60,10 +70,10 @@ def test_no_group_holds_the_stem_or_the_logits(make_bundle, source):
 def test_planned_costs_are_the_measured_ones_before_and_after_and_the_record_rebuilds_the_network(make_bundle, source):
     bundle = make_bundle(source)
     module = copy.deepcopy(bundle.module)
-    graph = PruningGraph(module, image_size=64)
+    graph = graph_of(bundle, module)
     groups = graph.groups()
-    layers = layer_costs(module, groups, image_size=64)
-    assert total_macs(layers, {}) == count_macs(module, 64)
+    layers = layer_costs(module, groups, inputs=inputs(64))
+    assert total_macs(layers, {}) == count_macs(module, inputs(64))
 
     generator = torch.Generator().manual_seed(0)
     removal = {
@@ -71,15 +81,15 @@ def test_planned_costs_are_the_measured_ones_before_and_after_and_the_record_reb
         for group in groups
     }
     cuts = prune_channels(graph, removal)
-    assert count_macs(module, 64) == total_macs(layers, {name: len(gone) for name, gone in removal.items()})
-    check_record(module, bundle.architecture.with_surgery(cuts), image_size=64)
+    assert count_macs(module, inputs(64)) == total_macs(layers, {name: len(gone) for name, gone in removal.items()})
+    check_record(module, bundle.architecture.with_surgery(cuts), inputs=inputs(64))
 
 
 def test_a_record_that_keeps_other_channels_of_a_layer_without_weights_to_show_it_is_caught(make_bundle):
     bundle = make_bundle("torchvision:resnet18")
     module = copy.deepcopy(bundle.module)
-    graph = PruningGraph(module, image_size=32)
+    graph = graph_of(bundle, module, size=32)
     cuts = prune_channels(graph, {"layer1.0.conv1": [0, 1, 2, 3]})
-    check_record(module, bundle.architecture.with_surgery(cuts), image_size=32)
+    check_record(module, bundle.architecture.with_surgery(cuts), inputs=inputs(32))
     with pytest.raises(RuntimeError, match="size mismatch"):
-        check_record(module, bundle.architecture.with_surgery(cuts[:-1]), image_size=32)
+        check_record(module, bundle.architecture.with_surgery(cuts[:-1]), inputs=inputs(32))

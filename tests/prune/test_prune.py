@@ -10,7 +10,6 @@ from components.core.artifacts.manifest import read_manifest
 from components.core.bundles.model_bundle import load_model
 from components.core.errors import UserError
 from components.core.models.complexity import count_macs
-from components.core.tasks import get_task
 from components.core.training.batchnorm import recalibrate_batchnorm
 from components.core.training.data import calibration_batches
 from components.prune.component import prune
@@ -30,7 +29,7 @@ def config(**changes):
 def test_the_target_is_reached_and_not_overshot_by_more_than_a_block(make_bundle, dataset, importance, source):
     result = prune_bundle(make_bundle(source), dataset, config(importance=importance), report=lambda line: None)
     assert 0.6 < result.macs_fraction <= 0.7
-    assert result.macs_after == count_macs(result.bundle.module, 32)
+    assert result.macs_after == count_macs(result.bundle.module, result.bundle.inputs)
     assert all(kept == total or kept % 8 == 0 for kept, total in result.groups.values())
 
 
@@ -46,9 +45,9 @@ def test_the_pruned_model_reloads_and_computes_the_same(make_bundle, save_bundle
 
 
 def test_taylor_scores_are_what_the_channels_contribute_to_the_loss_where_they_are_read(make_bundle, dataset):
-    bundle, task = make_bundle("torchvision:resnet18"), get_task("classification")
-    module = bundle.module
-    groups = PruningGraph(module, image_size=32).groups()
+    bundle = make_bundle("torchvision:resnet18")
+    module, task = bundle.module, bundle.task
+    groups = PruningGraph(module, inputs=bundle.inputs, output_layers=task.output_layers(module)).groups()
     contributions = {group.name: [] for group in groups}
 
     def keep(name):
@@ -62,8 +61,8 @@ def test_taylor_scores_are_what_the_channels_contribute_to_the_loss_where_they_a
     scores = taylor_importance(module, groups, dataset, task, bundle, config())
     for group in groups:
         module.get_submodule(group.name.replace("conv1", "conv2")).register_forward_pre_hook(keep(group.name))
-    for images, targets, _ in calibration_batches(task, dataset, bundle.preprocess, images=64, batch_size=32):
-        task.loss(module(images), targets).backward()
+    for batch in calibration_batches(task, dataset, bundle.assets, rows=64, batch_size=32):
+        (task.loss(module(batch.inputs["images"]), batch) / 32).backward()
     for name, batches in contributions.items():
         expected = torch.stack(batches).square().mean(0).sqrt()
         torch.testing.assert_close(scores[name], expected, rtol=1e-3, atol=1e-5)
@@ -72,8 +71,8 @@ def test_taylor_scores_are_what_the_channels_contribute_to_the_loss_where_they_a
 def test_batch_norms_of_the_pruned_model_hold_its_own_statistics(make_bundle, dataset):
     result = prune_bundle(make_bundle("torchvision:resnet18"), dataset, config(), report=lambda line: None)
     again = copy.deepcopy(result.bundle.module)
-    batches = calibration_batches(get_task("classification"), dataset, result.bundle.preprocess, images=64)
-    recalibrate_batchnorm(again, (images for images, _, _ in batches), torch.device("cpu"))
+    batches = calibration_batches(result.bundle.task, dataset, result.bundle.assets, rows=64)
+    recalibrate_batchnorm(again, batches, torch.device("cpu"))
     for name, norm in result.bundle.module.named_modules():
         if isinstance(norm, torch.nn.BatchNorm2d):
             torch.testing.assert_close(norm.running_mean, again.get_submodule(name).running_mean, rtol=1e-3, atol=1e-4)
@@ -153,6 +152,6 @@ def test_a_wrong_parameter_is_refused_before_anything_is_read(run_stage, tmp_pat
 
 def test_a_model_of_other_classes_is_refused(make_bundle, dataset):
     bundle = make_bundle("timm:test_efficientnet")
-    bundle.labels[0] = "squares"
+    bundle.assets.labels[0] = "squares"
     with pytest.raises(UserError, match="they must be the same"):
         prune_bundle(bundle, dataset, config())

@@ -15,9 +15,11 @@ from PIL import Image
 
 from components.core.bundles.model_bundle import ModelBundle
 from components.core.data.dataset import Dataset, open_dataset, write_dataset
-from components.core.models.architecture import Architecture, build
+from components.core.models.architecture import Architecture
 from components.core.store import Store, open_store
-from components.core.tasks import Preprocess
+from components.core.tasks.images.assets import ImageAssets
+from components.core.tasks.images.preprocess import Preprocess
+from components.core.tasks.networks import build
 
 CLASSES = ["rows", "columns", "plain"]
 SIZE = 32
@@ -73,7 +75,9 @@ def make_model() -> Callable[..., ModelBundle]:
 
     def make(source: str, *, seed: int = 0) -> ModelBundle:
         torch.manual_seed(seed)
-        architecture = Architecture(backbone="tiny", source=source, num_outputs=len(CLASSES))
+        architecture = Architecture(
+            backbone="tiny", source=source, num_outputs=len(CLASSES), task="classification"
+        )
         module = build(architecture)
         preprocess = Preprocess(image_size=SIZE, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
         images = torch.from_numpy(np.stack([preprocess(row["image"]) for row in stripes(24, 9)]))
@@ -84,7 +88,8 @@ def make_model() -> Callable[..., ModelBundle]:
                 torch.nn.init.normal_(part.bias, std=0.3)
         with torch.no_grad():
             module.train()(images)
-        return ModelBundle(module=module.eval(), architecture=architecture, preprocess=preprocess, labels=list(CLASSES))
+        assets = ImageAssets(preprocess=preprocess, labels=list(CLASSES))
+        return ModelBundle(module=module.eval(), architecture=architecture, assets=assets)
 
     return make
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from components.core.errors import UserError
-from components.quantize.calibration import Division, QuantizeConfig, training_images
+from components.quantize.calibration import Division, QuantizeConfig, training_feeds
 from components.quantize.observe import activation_ranges
 
 
@@ -26,7 +26,9 @@ def test_a_split_without_images_is_refused():
 def test_calibration_and_check_share_no_image(dataset, lite0):
     division = Division.of(dataset.rows("train"), 40, seed=3)
     parts = [
-        np.concatenate(list(training_images(dataset, lite0.preprocess, division, calibrate=calibrate)))
+        np.concatenate(
+            [feed["images"] for feed in training_feeds(dataset, lite0.task, lite0.assets, division, calibrate=calibrate)]
+        )
         for calibrate in (True, False)
     ]
     assert [len(part) for part in parts] == [40, 40]
@@ -52,7 +54,7 @@ def test_observed_ranges_do_not_depend_on_how_images_are_batched(toy_graph):
     images = np.random.default_rng(0).standard_normal((12, 3, 8, 8)).astype(np.float32)
     found = [
         activation_ranges(
-            toy_graph, lambda size=size: (images[i : i + size] for i in range(0, 12, size)), "percentile",
+            toy_graph, lambda size=size: ({"images": images[i : i + size]} for i in range(0, 12, size)), "percentile",
             percentile=99.0, threads=1,
         )
         for size in (3, 12)

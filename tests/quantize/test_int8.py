@@ -43,7 +43,7 @@ def test_every_convolution_and_the_classifier_run_as_integers(lite0_pair):
 def test_the_file_is_three_and_a_half_times_smaller_and_holds_no_float_weights(lite0_pair):
     int8_bundle, plain = lite0_pair
     assert plain.size_bytes / int8_bundle.size_bytes > 3.5
-    constants = onnx.load(int8_bundle.model).graph.initializer
+    constants = onnx.load(int8_bundle.graphs["model"]).graph.initializer
     floats = [tensor for tensor in constants if tensor.data_type == TensorProto.FLOAT]
     # What is left in float are scales: one a channel at most.
     assert max(np.prod(tensor.dims) for tensor in floats) <= 1280
@@ -52,7 +52,7 @@ def test_the_file_is_three_and_a_half_times_smaller_and_holds_no_float_weights(l
 
 def test_neither_file_tells_where_it_was_made(lite0_pair):
     for bundle in lite0_pair:
-        model = onnx.load(bundle.model)
+        model = onnx.load(bundle.graphs["model"])
         for tensor in model.graph.initializer:
             name = tensor.name
             tensor.Clear()  # any three letters turn up somewhere in megabytes of weights
@@ -63,17 +63,18 @@ def test_neither_file_tells_where_it_was_made(lite0_pair):
 
 
 def test_the_same_network_and_images_give_the_same_bytes(lite0_pair, dataset, lite0):
-    from components.quantize.calibration import Division, training_images
+    from components.quantize.calibration import Division, training_feeds
     from components.quantize.quantization import _without_metadata
 
-    source = lite0_pair[1].model.with_name("again.onnx")
-    source.write_bytes(_without_metadata(lite0_pair[1].model))
+    path = lite0_pair[1].graphs["model"]
+    source = path.with_name("again.onnx")
+    source.write_bytes(_without_metadata(path))
     division = Division.of(dataset.rows("train"), CONFIG.images, CONFIG.seed)
     digests = {
         hashlib.sha256(
             quantize_int8(
                 source,
-                lambda: training_images(dataset, lite0.preprocess, division, calibrate=True),
+                lambda: training_feeds(dataset, lite0.task, lite0.assets, division, calibrate=True),
                 method="percentile",
             ).model.SerializeToString(deterministic=True)
         ).hexdigest()
@@ -84,16 +85,15 @@ def test_the_same_network_and_images_give_the_same_bytes(lite0_pair, dataset, li
 
 def test_the_integer_network_follows_the_float_one_on_unseen_images(lite0_pair):
     close = lite0_pair[0].provenance["agreement"]
-    assert close["images"] == 48
+    assert close["rows"] == 48
     # Random weights are the hard case: a trained network of this kind stays 19 dB above the error.
     assert close["signal_to_noise_db"] > 5
     assert close["argmax"] > 0.8
 
 
 def test_the_file_alone_knows_preprocessing_labels_and_takes_any_batch(lite0_pair, lite0):
-    release = load_release(lite0_pair[0].model.read_bytes())
-    assert release.preprocess == lite0.preprocess
-    assert release.labels == lite0.labels
+    release = load_release(lite0_pair[0].graphs["model"].read_bytes())
+    assert release.assets == lite0.assets
     assert release.facts["scheme"] == "int8"
     for batch in (1, 5):
         shape = release.session.run(None, {"images": np.zeros((batch, 3, 32, 32), np.float32)})[0].shape
@@ -109,7 +109,7 @@ def test_a_wrong_scale_of_the_weights_is_made_good_by_the_biases(toy_graph):
     images = (0.5 + rng.random((64, 3, 8, 8))).astype(np.float32)
 
     def batches():
-        return (images[start : start + 16] for start in range(0, 64, 16))
+        return ({"images": images[start : start + 16]} for start in range(0, 64, 16))
 
     ranges = activation_ranges(model, batches, "minmax", percentile=100.0, threads=1)
     quantized = int8._with_integer_weights(model, ranges)
@@ -178,7 +178,8 @@ def test_the_component_publishes_bundle_metrics_and_page(scheme, tmp_path, store
 def test_a_model_of_other_classes_is_refused_before_any_work(dataset, make_model, tmp_path):
     from dataclasses import replace
 
-    other = replace(make_model("timm:test_resnet"), labels=["a", "b", "c"])
-    with pytest.raises(UserError, match="different classes"):
+    model = make_model("timm:test_resnet")
+    other = replace(model, assets=replace(model.assets, labels=["a", "b", "c"]))
+    with pytest.raises(UserError, match=r"the model predicts 3 classes \(a, b, c\), the data set has 3 \(rows"):
         convert(other, dataset, CONFIG, tmp_path, source_digest="0" * 64, threads=1)
     assert not list(tmp_path.iterdir())

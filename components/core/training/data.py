@@ -86,7 +86,7 @@ def training_data(
             f"choose batch_size as a multiple of num_processes, at most the {rows} training {task.row_noun}"
         )
     if rows < 2:
-        raise UserError(f"the training split holds {rows} {task.row_noun}; training needs at least 2")
+        raise UserError(f"training needs at least 2 {task.row_noun}; the training split holds {rows}")
 
     transform = task.transform(assets)
     evaluated = transform if validation_assets is None else task.transform(validation_assets)

@@ -11,11 +11,17 @@ import torch
 from components.core.artifacts.manifest import publish, read_file
 from components.core.bundles.model_bundle import ModelBundle, load_model, save_model
 from components.core.errors import UserError
-from components.core.models.architecture import Architecture, Cut, apply_surgery, build
+from components.core.models.architecture import Architecture, Cut, apply_surgery
 from components.core.store import Store, open_store
+from components.core.tasks.images.assets import ImageAssets
 from components.core.tasks.images.preprocess import Preprocess
+from components.core.tasks.networks import build
 
 SOURCE = "torchvision:squeezenet1_1"
+UNPRUNED = Architecture(backbone="squeezenet1_1", source=SOURCE, num_outputs=2, task="classification")
+ASSETS = ImageAssets(
+    preprocess=Preprocess(image_size=32, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25)), labels=["cat", "dog"]
+)
 KEPT = (0, 2, 5, 40)
 SURGERY = (
     Cut(module="features.3.squeeze", dimension="out", kept=(0, 2, 5, 11), total=16),
@@ -32,15 +38,14 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
 
 @pytest.fixture
 def bundle() -> ModelBundle:
-    architecture = Architecture(backbone="squeezenet1_1", source=SOURCE, num_outputs=2)
+    architecture = UNPRUNED
     torch.manual_seed(0)
     module = build(architecture)
     apply_surgery(module, SURGERY)
     return ModelBundle(
         module=module.eval(),
         architecture=architecture.with_surgery(SURGERY),
-        preprocess=Preprocess(image_size=32, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25)),
-        labels=["cat", "dog"],
+        assets=ASSETS,
     )
 
 
@@ -49,8 +54,7 @@ def test_pruned_network_comes_back_with_the_same_outputs(tmp_path: Path, store: 
     images = torch.rand(2, 3, 32, 32)
     for loaded in (load_model(tmp_path / "a", store), load_model(manifest, store)):
         assert loaded.architecture == bundle.architecture
-        assert loaded.preprocess == bundle.preprocess
-        assert loaded.labels == ["cat", "dog"]
+        assert loaded.assets == bundle.assets
         assert not loaded.module.training
         with torch.no_grad():
             torch.testing.assert_close(loaded.module(images), bundle.module(images), rtol=0, atol=0)
@@ -72,9 +76,8 @@ def test_surgery_that_was_not_recorded_is_noticed_when_saving(
 ) -> None:
     forgetful = ModelBundle(
         module=bundle.module,
-        architecture=Architecture(backbone="squeezenet1_1", source=SOURCE, num_outputs=2),
-        preprocess=bundle.preprocess,
-        labels=bundle.labels,
+        architecture=UNPRUNED,
+        assets=bundle.assets,
     )
     with pytest.raises(ValueError, match=r"'features\.3\.squeeze\.weight' has shape \(4, .* \(16, "):
         save_model(tmp_path / "a", forgetful, store, {})

@@ -5,10 +5,16 @@ import json
 import pytest
 
 from components.core.artifacts.manifest import publish, read_manifest
-from components.core.bundles.onnx_bundle import SERVING_FILES, OnnxBundle, load_onnx, save_onnx
+from components.core.bundles.onnx_bundle import OnnxBundle, load_onnx, save_onnx
 from components.core.errors import UserError
 from components.core.store import open_store
-from components.core.tasks import Preprocess
+from components.core.tasks.images.assets import ImageAssets
+from components.core.tasks.images.preprocess import Preprocess
+
+
+ASSETS = ImageAssets(
+    preprocess=Preprocess(image_size=64, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)), labels=["coat", "bäg"]
+)
 
 
 @pytest.fixture
@@ -21,22 +27,24 @@ def store(tmp_path, monkeypatch):
 def bundle(tmp_path) -> OnnxBundle:
     (tmp_path / "some.onnx").write_bytes(b"onnx bytes")
     return OnnxBundle(
-        model=tmp_path / "some.onnx",
-        preprocess=Preprocess(image_size=64, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
-        labels=["coat", "bäg"],
-        provenance={"scheme": "int8", "complexity": {"parameters": 7, "macs": 9}},
+        graphs={"model": tmp_path / "some.onnx"},
+        assets=ASSETS,
+        provenance={"task": "classification", "scheme": "int8", "complexity": {"parameters": 7, "macs": 9}},
     )
 
 
 def test_a_bundle_comes_back_as_it_was(bundle, store, tmp_path):
     manifest = save_onnx(tmp_path / "artifact", bundle, store, {"scheme": "int8"})
     found = load_onnx(tmp_path / "artifact", store)
-    assert found.model.read_bytes() == b"onnx bytes"
-    assert (found.preprocess, found.labels, found.provenance) == (bundle.preprocess, bundle.labels, bundle.provenance)
+    assert {name: path.read_bytes() for name, path in found.graphs.items()} == {"model": b"onnx bytes"}
+    assert (found.assets, found.provenance) == (bundle.assets, bundle.provenance)
+    assert found.serving_files() == {"model.onnx": b"onnx bytes", **ASSETS.to_files()}
     assert found.size_bytes == 10
     assert manifest.metadata == {"scheme": "int8"}
-    assert set(SERVING_FILES) < {entry.path for entry in manifest.files}
-    assert load_onnx(manifest, store).labels == bundle.labels
+    assert {entry.path for entry in manifest.files} == {
+        "model.onnx", "preprocess.json", "labels.json", "provenance.json",
+    }  # fmt: skip
+    assert load_onnx(manifest, store).assets == bundle.assets
 
 
 def test_equal_bundles_have_equal_digests(bundle, store, tmp_path):
@@ -50,12 +58,12 @@ def test_another_kind_or_a_missing_file_is_named(bundle, store, tmp_path):
     with pytest.raises(UserError, match="expected a 'onnx' artifact, got 'model'"):
         load_onnx(tmp_path / "model", store)
     publish(tmp_path / "half", kind="onnx", files={"model.onnx": b"x"}, metadata={}, store=store)
-    with pytest.raises(UserError, match=r"no file 'preprocess\.json'"):
+    with pytest.raises(UserError, match=r"no file 'provenance\.json'"):
         load_onnx(tmp_path / "half", store)
 
 
 def test_unreadable_preprocessing_is_a_users_error(bundle, store, tmp_path):
-    files = {"model.onnx": b"x", "preprocess.json": b"{}", "labels.json": b"[]", "provenance.json": b'{"format": 1}'}
+    files = {"model.onnx": b"x", "preprocess.json": b"{}", "labels.json": b"[]", "provenance.json": b'{"format": 1, "task": "classification"}'}
     publish(tmp_path / "odd", kind="onnx", files=files, metadata={}, store=store)
     with pytest.raises(UserError, match=r"cannot be read: preprocess\.json must have format 1"):
         load_onnx(tmp_path / "odd", store)

@@ -5,9 +5,11 @@ import pytest
 import torch
 from torch import nn
 
-from components.core.models.architecture import Architecture, Cut, apply_surgery, build
+from components.core.models.architecture import Architecture, Cut, apply_surgery
 from components.core.models.complexity import count_macs
+from components.core.models.inputs import InputSpec
 from components.core.models.zoo import create_module
+from components.core.tasks.networks import build
 
 
 def cut(module: str, dimension: str, kept: list[int], total: int) -> Cut:
@@ -15,6 +17,7 @@ def cut(module: str, dimension: str, kept: list[int], total: int) -> Cut:
 
 
 EVEN = list(range(0, 96, 2))
+IMAGES = (InputSpec(name="images", dtype="float32", shape=("batch", 3, 32, 32)),)
 
 # The first expanded block of EfficientNet-Lite0: 96 expanded channels between two pointwise convolutions.
 LITE0_CUTS = (
@@ -56,14 +59,18 @@ def test_cut_network_computes_what_the_network_without_those_channels_computes()
     depthwise = network.get_submodule("blocks.1.0.conv_dw")
     assert (depthwise.in_channels, depthwise.out_channels, depthwise.groups) == (48, 48, 48)
     assert network.get_submodule("blocks.1.0.bn2").num_features == 48
-    assert count_macs(network, 32) < count_macs(masked, 32)
+    assert count_macs(network, IMAGES) < count_macs(masked, IMAGES)
 
 
 def test_rebuilt_architecture_loads_the_pruned_weights_strictly_and_computes_the_same() -> None:
     network = randomised(create_module("timm:tf_efficientnet_lite0", 4))
     apply_surgery(network, LITE0_CUTS)
     architecture = Architecture(
-        backbone="lite0", source="timm:tf_efficientnet_lite0", num_outputs=4, surgery=LITE0_CUTS
+        backbone="lite0",
+        source="timm:tf_efficientnet_lite0",
+        num_outputs=4,
+        task="classification",
+        surgery=LITE0_CUTS,
     )
     rebuilt = build(Architecture.from_json(json.loads(json.dumps(architecture.to_json()))))
     rebuilt.load_state_dict(network.state_dict(), strict=True)
@@ -76,7 +83,9 @@ def test_a_second_surgery_counts_in_the_network_that_the_first_left() -> None:
     network = randomised(create_module("timm:tf_efficientnet_lite0", 4))
     original = network.get_submodule("blocks.1.0.conv_dw").weight.detach().clone()
     second = tuple(cut(c.module, c.dimension, [0, 47], 48) for c in LITE0_CUTS)
-    architecture = Architecture(backbone="lite0", source="timm:tf_efficientnet_lite0", num_outputs=4)
+    architecture = Architecture(
+        backbone="lite0", source="timm:tf_efficientnet_lite0", num_outputs=4, task="classification"
+    )
     architecture = architecture.with_surgery(LITE0_CUTS).with_surgery(second)
     apply_surgery(network, architecture.surgery)
     torch.testing.assert_close(network.get_submodule("blocks.1.0.conv_dw").weight, original[[0, 94]])
@@ -128,7 +137,7 @@ def test_cut_refuses_channels_that_are_not_there_or_out_of_order(kept: list[int]
 
 
 def test_damaged_architecture_document_is_refused_by_entry() -> None:
-    document = Architecture(backbone="b", source="timm:x", num_outputs=2).to_json()
+    document = Architecture(backbone="b", source="timm:x", num_outputs=2, task="classification").to_json()
     with pytest.raises(ValueError, match="format 1, got 2"):
         Architecture.from_json({**document, "format": 2})
     with pytest.raises(ValueError, match="must have exactly"):

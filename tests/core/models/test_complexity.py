@@ -2,6 +2,11 @@ import torch
 from torch import nn
 
 from components.core.models.complexity import count_macs, count_parameters
+from components.core.models.inputs import InputSpec
+
+
+def images(side: int) -> tuple[InputSpec, ...]:
+    return (InputSpec(name="images", dtype="float32", shape=("batch", 3, side, side)),)
 
 
 def test_macs_are_the_sum_over_convolutions_and_linear_layers() -> None:
@@ -14,7 +19,7 @@ def test_macs_are_the_sum_over_convolutions_and_linear_layers() -> None:
         nn.Linear(8, 5),
     )
     # 16 px → 8 × 8 outputs: plain 8·64·(3·9), depthwise 8·64·(1·9), linear 5·8.
-    assert count_macs(network, 16) == 8 * 64 * 27 + 8 * 64 * 9 + 40
+    assert count_macs(network, images(16)) == 8 * 64 * 27 + 8 * 64 * 9 + 40
     assert count_parameters(network) == (3 * 8 * 9 + 8) + 16 + 72 + 45
 
 
@@ -23,7 +28,7 @@ def test_counting_leaves_the_network_as_it_was() -> None:
     network.train()
     network[1].eval()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    count_macs(network, 8)
+    count_macs(network, images(8))
     assert [part.training for part in network.modules()] == [True, True, False, True]
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
     assert not any(part._forward_hooks for part in network.modules())

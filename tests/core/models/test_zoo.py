@@ -8,18 +8,18 @@ from safetensors.torch import save_file
 from torch import nn
 
 from components.core.errors import UserError
+from components.core.models.architecture import Architecture
 from components.core.models.catalog import Backbone, load_catalog
 from components.core.models.complexity import count_parameters
 from components.core.models.weights import read_weights
 from components.core.models.zoo import (
-    build_backbone,
     create_module,
     find_head,
     load_pretrained,
-    pretrained_module,
     split_features,
 )
 from components.core.tasks.images.preprocess import Preprocess
+from components.core.tasks.networks import fresh_network
 
 CATALOG = load_catalog()
 
@@ -28,6 +28,21 @@ def backbone_from_file(path: Path, *, architecture: str = "torchvision:squeezene
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     base = CATALOG["squeezenet1_1"]
     return replace(base, architecture=architecture, weights=f"file:{path}", sha256=digest, **fields)  # type: ignore[arg-type]
+
+
+def fresh(backbone: Backbone, *, num_outputs: int, seed: int) -> nn.Module:
+    return fresh_network(
+        Architecture(
+            backbone=backbone.name, source=backbone.architecture, num_outputs=num_outputs, task="classification"
+        ),
+        seed=seed,
+    )
+
+
+def pretrained(backbone: Backbone, *, num_outputs: int) -> nn.Module:
+    module = fresh(backbone, num_outputs=num_outputs, seed=0)
+    load_pretrained(module, backbone)
+    return module
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +57,7 @@ def state() -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("name", sorted(CATALOG))
 def test_every_backbone_builds_and_splits_into_pooled_features_and_head(name: str) -> None:
-    module = build_backbone(CATALOG[name], num_outputs=3, seed=0).eval()
+    module = fresh(CATALOG[name], num_outputs=3, seed=0).eval()
     features, head = split_features(module)
     images = torch.rand(2, 3, 32, 32)
     with torch.no_grad():
@@ -57,10 +72,10 @@ def test_same_seed_gives_the_same_weights_and_leaves_the_global_state_alone() ->
     torch.manual_seed(7)
     expected = torch.rand(1)
     torch.manual_seed(7)
-    first = build_backbone(CATALOG["squeezenet1_1"], num_outputs=2, seed=1).state_dict()
+    first = fresh(CATALOG["squeezenet1_1"], num_outputs=2, seed=1).state_dict()
     assert torch.rand(1) == expected
-    second = build_backbone(CATALOG["squeezenet1_1"], num_outputs=2, seed=1).state_dict()
-    other = build_backbone(CATALOG["squeezenet1_1"], num_outputs=2, seed=2).state_dict()
+    second = fresh(CATALOG["squeezenet1_1"], num_outputs=2, seed=1).state_dict()
+    other = fresh(CATALOG["squeezenet1_1"], num_outputs=2, seed=2).state_dict()
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert any(not torch.equal(first[name], other[name]) for name in first)
 
@@ -68,23 +83,22 @@ def test_same_seed_gives_the_same_weights_and_leaves_the_global_state_alone() ->
 def test_pretrained_weights_fill_all_but_the_fresh_head(tmp_path: Path, state: dict[str, torch.Tensor]) -> None:
     path = tmp_path / "w.safetensors"
     save_file(state, path)
-    module = pretrained_module(backbone_from_file(path), num_outputs=4, seed=0)
+    module = pretrained(backbone_from_file(path), num_outputs=4)
     loaded = module.state_dict()
     for name, tensor in state.items():
         if not name.startswith("classifier"):
             assert torch.equal(loaded[name], tensor), name
     assert find_head(module)[1].weight.shape == (4, 512)
     assert find_head(module)[1].weight.abs().max() < 0.1
-    assert not module.training
 
 
 def test_pth_file_is_read_without_running_code(tmp_path: Path, state: dict[str, torch.Tensor]) -> None:
     good, bad = tmp_path / "good.pth", tmp_path / "bad.pth"
     torch.save({"state_dict": state}, good)
     torch.save(nn.Linear(1, 1), bad)
-    pretrained_module(backbone_from_file(good), num_outputs=2, seed=0)
+    pretrained(backbone_from_file(good), num_outputs=2)
     with pytest.raises(UserError, match="cannot be read"):
-        pretrained_module(backbone_from_file(bad), num_outputs=2, seed=0)
+        pretrained(backbone_from_file(bad), num_outputs=2)
 
 
 def test_wrong_digest_is_seen_before_the_file_is_opened(tmp_path: Path) -> None:
@@ -92,7 +106,7 @@ def test_wrong_digest_is_seen_before_the_file_is_opened(tmp_path: Path) -> None:
     path.write_bytes(b"no weights at all")
     backbone = replace(backbone_from_file(path), sha256="0" * 64)
     with pytest.raises(UserError, match=r"have sha256 [0-9a-f]{64}, .* pins 0{64}"):
-        pretrained_module(backbone, num_outputs=2, seed=0)
+        pretrained(backbone, num_outputs=2)
 
 
 def test_first_tensor_that_does_not_fit_is_named(tmp_path: Path, state: dict[str, torch.Tensor]) -> None:

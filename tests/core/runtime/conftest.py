@@ -4,6 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from components.core.models.inputs import Graph, InputSpec, OutputSpec
+
 
 def make_toy(num_outputs: int = 5, seed: int = 0) -> nn.Module:
     torch.manual_seed(seed)
@@ -20,15 +22,28 @@ def make_toy(num_outputs: int = 5, seed: int = 0) -> nn.Module:
     ).eval()
 
 
+def graph_of(module: nn.Module, *, side: int = 32, num_outputs: int = 5) -> Graph:
+    """`images` (batch, 3, side, side) → `logits` (batch, num_outputs)."""
+    images = InputSpec(name="images", dtype="float32", shape=("batch", 3, side, side))
+    return Graph(
+        module=module, inputs=(images,), outputs=(OutputSpec(name="logits", shape=("batch", num_outputs)),)
+    )
+
+
 @pytest.fixture(scope="session")
 def toy() -> nn.Module:
     return make_toy()
 
 
 @pytest.fixture(scope="session")
-def toy_onnx(toy, tmp_path_factory):
+def toy_graph(toy) -> Graph:
+    return graph_of(toy)
+
+
+@pytest.fixture(scope="session")
+def toy_onnx(toy_graph, tmp_path_factory):
     from components.core.runtime.onnx_export import export_onnx
 
     path = tmp_path_factory.mktemp("toy") / "model.onnx"
-    export_onnx(toy, path, image_size=32)
+    export_onnx(toy_graph, path)
     return path

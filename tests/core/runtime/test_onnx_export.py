@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from components.core.models.inputs import Graph, InputSpec, OutputSpec
 from components.core.runtime import onnx_export
 from components.core.runtime.onnx_export import ExportError, ParityError, export_onnx, parity
 from components.core.runtime.sessions import open_session
@@ -46,63 +47,63 @@ def test_file_tells_nothing_of_the_machine_it_was_built_on(toy_onnx):
     assert torch.__version__ not in (model.producer_version, model.producer_name)
 
 
-def test_same_weights_give_the_same_bytes(toy, toy_onnx, tmp_path):
-    export_onnx(toy, tmp_path / "again.onnx", image_size=32)
+def test_same_weights_give_the_same_bytes(toy_graph, toy_onnx, tmp_path):
+    export_onnx(toy_graph, tmp_path / "again.onnx")
     assert (tmp_path / "again.onnx").read_bytes() == toy_onnx.read_bytes()
 
 
 def test_same_weights_give_the_same_bytes_in_another_process(toy_onnx, tmp_path):
     script = f"""
 import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
-from conftest import make_toy
+from conftest import graph_of, make_toy
 from components.core.runtime.onnx_export import export_onnx
-export_onnx(make_toy(), {str(tmp_path / "other.onnx")!r}, image_size=32)
+export_onnx(graph_of(make_toy()), {str(tmp_path / "other.onnx")!r})
 """
     subprocess.run([sys.executable, "-c", script], check=True, env={"PYTHONHASHSEED": "7", "OMP_NUM_THREADS": "1"})
     assert (tmp_path / "other.onnx").read_bytes() == toy_onnx.read_bytes()
 
 
-def test_export_leaves_the_module_as_it_was(toy, tmp_path):
+def test_export_leaves_the_module_as_it_was(toy, toy_graph, tmp_path):
     toy.train()
     try:
-        export_onnx(toy, tmp_path / "model.onnx", image_size=32)
+        export_onnx(toy_graph, tmp_path / "model.onnx")
         assert toy.training
         assert toy[2].inplace
     finally:
         toy.eval()
 
 
-def test_legacy_exporter_passes_the_same_check(toy, tmp_path):
-    result = export_onnx(toy, tmp_path / "legacy.onnx", image_size=32, exporters=("legacy",))
+def test_legacy_exporter_passes_the_same_check(toy_graph, tmp_path):
+    result = export_onnx(toy_graph, tmp_path / "legacy.onnx", exporters=("legacy",))
     assert result.exporter == "legacy"
     assert result.parity["relative_difference"] < 1e-3
 
 
-def test_falls_back_to_the_legacy_exporter_when_dynamo_fails(toy, tmp_path, monkeypatch):
+def test_falls_back_to_the_legacy_exporter_when_dynamo_fails(toy_graph, tmp_path, monkeypatch):
     def broken(*_):
         raise RuntimeError("cannot trace\nlong story")
 
     monkeypatch.setitem(onnx_export._WRITERS, "dynamo", broken)
-    assert export_onnx(toy, tmp_path / "model.onnx", image_size=32).exporter == "legacy"
+    assert export_onnx(toy_graph, tmp_path / "model.onnx").exporter == "legacy"
     monkeypatch.setitem(onnx_export._WRITERS, "legacy", broken)
     with pytest.raises(ExportError, match="dynamo: RuntimeError: cannot trace; legacy"):
-        export_onnx(toy, tmp_path / "none.onnx", image_size=32)
+        export_onnx(toy_graph, tmp_path / "none.onnx")
     assert not (tmp_path / "none.onnx").exists()
 
 
-def test_parity_states_difference_and_agreement(toy, toy_onnx):
-    figures = parity(toy, toy_onnx, 32)
+def test_parity_states_difference_and_agreement(toy_graph, toy_onnx):
+    figures = parity(toy_graph, toy_onnx)
     assert figures["argmax_agreement"] == 1.0
     assert 0 <= figures["relative_difference"] <= figures["tolerance"]
     assert figures["batch_sizes"] == [1, 3]
 
 
-def test_parity_fails_when_one_weight_differs(toy, toy_onnx):
+def test_parity_fails_when_one_weight_differs(toy, toy_graph, toy_onnx):
     with torch.no_grad():
         toy[8].bias[0] += 0.05
     try:
-        with pytest.raises(ParityError, match="logits differ"):
-            parity(toy, toy_onnx, 32)
+        with pytest.raises(ParityError, match="outputs differ"):
+            parity(toy_graph, toy_onnx)
     finally:
         with torch.no_grad():
             toy[8].bias[0] -= 0.05
@@ -116,4 +117,12 @@ def test_network_that_depends_on_the_batch_is_refused(tmp_path):
             return flat / float(images.shape[0])
 
     with pytest.raises(ParityError):
-        export_onnx(CentersTheBatch(), tmp_path / "model.onnx", image_size=8, exporters=("legacy",))
+        export_onnx(
+            Graph(
+                module=CentersTheBatch(),
+                inputs=(InputSpec(name="images", dtype="float32", shape=("batch", 3, 8, 8)),),
+                outputs=(OutputSpec(name="logits", shape=("batch", 4)),),
+            ),
+            tmp_path / "model.onnx",
+            exporters=("legacy",),
+        )

@@ -22,7 +22,7 @@ class LabelledImages:
 
     @property
     def key(self) -> Hashable:
-        return ("classification", self.preprocess.image_size, self.preprocess.interpolation, self.preprocess.resize)
+        return ("classification", *self.preprocess.pixels_key)
 
     def decode(self, row: Mapping[str, Any]) -> Example:
         """Pixels uint8 `(H, W, 3)`, and the label."""

@@ -62,6 +62,12 @@ class Preprocess:
         """Decode and resize: uint8 `(image_size, image_size, 3)`, RGB."""
         return self.resized(open_image(image))
 
+    @property
+    def pixels_key(self) -> tuple[Hashable, ...]:
+        """Preprocessings with equal keys give equal `pixels`; the mean is of them where it fills the square."""
+        filling = self.mean if self.resize == "fit" else None
+        return self.image_size, self.interpolation, self.resize, filling
+
     def resized(self, image: Image.Image) -> np.ndarray:
         """Resize an upright RGB image: uint8 `(image_size, image_size, 3)`."""
         side = (self.image_size, self.image_size)
