@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from components.core.data.batch import Batch
 from components.core.training.config import TrainingConfig
 from components.core.training.data import TrainingData
 
@@ -27,15 +28,15 @@ class TinyNet(nn.Module):
         return self.head(self.dropout(self.stem(images).mean(dim=(2, 3))))
 
 
-def tiny_batches(rows: int, batch_size: int, *, seed: int) -> list[tuple[Tensor, Tensor, list[str]]]:
+def tiny_batches(rows: int, batch_size: int, *, seed: int) -> list[Batch]:
     """Noise whose mean in one colour channel names the class."""
     generator = torch.Generator().manual_seed(seed)
     targets = torch.randint(0, CLASSES, (rows,), generator=generator)
     images = torch.randn(rows, 3, 8, 8, generator=generator)
     images[torch.arange(rows), targets] += 1.0
     return [
-        (images[start : start + batch_size], targets[start : start + batch_size], [])
-        for start in range(0, rows, batch_size)
+        Batch(inputs={"images": one}, targets=labels, digests=[""] * len(labels))
+        for one, labels in zip(images.split(batch_size), targets.split(batch_size), strict=True)
     ]
 
 
@@ -81,8 +82,8 @@ def tiny_net(seed: int = 0) -> TinyNet:
     return TinyNet()
 
 
-def cross_entropy_step(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
-    return nn.functional.cross_entropy(model(images), targets)
+def cross_entropy_step(model: nn.Module, batch: Batch) -> Tensor:
+    return nn.functional.cross_entropy(model(*batch.inputs.values()), batch.targets, reduction="sum")
 
 
 @pytest.fixture

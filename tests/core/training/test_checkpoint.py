@@ -33,12 +33,12 @@ from components.core.training.device import deterministic
 from components.core.training.loop import train
 store, out = sys.argv[1:]
 torch.set_num_threads(1)
-def slow_step(model, images, targets):
+def slow_step(model, batch):
     time.sleep(0.02)
-    return conftest.cross_entropy_step(model, images, targets)
+    return conftest.cross_entropy_step(model, batch)
 with deterministic(0):
     net = conftest.tiny_net()
-    train(net, data=conftest.tiny_data(), task=get_task("classification"), step_loss=slow_step,
+    train(net, data=conftest.tiny_data(), task=get_task("classification"), num_classes=3, step_loss=slow_step,
           config=conftest.tiny_config(epochs=4), device=torch.device("cpu"),
           checkpointer=Checkpointer(open_store(store), "{key}", seconds=0))
 save_file(net.state_dict(), out)
@@ -70,6 +70,7 @@ def run(tiny, checkpointer=None, **changes):
             net,
             data=tiny.data(),
             task=TASK,
+            num_classes=3,
             step_loss=tiny.step_loss,
             config=tiny.config(**changes),
             device=CPU,

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from torch import nn
 
 from components.core.errors import UserError
 from components.core.tasks import get_task
@@ -23,6 +22,7 @@ def run(tiny, net=None, *, data=None, step_loss=None, **changes):
             net,
             data=data or tiny.data(),
             task=TASK,
+            num_classes=3,
             step_loss=step_loss or tiny.step_loss,
             config=tiny.config(**changes),
             device=CPU,
@@ -36,8 +36,9 @@ def run(tiny, net=None, *, data=None, step_loss=None, **changes):
 def test_it_learns(tiny, optimizer, ema_decay):
     rate = 0.02 if optimizer == "adamw" else 0.5
     _net, history, lines = run(tiny, epochs=8, optimizer=optimizer, learning_rate=rate, ema_decay=ema_decay)
-    assert history.epochs[0]["validation_top1"] < 0.6
-    assert history.best()["validation_top1"] > 0.9
+    assert history.epochs[0]["validation_metric"] < 0.6
+    assert history.best()["validation_metric"] > 0.9
+    assert history.metric == {"name": "top1", "label": "top-1", "percent": True}
     assert len(lines) == 9
 
 
@@ -70,10 +71,10 @@ def test_the_weights_kept_are_those_of_the_best_validated_epoch(tiny):
         tiny, epochs=6, ema_decay=0.0, schedule="step", step_epochs=2, step_gamma=40.0, warmup_fraction=0.0,
         optimizer="sgd", learning_rate=0.3,
     )  # fmt: skip
-    validated = [epoch["validation_top1"] for epoch in history.epochs]
+    validated = [epoch["validation_metric"] for epoch in history.epochs]
     assert history.best_epoch < 6
     assert validated[-1] < max(validated)
-    result = validate(net, tiny.data().validation(), task=TASK, device=CPU)
+    result = validate(net, tiny.data().validation(), task=TASK, num_classes=3, device=CPU)
     assert result.metric == pytest.approx(max(validated))
     assert result.loss == pytest.approx(history.best()["validation_loss"], rel=1e-5)
     assert not net.training
@@ -83,14 +84,14 @@ def test_the_average_is_what_is_validated_and_kept(tiny):
     raw, plain, _ = run(tiny, ema_decay=0.0)
     averaged, history, _ = run(tiny, ema_decay=0.9)
     assert plain.epochs[1]["validation_loss"] != history.epochs[1]["validation_loss"]
-    result = validate(averaged, tiny.data().validation(), task=TASK, device=CPU)
+    result = validate(averaged, tiny.data().validation(), task=TASK, num_classes=3, device=CPU)
     assert result.loss == pytest.approx(history.best()["validation_loss"], rel=1e-5)
     assert not torch.equal(raw.head.weight, averaged.head.weight)
 
 
 def test_it_stops_when_validation_no_longer_improves(tiny):
-    def no_gradient(model, images, targets):
-        return model(images).sum() * 0.0
+    def no_gradient(model, batch):
+        return model(*batch.inputs.values()).sum() * 0.0
 
     _, history, _ = run(tiny, epochs=50, patience=3, step_loss=no_gradient, optimizer="sgd", weight_decay=0.0,
                         learning_rate=1e-9)  # fmt: skip
@@ -102,7 +103,7 @@ def test_without_validation_data_the_last_epoch_is_kept(tiny):
     data = tiny.data(validation=False)
     net, history, _ = run(tiny, data=data, ema_decay=0.0)
     assert history.best_epoch == 3
-    assert history.best()["validation_top1"] is None
+    assert history.best()["validation_metric"] is None
     before = tiny.net()
     assert not torch.equal(net.head.weight, before.head.weight)
 
@@ -111,12 +112,12 @@ def test_no_epochs_leave_the_weights_and_still_validate_them(tiny):
     net, history, _ = run(tiny, epochs=0)
     assert torch.equal(net.head.weight, tiny.net().head.weight)
     assert history.best_epoch == 0
-    assert history.best()["validation_top1"] is not None
+    assert history.best()["validation_metric"] is not None
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_and_names_the_step(tiny):
-    def breaks(model, images, targets):
-        return nn.functional.cross_entropy(model(images), targets) * float("inf")
+    def breaks(model, batch):
+        return tiny.step_loss(model, batch) * float("inf")
 
     with pytest.raises(UserError, match="epoch 1, step 0; a lower learning_rate"):
         run(tiny, step_loss=breaks)
