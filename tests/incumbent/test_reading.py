@@ -35,6 +35,7 @@ def champion(store, tmp_path) -> dict[str, str]:
         "model.onnx": b"onnx",
         "preprocess.json": json.dumps(PREPROCESS.to_json()).encode(),
         "labels.json": b'["a", "b"]',
+        "card.md": b"# m", "SHA256SUMS": b"", "evaluation.json": b"{}", "decision.json": b"{}",
         "provenance.json": json.dumps(provenance).encode(),
         "sources.json": json.dumps({name: manifest.to_json() for name, manifest in sources.items()}).encode(),
     }
@@ -48,6 +49,7 @@ def test_the_champion_comes_with_what_it_was_made_from_and_with_the_state_of_its
     assert (found.name, found.version) == ("m", "1")
     assert {"model": found.model.digest, "dataset": found.dataset.digest} == champion
     assert found.state == store.champions.read().state
+    assert sorted(found.files) == ["labels.json", "model.onnx", "preprocess.json", "provenance.json"]
 
 
 def test_what_is_evaluated_is_the_released_file_itself(store, champion, tmp_path):

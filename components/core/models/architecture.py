@@ -73,6 +73,8 @@ class Architecture:
     def from_json(cls, document: Mapping[str, Any]) -> "Architecture":
         """The inverse of `to_json`; ValueError naming a missing, unknown or wrong entry."""
         names = {field.name for field in fields(cls)}
+        if not isinstance(document, Mapping):
+            raise ValueError(f"architecture.json must hold an object, got {type(document).__name__}")
         if document.get("format") != FORMAT:
             raise ValueError(f"architecture.json must have format {FORMAT}, got {document.get('format')!r}")
         if not names - {"options"} <= set(document) - {"format"} <= names:

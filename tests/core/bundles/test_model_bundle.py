@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save
 
 from components.core.artifacts.manifest import publish, read_file
 from components.core.bundles.model_bundle import ModelBundle, load_model, save_model
@@ -99,6 +100,64 @@ def test_bundle_of_other_parts_is_refused_by_name(tmp_path: Path, store: Store, 
     publish(tmp_path / "c", kind="model", files=files, metadata={}, store=store)
     with pytest.raises(UserError, match="cannot be rebuilt"):
         load_model(tmp_path / "c", store)
+
+
+def test_a_bundle_of_an_earlier_version_is_read_and_would_be_written_to_the_same_bytes(
+    tmp_path: Path, store: Store, bundle: ModelBundle
+) -> None:
+    cuts = ",".join(
+        f'{{"dimension":"{cut.dimension}","kept":[0,2,5,11],"module":"{cut.module}","total":16}}' for cut in SURGERY
+    )
+    files: dict[str, bytes | Path] = {
+        "weights.safetensors": save(bundle.module.state_dict()),
+        "architecture.json": (
+            f'{{"backbone":"squeezenet1_1","format":1,"num_outputs":2,"source":"{SOURCE}",'
+            f'"surgery":[{cuts}],"task":"classification"}}'
+        ).encode(),
+        "preprocess.json": (
+            b'{"format":1,"image_size":32,"interpolation":"bilinear","mean":[0.5,0.5,0.5],"resize":"squash",'
+            b'"std":[0.25,0.25,0.25]}'
+        ),
+        "labels.json": b'["cat","dog"]',
+    }
+    before = publish(tmp_path / "before", kind="model", files=files, metadata={}, store=store)
+    loaded = load_model(tmp_path / "before", store)
+    assert (loaded.architecture, loaded.assets) == (bundle.architecture, ASSETS)
+    assert loaded.task.name == "classification"
+    assert save_model(tmp_path / "now", loaded, store, {}).digest == before.digest
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("architecture.json", b"[]", "must hold an object"),
+        ("architecture.json", None, r"architecture\.json"),
+        ("labels.json", None, r"labels\.json is missing"),
+        ("preprocess.json", b"[]", "must hold an object"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_a_users_error(
+    tmp_path: Path, store: Store, bundle: ModelBundle, name: str, content: bytes | None, message: str
+) -> None:
+    manifest = save_model(tmp_path / "a", bundle, store, {})
+    files: dict[str, bytes | Path] = {entry.path: read_file(manifest, entry.path, store) for entry in manifest.files}
+    del files[name]
+    if content is not None:
+        files[name] = content
+    publish(tmp_path / "b", kind="model", files=files, metadata={}, store=store)
+    with pytest.raises(UserError, match=rf"cannot be rebuilt: .*{message}"):
+        load_model(tmp_path / "b", store)
+
+
+def test_a_bundle_of_a_task_that_this_version_does_not_have_is_refused_by_name(
+    tmp_path: Path, store: Store, bundle: ModelBundle
+) -> None:
+    manifest = save_model(tmp_path / "a", bundle, store, {})
+    files: dict[str, bytes | Path] = {entry.path: read_file(manifest, entry.path, store) for entry in manifest.files}
+    files["architecture.json"] = bytes(files["architecture.json"]).replace(b'"classification"', b'"pose"')  # type: ignore[arg-type]
+    publish(tmp_path / "b", kind="model", files=files, metadata={}, store=store)
+    with pytest.raises(UserError, match="task 'pose' is not available"):
+        load_model(tmp_path / "b", store)
 
 
 class Trap:

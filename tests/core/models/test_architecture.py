@@ -9,6 +9,7 @@ from components.core.models.architecture import Architecture, Cut, apply_surgery
 from components.core.models.complexity import count_macs
 from components.core.models.inputs import InputSpec
 from components.core.models.zoo import create_module
+from components.core.store.keys import canonical_json
 from components.core.tasks.networks import build
 
 
@@ -136,11 +137,52 @@ def test_cut_refuses_channels_that_are_not_there_or_out_of_order(kept: list[int]
         cut("x", "out", kept, 4)
 
 
+DOCUMENT = {
+    "format": 1, "backbone": "lite0", "source": "timm:x", "num_outputs": 4, "task": "classification",
+    "surgery": [{"module": "a.b", "dimension": "out", "kept": [0, 2], "total": 3}],
+}  # fmt: skip
+"""What versions without options wrote."""
+
+
+def test_without_options_the_document_is_the_one_that_was_written_before_there_were_any() -> None:
+    architecture = Architecture.from_json(DOCUMENT)
+    assert architecture.surgery == (cut("a.b", "out", [0, 2], 3),)
+    assert (architecture.task, architecture.options) == ("classification", {})
+    written = canonical_json(architecture.to_json())
+    assert written == (
+        b'{"backbone":"lite0","format":1,"num_outputs":4,"source":"timm:x",'
+        b'"surgery":[{"dimension":"out","kept":[0,2],"module":"a.b","total":3}],"task":"classification"}'
+    )
+
+
+def test_options_come_back_and_stay_when_channels_are_cut() -> None:
+    options = {"decoder": "lraspp", "channels": 128}
+    architecture = Architecture(backbone="b", source="timm:x", num_outputs=2, task="t", options=options)
+    document = json.loads(json.dumps(architecture.to_json()))
+    assert document["options"] == options
+    assert Architecture.from_json(document) == architecture
+    assert architecture.with_surgery([cut("a", "out", [0], 2)]).options == options
+
+
+@pytest.mark.parametrize("options", [None, [], "wide"])
+def test_options_that_are_no_object_are_refused(options: object) -> None:
+    with pytest.raises(ValueError, match="options must be an object"):
+        Architecture.from_json({**DOCUMENT, "options": options})
+
+
+@pytest.mark.parametrize("name", ["backbone", "source", "num_outputs", "task", "surgery"])
+def test_missing_entry_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="must have exactly"):
+        Architecture.from_json({key: value for key, value in DOCUMENT.items() if key != name})
+
+
 def test_damaged_architecture_document_is_refused_by_entry() -> None:
     document = Architecture(backbone="b", source="timm:x", num_outputs=2, task="classification").to_json()
     with pytest.raises(ValueError, match="format 1, got 2"):
         Architecture.from_json({**document, "format": 2})
     with pytest.raises(ValueError, match="must have exactly"):
         Architecture.from_json({**document, "extra": 1})
+    with pytest.raises(ValueError, match="must hold an object, got list"):
+        Architecture.from_json([])  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="surgery"):
         Architecture.from_json({**document, "surgery": [{"module": "x"}]})

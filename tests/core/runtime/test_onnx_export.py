@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -126,3 +127,61 @@ def test_network_that_depends_on_the_batch_is_refused(tmp_path):
             tmp_path / "model.onnx",
             exporters=("legacy",),
         )
+
+
+class Translator(nn.Module):
+    """Tokens and a state → logits per token, and the new state."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.head = nn.Embedding(11, 4), nn.Linear(4, 11)
+
+    def forward(self, tokens, state):
+        hidden = self.embedding(tokens) + state[:, None]
+        return self.head(hidden), hidden.mean(dim=1)
+
+
+@pytest.fixture
+def translator():
+    torch.manual_seed(0)
+    return Graph(
+        module=Translator().eval(),
+        inputs=(
+            InputSpec(name="tokens", dtype="int64", shape=("batch", "length"), high=11),
+            InputSpec(name="state", dtype="float32", shape=("batch", 4)),
+        ),
+        outputs=(
+            OutputSpec(name="logits", shape=("batch", "length", 11)),
+            OutputSpec(name="next", shape=("batch", 4)),
+        ),
+        free=(("length", 6),),
+    )
+
+
+@pytest.mark.parametrize("exporter", ["dynamo", "legacy"])
+def test_several_inputs_and_outputs_keep_their_names_and_free_dimensions(translator, tmp_path, exporter):
+    result = export_onnx(translator, tmp_path / "step.onnx", exporters=(exporter,))
+    assert result.exporter == exporter
+    session = open_session(tmp_path / "step.onnx")
+    assert [value.name for value in session.get_inputs()] == ["tokens", "state"]
+    for batch, length in ((1, 6), (3, 2)):
+        feed = {"tokens": np.full((batch, length), 7), "state": np.ones((batch, 4), np.float32)}
+        logits, state = session.run(["logits", "next"], feed)
+        with torch.inference_mode():
+            expected = translator.module(*(torch.from_numpy(value) for value in feed.values()))
+        np.testing.assert_allclose(logits, expected[0], rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(state, expected[1], rtol=1e-5, atol=1e-6)
+
+
+def test_parity_looks_at_every_output(translator, tmp_path):
+    export_onnx(translator, tmp_path / "step.onnx", exporters=("legacy",))
+    whole = translator.module.forward
+
+    class Shifted(nn.Module):
+        def forward(self, tokens, state):
+            logits, following = whole(tokens, state)
+            return logits, following + 0.1
+
+    parity(translator, tmp_path / "step.onnx")
+    with pytest.raises(ParityError, match="outputs differ by 0.1"):
+        parity(replace(translator, module=Shifted()), tmp_path / "step.onnx")

@@ -9,7 +9,7 @@ SHIFT_FRACTION = 1 / 16
 
 
 def draw_flips_and_shifts(rng: np.random.Generator, count: int, height: int, width: int) -> Draws:
-    """Of each image of a batch: `flip` (bool), `shift_y` and `shift_x` down and to the right in pixels, `(count,)`."""
+    """Of each image of a batch: `flip` (bool), `shift_y` and `shift_x` up and to the left in pixels, `(count,)`."""
     flips = np.asarray(rng.random(count) < 0.5)
     reach_y, reach_x = round(height * SHIFT_FRACTION), round(width * SHIFT_FRACTION)
     shift_y = rng.integers(-reach_y, reach_y, size=count, endpoint=True)

@@ -115,6 +115,8 @@ class Preprocess:
     def from_json(cls, document: Mapping[str, Any]) -> "Preprocess":
         """The inverse of `to_json`; ValueError naming a missing, unknown or wrong entry."""
         names = {"image_size", "mean", "std", "interpolation", "resize"}
+        if not isinstance(document, Mapping):
+            raise ValueError(f"preprocess.json must hold an object, got {type(document).__name__}")
         if document.get("format") != 1:
             raise ValueError(f"preprocess.json must have format 1, got {document.get('format')!r}")
         if set(document) != names | {"format"}:

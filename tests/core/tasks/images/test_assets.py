@@ -24,7 +24,7 @@ def test_files_come_back_and_equal_assets_have_equal_bytes() -> None:
     assert replace(ASSETS, labels=["coat", "bäg"]).to_files() == files
 
 
-def test_files_are_those_that_earlier_versions_wrote_and_read() -> None:
+def test_files_are_those_that_earlier_versions_wrote() -> None:
     assert ASSETS.to_files()["labels.json"] == '["coat","bäg"]'.encode()
     assert json.loads(ASSETS.to_files()["preprocess.json"]) == ASSETS.preprocess.to_json()
 
@@ -40,6 +40,7 @@ def test_metadata_comes_back_through_json() -> None:
         ({"preprocess.json": None}, "preprocess.json is missing"),
         ({"labels.json": b'{"coat": 1}'}, "labels must be a list of class names, got dict"),
         ({"preprocess.json": b"{}"}, "preprocess.json must have format 1"),
+        ({"preprocess.json": b"[]"}, "preprocess.json must hold an object, got list"),
         ({"labels.json": b"["}, "Expecting value"),
     ],
 )

@@ -1,0 +1,82 @@
+"""What runs as integers besides convolutions: additions, concatenations, resizing."""
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from components.core.models.inputs import Graph, InputSpec, OutputSpec, examples
+from components.core.runtime.fusion import integer_share
+from components.core.runtime.onnx_export import export_onnx
+from components.core.runtime.sessions import open_session
+from components.quantize.agreement import agreement
+from components.quantize.int8 import quantize_int8
+
+
+class Decoder(nn.Module):
+    """A residual addition, a branch at half the size that is enlarged, a concatenation, and a map of classes."""
+
+    def __init__(self, *, last: nn.Module) -> None:
+        super().__init__()
+        self.stem, self.inner = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
+        self.coarse = nn.Conv2d(8, 4, 3, stride=2, padding=1)
+        self.classes, self.last = nn.Conv2d(12, 3, 1), last
+
+    def forward(self, images):
+        fine = F.relu(self.stem(images))
+        fine = F.relu(fine + self.inner(fine))
+        coarse = F.interpolate(F.relu(self.coarse(fine)), scale_factor=2, mode="bilinear")
+        return self.last(self.classes(torch.cat([fine, coarse], dim=1)))
+
+
+def quantized(tmp_path, last: nn.Module):
+    """(float32 path, int8 bytes, feeds of 24 images)."""
+    torch.manual_seed(0)
+    graph = Graph(
+        module=Decoder(last=last),
+        inputs=(InputSpec(name="images", dtype="float32", shape=("batch", 3, 16, 16)),),
+        outputs=(OutputSpec(name="logits", shape=("batch", 3, 16, 16)),),
+    )
+    export_onnx(graph, tmp_path / "float.onnx")
+
+    def feeds():
+        return (examples(graph.inputs, {"batch": 8}, seed=seed) for seed in range(3))
+
+    model = quantize_int8(tmp_path / "float.onnx", feeds, method="minmax").model
+    return tmp_path / "float.onnx", model.SerializeToString(deterministic=True), feeds
+
+
+def test_addition_resizing_and_concatenation_run_as_integers(tmp_path):
+    source, data, feeds = quantized(tmp_path, nn.Identity())
+    assert {"Add", "Resize", "Concat"} <= {node.op_type for node in onnx.load_from_string(data).graph.node}
+    share = integer_share(data)
+    assert (share.convolutions, share.convolutions_total) == (4, 4)
+    # Four convolutions, an addition, a resizing and a concatenation; a ReLU is part of what stands before it.
+    assert (share.operators, share.operators_total, share.floating_operators) == (7, 7, ())
+    close = agreement(source, data, feeds(), threads=1)
+    assert close.rows == 24
+    assert close.signal_to_noise_db > 20
+
+
+def test_agreement_is_counted_per_pixel_and_in_decibels(tmp_path):
+    source, data, feeds = quantized(tmp_path, nn.Identity())
+    float_, int8 = (
+        np.concatenate([open_session(model).run(None, feed)[0].astype(np.float64) for feed in feeds()])
+        for model in (source, data)
+    )
+    close = agreement(source, data, feeds(), threads=1)
+    assert close.argmax == pytest.approx((float_.argmax(1) == int8.argmax(1)).mean())
+    ratio = 10 * np.log10((float_**2).sum() / ((float_ - int8) ** 2).sum())
+    assert close.signal_to_noise_db == pytest.approx(ratio, abs=0.006)
+
+
+def test_what_stays_in_float_is_named_by_kind(tmp_path):
+    _, data, _ = quantized(tmp_path, nn.GELU())
+    share = integer_share(data)
+    assert (share.convolutions, share.convolutions_total) == (4, 4)
+    assert share.operators < share.operators_total
+    assert share.operators_total - share.operators == sum(number for _, number in share.floating_operators)
+    assert {kind for kind, _ in share.floating_operators} & {"Erf", "Gelu", "BiasGelu"}
+    assert share.floating == ()
