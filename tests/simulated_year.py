@@ -265,8 +265,8 @@ def write_onnx(head: np.ndarray, path: Path) -> OnnxBundle:
     )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path)
     provenance = {
-        "task": "classification", "scheme": "float32", "complexity": {"parameters": 12, "macs": 9}, "backbone": "stand-in",
-        "pruned": False, "opset": 18, "source_model": "stand-in", "float32_graph": "stand-in",
+        "task": "classification", "scheme": "float32", "complexity": {"parameters": 12, "macs": 9},
+        "backbone": "stand-in", "pruned": False, "opset": 18, "source_model": "stand-in", "float32_graph": "stand-in",
     }  # fmt: skip
     return OnnxBundle(graphs={"model": path}, assets=ASSETS, provenance=provenance)
 

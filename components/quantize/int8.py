@@ -59,7 +59,9 @@ def quantize_int8(
     with tempfile.TemporaryDirectory(prefix="trimtab-quantize-") as folder:
         prepared = Path(folder) / "prepared.onnx"
         with _quiet():
-            _infer_shapes(source, prepared)
+            # Infers shapes and folds constants: the quantizer skips tensors whose type it does not know. onnxruntime's
+            # own symbolic inference does not know a Resize with scales; onnx's does, and gives the same files otherwise.
+            quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
         model = onnx.load(prepared)
     give_every_layer_a_bias(model)
     ranges = activation_ranges(model, feeds, method, percentile=percentile, threads=threads)
@@ -70,14 +72,6 @@ def quantize_int8(
     strip_metadata(quantized)
     onnx.checker.check_model(quantized)
     return Quantized(model=quantized, corrected_layers=corrected)
-
-
-def _infer_shapes(source: Path, prepared: Path) -> None:
-    """Infers shapes and folds constants: the quantizer skips tensors whose type it does not know."""
-    # Behind a Resize by a constant factor the symbolic inference takes the batch size for another one, gives up, and
-    # leaves a file where it was started. ONNX's own inference then does.
-    resizes = any(node.op_type == "Resize" for node in onnx.load(source, load_external_data=False).graph.node)
-    quant_pre_process(str(source), str(prepared), skip_symbolic_shape=resizes)
 
 
 def _with_integer_weights(model: onnx.ModelProto, ranges: dict[str, tuple[float, float]]) -> onnx.ModelProto:

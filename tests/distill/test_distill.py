@@ -53,9 +53,7 @@ def test_the_student_comes_closer_to_its_teacher_when_only_the_teacher_counts(ma
     teacher, student = make_bundle("timm:test_efficientnet"), make_bundle("timm:test_efficientnet", seed=1)
     with torch.no_grad():
         teacher.module.classifier.weight.mul_(20)
-    [batch] = as_tensors(
-        read_batches(dataset, "validation", teacher.task.transform(teacher.assets), batch_size=16)
-    )
+    [batch] = as_tensors(read_batches(dataset, "validation", teacher.task.transform(teacher.assets), batch_size=16))
     images = batch.inputs["images"]
     before = agreement(teacher.module, student.module, images)
     # Validation is by labels, which this teacher does not know: keep what the last epoch gives.

@@ -87,7 +87,7 @@ def test_training_images_and_empty_or_unknown_splits_are_refused(dataset, make_b
 
 
 def test_a_model_of_other_classes_is_refused(dataset, make_bundle):
-    with pytest.raises(UserError, match="the model predicts 3 classes \(cat, dog, fox\), the data set has 3"):
+    with pytest.raises(UserError, match=r"the model predicts 3 classes \(cat, dog, fox\), the data set has 3"):
         compare(dataset, make_bundle("a", labels=["cat", "dog", "fox"]), make_bundle("b"), config())
 
 

@@ -82,9 +82,7 @@ def make_bundle() -> Callable[..., ModelBundle]:
     """An untrained network of any source, in eval mode; its batch norms hold statistics that are not the default."""
 
     def make(source: str, *, seed: int = 0, image_size: int = IMAGE_SIZE) -> ModelBundle:
-        architecture = Architecture(
-            backbone="tiny", source=source, num_outputs=len(CLASSES), task="classification"
-        )
+        architecture = Architecture(backbone="tiny", source=source, num_outputs=len(CLASSES), task="classification")
         torch.manual_seed(seed)
         module = build(architecture)
         for norm in module.modules():

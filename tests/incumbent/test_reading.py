@@ -35,7 +35,10 @@ def champion(store, tmp_path) -> dict[str, str]:
         "model.onnx": b"onnx",
         "preprocess.json": json.dumps(PREPROCESS.to_json()).encode(),
         "labels.json": b'["a", "b"]',
-        "card.md": b"# m", "SHA256SUMS": b"", "evaluation.json": b"{}", "decision.json": b"{}",
+        "card.md": b"# m",
+        "SHA256SUMS": b"",
+        "evaluation.json": b"{}",
+        "decision.json": b"{}",
         "provenance.json": json.dumps(provenance).encode(),
         "sources.json": json.dumps({name: manifest.to_json() for name, manifest in sources.items()}).encode(),
     }

@@ -75,9 +75,7 @@ def make_model() -> Callable[..., ModelBundle]:
 
     def make(source: str, *, seed: int = 0) -> ModelBundle:
         torch.manual_seed(seed)
-        architecture = Architecture(
-            backbone="tiny", source=source, num_outputs=len(CLASSES), task="classification"
-        )
+        architecture = Architecture(backbone="tiny", source=source, num_outputs=len(CLASSES), task="classification")
         module = build(architecture)
         preprocess = Preprocess(image_size=SIZE, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
         images = torch.from_numpy(np.stack([preprocess(row["image"]) for row in stripes(24, 9)]))

@@ -27,7 +27,10 @@ def test_calibration_and_check_share_no_image(dataset, lite0):
     division = Division.of(dataset.rows("train"), 40, seed=3)
     parts = [
         np.concatenate(
-            [feed["images"] for feed in training_feeds(dataset, lite0.task, lite0.assets, division, calibrate=calibrate)]
+            [
+                feed["images"]
+                for feed in training_feeds(dataset, lite0.task, lite0.assets, division, calibrate=calibrate)
+            ]
         )
         for calibrate in (True, False)
     ]

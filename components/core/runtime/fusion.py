@@ -83,12 +83,12 @@ def added(shares: Sequence[IntegerShare]) -> IntegerShare:
 def integer_share(model: str | os.PathLike[str] | bytes) -> IntegerShare:
     """Count what runs as integers in onnxruntime's optimized graph on this machine."""
     graph = _optimized(model).graph
-    integers = _integer_tensors(graph)
+    integers, shapes = _integer_tensors(graph), _shape_tensors(graph)
     counts: Counter[str] = Counter()
     floating: list[str] = []
     kinds: Counter[str] = Counter()
     for node in graph.node:
-        if node.op_type in MOVES:
+        if node.op_type in MOVES or set(node.output) <= shapes:
             continue
         is_integer = node.op_type in INTEGER or (node.op_type not in FLOAT and node.input[0] in integers)
         counts["operators_total"] += 1
@@ -121,6 +121,16 @@ def _integer_tensors(graph: onnx.GraphProto) -> set[str]:
     for node in graph.node:
         passes_on = node.op_type not in FLOAT and node.op_type != "DequantizeLinear" and node.input
         if node.op_type == "QuantizeLinear" or node.op_type in INTEGER or (passes_on and node.input[0] in found):
+            found.update(node.output)
+    return found
+
+
+def _shape_tensors(graph: onnx.GraphProto) -> set[str]:
+    """Names of shapes and of what is computed of shapes and constants of whole numbers alone: no work of the network."""
+    found = {tensor.name for tensor in graph.initializer if tensor.data_type == onnx.TensorProto.INT64}
+    for node in graph.node:
+        given = {name for name in node.input if name}
+        if node.op_type == "Shape" or (given and given <= found):
             found.update(node.output)
     return found
 

@@ -13,7 +13,6 @@ from components.core.store import open_store
 from components.core.tasks.images.assets import ImageAssets
 from components.core.tasks.images.preprocess import Preprocess
 
-
 ASSETS = ImageAssets(
     preprocess=Preprocess(image_size=64, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)), labels=["coat", "bäg"]
 )
@@ -65,7 +64,12 @@ def test_another_kind_or_a_missing_file_is_named(bundle, store, tmp_path):
 
 
 def test_unreadable_preprocessing_is_a_users_error(bundle, store, tmp_path):
-    files = {"model.onnx": b"x", "preprocess.json": b"{}", "labels.json": b"[]", "provenance.json": b'{"format": 1, "task": "classification"}'}
+    files = {
+        "model.onnx": b"x",
+        "preprocess.json": b"{}",
+        "labels.json": b"[]",
+        "provenance.json": b'{"format": 1, "task": "classification"}',
+    }
     publish(tmp_path / "odd", kind="onnx", files=files, metadata={}, store=store)
     with pytest.raises(UserError, match=r"cannot be read: preprocess\.json must have format 1"):
         load_onnx(tmp_path / "odd", store)

@@ -81,7 +81,9 @@ def read(dataset: Dataset, transform: Bytes | None = None, *, batch_size: int = 
 
 
 def flat(dataset: Dataset, **options: Any) -> list[tuple]:
-    return [(batch.inputs["values"].tobytes(), batch.targets.tolist(), batch.digests) for batch in read(dataset, **options)]
+    return [
+        (batch.inputs["values"].tobytes(), batch.targets.tolist(), batch.digests) for batch in read(dataset, **options)
+    ]
 
 
 def test_batches_hold_every_row_once_in_stored_order(fresh: Open) -> None:
@@ -121,9 +123,7 @@ def test_the_shares_of_a_batch_are_the_batch(fresh: Open, size: int, options: di
     for number, batch in enumerate(whole):
         parts = [share[number] for share in shares]
         assert max(map(len, parts)) - min(map(len, parts)) <= 1
-        np.testing.assert_array_equal(
-            np.concatenate([part.inputs["values"] for part in parts]), batch.inputs["values"]
-        )
+        np.testing.assert_array_equal(np.concatenate([part.inputs["values"] for part in parts]), batch.inputs["values"])
         assert [target for part in parts for target in part.targets] == batch.targets.tolist()
         assert [digest for part in parts for digest in part.digests] == batch.digests
     assert {len(share) for share in shares} == {len(whole)}

@@ -25,9 +25,7 @@ def make_toy(num_outputs: int = 5, seed: int = 0) -> nn.Module:
 def graph_of(module: nn.Module, *, side: int = 32, num_outputs: int = 5) -> Graph:
     """`images` (batch, 3, side, side) → `logits` (batch, num_outputs)."""
     images = InputSpec(name="images", dtype="float32", shape=("batch", 3, side, side))
-    return Graph(
-        module=module, inputs=(images,), outputs=(OutputSpec(name="logits", shape=("batch", num_outputs)),)
-    )
+    return Graph(module=module, inputs=(images,), outputs=(OutputSpec(name="logits", shape=("batch", num_outputs)),))
 
 
 @pytest.fixture(scope="session")

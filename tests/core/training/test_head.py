@@ -53,7 +53,9 @@ def test_what_does_not_count_neither_trains_the_head_nor_enters_its_loss():
 
     values = torch.tensor([[1.0, 2.0], [3.0, 100.0]])
     given = Features(
-        values=(values[..., None],), targets=2 * values[..., None], weight=torch.tensor([[[1.0], [1.0]], [[1.0], [0.0]]])
+        values=(values[..., None],),
+        targets=2 * values[..., None],
+        weight=torch.tensor([[[1.0], [1.0]], [[1.0], [0.0]]]),
     )
     heads = [nn.Linear(1, 1, bias=False) for _ in range(2)]
     for head in heads:
