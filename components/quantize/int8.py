@@ -60,7 +60,7 @@ def quantize_int8(
         prepared = Path(folder) / "prepared.onnx"
         with _quiet():
             # Infers shapes and folds constants: the quantizer skips tensors whose type it does not know. onnxruntime's
-            # own symbolic inference does not know a Resize with scales; onnx's does, and gives the same files otherwise.
+            # symbolic inference fails on a Resize with scales; onnx's does not, and the files are the same otherwise.
             quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
         model = onnx.load(prepared)
     give_every_layer_a_bias(model)

@@ -16,7 +16,7 @@ from components.quantize.int8 import quantize_int8
 
 
 class Decoder(nn.Module):
-    """A residual addition, a branch at half the size that is enlarged, a concatenation, and an enlarged map of classes."""
+    """A residual addition, a branch at half the size, its concatenation, and an enlarged map of classes."""
 
     def __init__(self, *, last: nn.Module) -> None:
         super().__init__()
