@@ -23,8 +23,8 @@ from components.core.errors import UserError
 from components.core.results.payload import restore_payload
 from components.core.results.recall import KEEP_VARIABLE, THREADS_VARIABLE
 from components.core.store import StoreError, store_from_environment
-from components.core.training.gathering import Gathering
 from components.core.training.launch import supervise
+from components.core.training.process_group import ProcessGroup
 from components.core.training.ranks import TIMEOUT, joined
 
 RESTARTS = 10
@@ -107,11 +107,11 @@ def _be_process(task: StageTask) -> None:
         inputs = {
             name: restore_payload(record, folder / "inputs" / name, store) for name, record in task.inputs.items()
         }
-        here = Gathering(ranks=ranks, artifacts={name: item["uri"] for name, item in inputs.items()})
+        group = ProcessGroup(ranks=ranks, artifacts={name: item["uri"] for name, item in inputs.items()})
         if not ranks.leads:
-            here.follow()
+            group.follow()
             return
-        with here.led():
+        with group.led():
             _run_stage(task, inputs, folder)
 
 

@@ -71,8 +71,8 @@ def backbone_selection(
     use_available_threads()
     with deterministic(seed):
         selection = select(prepared, config)
-    winner = selection.choice.winner()
-    print(selection.choice.reason)
+    winner = selection.ranking.winner()
+    print(selection.ranking.reason)
 
     facts: dict[str, str | int | float | bool] = {
         "backbone": winner.name,
@@ -86,7 +86,7 @@ def backbone_selection(
     describe(model, manifest, store, **facts)
     content = json.dumps(selection.to_json(), indent=1, ensure_ascii=False).encode()
     table = publish(ranking.path, kind="ranking", files={"ranking.json": content}, metadata=facts, store=store)
-    describe(ranking, table, store, **facts, reason=selection.choice.reason)
+    describe(ranking, table, store, **facts, reason=selection.ranking.reason)
     for name in ("knn_accuracy", "knn_standard_error", "logme", "parameters", "macs", "latency_ms"):
         metrics.log_metric(name, getattr(winner, name))
     write_ranking_page(page.path, selection)

@@ -24,24 +24,24 @@ COLUMNS = (
 
 def write_ranking_page(path: str | Path, selection: Selection) -> None:
     """The reason, the ranking as a table, and accuracy against cost."""
-    choice = selection.choice
+    ranking = selection.ranking
     blocks: list[Block] = [
         table(
             COLUMNS,
-            [_row(candidate) for candidate in choice.candidates],
-            marked=[i for i, candidate in enumerate(choice.candidates) if candidate.name == choice.chosen],
-            faint=[i for i, candidate in enumerate(choice.candidates) if candidate.rejected],
+            [_row(candidate) for candidate in ranking.candidates],
+            marked=[i for i, candidate in enumerate(ranking.candidates) if candidate.name == ranking.chosen],
+            faint=[i for i, candidate in enumerate(ranking.candidates) if candidate.rejected],
             caption="By transfer: rank by k-NN accuracy, then LogME. By size: rank by parameters, blind to the data.",
         )
     ]
-    scored = [candidate for candidate in choice.candidates if candidate.knn_accuracy is not None]
+    scored = [candidate for candidate in ranking.candidates if candidate.knn_accuracy is not None]
     if len(scored) > 1:
         points = [
             Point(
                 name=candidate.name,
                 x=candidate.macs / 1e6,
                 y=candidate.knn_accuracy or 0.0,
-                kind="chosen" if candidate.name == choice.chosen else "candidate",
+                kind="chosen" if candidate.name == ranking.chosen else "candidate",
             )
             for candidate in scored
         ]
@@ -52,7 +52,7 @@ def write_ranking_page(path: str | Path, selection: Selection) -> None:
         "float32, batch 1, one thread, median, on the machine of this run."
     )
     sections = [
-        Section("", Callout(f"{choice.chosen} is chosen", choice.reason, "info")),
+        Section("", Callout(f"{ranking.chosen} is chosen", ranking.reason, "info")),
         Section("Candidates", blocks, note=note),
     ]
     write_page(path, "Backbone selection", sections, eyebrow="backbone_selection")

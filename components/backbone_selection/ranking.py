@@ -36,7 +36,7 @@ class Candidate:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choice:
+class Ranking:
     """The ranked candidates (best transfer first, rejected last), the chosen name, and why."""
 
     candidates: tuple[Candidate, ...]
@@ -47,7 +47,7 @@ class Choice:
         return next(candidate for candidate in self.candidates if candidate.name == self.chosen)
 
 
-def rank_and_choose(candidates: Sequence[Candidate]) -> Choice:
+def rank_and_choose(candidates: Sequence[Candidate]) -> Ranking:
     """Fills both ranks and chooses the one with the fewest MACs among those near the best.
 
     Near: a k-NN accuracy within one standard error of the best one's. Equal MACs are decided by k-NN accuracy, then by
@@ -73,7 +73,7 @@ def rank_and_choose(candidates: Sequence[Candidate]) -> Choice:
         for candidate in (*by_transfer, *rejected)
     )
     largest = next(candidate for candidate in by_size if candidate.rejected is None)
-    return Choice(candidates=ranked, chosen=chosen.name, reason=_reason(chosen, best, near, left, largest))
+    return Ranking(candidates=ranked, chosen=chosen.name, reason=_reason(chosen, best, near, left, largest))
 
 
 def _accuracy(candidate: Candidate) -> float:

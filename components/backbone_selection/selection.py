@@ -11,7 +11,7 @@ from torch import Tensor
 from components.backbone_selection.knn import knn_score
 from components.backbone_selection.limits import Limits, measure_costs, refuse_if_none_fits, rejection
 from components.backbone_selection.logme import logme
-from components.backbone_selection.ranking import Candidate, Choice, rank_and_choose
+from components.backbone_selection.ranking import Candidate, Ranking, rank_and_choose
 from components.core.bundles.model_bundle import ModelBundle
 from components.core.data.batch import Batch
 from components.core.data.reading import read_batches
@@ -59,7 +59,7 @@ class SelectionConfig:
 class Selection:
     """The choice, the network it leads to, and how many training rows it rests on."""
 
-    choice: Choice
+    ranking: Ranking
     bundle: ModelBundle
     backbone: Backbone
     rows_used: int
@@ -69,9 +69,9 @@ class Selection:
         """The content of ``ranking.json``."""
         return {
             "format": FORMAT,
-            "candidates": [candidate.to_json() for candidate in self.choice.candidates],
-            "chosen": self.choice.chosen,
-            "reason": self.choice.reason,
+            "candidates": [candidate.to_json() for candidate in self.ranking.candidates],
+            "chosen": self.ranking.chosen,
+            "reason": self.ranking.reason,
             "input": self.bundle.assets.describe().get("input", ""),
             "rows_used": self.rows_used,
             "limits": vars(self.limits),
@@ -119,11 +119,11 @@ def select(dataset: "Dataset", config: SelectionConfig) -> Selection:
                 **scores,
             )
         )
-    choice = rank_and_choose(rows)
-    chosen = candidates[choice.chosen]
+    ranking = rank_and_choose(rows)
+    chosen = candidates[ranking.chosen]
     chosen.bundle.module.eval()
     return Selection(
-        choice=choice, bundle=chosen.bundle, backbone=chosen.backbone, rows_used=used, limits=config.limits
+        ranking=ranking, bundle=chosen.bundle, backbone=chosen.backbone, rows_used=used, limits=config.limits
     )
 
 

@@ -45,7 +45,7 @@ def data_prep(
     from components.core.artifacts.manifest import describe
     from components.core.data.dataset import open_dataset
     from components.core.data.ingestion.sources import display_name
-    from components.core.data.last_prepared import remember_prepared
+    from components.core.data.last_prepared import save_last_prepared
     from components.core.store import store_from_environment
     from components.data_prep.prepare import Settings, prepare
     from components.data_prep.summary import write_summary
@@ -72,7 +72,7 @@ def data_prep(
         "duplicates": len(result.quarantine.duplicates),
     }
     if remember:
-        remember_prepared(store, remember, result.manifest)
+        save_last_prepared(store, remember, result.manifest)
     describe(prepared, result.manifest, store, **counts, fingerprint=opened.fingerprint)
     for name, count in counts.items():
         metrics.log_metric(name, count)

@@ -22,7 +22,7 @@ from components.core.errors import UserError
 from components.core.tasks import get_task
 from components.data_prep.inspection import Inspected, inspect_item
 from components.data_prep.quarantine import QUARANTINE_NAME, Quarantine
-from components.data_prep.reuse import Kept, Wanted, held, reusable_shards
+from components.data_prep.reuse import ReusedShards, Wanted, hold_shards, reusable_shards
 from components.data_prep.spill import Spill
 from components.data_prep.splitting import Fractions, small_classes, split_of, split_small_class
 
@@ -112,15 +112,15 @@ def prepare(
         classes = _ordered(list(labels), source.classes)
         plan = _plan(spill, buckets, labels, settings, quarantine)
         numbers = {name: number for number, name in enumerate(classes)}
-        kept = Kept()
+        reused = ReusedShards()
         if previous is not None and _comparable(previous, settings, classes):
-            kept = held(reusable_shards(previous, _wanted(spill, plan, numbers, settings.slices)), store)
+            reused = hold_shards(reusable_shards(previous, _wanted(spill, plan, numbers, settings.slices)), store)
         manifest = write_dataset(
             artifact_path,
             task=settings.task,
             classes=classes,
-            splits={split: _rows(spill, plan, split, numbers, kept.digests) for split in SPLITS},
-            kept=kept.shards,
+            splits={split: _rows(spill, plan, split, numbers, reused.digests) for split in SPLITS},
+            kept=reused.shards,
             slice_columns=settings.slices,
             store=store,
             metadata={

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from components.core.data.dataset import SHARD_BYTES, SPLITS, Dataset, KeptShard
+from components.core.data.dataset import SHARD_BYTES, SPLITS, Dataset, ShardWithRows
 from components.core.data.slices import row_slices, shard_column
 from components.core.store import BlobMissing
 
@@ -18,10 +18,10 @@ _COLUMNS = ("digest", "label", "source")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kept:
+class ReusedShards:
     """Shards by split, and the digests of the rows that they hold."""
 
-    shards: dict[str, list[KeptShard]] = field(default_factory=dict)
+    shards: dict[str, list[ShardWithRows]] = field(default_factory=dict)
     digests: set[str] = field(default_factory=set)
 
 
@@ -35,7 +35,7 @@ class Wanted(NamedTuple):
     slices: tuple[str | None, ...] = ()
 
 
-def reusable_shards(previous: Dataset, wanted: Iterable[Wanted]) -> Kept:
+def reusable_shards(previous: Dataset, wanted: Iterable[Wanted]) -> ReusedShards:
     """The shards of `previous` every row of which is wanted as it is: in that split, with that label, source, slices.
 
     A shard with one row that is not wanted any more is not kept; what is left of it is written anew.
@@ -47,29 +47,29 @@ def reusable_shards(previous: Dataset, wanted: Iterable[Wanted]) -> Kept:
     rows = {row.digest: hash(row[1:]) for row in wanted}
     slices = tuple(previous.slices)
     columns = [*_COLUMNS, *map(shard_column, slices)]
-    kept = Kept()
+    reused = ReusedShards()
     for split in SPLITS:
         shards = [shard for shard in previous.shards(split, columns=columns) if _unchanged(shard, split, rows, slices)]
         if sum(shard.entry.bytes < SHARD_BYTES // 2 for shard in shards) > MAX_SMALL_SHARDS:
             shards = [shard for shard in shards if shard.entry.bytes >= SHARD_BYTES // 2]
-        kept.shards[split] = shards
-        kept.digests.update(row["digest"] for shard in shards for row in shard.rows)
-    return kept
+        reused.shards[split] = shards
+        reused.digests.update(row["digest"] for shard in shards for row in shard.rows)
+    return reused
 
 
-def held(kept: Kept, store: "Store") -> Kept:
+def hold_shards(reused: ReusedShards, store: "Store") -> ReusedShards:
     """The same, if the store has all these shards and keeps them from now on; else none: they are written anew.
 
     They may have been read from the local cache, and collected in the store.
     """
     try:
-        store.blobs.hold([shard.entry.sha256 for shards in kept.shards.values() for shard in shards])
+        store.blobs.hold([shard.entry.sha256 for shards in reused.shards.values() for shard in shards])
     except BlobMissing:
-        return Kept()
-    return kept
+        return ReusedShards()
+    return reused
 
 
-def _unchanged(shard: KeptShard, split: str, rows: Mapping[str, int], slices: Sequence[str]) -> bool:
+def _unchanged(shard: ShardWithRows, split: str, rows: Mapping[str, int], slices: Sequence[str]) -> bool:
     return all(
         rows.get(row["digest"]) == hash((split, row["label"], row["source"], row_slices(row, slices)))
         for row in shard.rows

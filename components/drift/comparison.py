@@ -37,7 +37,7 @@ class Arrivals:
     num_moved_to_test: int
 
 
-def compare(
+def measure_drift(
     dataset: Dataset, reference: Dataset, model: ModelBundle, store: "Store", *, max_images: int, seed: int
 ) -> dict[str, Any]:
     """The content of drift.json.

@@ -39,7 +39,7 @@ def drift(
     from components.core.errors import UserError
     from components.core.store import store_from_environment
     from components.core.training.device import deterministic, use_available_threads
-    from components.drift.comparison import compare
+    from components.drift.comparison import measure_drift
     from components.drift.page import write_drift_page
 
     if max_images < 20:
@@ -48,7 +48,7 @@ def drift(
     store = store_from_environment()
     use_available_threads()
     with deterministic(seed):
-        document = compare(
+        document = measure_drift(
             open_dataset(dataset.path, store),
             open_dataset(reference.path, store),
             load_model(model.path, store),

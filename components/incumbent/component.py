@@ -95,11 +95,11 @@ def incumbent(
         raise UserError(f"tune_learning_rate must be greater than 0; got {tune_learning_rate}")
 
     store = store_from_environment()
-    found = read_incumbent(store, champion)
-    release = f"{found.name}/{found.version}"
-    describe(served, save_served(served.path, found, store), store, release=release)
-    for artifact, manifest in ((model, found.model), (reference, found.dataset), (latest, found.latest)):
+    incumbent = read_incumbent(store, champion)
+    release = f"{incumbent.name}/{incumbent.version}"
+    describe(served, save_served(served.path, incumbent, store), store, release=release)
+    for artifact, manifest in ((model, incumbent.model), (reference, incumbent.dataset), (latest, incumbent.latest)):
         kept = publish_entries(artifact.path, kind=manifest.kind, entries=manifest.files, metadata=manifest.metadata)
         describe(artifact, kept, store, release=release)
-    print(f"champion {release}, in office since {found.since}")
-    return Incumbent(name=found.name, version=found.version, state=found.state, prepared=found.prepared)
+    print(f"champion {release}, in office since {incumbent.since}")
+    return Incumbent(name=incumbent.name, version=incumbent.version, state=incumbent.state, prepared=incumbent.prepared)

@@ -10,7 +10,7 @@ from components.core.artifacts.manifest import Manifest
 from components.core.bundles.onnx_bundle import PROVENANCE, SUFFIX, read_onnx, save_onnx
 from components.core.bundles.release_files import serving_names
 from components.core.bundles.released_sources import read_sources
-from components.core.data.last_prepared import remembered_prepared
+from components.core.data.last_prepared import load_last_prepared
 from components.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ _ADDED_BY_EXPORT = ("verification", "artifacts", "format")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class ServedChampion:
     """The champion: its release, since when (ISO 8601), the state of its ref, its sources, and its files by name.
 
     `prepared` is the ref of the data set that was prepared last for this champion, and `latest` that data set.
@@ -37,7 +37,7 @@ class Found:
     files: dict[str, bytes]
 
 
-def read_incumbent(store: "Store", ref: str) -> Found:
+def read_incumbent(store: "Store", ref: str) -> ServedChampion:
     """The champion of `ref`, every file of it verified.
 
     Raises:
@@ -59,7 +59,7 @@ def read_incumbent(store: "Store", ref: str) -> Found:
         )
     files = {name: store.releases.read(step.name, step.version, name) for name in (*serving_names(there), PROVENANCE)}
     prepared = f"prepared/{ref}"
-    return Found(
+    return ServedChampion(
         name=step.name,
         version=step.version,
         since=step.when,
@@ -67,22 +67,22 @@ def read_incumbent(store: "Store", ref: str) -> Found:
         model=sources["model"],
         dataset=sources["dataset"],
         prepared=prepared,
-        latest=remembered_prepared(store, prepared) or sources["dataset"],
+        latest=load_last_prepared(store, prepared) or sources["dataset"],
         files=files,
     )
 
 
-def save_served(artifact_path: str | Path, found: Found, store: "Store") -> Manifest:
+def save_served(artifact_path: str | Path, incumbent: ServedChampion, store: "Store") -> Manifest:
     """Publishes the released file as an "onnx" artifact, so that what serves is evaluated like any other candidate."""
-    provenance: dict[str, Any] = json.loads(found.files[PROVENANCE])
+    provenance: dict[str, Any] = json.loads(incumbent.files[PROVENANCE])
     facts = {name: fact for name, fact in provenance.items() if name not in _ADDED_BY_EXPORT}
     with tempfile.TemporaryDirectory(prefix="trimtab-incumbent-") as folder:
         graphs = {}
-        for name in (name for name in found.files if name.endswith(SUFFIX)):
+        for name in (name for name in incumbent.files if name.endswith(SUFFIX)):
             graphs[name] = Path(folder) / name
-            graphs[name].write_bytes(found.files[name])
+            graphs[name].write_bytes(incumbent.files[name])
         try:
-            bundle = read_onnx(graphs, {**facts, "format": 1}, found.files)
+            bundle = read_onnx(graphs, {**facts, "format": 1}, incumbent.files)
         except ValueError as error:
-            raise UserError(f"release {found.name}/{found.version} cannot be read: {error}") from None
+            raise UserError(f"release {incumbent.name}/{incumbent.version} cannot be read: {error}") from None
         return save_onnx(artifact_path, bundle, store)

@@ -16,7 +16,7 @@ from components.core.store import Store, open_store
 from components.core.tasks.images.assets import ImageAssets
 from components.core.tasks.images.preprocess import Preprocess
 from components.core.tasks.networks import build
-from components.drift.comparison import Arrivals, arrivals, compare, matched_samples
+from components.drift.comparison import Arrivals, arrivals, matched_samples, measure_drift
 
 CLASSES = ["a", "b"]
 
@@ -104,7 +104,7 @@ def test_a_change_of_light_is_found_in_the_features_and_not_in_the_labels(store,
     old = [row(number, number % 2) for number in range(160)]
     reference = dataset(store, tmp_path / "r", train=old)
     newest = dataset(store, tmp_path / "n", train=old + [row(1000 + n, n % 2, bright=80) for n in range(60)])
-    found = compare(newest, reference, network(), store, max_images=200, seed=0)
+    found = measure_drift(newest, reference, network(), store, max_images=200, seed=0)
     assert found["labels"]["p_value"] > 0.5
     assert found["features"]["auc"] > 0.9
     assert found["features"]["p_value"] < 0.01
@@ -115,7 +115,7 @@ def test_another_mix_is_found_in_the_labels_and_not_in_the_features(store, tmp_p
     old = [row(number, number % 2) for number in range(160)]
     reference = dataset(store, tmp_path / "r", train=old)
     newest = dataset(store, tmp_path / "n", train=old + [row(1000 + n, 0) for n in range(50)])
-    found = compare(newest, reference, network(), store, max_images=200, seed=0)
+    found = measure_drift(newest, reference, network(), store, max_images=200, seed=0)
     assert found["labels"]["p_value"] < 0.01
     assert found["labels"]["distance"] == pytest.approx(0.5)
     assert found["features"]["p_value"] > 0.01
@@ -123,7 +123,7 @@ def test_another_mix_is_found_in_the_labels_and_not_in_the_features(store, tmp_p
 
 def test_with_nothing_new_nothing_is_tested(store, tmp_path):
     one = dataset(store, tmp_path / "r", train=[row(1, 0), row(2, 1)])
-    found = compare(one, one, network(), store, max_images=200, seed=0)
+    found = measure_drift(one, one, network(), store, max_images=200, seed=0)
     assert (found["labels"], found["features"], found["images"]["new"]) == (None, None, 0)
 
 
@@ -132,7 +132,7 @@ def test_only_what_was_put_aside_since_is_a_fault_of_what_arrived(store, tmp_pat
     reference = dataset(store, tmp_path / "r", train=old, quarantined=[("x.png", "corrupt")])
     quarantined = [("x.png", "corrupt"), ("y.png", "truncated"), ("notes.txt", "unsupported")]
     newest = dataset(store, tmp_path / "n", train=old + new, quarantined=quarantined)
-    found = compare(newest, reference, network(), store, max_images=200, seed=0)
+    found = measure_drift(newest, reference, network(), store, max_images=200, seed=0)
     assert found["quarantine"] == {"new": 1, "share": 0.5}
 
 
@@ -147,4 +147,4 @@ def test_only_what_was_put_aside_since_is_a_fault_of_what_arrived(store, tmp_pat
 def test_other_classes_are_told(store, tmp_path, classes, wanted):
     reference = dataset(store, tmp_path / "r", train=[row(1, 0), row(2, 1)])
     newest = dataset(store, tmp_path / "n", classes=classes, train=[row(3, 0)])
-    assert compare(newest, reference, network(), store, max_images=200, seed=0)["classes"] == wanted
+    assert measure_drift(newest, reference, network(), store, max_images=200, seed=0)["classes"] == wanted

@@ -4,7 +4,7 @@ import pytest
 
 from components.core.artifacts.manifest import publish, read_manifest
 from components.core.bundles.onnx_bundle import load_onnx
-from components.core.data.last_prepared import remember_prepared
+from components.core.data.last_prepared import save_last_prepared
 from components.core.errors import UserError
 from components.core.store import Store, open_store
 from components.core.tasks.images.assets import ImageAssets
@@ -67,14 +67,14 @@ def test_the_data_set_that_was_prepared_last_is_found_and_without_one_it_is_the_
     before = read_incumbent(store, "champion")
     assert before.latest == before.dataset
     publish(tmp_path / "newer", kind="dataset", files={"bytes": b"newer"}, metadata={}, store=store)
-    remember_prepared(store, before.prepared, read_manifest(tmp_path / "newer"))
+    save_last_prepared(store, before.prepared, read_manifest(tmp_path / "newer"))
     assert read_incumbent(store, "champion").latest == read_manifest(tmp_path / "newer")
 
 
 def test_a_data_set_whose_bytes_are_gone_is_not_taken_over(store, champion, tmp_path):
     publish(tmp_path / "newer", kind="dataset", files={"bytes": b"newer"}, metadata={}, store=store)
     newer = read_manifest(tmp_path / "newer")
-    remember_prepared(store, "prepared/champion", newer)
+    save_last_prepared(store, "prepared/champion", newer)
     digest = newer.files[0].sha256
     (tmp_path / "store" / "blobs" / "sha256" / digest[:2] / digest).unlink()
     found = read_incumbent(store, "champion")

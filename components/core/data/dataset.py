@@ -51,7 +51,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
-class KeptShard:
+class ShardWithRows:
     """A shard that is in the store already: its file, and of its rows at least `digest` and what the target needs."""
 
     entry: FileEntry
@@ -176,12 +176,12 @@ class Dataset:
 
                 yield shard, payload, read
 
-    def shards(self, split: str, *, columns: Sequence[str]) -> Iterator[KeptShard]:
+    def shards(self, split: str, *, columns: Sequence[str]) -> Iterator[ShardWithRows]:
         """Each shard's file with these columns of its rows, in stored order."""
         self._known(split)
         with closing(self.stream(split, self._all(split), columns=columns)) as shards:
             for _, entry, read in shards:
-                yield KeptShard(entry=entry, rows=read().to_pylist())
+                yield ShardWithRows(entry=entry, rows=read().to_pylist())
 
     def shard_rows(self, split: str) -> list[int]:
         """Number of rows in each shard of `split`; an old manifest does not say, and then all are fetched for it."""
@@ -269,7 +269,7 @@ def write_dataset(
     store: "Store",
     metadata: Mapping[str, Any] | None = None,
     extra_files: Mapping[str, bytes] | None = None,
-    kept: Mapping[str, Sequence[KeptShard]] | None = None,
+    kept: Mapping[str, Sequence[ShardWithRows]] | None = None,
     slice_columns: Sequence[str] = (),
 ) -> Manifest:
     """Write rows as shards into the store, then the manifest; never more than one row group in memory.

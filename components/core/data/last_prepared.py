@@ -10,13 +10,13 @@ if TYPE_CHECKING:
     from components.core.store import Store
 
 
-def remember_prepared(store: "Store", ref: str, manifest: Manifest) -> None:
+def save_last_prepared(store: "Store", ref: str, manifest: Manifest) -> None:
     """Points the ref at the data set. If another run does so at the same moment, either will do."""
     with suppress(RefConflict):
         store.refs.move(ref, {"dataset": manifest.to_json()}, expected=store.refs.read(ref))
 
 
-def remembered_prepared(store: "Store", ref: str) -> Manifest | None:
+def load_last_prepared(store: "Store", ref: str) -> Manifest | None:
     """The data set that was prepared last; None if there is none, or its bytes are not all there any more.
 
     It only saves writing the same again, so whatever is wrong with it is no error.

@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from components.core.errors import UserError
-from components.core.training.gathering import gathering
 from components.core.training.history import History
+from components.core.training.process_group import process_group
 from components.core.training.ranks import Ranks, joined
 from components.core.training.stopping import Stopped, StopRequest
 
@@ -39,7 +39,7 @@ def train_in_processes(
 ) -> History:
     """Runs the module `entry` in each process, and loads the trained weights into `module`.
 
-    The processes are those that a launcher has gathered, on whatever nodes; where there are none, they are started on
+    The processes are those that a launcher has started, on whatever nodes; where there are none, they are started on
     this machine (`python -m entry`).
 
     Args:
@@ -53,8 +53,8 @@ def train_in_processes(
         UserError: as in the processes. Stopped: asked to stop, after they saved their progress. RuntimeError: they died
             more than `RESTARTS` times.
     """
-    if (gathered := gathering()) is not None:
-        return gathered.train(entry, spec, module)
+    if (group := process_group()) is not None:
+        return group.train(entry, spec, module)
     with tempfile.TemporaryDirectory(prefix="trimtab-ranks-") as folder:
         path = Path(folder, "spec.json")
         path.write_text(json.dumps({**spec, **artifacts, "folder": folder}), encoding="utf-8")

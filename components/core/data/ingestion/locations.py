@@ -18,31 +18,31 @@ class UnreadableError(OSError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
-    """A file in a place: `name` relative with forward slashes, size in bytes, `stamp` changes when the file does."""
+class SourceFile:
+    """A file in a location: `name` relative with forward slashes, size in bytes, `stamp` changes when the file does."""
 
     name: str
     size: int
     stamp: str
 
 
-class Place(Protocol):
+class Location(Protocol):
     """A folder of files under names relative to it. Hidden files and folders (``.name``, ``__MACOSX``) are left out."""
 
     address: str
     """As the user gave it, for messages."""
 
-    def walk(self) -> Iterator[Found]:
+    def walk(self) -> Iterator[SourceFile]:
         """All files, lazily, in no promised order."""
 
-    def find(self, name: str) -> Found:
+    def find(self, name: str) -> SourceFile:
         """One file; `UnreadableError` when it is not there."""
 
     def folders(self) -> list[str]:
         """Names of the folders directly below, sorted."""
 
-    def folder(self, name: str) -> "Place":
-        """The place one level down."""
+    def folder(self, name: str) -> "Location":
+        """The location one level down."""
 
     def read(self, name: str, limit: int | None) -> bytes:
         """The file's bytes, at most `limit` + 1 of them: one more tells that it is too long.
@@ -55,16 +55,16 @@ class Place(Protocol):
         """The file on local disk: itself, or a copy in `scratch`."""
 
 
-class LocalPlace:
+class LocalLocation:
     """A folder. Symbolic links are followed; a link back into the tree is walked once."""
 
     def __init__(self, root: Path, address: str) -> None:
         self._root, self.address = root, address
 
-    def walk(self) -> Iterator[Found]:
+    def walk(self) -> Iterator[SourceFile]:
         yield from self._walk(self._root, "", {self._root.resolve()})
 
-    def _walk(self, folder: Path, prefix: str, seen: set[Path]) -> Iterator[Found]:
+    def _walk(self, folder: Path, prefix: str, seen: set[Path]) -> Iterator[SourceFile]:
         try:
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
         except OSError as error:
@@ -79,14 +79,14 @@ class LocalPlace:
                     yield from self._walk(Path(entry.path), f"{prefix}{entry.name}/", seen | {real})
             elif entry.is_file():
                 status = entry.stat()
-                yield Found(name=prefix + entry.name, size=status.st_size, stamp=str(status.st_mtime_ns))
+                yield SourceFile(name=prefix + entry.name, size=status.st_size, stamp=str(status.st_mtime_ns))
 
-    def find(self, name: str) -> Found:
+    def find(self, name: str) -> SourceFile:
         try:
             status = (self._root / name).stat()
         except OSError as error:
             raise UnreadableError(_reason(error)) from error
-        return Found(name=name, size=status.st_size, stamp=str(status.st_mtime_ns))
+        return SourceFile(name=name, size=status.st_size, stamp=str(status.st_mtime_ns))
 
     def folders(self) -> list[str]:
         try:
@@ -94,8 +94,8 @@ class LocalPlace:
         except OSError as error:
             raise UserError(f"cannot list {self.address}: {_reason(error)}") from error
 
-    def folder(self, name: str) -> "LocalPlace":
-        return LocalPlace(self._root / name, f"{self.address}/{name}")
+    def folder(self, name: str) -> "LocalLocation":
+        return LocalLocation(self._root / name, f"{self.address}/{name}")
 
     def read(self, name: str, limit: int | None) -> bytes:
         path = self._root / name
@@ -112,7 +112,7 @@ class LocalPlace:
         return self._root / name
 
 
-class ObjectPlace:
+class ObjectLocation:
     """A prefix in a bucket. Credentials and endpoint come from boto3's own chain."""
 
     def __init__(self, uri: str) -> None:
@@ -121,24 +121,24 @@ class ObjectPlace:
             raise UserError("the dataset's URI names no bucket; expected s3://bucket/prefix")
         self._objects = open_objects(self.address)
 
-    def walk(self) -> Iterator[Found]:
+    def walk(self) -> Iterator[SourceFile]:
         for listed in self._objects.walk():
             parts = listed.key.split("/")
             # A key that ends in "/" is how some tools write an empty folder.
             if parts[-1] and not any(is_hidden(part) for part in parts):
-                yield Found(name=listed.key, size=listed.size, stamp=listed.stamp)
+                yield SourceFile(name=listed.key, size=listed.size, stamp=listed.stamp)
 
-    def find(self, name: str) -> Found:
+    def find(self, name: str) -> SourceFile:
         try:
-            return Found(name=name, size=self._objects.size(name), stamp=self._objects.etag(name))
+            return SourceFile(name=name, size=self._objects.size(name), stamp=self._objects.etag(name))
         except NotFound as error:
             raise UnreadableError("no such object") from error
 
     def folders(self) -> list[str]:
         return [name for name in self._objects.folders("") if not is_hidden(name)]
 
-    def folder(self, name: str) -> "ObjectPlace":
-        return ObjectPlace(f"{self.address}/{name}")
+    def folder(self, name: str) -> "ObjectLocation":
+        return ObjectLocation(f"{self.address}/{name}")
 
     def read(self, name: str, limit: int | None) -> bytes:
         data = bytearray()
@@ -167,11 +167,11 @@ class ObjectPlace:
         return path
 
 
-def open_place(uri: str) -> Place:
-    """The place at a folder's path or an ``s3://`` URI; nothing is contacted yet."""
+def open_location(uri: str) -> Location:
+    """The location at a folder's path or an ``s3://`` URI; nothing is contacted yet."""
     if uri.startswith("s3://"):
-        return ObjectPlace(uri)
-    return LocalPlace(local_path(uri), uri.rstrip("/") or "/")
+        return ObjectLocation(uri)
+    return LocalLocation(local_path(uri), uri.rstrip("/") or "/")
 
 
 def local_path(uri: str) -> Path:

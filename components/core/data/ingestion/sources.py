@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from components.core.data.ingestion.locations import Found, Place, UnreadableError, local_path, open_place
+from components.core.data.ingestion.locations import Location, SourceFile, UnreadableError, local_path, open_location
 from components.core.data.ingestion.tables import TABLE_SUFFIXES, Row, declared_classes, table_rows
 from components.core.data.slices import SliceCounts, refuse_empty
 from components.core.errors import UserError
@@ -128,15 +128,15 @@ def source_state(dataset: str) -> str:
     """
     if dataset == DEMO:
         return hashlib.sha256(DEMO_FILE.read_bytes()).hexdigest()
-    place, table = _locate(dataset)
-    files = place.walk() if table is None else iter([_find_table(place, table, dataset)])
+    location, table = _locate(dataset)
+    files = location.walk() if table is None else iter([_find_table(location, table, dataset)])
     lines = sorted(f"{file.name}\0{file.size}\0{file.stamp}\n" for file in files)
     return hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()
 
 
-def _find_table(place: Place, table: str, dataset: str) -> Found:
+def _find_table(location: Location, table: str, dataset: str) -> SourceFile:
     try:
-        return place.find(table)
+        return location.find(table)
     except UnreadableError as error:
         raise UserError(f"dataset not found: {dataset} ({error}); give {ACCEPTED}") from error
 
@@ -155,17 +155,17 @@ def open_source(dataset: str, scratch: Path, *, slice_columns: Sequence[str] = (
     if not dataset.strip():
         raise UserError(f"the dataset is not named; give {ACCEPTED}")
     if dataset == DEMO:
-        return TableSource(open_place(str(DEMO_FILE.parent)), [DEMO_FILE.name], scratch, slice_columns)
-    place, table = _locate(dataset)
+        return TableSource(open_location(str(DEMO_FILE.parent)), [DEMO_FILE.name], scratch, slice_columns)
+    location, table = _locate(dataset)
     if table is not None:
-        return TableSource(place, [table], scratch, slice_columns)
-    folders = place.folders()
+        return TableSource(location, [table], scratch, slice_columns)
+    folders = location.folders()
     if len(folders) > 1 and {name.lower() for name in folders} <= _SPLIT_NAMES:
         raise UserError(
             f"dataset {dataset} holds {', '.join(folders)}: these are splits, not classes; trimtab splits by content "
             "itself: give one folder with one sub-folder per class"
         )
-    source = FolderSource(place, folders)
+    source = FolderSource(location, folders)
     if any(True for _ in source.labels()):
         if slice_columns:
             raise UserError(
@@ -173,7 +173,7 @@ def open_source(dataset: str, scratch: Path, *, slice_columns: Sequence[str] = (
                 f"{slice_columns[0]!r}; give a .parquet, .csv or .jsonl file with label, path and the slice columns"
             )
         return source
-    return _tables_or_refusal(place, dataset, scratch, slice_columns)
+    return _tables_or_refusal(location, dataset, scratch, slice_columns)
 
 
 def display_name(dataset: str) -> str:
@@ -183,35 +183,35 @@ def display_name(dataset: str) -> str:
     return local_path(dataset).absolute().name
 
 
-def _locate(dataset: str) -> tuple[Place, str | None]:
-    """The place to read from, and the table's name in it when `dataset` is a single file."""
+def _locate(dataset: str) -> tuple[Location, str | None]:
+    """The location to read from, and the table's name in it when `dataset` is a single file."""
     suffix = posixpath.splitext(dataset)[1].lower()
     if dataset.startswith("s3://"):
         if suffix in TABLE_SUFFIXES:
             parent, _, name = dataset.rpartition("/")
-            return open_place(parent), name
-        return open_place(dataset), None
+            return open_location(parent), name
+        return open_location(dataset), None
     path = local_path(dataset)
     try:
         if path.is_dir():
-            return open_place(dataset), None
+            return open_location(dataset), None
         if not path.exists():
             raise UserError(f"dataset not found: {dataset}; give {ACCEPTED}")
     except OSError as error:
         raise UserError(f"cannot read dataset {dataset}: {(error.strerror or 'error').lower()}") from error
     if suffix not in TABLE_SUFFIXES:
         raise UserError(f"dataset {dataset} is a file of an unknown kind; give {ACCEPTED}")
-    return open_place(str(path.parent)), path.name
+    return open_location(str(path.parent)), path.name
 
 
-def _tables_or_refusal(place: Place, dataset: str, scratch: Path, slice_columns: Sequence[str]) -> Source:
+def _tables_or_refusal(location: Location, dataset: str, scratch: Path, slice_columns: Sequence[str]) -> Source:
     tables, files, images = [], 0, 0
-    for file in place.walk():
+    for file in location.walk():
         files += 1
         tables += [file.name] if file.name.lower().endswith(TABLE_SUFFIXES) else []
         images += file.name.lower().endswith(IMAGE_SUFFIXES)
     if tables and not images:
-        return TableSource(place, tables, scratch, slice_columns)
+        return TableSource(location, tables, scratch, slice_columns)
     if not files:
         what = "is empty or does not exist" if dataset.startswith("s3://") else "is empty"
         raise UserError(f"dataset {dataset} {what}; give {ACCEPTED}")
@@ -223,33 +223,33 @@ def _tables_or_refusal(place: Place, dataset: str, scratch: Path, slice_columns:
 class FolderSource:
     """One sub-folder per class, images at any depth below it. An image outside of all class folders is unlabelled."""
 
-    def __init__(self, place: Place, folders: list[str]) -> None:
+    def __init__(self, location: Location, folders: list[str]) -> None:
         self.classes: list[str] = []
-        self._place, self._folders = place, folders
+        self._location, self._folders = location, folders
 
     def labels(self) -> Iterator[str | None]:
         for name in self._folders:
-            if any(file.name.lower().endswith(IMAGE_SUFFIXES) for file in self._place.folder(name).walk()):
+            if any(file.name.lower().endswith(IMAGE_SUFFIXES) for file in self._location.folder(name).walk()):
                 yield name
 
     def items(self) -> Iterator[Item]:
-        for file in self._place.walk():
+        for file in self._location.walk():
             label = file.name.partition("/")[0] if "/" in file.name else None
             suffix = posixpath.splitext(file.name)[1].lower()
             rejection = None
             if suffix not in IMAGE_SUFFIXES:
                 rejection = Rejection("unsupported", f"files {suffix or 'without a suffix'} are not read")
-            read = _reader(self._place, file.name)
+            read = _reader(self._location, file.name)
             yield Item(name=file.name, label=label, size=file.size, read=read, rejection=rejection)
 
 
 class TableSource:
     """Rows of one or several tables."""
 
-    def __init__(self, place: Place, tables: list[str], scratch: Path, slice_columns: Sequence[str] = ()) -> None:
-        self._place, self._tables, self._scratch, self._slices = place, tables, scratch, tuple(slice_columns)
+    def __init__(self, location: Location, tables: list[str], scratch: Path, slice_columns: Sequence[str] = ()) -> None:
+        self._location, self._tables, self._scratch, self._slices = location, tables, scratch, tuple(slice_columns)
         self._local: dict[str, Path] = {}
-        self._places: dict[str, Place] = {}
+        self._locations: dict[str, Location] = {}
         # What a later table declares must agree, or the same number would mean two classes.
         self.classes = declared_classes(self._fetched(tables[0])) if tables[0].lower().endswith(".parquet") else []
 
@@ -275,59 +275,59 @@ class TableSource:
                 yield replace(item, slices=row.slices) if self._slices else item
 
     def _item(self, table: str, row: Row) -> Item:
-        place = f"{posixpath.basename(table)}:{row.number}"
+        location = f"{posixpath.basename(table)}:{row.number}"
         if row.problem is not None:
-            return _unreadable(place, row.label, row.problem)
+            return _unreadable(location, row.label, row.problem)
         if row.data is not None:
             data = row.data
-            name = f"{place} {posixpath.basename(row.path)}" if row.path else place
+            name = f"{location} {posixpath.basename(row.path)}" if row.path else location
             return Item(name=name, label=row.label, size=len(data), read=lambda limit: data[: limit + 1])
         assert row.path is not None, "a row has data, a path or a problem"
         return self._referenced(table, row.path, row.label)
 
     def _referenced(self, table: str, reference: str, label: str | None) -> Item:
         scheme, separator, rest = reference.partition("://")
-        remote = self._place.address.startswith("s3://")
+        remote = self._location.address.startswith("s3://")
         if scheme == "s3" and separator:
             folder, _, name = reference.rpartition("/")
-            shown = reference.removeprefix(f"{self._place.address}/")
+            shown = reference.removeprefix(f"{self._location.address}/")
             try:
-                place = self._other_place(folder)
+                location = self._other_location(folder)
             except UserError as error:
                 return _unreadable(shown, label, str(error))
-            return Item(name=shown, label=label, read=_reader(place, name))
+            return Item(name=shown, label=label, read=_reader(location, name))
         if separator and scheme != "file":
             return _unreadable(reference, label, f"cannot read {scheme}:// URIs")
         path = rest if separator else reference
         if not path.startswith(("/", "~")):
             name = posixpath.normpath(posixpath.join(posixpath.dirname(table), path))
-            return Item(name=name, label=label, read=_reader(self._place, name))
+            return Item(name=name, label=label, read=_reader(self._location, name))
         if remote:
             # Whoever wrote a remote table has no say over the files of the machine that reads it.
             return _unreadable(posixpath.basename(path), label, "a table on S3 cannot point to local files")
-        local, home = local_path(path), local_path(self._place.address).absolute()
+        local, home = local_path(path), local_path(self._location.address).absolute()
         shown = local.relative_to(home).as_posix() if local.is_relative_to(home) else local.name
-        return Item(name=shown, label=label, read=_reader(open_place(str(local.parent)), local.name))
+        return Item(name=shown, label=label, read=_reader(open_location(str(local.parent)), local.name))
 
-    def _other_place(self, uri: str) -> Place:
-        if uri not in self._places:
-            self._places[uri] = open_place(uri)
-        return self._places[uri]
+    def _other_location(self, uri: str) -> Location:
+        if uri not in self._locations:
+            self._locations[uri] = open_location(uri)
+        return self._locations[uri]
 
     def _fetched(self, table: str) -> Path:
         if table not in self._local:
             try:
-                self._local[table] = self._place.fetch(table, self._scratch)
+                self._local[table] = self._location.fetch(table, self._scratch)
             except UnreadableError as error:
                 raise UserError(f"dataset not found: {self._shown(table)}; give {ACCEPTED}") from error
         return self._local[table]
 
     def _shown(self, table: str) -> str:
-        return f"{self._place.address}/{table}"
+        return f"{self._location.address}/{table}"
 
 
-def _reader(place: Place, name: str) -> Callable[[int], bytes]:
-    return lambda limit: place.read(name, limit)
+def _reader(location: Location, name: str) -> Callable[[int], bytes]:
+    return lambda limit: location.read(name, limit)
 
 
 def _unreadable(name: str, label: str | None, detail: str) -> Item:

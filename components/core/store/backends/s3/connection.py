@@ -13,7 +13,7 @@ from botocore.model import OperationModel
 from botocore.utils import determine_content_length
 
 from components.core.store.backends.s3.direct import Direct
-from components.core.store.backends.s3.errors import Place
+from components.core.store.backends.s3.errors import ErrorTranslator
 from components.core.store.backends.s3.reads import Reads
 from components.core.store.errors import StoreUnavailable
 
@@ -69,7 +69,7 @@ def connect_to_probe(uri: str, bucket: str) -> S3Client:
 
 def _client(uri: str, bucket: str, session: botocore.session.Session, config: Config) -> S3Client:
     # A session of our own: boto3's default one is shared, and not safe to use from many threads.
-    with Place(uri=uri, bucket=bucket, endpoint="S3").translated(uri):
+    with ErrorTranslator(uri=uri, bucket=bucket, endpoint="S3").translated(uri):
         try:
             client = boto3.session.Session(botocore_session=session).client("s3", config=config)
         except ValueError as error:

@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 
 from components.core.store.backends.s3.direct import Body
-from components.core.store.backends.s3.errors import Place, without_userinfo
+from components.core.store.backends.s3.errors import ErrorTranslator, without_userinfo
 from components.core.store.backends.s3.partial_file import PartialFile, replacing_in_ranges
 from components.core.store.backends.s3.reads import BROKEN, Reads
 from components.core.store.errors import Damaged, StoreUnavailable
@@ -40,7 +40,7 @@ class Download:
     """One object, on its way into a file."""
 
     reads: Reads
-    place: Place
+    errors: ErrorTranslator
     key: str  # in the bucket
     address: str  # for messages
     range_bytes: int  # what is larger comes in ranges of so many
@@ -140,14 +140,14 @@ class Download:
             if start < stop:
                 failures += 1
                 if failures == NUM_ATTEMPTS:
-                    at = without_userinfo(self.place.endpoint)
+                    at = without_userinfo(self.errors.endpoint)
                     raise StoreUnavailable(
                         f"cannot read {self.address}: its transfer from {at} broke {failures} times ({reason})"
                     )
                 time.sleep(random.uniform(0, 0.1 * 2**failures))  # jitter: those who broke together do not return so
 
     def _open(self, start: int, stop: int, etag: str | None) -> Body:
-        with self.place.translated(self.address):
+        with self.errors.translated(self.address):
             return self.reads.open(self.key, start=start, stop=stop, etag=etag)
 
     def _check(self, actual: str, sha256: str) -> None:

@@ -62,8 +62,8 @@ class UploadGone(StoreError):  # noqa: N818  (as in errors.py)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
-    """Where we were: for the error's line."""
+class ErrorTranslator:
+    """Raises the store's errors for botocore's; `uri`, `bucket` and `endpoint` are for their text."""
 
     uri: str
     bucket: str

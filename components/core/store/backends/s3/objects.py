@@ -17,7 +17,7 @@ from botocore.exceptions import BotoCoreError, FlexibleChecksumError
 from components.core.store.backends.objects import CHUNK_BYTES, Listed, Stored, digest_of, size_of
 from components.core.store.backends.s3.connection import NUM_AT_ONCE, Connection, connect, connect_to_probe
 from components.core.store.backends.s3.downloads import Download
-from components.core.store.backends.s3.errors import ChangedOnTheWay, Place, WriteConflict
+from components.core.store.backends.s3.errors import ChangedOnTheWay, ErrorTranslator, WriteConflict
 from components.core.store.backends.s3.uploads import Upload
 from components.core.store.errors import (
     AccessDenied,
@@ -114,7 +114,7 @@ class S3Objects:
     def get(self, key: str) -> Stored:
         # Small: one request, so that the etag belongs to these very bytes.
         for attempt in range(1, NUM_READ_ATTEMPTS + 1):
-            with self._place().translated(self.address(key)):
+            with self._errors().translated(self.address(key)):
                 answer = self._client().get_object(Bucket=self._bucket, Key=self._key(key))
                 try:
                     with closing(answer["Body"]) as body:
@@ -130,7 +130,7 @@ class S3Objects:
         pin: dict[str, Any] = {}
         while True:
             wanted = {**pin, "Range": f"bytes={offset}-"} if offset else pin
-            with self._place().translated(self.address(key)):
+            with self._errors().translated(self.address(key)):
                 answer = cast(Any, self._client()).get_object(Bucket=self._bucket, Key=self._key(key), **wanted)
                 pin = {"IfMatch": answer["ETag"]}  # the rest must be of the same object
                 with closing(answer["Body"]) as body:
@@ -152,7 +152,7 @@ class S3Objects:
         connection = self._connected()
         download = Download(
             reads=connection.reads,
-            place=self._place(),
+            errors=self._errors(),
             key=self._key(key),
             address=self.address(key),
             range_bytes=self._range_bytes,
@@ -200,45 +200,45 @@ class S3Objects:
         return sorted(name for name in names if name and not name.startswith("."))
 
     def delete(self, key: str) -> None:
-        with self._place().translated(self.address(key)), suppress(NotFound):
+        with self._errors().translated(self.address(key)), suppress(NotFound):
             self._client().delete_object(Bucket=self._bucket, Key=self._key(key))
 
     def check_writable(self) -> None:
         client = connect_to_probe(self.uri, self._bucket)
         where: dict[str, Any] = {"Bucket": self._bucket, "Key": self._key(_PROBE)}
-        place = self._place(client)
+        errors = self._errors(client)
         try:
             # A server may make a bucket on the first write into it: a mistyped name must not become a bucket.
             # Refused (403, 400) proves nothing, and a HEAD has no body to say why: the write will tell.
-            with suppress(AccessDenied, StoreRefused), place.translated(self.uri):
+            with suppress(AccessDenied, StoreRefused), errors.translated(self.uri):
                 client.head_bucket(Bucket=self._bucket)
         except NotFound as error:
-            raise place.no_bucket() from error
+            raise errors.no_bucket() from error
         try:
-            with place.translated(self.address(_PROBE)):
+            with errors.translated(self.address(_PROBE)):
                 client.put_object(**where, Body=b"probe")
         except (NotFound, StoreRefused) as error:  # the right answer of another kind of server
             raise StoreUnavailable(f"the store {self.uri} cannot be used: {error}") from error
         # A store that may be written but not cleaned is still writable.
-        with suppress(AccessDenied, StoreRefused), place.translated(self.address(_PROBE)):
+        with suppress(AccessDenied, StoreRefused), errors.translated(self.address(_PROBE)):
             client.delete_object(**where)
 
     def _head(self, key: str) -> HeadObjectOutputTypeDef:
         client = self._client()
         where: Any = {"Bucket": self._bucket, "Key": self._key(key)}
         try:
-            with self._place().translated(self.address(key)):
+            with self._errors().translated(self.address(key)):
                 return client.head_object(**where)
         except (AccessDenied, StoreRefused):
             # The refusal of a HEAD has no body to say whether it is a right, the clock or an expired token. A GET's
             # has, and what a GET that is not refused brings says all that a HEAD does.
-            with self._place().translated(self.address(key)):
+            with self._errors().translated(self.address(key)):
                 answer = client.get_object(**where)
             answer["Body"].close()
             return cast(Any, answer)
 
     def _pages(self, folder: str, **options: str) -> Iterator[dict[str, Any]]:
-        with self._place().translated(f"{self.uri}/{folder}"):
+        with self._errors().translated(f"{self.uri}/{folder}"):
             yield from cast(Any, self._client().get_paginator("list_objects_v2")).paginate(
                 Bucket=self._bucket,
                 Prefix=self._prefix(folder),
@@ -255,7 +255,7 @@ class S3Objects:
         headers = {_CONDITION_HEADERS[name]: value for name, value in condition.items()}
         headers["x-amz-checksum-sha256"] = _base64(digest)
         direct = self._connected().direct
-        with self._place().translated(self.address(key)):
+        with self._errors().translated(self.address(key)):
             status = direct.put(self._key(key), body, sha256=digest, headers=headers)
         if isinstance(status, str):
             return status
@@ -268,7 +268,7 @@ class S3Objects:
     def _put_by_boto3(self, key: str, body: bytes | Path, digest: str, condition: dict[str, Any]) -> str:
         with ExitStack() as stack:
             data = body if isinstance(body, bytes) else stack.enter_context(body.open("rb"))
-            stack.enter_context(self._place().translated(self.address(key)))
+            stack.enter_context(self._errors().translated(self.address(key)))
             answer = self._client().put_object(
                 Bucket=self._bucket,
                 Key=self._key(key),
@@ -284,7 +284,7 @@ class S3Objects:
         upload = Upload(
             client=connection.client,
             direct=connection.direct,
-            place=self._place(),
+            errors=self._errors(),
             bucket=self._bucket,
             root=self._root,
             key=self._key(key),
@@ -315,9 +315,9 @@ class S3Objects:
     def _client(self) -> S3Client:
         return self._connected().client
 
-    def _place(self, client: S3Client | None = None) -> Place:
+    def _errors(self, client: S3Client | None = None) -> ErrorTranslator:
         endpoint = (client or self._client()).meta.endpoint_url
-        return Place(uri=self.uri, bucket=self._bucket, endpoint=endpoint)
+        return ErrorTranslator(uri=self.uri, bucket=self._bucket, endpoint=endpoint)
 
 
 def _base64(digest: str) -> str:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from components.core.store.backends.objects import chunks_of, size_of
 from components.core.store.backends.s3.direct import UNSIGNED, Direct
-from components.core.store.backends.s3.errors import ChangedOnTheWay, Place, UploadGone
+from components.core.store.backends.s3.errors import ChangedOnTheWay, ErrorTranslator, UploadGone
 from components.core.store.errors import Damaged, PreconditionFailed, StoreError, StoreRefused
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Upload:
 
     client: S3Client
     direct: Direct
-    place: Place
+    errors: ErrorTranslator
     bucket: str
     root: str  # the store's prefix in the bucket
     key: str  # in the bucket
@@ -63,7 +63,7 @@ class Upload:
             return self._complete(self._start(), {}, condition)
 
     def _start(self) -> str:
-        with self.place.translated(self.address):
+        with self.errors.translated(self.address):
             started = self.client.create_multipart_upload(Bucket=self.bucket, Key=self.key, ChecksumAlgorithm="CRC32")
         return started["UploadId"]
 
@@ -72,7 +72,7 @@ class Upload:
             parts, actual = self._send_parts(upload_id, kept)
             if actual != self.sha256:
                 raise Damaged(f"the source of {self.address} changed while it was sent")
-            with self.place.translated(self.address):
+            with self.errors.translated(self.address):
                 answer = self.client.complete_multipart_upload(
                     **self._where(upload_id), MultipartUpload={"Parts": cast(Any, parts)}, **condition
                 )
@@ -114,7 +114,7 @@ class Upload:
     def _send_part_by_boto3(self, upload_id: str, number: int, part: bytes) -> dict[str, Any]:
         for attempt in range(1, NUM_SEND_ATTEMPTS + 1):
             try:
-                with self.place.translated(self.address):
+                with self.errors.translated(self.address):
                     answer = self.client.upload_part(
                         **self._where(upload_id), PartNumber=number, Body=part, ChecksumAlgorithm="CRC32"
                     )
@@ -127,7 +127,7 @@ class Upload:
     def _interrupted(self) -> tuple[str | None, dict[int, dict[str, Any]]]:
         """The newest unfinished upload of these very bytes, and its parts; aborts what is stale in the whole store."""
         # Going on is a saving. Who may not list uploads, or whose server cannot, begins again.
-        with suppress(StoreError), self.place.translated(self.address):
+        with suppress(StoreError), self.errors.translated(self.address):
             pages = self.client.get_paginator("list_multipart_uploads").paginate(Bucket=self.bucket, Prefix=self.root)
             uploads = [upload for page in pages for upload in page.get("Uploads", [])]
             uploads.sort(key=lambda upload: upload["Initiated"], reverse=True)
@@ -156,7 +156,7 @@ class Upload:
         return matching
 
     def _abort(self, key: str, upload_id: str) -> None:
-        with suppress(StoreError), self.place.translated(self.address):
+        with suppress(StoreError), self.errors.translated(self.address):
             self.client.abort_multipart_upload(Bucket=self.bucket, Key=key, UploadId=upload_id)
 
     def _where(self, upload_id: str) -> dict[str, Any]:

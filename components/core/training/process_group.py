@@ -19,16 +19,16 @@ from components.core.training.device import use_available_threads
 from components.core.training.history import History
 from components.core.training.ranks import Ranks
 
-_here: ContextVar["Gathering | None"] = ContextVar("_here", default=None)
+_current: ContextVar["ProcessGroup | None"] = ContextVar("_current", default=None)
 
 
-def gathering() -> "Gathering | None":
+def process_group() -> "ProcessGroup | None":
     """The processes to train with, where a launcher has started them; None where a stage starts its own."""
-    return _here.get()
+    return _current.get()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gathering:
+class ProcessGroup:
     """`ranks`: this process among them. `artifacts`: input name → its path on this machine."""
 
     ranks: Ranks
@@ -37,7 +37,7 @@ class Gathering:
     @contextmanager
     def led(self) -> Iterator[None]:
         """In the first process: a stage that runs inside of it trains with all; afterwards the others leave."""
-        token = _here.set(self)
+        token = _current.set(self)
         try:
             yield
         except UserError as error:
@@ -46,7 +46,7 @@ class Gathering:
                 self.ranks.announced({"mistake": str(error)})
             raise
         finally:
-            _here.reset(token)
+            _current.reset(token)
         self.ranks.announced({})
 
     def follow(self) -> None:
