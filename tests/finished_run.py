@@ -21,6 +21,8 @@ from components.core.store import Store, open_store
 
 DEMO = Path(components.data_prep.__file__).parent / "demo" / "fashion_mnist.parquet"
 
+IMPORT_RECORDER = Path(__file__).with_name("import_recorder")
+
 REDUCED = {
     "image_size": "48",
     "backbones": "efficientnet_lite0,efficientnet_lite1",
@@ -52,6 +54,11 @@ class FinishedRun:
     def run_id(self) -> str:
         return self.document["run_id"]
 
+    def imported(self, task: str) -> set[str]:
+        """The modules of `components` that a task has imported, by the names that it tried."""
+        files = (self.home / "imports").glob(f"{task.replace('/', '~')}.*")
+        return {name for file in files for name in file.read_text().split()}
+
     def records(self) -> dict[str, dict]:
         """The journal of the run by task path."""
         return {record["task"]: record for record in self.store.journal.read(self.run_id)}
@@ -76,6 +83,8 @@ def run_trimtab(
         **os.environ,
         "TRIMTAB_HOME": str(home / "out"),
         "TRIMTAB_CACHE": str(home / "cache"),
+        "TRIMTAB_TEST_IMPORTS": str(home / "imports"),
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(IMPORT_RECORDER), os.environ.get("PYTHONPATH")))),
         **(environment or {}),
     }
     variables.pop("TRIMTAB_STORE", None)

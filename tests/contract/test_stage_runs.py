@@ -7,9 +7,11 @@ import pytest
 from finished_run import stage_of
 
 import components
+from components.core.results.loaded_files import loaded_files
 from components.core.store.keys import canonical_json
 
-STAGES = sorted(path.parent.name for path in Path(components.__file__).parent.glob("*/component.py"))
+ROOT = Path(components.__file__).parent
+STAGES = sorted(path.parent.name for path in ROOT.glob("*/component.py"))
 
 pytestmark = [pytest.mark.e2e, pytest.mark.demo]
 
@@ -46,3 +48,20 @@ def test_bytes_are_in_the_store_and_artifacts_carry_manifests_only(reduced_run):
                     assert blobs.size(entry["sha256"]) == entry["bytes"]
                     seen += 1
     assert seen >= 20
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_all_that_a_stage_imports_in_a_real_run_counts_for_its_cached_result(stage, reduced_run, retrained_run):
+    covered = set(loaded_files(ROOT / stage))
+    imported = {
+        name
+        for run in (reduced_run, retrained_run)
+        for task, record in run.records().items()
+        if stage_of(record) == stage and not record["cached"]
+        for name in run.imported(task)
+    }
+    places = [Path(*name.split(".")[1:]) for name in imported]
+    modules = {path for place in places for path in (place.with_suffix(".py"), place / "__init__.py")}
+    loaded = {path.as_posix() for path in modules if (ROOT / path).is_file()}
+    assert f"{stage}/component.py" in loaded
+    assert loaded <= covered

@@ -6,30 +6,29 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
+from components.core.results.loaded_files import code_files, loaded_files
+
 _DISTRIBUTIONS = (
     "torch", "torchvision", "timm", "torch-pruning", "onnx", "onnxscript", "onnxruntime", "numpy", "pillow", "pyarrow",
 )  # fmt: skip
 """Libraries whose version may change a result."""
 
-_NO_CODE = (".pyc", ".md")
-
 
 def stage_digest(folder: Path) -> str:
-    """The digest of a stage's code: its folder, `core`, and the modules beside them."""
-    return digest_of([*files_of(folder), *files_of(folder.parent / "core"), *files_of(folder.parent, deep=False)])
+    """The digest of a stage's code: of all files that it may load (see `loaded_files.py`), and of no other."""
+    root = folder.parent
+    return digest_of((path, _content(root / path)) for path in loaded_files(folder))
 
 
-def files_of(folder: Path, *, deep: bool = True) -> Iterator[tuple[str, bytes]]:
+def files_of(folder: Path) -> Iterator[tuple[str, bytes]]:
     """Relative path and content of the code and data files of a folder, in a fixed order."""
-    for path in sorted(folder.rglob("*") if deep else folder.glob("*")):
-        hidden = any(part.startswith((".", "__pycache__")) for part in path.relative_to(folder).parts)
-        if path.is_file() and not hidden and path.suffix not in _NO_CODE:
-            yield f"{folder.name}/{path.relative_to(folder).as_posix()}", _content(path)
+    for path in code_files(folder):
+        yield f"{folder.name}/{path.relative_to(folder).as_posix()}", _content(path)
 
 
 @cache
 def _content(path: Path) -> bytes:
-    # core is read once, not once a stage; only the digest is kept, since a stage may carry its demo data.
+    # Read once, not once a stage; only the digest is kept, since a stage may carry its demo data.
     return hashlib.sha256(path.read_bytes()).digest()
 
 

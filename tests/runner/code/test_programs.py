@@ -6,6 +6,7 @@ import pytest
 from components import images
 from components.core.errors import UserError
 from components.core.results import code as digests
+from components.core.results import loaded_files
 from pipelines.runner.code import programs as code
 from pipelines.runner.code.programs import programs
 from pipelines.runner.ir.pipeline import Component, Container, Dag, Pipeline, Resources
@@ -66,7 +67,9 @@ def stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for folder in ("core", "one"):
         (root / folder).mkdir(parents=True)
     (root / "core" / "mean.py").write_text("x = 1\n")
-    (root / "one" / "component.py").write_text("@dsl.component()\ndef one(): pass\n\ndef helper(): pass\n")
+    (root / "one" / "component.py").write_text(
+        "from components.core import mean\n@dsl.component()\ndef one(): pass\n\ndef helper(): pass\n"
+    )
     (root / "one" / "technique.py").write_text("y = 1\n")
     monkeypatch.setattr(code, "_stages", lambda: {"one": root / "one"})
     return root
@@ -74,6 +77,7 @@ def stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def digest() -> str:
     digests._content.cache_clear()
+    loaded_files.package_at.cache_clear()
     return programs(pipeline_of("one"), [])["exec"].digest
 
 
@@ -85,7 +89,7 @@ def test_the_digest_changes_with_every_file_that_may_change_the_result(stages: P
     assert digest() != before
 
 
-@pytest.mark.parametrize("name", ["one/README.md", "one/__pycache__/x.pyc", "two/component.py"])
+@pytest.mark.parametrize("name", ["one/README.md", "one/__pycache__/x.pyc", "two/component.py", "core/page.py"])
 def test_the_digest_does_not_change_with_what_cannot_change_the_result(stages: Path, name: str) -> None:
     before = digest()
     (stages / name).parent.mkdir(exist_ok=True)
