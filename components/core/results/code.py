@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
-from components.core.results.loaded_files import code_files, loaded_files
+from components.core.results.loaded_files import code_files, loaded_files, package_at
 
 _DISTRIBUTIONS = (
     "torch", "torchvision", "timm", "torch-pruning", "onnx", "onnxscript", "onnxruntime", "numpy", "pillow", "pyarrow",
@@ -15,21 +15,18 @@ _DISTRIBUTIONS = (
 
 
 def stage_digest(folder: Path) -> str:
-    """The digest of a stage's code: of all files that it may load (see `loaded_files.py`), and of no other."""
-    root = folder.parent
-    return digest_of((path, _content(root / path)) for path in loaded_files(folder))
+    """The digest of a stage's code: of all files that it may load (see `loaded_files.py`), and of no other.
+
+    Comments and empty lines do not count.
+    """
+    package = package_at(folder.parent)
+    return digest_of((path, package.digest(path)) for path in loaded_files(folder))
 
 
 def files_of(folder: Path) -> Iterator[tuple[str, bytes]]:
     """Relative path and content of the code and data files of a folder, in a fixed order."""
     for path in code_files(folder):
-        yield f"{folder.name}/{path.relative_to(folder).as_posix()}", _content(path)
-
-
-@cache
-def _content(path: Path) -> bytes:
-    # Read once, not once a stage; only the digest is kept, since a stage may carry its demo data.
-    return hashlib.sha256(path.read_bytes()).digest()
+        yield f"{folder.name}/{path.relative_to(folder).as_posix()}", hashlib.sha256(path.read_bytes()).digest()
 
 
 def digest_of(parts: Iterable[tuple[str, bytes]]) -> str:

@@ -13,6 +13,7 @@ The source is searched and not parsed: Python's parser would take 0.3 s for the 
 too much, such as an import in a docstring, at most loses a result; to find too little would keep a wrong one.
 """
 
+import hashlib
 import os
 import re
 from collections import defaultdict
@@ -25,6 +26,12 @@ LOADED_BY_NAME = ("core.tasks",)
 
 _NO_CODE = (".pyc", ".md")
 
+_TEXT_LINE_ENDS_OR_COMMENT = re.compile(
+    r'''("""(?:[^"\\]++|\\.|"(?!""))*+"""|"(?:[^"\\\n]++|\\.)*+"'''
+    r"""|'''(?:[^'\\]++|\\.|'(?!''))*+'''|'(?:[^'\\\n]++|\\.)*+')"""
+    r"|(\n)(?:[ \t]*+(?:#[^\n]*+)?\n)*+|#[^\n]*+",
+    re.DOTALL,
+)
 _TYPES_ONLY = re.compile(r"^([ \t]*)if (?:typing\.)?TYPE_CHECKING:[ \t]*\n(?:\1[ \t]+.*\n|[ \t]*\n)*", re.MULTILINE)
 _IMPORT = re.compile(
     r"(?:^|[:;])[ \t]*(?:from[ \t]+(?P<source>[.\w]+)[ \t]+import[ \t]*(?P<names>\([^)]*\)|[^\n;]*)"
@@ -68,6 +75,8 @@ class Package:
         self.beside: dict[str, list[str]] = defaultdict(list)
         self._modules: dict[str, str] = {}
         self._imports: dict[str, frozenset[str]] = {}
+        self._sources: dict[str, str] = {}
+        self._digests: dict[str, bytes] = {}
         for path in self.files:
             if not path.endswith(".py"):
                 self.beside[path.rpartition("/")[0]].append(path)
@@ -79,12 +88,24 @@ class Package:
     def imports(self, path: str) -> frozenset[str]:
         """The files of the modules that a module names, with their packages."""
         if path not in self._imports:
-            text = (self.root / path).read_text(encoding="utf-8")
+            text = self._source(path)
             names = {*imported_names(text, [self.root.name, *path.split("/")[:-1]]), *self._named_in_texts(text)}
             inside = f"{self.root.name}."
             found = {file for name in names if f"{name}.".startswith(inside) for file in self._files_of(name)}
             self._imports[path] = frozenset(found)
         return self._imports[path]
+
+    def digest(self, path: str) -> bytes:
+        """sha256 of a file; of Python's without comments and empty lines."""
+        if path not in self._digests:
+            content = self._source(path).encode() if path.endswith(".py") else (self.root / path).read_bytes()
+            self._digests[path] = hashlib.sha256(content).digest()
+        return self._digests[path]
+
+    def _source(self, path: str) -> str:
+        if path not in self._sources:
+            self._sources[path] = without_comments((self.root / path).read_text(encoding="utf-8"))
+        return self._sources[path]
 
     def _named_in_texts(self, text: str) -> Iterator[str]:
         return (match[2] for match in self._texts.finditer(text))
@@ -109,15 +130,26 @@ def code_files(folder: Path) -> Iterator[Path]:
                 yield Path(place, name)
 
 
+def without_comments(source: str) -> str:
+    """Python source without comments and empty lines.
+
+    For this package's own source, which Python 3.11 reads as well: later ones allow an f-string's quotes inside of it.
+    """
+    parts = _TEXT_LINE_ENDS_OR_COMMENT.sub(lambda match: match[1] or match[2] or "\0", f"\n{source}\n").split("\0")
+    return "".join([*(part.rstrip(" \t") for part in parts[:-1]), parts[-1]]).strip("\n")
+
+
 def imported_names(text: str, package: list[str]) -> Iterator[str]:
     """The dotted names that a source imports, and of `from x import y` both `x` and `x.y`.
 
     Args:
-        text: the source.
+        text: the source, without comments.
         package: the parts of the name of the package that the module is in, for relative imports.
     """
-    plain = re.sub(r"#.*", "", _TYPES_ONLY.sub("", text.replace("\\\n", " ")))
-    for match in _IMPORT.finditer(plain):
+    text = text.replace("\\\n", " ")
+    if "TYPE_CHECKING" in text:
+        text = _TYPES_ONLY.sub("", text + "\n")
+    for match in _IMPORT.finditer(text):
         if match["modules"]:
             yield from re.findall(r"[\w.]+", match["modules"])
             continue

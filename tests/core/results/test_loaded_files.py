@@ -1,7 +1,9 @@
 """Which files a stage's results rest on."""
 
 import ast
+import io
 import shutil
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,9 +11,9 @@ import grimp
 import pytest
 
 import components
-from components.core.results import code, loaded_files
+from components.core.results import loaded_files
 from components.core.results.code import stage_digest
-from components.core.results.loaded_files import imported_names
+from components.core.results.loaded_files import imported_names, without_comments
 
 ROOT = Path(components.__file__).parent
 STAGES = sorted(path.parent.name for path in ROOT.glob("*/component.py"))
@@ -124,7 +126,8 @@ def names_by_parser(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("path", sorted(ROOT.rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
 def test_the_search_finds_the_imports_that_the_parser_finds(path: Path) -> None:
-    found = set(imported_names(path.read_text(encoding="utf-8"), ["components", *path.relative_to(ROOT).parts[:-1]]))
+    text = without_comments(path.read_text(encoding="utf-8"))
+    found = set(imported_names(text, ["components", *path.relative_to(ROOT).parts[:-1]]))
     assert names_by_parser(path) <= found
     of_ours = {name for name in found - names_by_parser(path) if name.startswith("components.")}
     assert not {name for name in of_ours if (ROOT.parent / name.replace(".", "/")).with_suffix(".py").exists()}
@@ -166,7 +169,6 @@ def copied(tmp_path: Path) -> Path:
 
 
 def digest(root: Path, stage: str) -> str:
-    code._content.cache_clear()
     loaded_files.package_at.cache_clear()
     return stage_digest(root / stage)
 
@@ -177,7 +179,7 @@ def digest(root: Path, stage: str) -> str:
         ("prune/importance.py", {"prune"}, {"fine_tune", "distill", "quantize", "evaluate", "data_prep"}),
         ("fine_tune/tuning.py", {"fine_tune"}, {"distill", "prune", "evaluate"}),
         ("core/report/page.py", {"fine_tune", "run_report"}, {"preflight", "incumbent", "decide"}),
-        ("core/report/page.css", {"fine_tune", "run_report"}, {"preflight", "incumbent", "decide"}),
+        ("core/report/page.css", {"fine_tune", "run_report"}, {"decide", "promote"}),
         ("core/models/catalog.yaml", {"backbone_selection"}, {"choose", "decide", "judge"}),
         ("core/training/loop.py", {"fine_tune", "distill"}, {"data_prep", "choose", "judge", "export"}),
         ("core/errors.py", set(STAGES), set()),
@@ -189,7 +191,7 @@ def test_a_change_loses_the_results_of_the_stages_that_load_the_file_and_of_no_o
 ) -> None:
     before = {stage: digest(copied, stage) for stage in STAGES}
     with (copied / changed).open("a") as file:
-        file.write("# a comment\n")
+        file.write("x = 1\n")
     different = {stage for stage in STAGES if digest(copied, stage) != before[stage]}
     assert affected <= different
     assert not unaffected & different
@@ -197,3 +199,36 @@ def test_a_change_loses_the_results_of_the_stages_that_load_the_file_and_of_no_o
 
 def test_the_digest_of_a_copy_is_the_digest(copied: Path) -> None:
     assert digest(copied, "prune") == digest(ROOT, "prune")
+
+
+def test_a_changed_comment_loses_no_result(copied: Path) -> None:
+    before = {stage: digest(copied, stage) for stage in STAGES}
+    for path in (copied / "core" / "report" / "page.py", copied / "fine_tune" / "tuning.py"):
+        path.write_text(f"# A comment.\n\n{path.read_text()}\n    # and one more\n")
+    assert {stage: digest(copied, stage) for stage in STAGES} == before
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
+def test_without_its_comments_a_module_means_the_same_and_has_none(path: Path) -> None:
+    source = path.read_text(encoding="utf-8")
+    left = without_comments(source)
+    assert ast.dump(ast.parse(left)) == ast.dump(ast.parse(source))
+    kinds = [token.type for token in tokenize.generate_tokens(io.StringIO(left).readline)]
+    assert tokenize.COMMENT not in kinds
+
+
+@pytest.mark.parametrize(
+    ("source", "left"),
+    [
+        ("x = 1  # one\n", "x = 1"),
+        ("# one\n\nx = 1\n\n\n    # two\ny = 2", "x = 1\ny = 2"),
+        ("x = '#1' # one\n", "x = '#1'"),
+        ('x = "a\\"#b" # "one"\n', 'x = "a\\"#b"'),
+        ("x = '''\n\n# no comment \"'''\n", "x = '''\n\n# no comment \"'''"),
+        ('x = """a " # b\n\n"""  # c\n', 'x = """a " # b\n\n"""'),
+        ("x = r'\\\\'  # it's\n", "x = r'\\\\'"),
+        ("x = ''  # it's\ny = ''\n", "x = ''\ny = ''"),
+    ],
+)
+def test_comments_and_empty_lines_are_taken_out_and_nothing_in_a_text(source: str, left: str) -> None:
+    assert without_comments(source) == left
