@@ -1,4 +1,4 @@
-"""Is every object of the shape that its kind has? Kubernetes' kinds from its own schemas, others from schemas/."""
+"""Is every object of the shape that its kind has? By Kubernetes' schemas, the Trainer's models, else schemas/."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import jsonschema
 import kubernetes_validate
 
 from manifests.objects import Object, name_of
+from manifests.train_job import train_job_problems
 
 _SCHEMAS = Path(__file__).parent / "schemas"
 
@@ -35,6 +36,8 @@ def _problems(obj: Object, version: str) -> list[str]:
         except kubernetes_validate.SchemaNotFoundError:
             return [f"{name_of(obj)}: Kubernetes {version} knows no {obj['kind']} of {obj['apiVersion']}"]
         return []
+    if obj["kind"] == "TrainJob":
+        return [f"{name_of(obj)}: {problem}" for problem in train_job_problems(obj)]
     if not (_SCHEMAS / f"{obj['kind']}.json").exists():
         return [f"{name_of(obj)}: no schema for {obj['kind']} of {obj['apiVersion']}"]
     validator = jsonschema.Draft202012Validator(

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
+from kubernetes.utils import parse_quantity
+
 from manifests.objects import Object, containers, name_of, of_kind, pod_templates, walk
 
 _MONTHS = {name.upper(): number for number, name in enumerate(calendar.month_abbr) if name}
@@ -21,10 +23,8 @@ _CRON_FIELDS: list[tuple[str, int, int, dict[str, int]]] = [
     ("month", 1, 12, _MONTHS),
     ("day of week", 0, 6, _DAYS),
 ]
-_QUANTITY = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei|[eE]\d+)?")
-_FACTORS = {"": Decimal(1), "m": Decimal("0.001")}
-_FACTORS |= {letter: Decimal(1000) ** power for power, letter in enumerate("kMGTPE", start=1)}
-_FACTORS |= {f"{letter}i": Decimal(1024) ** power for power, letter in enumerate("KMGTPE", start=1)}
+# What the client's parser is given: it takes `1K` and `NaN` as well.
+_QUANTITY = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(m|[kMGTPE]|[KMGTPE]i|[eE]\d+)?")
 
 
 def cron_problem(expression: str) -> str | None:
@@ -77,11 +77,8 @@ def cron_problems(objects: list[Object]) -> list[str]:
 
 def amount(quantity: Any) -> Decimal | None:
     """A quantity as a number; None if it is none. `1Gi` is 1073741824, `500m` is 0.5."""
-    match = _QUANTITY.fullmatch(str(quantity))
-    if not match:
-        return None
-    number, suffix = Decimal(match[1]), match[2] or ""
-    return number * (Decimal(10) ** int(suffix[1:]) if suffix[:1] in ("e", "E") and suffix != "E" else _FACTORS[suffix])
+    text = str(quantity)
+    return parse_quantity(text) if _QUANTITY.fullmatch(text) else None
 
 
 def quantity_problems(objects: list[Object]) -> list[str]:
