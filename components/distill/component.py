@@ -110,10 +110,12 @@ def distill(
         assets = bundle.task.student_assets(teacher_bundle.assets, bundle.assets, config.student_size)
         bundle = replace(bundle, assets=assets)
         history = train_in_processes(
-            "components.distill.ranks",
-            {"config": vars(config), "key": key},
+            distill_bundle,
+            config,
             bundle.module,
-            artifacts={name: asked[name].path for name in ("dataset", "teacher", "student")},
+            key=key,
+            dataset=dataset.path,
+            models={"teacher": teacher.path, "student": student.path},
             num_processes=config.num_processes,
         )
 

@@ -98,13 +98,15 @@ def fine_tune(
     key = checkpoint_key("fine_tune", parameters=vars(config), inputs=inputs)
     checkpointer = Checkpointer(store, key, seconds=config.checkpoint_seconds)
     if config.num_processes == 1:
-        history = fine_tune_bundle(bundle, prepared, config, checkpointer=checkpointer)
+        bundle, history = fine_tune_bundle(bundle, prepared, config, checkpointer=checkpointer)
     else:
         history = train_in_processes(
-            "components.fine_tune.ranks",
-            {"config": vars(config), "key": key},
+            fine_tune_bundle,
+            config,
             bundle.module,
-            artifacts={"dataset": dataset.path, "model": model.path},
+            key=key,
+            dataset=dataset.path,
+            models={"model": model.path},
             num_processes=config.num_processes,
         )
 

@@ -46,10 +46,11 @@ def fine_tune_bundle(
     checkpointer: Checkpointer | None = None,
     ranks: Ranks = ALONE,
     report: Callable[[str], None] = print,
-) -> History:
-    """Trains the bundle's module in place and leaves it in eval mode, on the CPU, with its best weights.
+) -> tuple[ModelBundle, History]:
+    """Trains the bundle's module in place, and leaves it in eval mode, on the CPU, with its best weights.
 
-    On a CPU the result depends on the data, the config and the number of threads, and on nothing else.
+    Returns the bundle and its learning curves. On a CPU they depend on the data, the config and the number of threads,
+    and on nothing else.
     """
     task, device = bundle.task, choose_device()
     task.check_classes(dataset, bundle.assets)
@@ -89,7 +90,7 @@ def fine_tune_bundle(
             report=report,
         )
     bundle.module.cpu().eval()
-    return history
+    return bundle, history
 
 
 def _silent(_: str) -> None:

@@ -3,13 +3,18 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from components.core.errors import UserError
+from components.core.results.loaded_files import loaded_files
 from pipelines.cluster.sections import near
 from pipelines.runner.ir.pipeline import MISSING, Parameter
 from pipelines.runner.reading.fields import Fields
 from pipelines.runner.reading.reader import read_parameter
+
+LAUNCHER = "core/training/launch.py"
+"""What a stage imports to train in several processes."""
 
 LATER: Any = object()
 """A value that another task gives, or a loop: known when the pipeline runs."""
@@ -44,7 +49,7 @@ class GivenTask:
 
 
 def find_training_task(spec: Mapping[str, Any], wanted: str, values: Mapping[str, Any]) -> GivenTask:
-    """The task of that name that can train in several processes: its stage is one of ours that has a `ranks.py`.
+    """The task of that name that can train in several processes: its stage is one of ours that starts them.
 
     Args:
         spec: a compiled pipeline.
@@ -67,8 +72,10 @@ def find_training_task(spec: Mapping[str, Any], wanted: str, values: Mapping[str
 
 
 def _trains_in_several(task: GivenTask) -> bool:
-    stage = f"components.{task.component}"
-    return "num_processes" in task.declared and bool(find_spec(stage)) and bool(find_spec(f"{stage}.ranks"))
+    stage = find_spec(f"components.{task.component}")
+    if "num_processes" not in task.declared or stage is None:
+        return False
+    return any(LAUNCHER in loaded_files(Path(folder)) for folder in stage.submodule_search_locations or ())
 
 
 def tasks_of(spec: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[GivenTask]:

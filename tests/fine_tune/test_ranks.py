@@ -51,7 +51,7 @@ def ranks_of(parent: int) -> list[int]:
             command = (entry / "cmdline").read_bytes().split(b"\0")
         except (OSError, ValueError):
             continue
-        if b"components.fine_tune.ranks" in command and b"torch.distributed.run" not in command:
+        if b"components.core.training.rank_entry" in command and b"torch.distributed.run" not in command:
             found.append(int(entry.name))
     return sorted(found)
 

@@ -5,70 +5,70 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
 from components.core.errors import UserError
+from components.core.training import rank_entry
 from components.core.training.history import History
 from components.core.training.process_group import process_group
-from components.core.training.ranks import Ranks, joined
+from components.core.training.rank_entry import HISTORY, MISTAKE, WEIGHTS, Technique, spec_of
 from components.core.training.stopping import Stopped, StopRequest
 
 RESTARTS = 3
 """How often all processes start anew, from the last checkpoint, after one of them died."""
 
-_WEIGHTS, _HISTORY, _MISTAKE = "weights.safetensors", "history.json", "mistake.txt"
-
-Train = Callable[[Mapping[str, Any], Ranks], tuple[nn.Module, History]]
-"""`train(spec, ranks)` → the trained module on the CPU, and its curves; called in each process."""
-
 
 def train_in_processes(
-    entry: str,
-    spec: Mapping[str, Any],
+    technique: Technique,
+    config: Any,
     module: nn.Module,
     *,
-    artifacts: Mapping[str, str],
+    key: str,
+    dataset: str,
+    models: Mapping[str, str],
     num_processes: int,
 ) -> History:
-    """Runs the module `entry` in each process, and loads the trained weights into `module`.
+    """Runs `technique` in each process, on its share of every batch, and loads the trained weights into `module`.
 
     The processes are those that a launcher has started, on whatever nodes; where there are none, they are started on
-    this machine (`python -m entry`).
+    this machine.
 
     Args:
-        entry: a Python module that has a function `train` and calls `serve` with it.
-        spec: what it is told; JSON-able.
+        technique: a function at the top of a module; see `rank_entry.Technique`.
+        config: its configuration.
         module: gets the result.
-        artifacts: paths of the input artifacts by name, which it is told as well.
+        key: the checkpoint's.
+        dataset: path of the artifact.
+        models: name of each input model → path of the artifact, in the order in which the technique takes them.
         num_processes: the threads that were meant for one are shared among them.
 
     Raises:
         UserError: as in the processes. Stopped: asked to stop, after they saved their progress. RuntimeError: they died
             more than `RESTARTS` times.
     """
+    spec = spec_of(technique, config, key=key, models=list(models))
     if (group := process_group()) is not None:
-        return group.train(entry, spec, module)
+        return group.train(spec, module)
     with tempfile.TemporaryDirectory(prefix="trimtab-ranks-") as folder:
         path = Path(folder, "spec.json")
-        path.write_text(json.dumps({**spec, **artifacts, "folder": folder}), encoding="utf-8")
+        path.write_text(json.dumps({**spec, "dataset": dataset, **models, "folder": folder}), encoding="utf-8")
         supervise(
-            _command(entry, path, num_processes),
+            _command(path, num_processes),
             environment={
                 "GLOO_SOCKET_IFNAME": "lo", **os.environ,
                 "OMP_NUM_THREADS": str(max(torch.get_num_threads() // num_processes, 1)),
             },
-            mistake=Path(folder, _MISTAKE),
+            mistake=Path(folder, MISTAKE),
             who=f"the {num_processes} processes",
         )  # fmt: skip
-        module.load_state_dict(load_file(Path(folder, _WEIGHTS)))
-        return History(**json.loads(Path(folder, _HISTORY).read_text(encoding="utf-8")))
+        module.load_state_dict(load_file(Path(folder, WEIGHTS)))
+        return History(**json.loads(Path(folder, HISTORY).read_text(encoding="utf-8")))
 
 
 def supervise(
@@ -105,30 +105,12 @@ def supervise(
         raise RuntimeError(f"{who} that train died {restarts + 1} times, exit code {code}")
 
 
-def serve(train: Train, arguments: list[str]) -> None:
-    """The main function of a process: trains, and the first one writes the result."""
-    spec = json.loads(Path(arguments[0]).read_text(encoding="utf-8"))
-    folder = Path(spec["folder"])
-    with joined() as ranks:
-        try:
-            module, history = train(spec, ranks)
-        except UserError as error:
-            # Not an exit code: all would be started again, and the mistake would still be there.
-            (folder / _MISTAKE).write_text(str(error), encoding="utf-8")
-            return
-        if ranks.leads:
-            state = {name: tensor.contiguous() for name, tensor in module.state_dict().items()}
-            save_file(state, folder / _WEIGHTS)
-            (folder / _HISTORY).write_text(json.dumps(asdict(history)), encoding="utf-8")
-        ranks.wait()
-
-
-def _command(entry: str, spec: Path, num_processes: int) -> list[str]:
+def _command(spec: Path, num_processes: int) -> list[str]:
     # Restarted from here and not by torchrun: with torch 2.14 its second attempt now and then finds addresses of the
     # first, and waits for processes that are dead.
     return [
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1",
-        "--nproc-per-node", str(num_processes), "--max-restarts", "0", "-m", entry, str(spec),
+        "--nproc-per-node", str(num_processes), "--max-restarts", "0", "-m", rank_entry.__name__, str(spec),
     ]  # fmt: skip
 
 

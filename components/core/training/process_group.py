@@ -4,7 +4,6 @@ Nothing passes between nodes but messages: each process has the input artifacts 
 writes to the store.
 """
 
-import importlib
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -15,6 +14,7 @@ from typing import Any
 from torch import nn
 
 from components.core.errors import UserError
+from components.core.training import rank_entry
 from components.core.training.device import use_available_threads
 from components.core.training.history import History
 from components.core.training.ranks import Ranks
@@ -60,12 +60,12 @@ class ProcessGroup:
                 raise UserError(told["mistake"])
             self._train(told)
 
-    def train(self, entry: str, spec: Mapping[str, Any], module: nn.Module) -> History:
-        """Has `entry.train` run in each process, and loads the trained weights into `module`."""
+    def train(self, spec: Mapping[str, Any], module: nn.Module) -> History:
+        """Trains in each process as `rank_entry.spec_of` says, and loads the trained weights into `module`."""
         # The threads of a stage are shared among all of its processes, wherever they are: their number is part of what
         # the result is found by.
         threads = max(use_available_threads() // self.ranks.share.size, 1)
-        trained, history = self._train(self.ranks.announced({"entry": entry, "spec": spec, "threads": threads}))
+        trained, history = self._train(self.ranks.announced({"spec": spec, "threads": threads}))
         module.load_state_dict(trained.state_dict())
         return history
 
@@ -73,12 +73,9 @@ class ProcessGroup:
         before = os.environ.get("OMP_NUM_THREADS")
         os.environ["OMP_NUM_THREADS"] = str(told["threads"])
         try:
-            trained: tuple[nn.Module, History] = importlib.import_module(told["entry"]).train(
-                {**told["spec"], **self.artifacts}, self.ranks
-            )
+            return rank_entry.train({**told["spec"], **self.artifacts}, self.ranks)
         finally:
             if before is None:
                 del os.environ["OMP_NUM_THREADS"]
             else:
                 os.environ["OMP_NUM_THREADS"] = before
-        return trained

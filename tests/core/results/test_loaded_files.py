@@ -142,7 +142,7 @@ def test_only_tasks_and_the_processes_that_train_are_imported_by_a_name_that_is_
         and ast.unparse(node.func).rpartition(".")[2] in ("import_module", "__import__", "spec_from_file_location")
         and not (node.args and isinstance(node.args[0], ast.Constant))
     }
-    assert {name for name in found if not name.startswith("core/tasks/")} == {"core/training/process_group.py"}
+    assert {name for name in found if not name.startswith("core/tasks/")} == {"core/training/rank_entry.py"}
 
 
 @pytest.fixture(scope="session")
