@@ -7,7 +7,8 @@ From the modules in the stage's folder, imports are followed as far as they stay
 - a text that names a module of the package, or something in one (`components.prune.surgery:cut`, in quotes), counts as
   its import;
 - of `LOADED_BY_NAME`, everything counts: which of it is loaded is known only when the stage runs;
-- files beside a module that are not Python (a catalog, a template) count with it, documentation does not.
+- files that are not Python (a catalog, a template) count with the modules beside them, or else above them;
+  documentation does not.
 
 The source is searched and not parsed: Python's parser would take 0.3 s for the package, half of a cached run. To find
 too much, such as an import in a docstring, at most loses a result; to find too little would keep a wrong one.
@@ -67,7 +68,10 @@ def package_at(root: Path) -> "Package":
 
 
 class Package:
-    """The code and data files of a package: `files`, paths relative to it; `beside`, folder → its data files."""
+    """The code and data files of a package.
+
+    files: their paths relative to it. beside: folder of modules → data files there, or inside in folders without any.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -78,11 +82,16 @@ class Package:
         self._sources: dict[str, str] = {}
         self._digests: dict[str, bytes] = {}
         for path in self.files:
-            if not path.endswith(".py"):
-                self.beside[path.rpartition("/")[0]].append(path)
-            else:
+            if path.endswith(".py"):
                 name = path.removesuffix(".py").replace("/", ".")
                 self._modules[name.removesuffix("__init__").removesuffix(".")] = path
+        with_modules = {path.rpartition("/")[0] for path in self._modules.values()} | {""}
+        for path in self.files:
+            if not path.endswith(".py"):
+                above = path.rpartition("/")[0]
+                while above not in with_modules:
+                    above = above.rpartition("/")[0]
+                self.beside[above].append(path)
         self._texts = re.compile(rf"""(["'])({re.escape(root.name)}(?:\.\w+)+)(?::\w+)?\1""")
 
     def imports(self, path: str) -> frozenset[str]:

@@ -40,18 +40,31 @@ def package(tmp_path: Path) -> Path:
             "core/data/shards.py": "x = 1\n",
             "core/data/catalog.yaml": "a: 1\n",
             "core/data/README.md": "",
+            "core/data/templates/html/page.jinja": "",
+            "core/data/ingestion/tables.py": "",
+            "core/data/ingestion/formats.json": "",
             "core/models.py": "",
             "core/tasks/__init__.py": "",
             "core/tasks/base.py": "",
             "core/tasks/segmentation/task.py": "from components.core import models\n",
+            "core/tasks/segmentation/demo/scenes.parquet": "",
         },
     )
     return root
 
 
-DATA = {"__init__.py", "core/__init__.py", "core/data/__init__.py", "core/data/shards.py", "core/data/catalog.yaml"}
+DATA = {
+    "__init__.py", "core/__init__.py", "core/data/__init__.py", "core/data/shards.py", "core/data/catalog.yaml",
+    "core/data/templates/html/page.jinja",
+}  # fmt: skip
 MODELS = {"__init__.py", "core/__init__.py", "core/models.py"}
-TASKS = {*MODELS, "core/tasks/__init__.py", "core/tasks/base.py", "core/tasks/segmentation/task.py"}
+TASKS = {
+    *MODELS,
+    "core/tasks/__init__.py",
+    "core/tasks/base.py",
+    "core/tasks/segmentation/task.py",
+    "core/tasks/segmentation/demo/scenes.parquet",
+}
 
 
 @pytest.mark.parametrize(
