@@ -17,10 +17,11 @@ from aged_objects import Aged
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from components.core.store import BlobMissing, Store, open_objects, sweeps
+from components.core.store import BlobMissing, Store, open_objects
 from components.core.store.backends.objects import Listed, Objects, digest_of
 from components.core.store.care.garbage import collect
 from components.core.store.care.reachability import blobs_of_result
+from components.core.store.contents import sweeps
 from components.core.store.contents.blobs import blob_key
 
 DAY = 86400.0
