@@ -1,6 +1,7 @@
-"""What `optimize` and `retrain` share: how much of the machine a task asks for, and the search for a release."""
+"""What the pipelines share: a form as a pipeline's inputs, how much of the machine a task asks for, and the search."""
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +9,7 @@ from kfp import dsl
 
 from components.backbone_selection.component import backbone_selection
 from components.choose.component import choose
+from components.core.parameters import ADVANCED, Form
 from components.core.results.recall import THREADS_VARIABLE
 from components.distill.component import distill
 from components.evaluate.component import evaluate
@@ -18,12 +20,52 @@ from components.quantize.component import quantize
 VALIDATION = "validation"
 TEST = "test"
 
-# What every stage that trains has in common.
+LIMITS = ("max_latency_ms", "max_size_mb", "max_drop")
+LOSS = {"settings": "training_settings"}
+MEASURING = {"threads": "latency_threads", "latency_rounds": "latency_rounds"}
+CALIBRATION = ("calibration_method", "calibration_images", "seed")
+
+# What every stage that trains has in common, by its own names.
 TRAINING = (
     "batch_size", "optimizer", "schedule", "power", "step_epochs", "step_gamma", "warmup_fraction", "momentum",
     "weight_decay", "layer_decay", "ema_decay", "precision", "batch_norm", "patience", "checkpoint_seconds", "seed",
-    "num_processes",
+    "num_processes", "accumulation_steps",
 )  # fmt: skip
+
+
+def pipeline_of(form: Form, *, summary: str, body: Callable[[Form, dict[str, Any]], None]) -> Any:
+    """The pipeline that asks what `form` asks.
+
+    Args:
+        summary: what the pipeline does, in a sentence; the description that the UI shows begins with it.
+        body: adds the tasks; it is given the form and the pipeline's inputs by name.
+    """
+    inputs = {name: (one.type, one.default) for name, one in form.fields.items()} | {ADVANCED: (dict, {})}
+    described = {name: one.described for name, one in form.fields.items()}
+    described[ADVANCED] = "Further parameters by name, as a JSON object; the pipeline's description lists them."
+
+    def pipeline(*given: Any) -> None:
+        body(form, dict(zip(inputs, given, strict=True)))
+
+    pipeline.__name__ = form.pipeline
+    pipeline.__doc__ = f"{summary}\n\nArgs:\n" + "\n".join(f"    {name}: {described[name]}" for name in inputs)
+    # KFP reads a pipeline's inputs from its function's signature.
+    pipeline.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [
+            inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=kind, default=default)
+            for name, (kind, default) in inputs.items()
+        ]
+    )
+    return dsl.pipeline(name=form.pipeline, description=form.describe(summary))(pipeline)
+
+
+def taken(checked: dsl.PipelineTask, *names: str, **called: str) -> dict[str, Any]:
+    """Inputs of a stage out of the check's outputs: `names` as they are called, and input name=parameter's name.
+
+    What the form of this task lacks is left out, and the stage's own default holds.
+    """
+    wanted = dict(zip(names, names, strict=True)) | called
+    return {name: checked.outputs[wanted[name]] for name in wanted if wanted[name] in checked.outputs}
 
 
 def _cores(task: dsl.PipelineTask, count: int) -> dsl.PipelineTask:
@@ -56,47 +98,37 @@ class Found:
     decision: Any
 
 
-def search(dataset: Any, checked: dsl.PipelineTask, asked: Mapping[str, Any]) -> Found:
+def search(dataset: Any, checked: dsl.PipelineTask) -> Found:
     """Adds to the pipeline: select a backbone → fine-tune → each recipe → choose, all on training and validation data.
 
     Args:
         dataset: the prepared data set, as a task's output.
-        checked: the preflight task, whose outputs name the backbones and the recipes.
-        asked: the parameters of `optimize` by name, as the pipeline's inputs.
+        checked: the preflight task; its outputs are the parameters, and the recipes to try.
     """
     selected = backbone_selection(
         dataset=dataset,
-        backbones=checked.outputs["backbones"],
-        catalog=asked["catalog"],
-        catalog_state=checked.outputs["catalog_state"],
-        image_size=asked["image_size"],
-        seed=asked["seed"],
-        max_parameters_m=asked["max_parameters_m"],
-        max_macs_m=asked["max_macs_m"],
-        max_latency_ms=asked["max_backbone_latency_ms"],
+        **taken(
+            checked,
+            *("backbones", "catalog", "catalog_state", "image_size", "seed", "max_parameters_m", "max_macs_m"),
+            max_latency_ms="max_backbone_latency_ms",
+            settings="network_settings",
+        ),
     )
     whole_machine(selected)
 
-    training = {name: asked[name] for name in TRAINING}
     tuned = fine_tune(
         dataset=dataset,
         model=selected.outputs["model"],
-        epochs=asked["epochs"],
-        head_epochs=asked["head_epochs"],
-        learning_rate=asked["learning_rate"],
-        label_smoothing=asked["label_smoothing"],
-        **training,
+        **taken(checked, *TRAINING, "epochs", "head_epochs", "learning_rate", "label_smoothing", **LOSS),
     )
     whole_machine(tuned)
 
+    further = {"epochs": "distill_epochs", "learning_rate": "distill_learning_rate"}
     baseline = fine_tune(
         dataset=dataset,
         model=tuned.outputs["tuned"],
-        epochs=asked["distill_epochs"],
         head_epochs=0,
-        learning_rate=asked["distill_learning_rate"],
-        label_smoothing=asked["label_smoothing"],
-        **training,
+        **taken(checked, *TRAINING, "label_smoothing", **further, **LOSS),
     )
     baseline.set_display_name("baseline")
     whole_machine(baseline)
@@ -105,31 +137,23 @@ def search(dataset: Any, checked: dsl.PipelineTask, asked: Mapping[str, Any]) ->
         pruned = prune(
             dataset=dataset,
             model=tuned.outputs["tuned"],
-            macs_fraction=recipe.macs_fraction,
-            importance=asked["importance"],
-            round_to=asked["round_to"],
-            seed=asked["seed"],
+            recipe=recipe,
+            **taken(checked, "importance", "round_to", "seed"),
         )
         one_core(pruned)
         distilled = distill(
             dataset=dataset,
             teacher=baseline.outputs["tuned"],
             student=pruned.outputs["pruned"],
-            student_size=recipe.student_size,
-            epochs=asked["distill_epochs"],
-            learning_rate=asked["distill_learning_rate"],
-            alpha=asked["distill_alpha"],
-            temperature=asked["distill_temperature"],
-            **training,
+            recipe=recipe,
+            **taken(checked, *TRAINING, alpha="distill_alpha", temperature="distill_temperature", **further),
         )
         one_core(distilled)
         quantized = quantize(
             dataset=dataset,
             model=distilled.outputs["distilled"],
-            scheme="int8",
-            calibration_method=asked["calibration_method"],
-            calibration_images=asked["calibration_images"],
-            seed=asked["seed"],
+            recipe=recipe,
+            **taken(checked, *CALIBRATION),
         )
         one_core(quantized)
         measured = evaluate(
@@ -137,8 +161,7 @@ def search(dataset: Any, checked: dsl.PipelineTask, asked: Mapping[str, Any]) ->
             candidate=quantized.outputs["quantized"],
             baseline=baseline.outputs["tuned"],
             split=VALIDATION,
-            threads=asked["latency_threads"],
-            latency_rounds=asked["latency_rounds"],
+            **taken(checked, **MEASURING),
         )
         # Alone on the machine, or its neighbour would be measured too.
         whole_machine(measured)
@@ -147,10 +170,7 @@ def search(dataset: Any, checked: dsl.PipelineTask, asked: Mapping[str, Any]) ->
         candidates=dsl.Collected(quantized.outputs["quantized"]),
         models=dsl.Collected(distilled.outputs["distilled"]),
         evaluations=dsl.Collected(measured.outputs["evaluation"]),
-        recipes=checked.outputs["recipes"],
-        max_latency_ms=asked["max_latency_ms"],
-        max_size_mb=asked["max_size_mb"],
-        max_drop=asked["max_drop"],
+        **taken(checked, "recipes", *LIMITS),
     )
     light(choice)
 

@@ -1,6 +1,6 @@
 """KFP face of the backbone selection."""
 
-from typing import Optional
+from typing import List
 
 from kfp import dsl
 from kfp.dsl import HTML, Artifact, Dataset, Input, Metrics, Model, Output
@@ -17,15 +17,16 @@ def backbone_selection(
     ranking: Output[Artifact],
     metrics: Output[Metrics],
     page: Output[HTML],
-    backbones: str = "efficientnet_lite0,efficientnet_lite1,efficientnet_lite2",
+    backbones: List[str] = ["efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"],  # noqa: B006
     catalog: str = "",
     catalog_state: str = "",
-    image_size: int = 0,
+    image_size: int = 64,
     max_images: int = 1500,
     seed: int = 0,
-    max_parameters_m: Optional[float] = None,
-    max_macs_m: Optional[float] = None,
-    max_latency_ms: Optional[float] = None,
+    max_parameters_m: float = -1.0,
+    max_macs_m: float = -1.0,
+    max_latency_ms: float = -1.0,
+    settings: dict = {},  # noqa: B006
 ):
     """Chooses the pretrained network to start from: hard limits first, then transfer to the training images.
 
@@ -38,17 +39,18 @@ def backbone_selection(
         ranking: All candidates with costs, scores and both ranks (ranking.json).
         metrics: Costs and scores of the chosen one.
         page: The ranking as a page.
-        backbones: Names from the catalog, separated by commas.
+        backbones: Names from the catalog.
         catalog: Path or s3:// URI of a YAML file that adds or overrides backbones; empty is none.
         catalog_state: Digest of the catalog's content (core.models.catalog.catalog_state). Not used here: it makes a
             cached result count only as long as the entries are the same.
         image_size: Side of the square input in pixels, 16 to 2048; 0 is each backbone's own.
         max_images: Training images to compute features of, spread evenly over the split; at least 10.
         seed: Of the fresh head's weights.
-        max_parameters_m: Most parameters, in millions, with the data set's head; not given is no limit.
-        max_macs_m: Most multiply-accumulates of one image, in millions; not given is no limit.
+        max_parameters_m: Most parameters, in millions, with the data set's head; -1 is no limit.
+        max_macs_m: Most multiply-accumulates of one image, in millions; -1 is no limit.
         max_latency_ms: Longest median latency in milliseconds of the uncompressed float32 network in onnxruntime, at
-            batch 1 on one thread of the machine that runs this stage; not given is no limit.
+            batch 1 on one thread of the machine that runs this stage; -1 is no limit.
+        settings: What the data set's task lets its user choose of its networks, by name.
     """
     import json
 
@@ -63,7 +65,13 @@ def backbone_selection(
 
     limits = Limits(max_parameters_m=max_parameters_m, max_macs_m=max_macs_m, max_latency_ms=max_latency_ms)
     config = SelectionConfig(
-        backbones=backbones, catalog=catalog, image_size=image_size, max_images=max_images, seed=seed, limits=limits
+        backbones=",".join(backbones),
+        catalog=catalog,
+        image_size=image_size,
+        max_images=max_images,
+        seed=seed,
+        limits=limits,
+        settings=settings,
     )
 
     store = store_from_environment()

@@ -1,6 +1,5 @@
 """Hard limits: what a backbone costs, and whether that is allowed."""
 
-import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import torch
 from components.core.errors import UserError
 from components.core.models.complexity import count_macs, count_parameters, example_tensors
 from components.core.models.inputs import Graph, examples
+from components.core.parameters import check_declared, limit
 from components.core.report.numbers import compact, milliseconds
 from components.core.runtime.latency import measure
 from components.core.runtime.onnx_export import export_onnx
@@ -26,16 +26,18 @@ _BYTES_PER_WEIGHT = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """Largest allowed cost of an uncompressed candidate; None is no limit. UserError for one that is not above 0."""
+    """Largest allowed cost of an uncompressed candidate; None is no limit, and -1, as a form says it, becomes None.
+    UserError for another one that is not above 0."""
 
     max_parameters_m: float | None = None
     max_macs_m: float | None = None
     max_latency_ms: float | None = None
 
     def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if value is not None and not (value > 0 and math.isfinite(value)):
-                raise UserError(f"{name} must be above 0, got {value:g}; leave it out for no limit")
+        given = {name: value for name, value in vars(self).items() if value is not None}
+        check_declared(given, max_latency_ms="max_backbone_latency_ms")
+        for name, value in given.items():
+            object.__setattr__(self, name, limit(value))
 
     def __str__(self) -> str:
         return ", ".join(f"{name} {value:g}" for name, value in vars(self).items() if value is not None)

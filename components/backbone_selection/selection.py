@@ -18,6 +18,7 @@ from components.core.data.reading import read_batches
 from components.core.errors import UserError
 from components.core.models.architecture import Architecture
 from components.core.models.catalog import Backbone, check_weights_available, find_backbones, load_catalog
+from components.core.parameters import check_declared
 from components.core.tasks import Task, get_task
 from components.core.tasks.networks import fresh_network
 from components.core.training.data import as_tensors
@@ -47,12 +48,9 @@ class SelectionConfig:
     """What the task lets its user choose of its networks."""
 
     def __post_init__(self) -> None:
-        if self.image_size != 0 and not 16 <= self.image_size <= 2048:
-            raise UserError(f"image_size must be 0 (each backbone's own) or 16 to 2048 pixels, got {self.image_size}")
+        check_declared({"image_size": self.image_size, "seed": self.seed})
         if self.max_images < MIN_IMAGES:
             raise UserError(f"max_images must be at least {MIN_IMAGES}, got {self.max_images}")
-        if self.seed < 0:
-            raise UserError(f"seed must be at least 0, got {self.seed}")
 
 
 @dataclass(frozen=True, kw_only=True)

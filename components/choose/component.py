@@ -1,6 +1,6 @@
 """KFP face of the choice: which recipe is released."""
 
-from typing import List, Optional
+from typing import List
 
 from kfp import dsl
 from kfp.dsl import HTML, Artifact, Input, Metrics, Model, Output
@@ -21,9 +21,9 @@ def choose(
     decision: Output[Artifact],
     metrics: Output[Metrics],
     page: Output[HTML],
-    max_latency_ms: Optional[float] = None,
-    max_size_mb: Optional[float] = None,
-    max_drop: Optional[float] = None,
+    max_latency_ms: float = -1.0,
+    max_size_mb: float = -1.0,
+    max_drop: float = -1.0,
 ):
     """Choose one recipe on the Pareto front of accuracy, latency and size, measured on validation data.
 
@@ -31,15 +31,15 @@ def choose(
         candidates: The compressed ONNX models, one for each recipe.
         models: The torch students they were made from, in the same order.
         evaluations: Their comparisons with the baseline on validation data, in the same order.
-        recipes: What was done to make each of them, in the same order.
+        recipes: What was done to make each of them (core.recipe), in the same order.
         chosen: The chosen ONNX model (its manifest; no bytes are copied).
         chosen_model: The torch student it was made from.
         decision: decision.json: every recipe with what was measured, and the reason for the choice.
         metrics: Accuracy, loss, speed-up and size of the chosen recipe.
         page: The Pareto front and the reason, to read.
-        max_latency_ms: Allowed median latency at batch 1 in milliseconds; not given is no limit.
-        max_size_mb: Allowed size of the ONNX file in megabytes of 10⁶ bytes; not given is no limit.
-        max_drop: Allowed loss of accuracy against the fp32 baseline in percentage points; not given is no limit.
+        max_latency_ms: Allowed median latency at batch 1 in milliseconds; -1 is no limit.
+        max_size_mb: Allowed size of the ONNX file in megabytes of 10⁶ bytes; -1 is no limit.
+        max_drop: Allowed loss of accuracy against the fp32 baseline in percentage points; -1 is no limit.
     """
     import json
 
@@ -48,9 +48,11 @@ def choose(
     from components.core.artifacts.manifest import describe, publish, publish_entries, read_file, read_manifest
     from components.core.budget import Budget
     from components.core.errors import UserError
+    from components.core.recipe import Recipe
     from components.core.store import store_from_environment
 
     budget = Budget(max_latency_ms=max_latency_ms, max_size_mb=max_size_mb, max_drop=max_drop)
+    tried = [Recipe.from_json(recipe) for recipe in recipes]
     counts = {len(candidates), len(models), len(evaluations), len(recipes)}
     if counts == {0} or len(counts) > 1:
         raise UserError(
@@ -63,7 +65,7 @@ def choose(
         json.loads(read_file(read_manifest(evaluation.path, kind="evaluation"), "evaluation.json", store))
         for evaluation in evaluations
     ]
-    document = decide(measurements, recipes, budget)
+    document = decide(measurements, [recipe.to_json() for recipe in tried], budget)
     index = document["chosen"]
     winner = document["recipes"][index]
     print(document["reason"])

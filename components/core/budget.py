@@ -1,9 +1,8 @@
 """The deployment budget: the user's limits, and how a model stands to each of them."""
 
-import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 
-from components.core.errors import UserError
+from components.core.parameters import check_declared, limit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +26,7 @@ class Check:
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """Limits of the deployment; None is no limit.
+    """Limits of the deployment; None is no limit, and -1, as a form says it, becomes None.
 
     Attributes:
         max_latency_ms: median latency of one image (batch 1), milliseconds, on the machine that measures.
@@ -43,14 +42,10 @@ class Budget:
     max_drop: float | None = None
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if value is None:
-                continue
-            least = 0.0 if field.name == "max_drop" else math.ulp(0.0)
-            if not math.isfinite(value) or value < least:
-                floor = "0 or more" if field.name == "max_drop" else "greater than 0"
-                raise UserError(f"{field.name} must be {floor}, got {value}; leave it out for no limit")
+        given = {name: value for name, value in asdict(self).items() if value is not None}
+        check_declared(given)
+        for name, value in given.items():
+            object.__setattr__(self, name, limit(value))
 
     @property
     def given(self) -> bool:

@@ -1,9 +1,8 @@
 """What decides over a retraining and a promotion: thresholds, checked when they are built."""
 
-import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
-from components.core.errors import UserError
+from components.core.parameters import check_declared
 
 AUTO, SKIP, FINE_TUNE, OPTIMIZE = "auto", "skip", "fine-tune", "optimize"
 ACTIONS = (AUTO, SKIP, FINE_TUNE, OPTIMIZE)
@@ -19,7 +18,7 @@ class RetrainPolicy:
 
     Attributes:
         action: auto, or what to do whatever the data say: skip, fine-tune, optimize.
-        min_new_images: fewer new images than this are waited for.
+        min_new_images: retraining is skipped until this many new images have arrived.
         max_quarantined: share of the newly arrived files that may be unusable, 0 to 1; more is taken for a fault.
         min_growth: new images, as a share of the champion's data, that are reason enough without any drift.
         drift_alpha: p-value at or below which a difference counts as one.
@@ -43,20 +42,7 @@ class RetrainPolicy:
     large_feature_drift: float = 0.8
 
     def __post_init__(self) -> None:
-        if self.action not in ACTIONS:
-            raise UserError(f"action must be one of {', '.join(ACTIONS)}; got {self.action!r}")
-        _within(self, "min_new_images", 1, math.inf)
-        _within(self, "min_growth", 0, math.inf)
-        for name in ("max_quarantined", "label_shift", "large_label_shift"):
-            _within(self, name, 0, 1)
-        for name in ("feature_drift", "large_feature_drift"):
-            _within(self, name, 0.5, 1)
-        if not 0 < self.drift_alpha < 1:
-            raise UserError(f"drift_alpha must be greater than 0 and less than 1; got {self.drift_alpha!r}")
-        for small, large in (("label_shift", "large_label_shift"), ("feature_drift", "large_feature_drift")):
-            low, high = getattr(self, small), getattr(self, large)
-            if low > high:
-                raise UserError(f"{small} {low:g} must be at most {large} {high:g}")
+        check_declared(vars(self))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,12 +63,4 @@ class PromotionPolicy:
     max_slice_loss: float = 5.0
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            _within(self, field.name, 0, 100)
-
-
-def _within(policy: object, name: str, low: float, high: float) -> None:
-    value = getattr(policy, name)
-    if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value <= high:
-        wanted = f"at least {low:g}" if high == math.inf else f"between {low:g} and {high:g}"
-        raise UserError(f"{name} must be {wanted}; got {value!r}")
+        check_declared(vars(self))

@@ -1,6 +1,5 @@
 """From a source of labelled images to the dataset artifact: inspect, set aside, resolve duplicates, split, write."""
 
-import math
 import os
 import tempfile
 from collections import Counter, deque
@@ -19,6 +18,7 @@ from components.core.data.dataset import SPLITS, Dataset, write_dataset
 from components.core.data.ingestion.sources import DEMO, DEMO_LICENCE, Rejection, check_classes, open_source
 from components.core.data.slices import SliceCounts, parse_slice_columns, refuse_empty, row_slices, shard_column
 from components.core.errors import UserError
+from components.core.parameters import check_declared
 from components.core.tasks import get_task
 from components.data_prep.inspection import Inspected, inspect_item
 from components.data_prep.quarantine import QUARANTINE_NAME, Quarantine
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 _THREADS = max(8, 2 * (os.cpu_count() or 1))
 _TAKE_ROWS = 64
-_LARGEST_IMAGE_MB = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +51,7 @@ class Settings:
     def __post_init__(self) -> None:
         get_task(self.task)
         _ = self.fractions
-        if not (math.isfinite(self.max_image_mb) and 0 < self.max_image_mb <= _LARGEST_IMAGE_MB):
-            raise UserError(f"max_image_mb must be above 0 and at most {_LARGEST_IMAGE_MB}, got {self.max_image_mb!r}")
+        check_declared(vars(self))
 
     @property
     def fractions(self) -> Fractions:

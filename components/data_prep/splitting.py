@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from components.core.errors import UserError
+from components.core.parameters import check_declared
 
 MIN_PER_CLASS = 3
 """One image for each split."""
@@ -14,7 +15,7 @@ _POSITION_DIGITS = 13
 
 @dataclass(frozen=True, kw_only=True)
 class Fractions:
-    """Shares of the data: `validation` and `test` above 0, together below 1; training gets the rest.
+    """Shares of the data: `validation` and `test` above 0, at least a tenth is left for training.
 
     Raises:
         UserError: a share out of range, named.
@@ -24,12 +25,7 @@ class Fractions:
     test: float
 
     def __post_init__(self) -> None:
-        for name, value in (("validation_fraction", self.validation), ("test_fraction", self.test)):
-            if not 0 < value < 1:
-                raise UserError(f"{name} must be above 0 and below 1, got {value!r}")
-        if self.validation + self.test >= 1:
-            total = self.validation + self.test
-            raise UserError(f"validation_fraction + test_fraction must leave something to train on, got {total:.6g}")
+        check_declared({"validation_fraction": self.validation, "test_fraction": self.test})
 
 
 def position(digest: str) -> float:

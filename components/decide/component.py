@@ -12,6 +12,7 @@ class Decided(NamedTuple):
     """What the pipeline branches on."""
 
     action: str
+    recipe: dict
 
 
 @dsl.component(base_image=BASE_IMAGE, target_image=DATA_IMAGE)
@@ -38,7 +39,7 @@ def decide(
         name: Of the champion's release.
         version: Of the champion's release.
         action: auto decides by the rules below; skip, fine-tune or optimize is done whatever the data say.
-        min_new_images: Fewer new images than this are waited for; at least 1.
+        min_new_images: Skip retraining until this many new images have arrived; at least 1.
         max_quarantined: Share of the newly arrived files that may be unusable, 0 to 1; above it nothing is trained.
         min_growth: New images, as a share of the champion's data, that are reason enough to fine-tune; at least 0.
         drift_alpha: p-value at or below which a difference counts, between 0 and 1.
@@ -48,12 +49,14 @@ def decide(
         large_feature_drift: The same, to a new search.
 
     Returns:
-        skip, fine-tune or optimize.
+        action: skip, fine-tune or optimize. recipe: What a fine-tuned champion is made by: it keeps its network and is
+        quantized anew.
     """
     import json
     from dataclasses import asdict
 
     from components.core.artifacts.manifest import describe, publish, read_file, read_manifest
+    from components.core.recipe import Recipe
     from components.core.retraining import RetrainPolicy
     from components.core.store import store_from_environment
     from components.decide import rules
@@ -84,4 +87,5 @@ def decide(
     }
     manifest = publish(decision.path, kind="decision", files={**files}, metadata={}, store=store)
     describe(decision, manifest, store, action=decided.action, reason=decided.reason, attention=decided.attention)
-    return Decided(action=decided.action)
+    as_it_is = Recipe(name="the champion's network")
+    return Decided(action=decided.action, recipe=as_it_is.to_json())

@@ -17,13 +17,13 @@ def distill(
     curves: Output[Artifact],
     metrics: Output[Metrics],
     page: Output[HTML],
-    student_size: int = 0,
-    epochs: int = 4,
+    recipe: dict,
+    epochs: int = 3,
     batch_size: int = 64,
     optimizer: str = "adamw",
-    learning_rate: float = 0.0005,
-    alpha: float = 0.7,
-    temperature: float = 4.0,
+    learning_rate: float = 0.001,
+    alpha: float = 0.9,
+    temperature: float = 2.0,
     schedule: str = "polynomial",
     power: float = 1.0,
     step_epochs: int = 1,
@@ -32,7 +32,7 @@ def distill(
     momentum: float = 0.9,
     weight_decay: float = 0.05,
     layer_decay: float = 0.9,
-    ema_decay: float = 0.98,
+    ema_decay: float = 0.95,
     precision: str = "auto",
     batch_norm: str = "frozen",
     augment: bool = True,
@@ -40,6 +40,7 @@ def distill(
     checkpoint_seconds: int = 60,
     seed: int = 0,
     num_processes: int = 1,
+    accumulation_steps: int = 1,
 ):
     """Trains a smaller model to answer as its teacher does, on the labels and on the teacher's softened outputs.
 
@@ -54,7 +55,7 @@ def distill(
         curves: Learning curves (curves.json).
         metrics: Validation top-1 and loss of the kept epoch, and its number.
         page: Learning curves as a page.
-        student_size: Side of the student's input in pixels, at most the teacher's; 0 is the teacher's.
+        recipe: What is done to the model (core.recipe); read here: student_size, the side of the student's input.
         epochs: Passes over the training split.
         batch_size: Images in an optimizer step.
         optimizer: adamw or sgd (with Nesterov momentum).
@@ -63,8 +64,8 @@ def distill(
         temperature: Temperature T of both softmaxes, above 0; higher shows more of how the teacher ranks wrong classes.
         schedule: polynomial, step, cosine or constant; a function of the optimizer step.
         power: Exponent of the polynomial schedule, rate · (1 − t/T)^power.
-        step_epochs: Epochs between two drops of the step schedule.
-        step_gamma: Factor of each drop of the step schedule.
+        step_epochs: Epochs between two changes of the step schedule.
+        step_gamma: Factor of each change of the step schedule, above 0.
         warmup_fraction: Fraction of all steps in which the rate rises linearly, 0 to below 1.
         momentum: Momentum of sgd, β₁ of adamw; 0 to below 1.
         weight_decay: Decay of weights; biases and normalisation parameters have none.
@@ -74,9 +75,10 @@ def distill(
         batch_norm: frozen (keeps the student's statistics) or train (each batch's own; for training from scratch).
         augment: Random horizontal flips and small shifts, the same for teacher and student.
         patience: Epochs without a better validation result before training stops; 0 never stops early.
-        checkpoint_seconds: Seconds between two resumable checkpoints.
+        checkpoint_seconds: Seconds between two resumable checkpoints; 0 saves one after every step.
         seed: Order of images, augmentation and dropout.
-        num_processes: Processes that share each batch (on CUDA one a device); it must divide batch_size.
+        num_processes: Processes that share each batch (on CUDA one per device); it must divide batch_size.
+        accumulation_steps: Parts in which a process computes its share of a batch, to save memory.
     """
     asked = dict(locals())
 
@@ -85,6 +87,7 @@ def distill(
     from components.core.artifacts.manifest import describe, read_manifest
     from components.core.bundles.model_bundle import load_model, save_model
     from components.core.data.dataset import open_dataset
+    from components.core.recipe import Recipe
     from components.core.store import store_from_environment
     from components.core.training.checkpoint import Checkpointer, checkpoint_key
     from components.core.training.curves import publish_curves, result_facts
@@ -92,8 +95,11 @@ def distill(
     from components.distill.distillation import DistillConfig, distill_bundle
     from components.distill.page import write_distillation_page
 
-    artifacts = {"dataset", "teacher", "student", "distilled", "curves", "metrics", "page"}
-    config = DistillConfig(**{name: value for name, value in asked.items() if name not in artifacts})
+    others = {"dataset", "teacher", "student", "distilled", "curves", "metrics", "page", "recipe"}
+    config = DistillConfig(
+        student_size=Recipe.from_json(recipe).student_size,
+        **{name: value for name, value in asked.items() if name not in others},
+    )
 
     store = store_from_environment()
     prepared = open_dataset(dataset.path, store)

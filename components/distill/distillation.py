@@ -1,8 +1,8 @@
 """Distillation: a smaller network, or one that sees smaller images, learns from the one it was made of."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from components.core.data.dataset import Dataset
 from components.core.tasks import Task
 from components.core.training.batchnorm import absorb_statistics, recalibrate_batchnorm
 from components.core.training.checkpoint import Checkpointer
-from components.core.training.config import TrainingConfig, require
+from components.core.training.config import TrainingConfig
 from components.core.training.data import calibration_batches, training_data
 from components.core.training.device import choose_device, deterministic, place, use_available_threads
 from components.core.training.history import History
@@ -33,16 +33,12 @@ class DistillConfig(TrainingConfig):
     temperature: of both softmaxes, positive. augment: random flips and shifts, the same for teacher and student.
     """
 
+    declared_as: ClassVar[Mapping[str, str]] = {"alpha": "distill_alpha", "temperature": "distill_temperature"}
+
     student_size: int
     alpha: float
     temperature: float
     augment: bool
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(self.student_size >= 0, "student_size", self.student_size, "at least 0")
-        require(0 <= self.alpha <= 1, "alpha", self.alpha, "in [0, 1]")
-        require(self.temperature > 0, "temperature", self.temperature, "positive")
 
 
 def distill_bundle(

@@ -36,14 +36,13 @@ def drift(
     from components.core.artifacts.manifest import describe, publish
     from components.core.bundles.model_bundle import load_model
     from components.core.data.dataset import open_dataset
-    from components.core.errors import UserError
+    from components.core.parameters import check_declared
     from components.core.store import store_from_environment
     from components.core.training.device import deterministic, use_available_threads
     from components.drift.comparison import measure_drift
     from components.drift.page import write_drift_page
 
-    if max_images < 20:
-        raise UserError(f"drift_images must be at least 20; got {max_images}")
+    check_declared({"drift_images": max_images, "seed": seed})
 
     store = store_from_environment()
     use_available_threads()

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from components.core.budget import Budget
 from components.core.bundles.onnx_bundle import OnnxBundle
-from components.core.errors import UserError
+from components.core.parameters import check_declared
 from components.core.runtime.host import describe_host
 from components.core.runtime.latency import Latency, measure
 from components.core.runtime.sessions import open_session
@@ -49,9 +49,7 @@ class EvaluateConfig:
     budget: Budget
 
     def __post_init__(self) -> None:
-        for name in ("threads", "latency_rounds"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} must be at least 1, got {getattr(self, name)}")
+        check_declared({"threads": self.threads, "latency_rounds": self.latency_rounds}, threads="latency_threads")
 
 
 def compare(dataset: "Dataset", candidate: OnnxBundle, baseline: OnnxBundle, config: EvaluateConfig) -> dict[str, Any]:

@@ -1,7 +1,5 @@
 """KFP face of the evaluation: candidate against baseline, on a split that neither was trained on."""
 
-from typing import Optional
-
 from kfp import dsl
 from kfp.dsl import HTML, Artifact, ClassificationMetrics, Dataset, Input, Metrics, Model, Output
 
@@ -22,9 +20,9 @@ def evaluate(
     split: str = "validation",
     threads: int = 1,
     latency_rounds: int = 50,
-    max_latency_ms: Optional[float] = None,
-    max_size_mb: Optional[float] = None,
-    max_drop: Optional[float] = None,
+    max_latency_ms: float = -1.0,
+    max_size_mb: float = -1.0,
+    max_drop: float = -1.0,
 ):
     """Compares two models on the same images in onnxruntime: accuracy with intervals, latency, size, and the budget.
 
@@ -40,9 +38,9 @@ def evaluate(
         threads: Threads of onnxruntime, for accuracy and latency; at least 1.
         latency_rounds: Timed rounds, candidate and baseline in turn, at batch 1; a fifth of it, at least 10, at
             batch 32.
-        max_latency_ms: Limit on the candidate's median latency at batch 1, milliseconds; not given is no limit.
-        max_size_mb: Limit on the size of its ONNX file, megabytes of 10⁶ bytes; not given is no limit.
-        max_drop: Limit on how far its top-1 lies below the baseline's, percentage points; not given is no limit.
+        max_latency_ms: Limit on the candidate's median latency at batch 1, milliseconds; -1 is no limit.
+        max_size_mb: Limit on the size of its ONNX file, megabytes of 10⁶ bytes; -1 is no limit.
+        max_drop: Limit on how far its top-1 lies below the baseline's, percentage points; -1 is no limit.
     """
     import json
     import tempfile

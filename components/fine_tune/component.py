@@ -16,28 +16,30 @@ def fine_tune(
     curves: Output[Artifact],
     metrics: Output[Metrics],
     page: Output[HTML],
-    epochs: int = 8,
-    head_epochs: int = 10,
-    batch_size: int = 32,
+    epochs: int = 3,
+    head_epochs: int = 30,
+    batch_size: int = 64,
     optimizer: str = "adamw",
     learning_rate: float = 0.001,
     schedule: str = "polynomial",
     power: float = 1.0,
-    step_epochs: int = 3,
-    step_gamma: float = 0.1,
-    warmup_fraction: float = 0.1,
+    step_epochs: int = 1,
+    step_gamma: float = 0.5,
+    warmup_fraction: float = 0.05,
     momentum: float = 0.9,
-    weight_decay: float = 0.01,
+    weight_decay: float = 0.05,
     layer_decay: float = 0.9,
-    label_smoothing: float = 0.1,
-    ema_decay: float = 0.99,
+    label_smoothing: float = 0.0,
+    ema_decay: float = 0.95,
     precision: str = "auto",
     batch_norm: str = "frozen",
     augment: bool = True,
     patience: int = 0,
-    checkpoint_seconds: int = 120,
+    checkpoint_seconds: int = 60,
     seed: int = 0,
     num_processes: int = 1,
+    accumulation_steps: int = 1,
+    settings: dict = {},  # noqa: B006
 ):
     """Trains a pretrained model on the training split: the head on frozen features first, then the whole network.
 
@@ -58,8 +60,8 @@ def fine_tune(
         learning_rate: Of the head, at the end of warm-up.
         schedule: polynomial, step, cosine or constant; a function of the optimizer step.
         power: Exponent of the polynomial schedule, rate · (1 − t/T)^power.
-        step_epochs: Epochs between two drops of the step schedule.
-        step_gamma: Factor of each drop of the step schedule.
+        step_epochs: Epochs between two changes of the step schedule.
+        step_gamma: Factor of each change of the step schedule, above 0.
         warmup_fraction: Fraction of all steps in which the rate rises linearly, 0 to below 1.
         momentum: Momentum of sgd, β₁ of adamw; 0 to below 1.
         weight_decay: Decay of weights; biases and normalisation parameters have none.
@@ -70,9 +72,11 @@ def fine_tune(
         batch_norm: frozen (keeps the pretrained statistics) or train (each batch's own; for training from scratch).
         augment: Random horizontal flips and small shifts of training images.
         patience: Epochs without a better validation result before training stops; 0 never stops early.
-        checkpoint_seconds: Seconds between two resumable checkpoints.
+        checkpoint_seconds: Seconds between two resumable checkpoints; 0 saves one after every step.
         seed: Order of images, augmentation and dropout.
-        num_processes: Processes that share each batch (on CUDA one a device); it must divide batch_size.
+        num_processes: Processes that share each batch (on CUDA one per device); it must divide batch_size.
+        accumulation_steps: Parts in which a process computes its share of a batch, to save memory.
+        settings: What the data set's task adds for its loss, by name.
     """
     asked = dict(locals())
 

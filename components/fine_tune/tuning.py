@@ -1,7 +1,7 @@
 """Fine-tuning: the head on frozen features, then the whole network."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from components.core.data.batch import Batch
 from components.core.data.dataset import Dataset
 from components.core.data.reading import read_batches
 from components.core.training.checkpoint import Checkpointer
-from components.core.training.config import TrainingConfig, require
+from components.core.training.config import TrainingConfig
 from components.core.training.data import EVALUATION_BATCH_SIZE, as_tensors, training_data
 from components.core.training.device import choose_device, deterministic, place, use_available_threads
 from components.core.training.head import frozen_features, max_feature_rows, train_head
@@ -26,16 +26,13 @@ class FineTuneConfig(TrainingConfig):
 
     head_epochs: passes over the cached features before the network is trained; 0 continues with the head as it is.
     label_smoothing: ε of the task's loss, in [0, 1). augment: random flips and shifts of training images.
+    settings: what the task adds for its loss, by name; the pipeline's first task has checked it.
     """
 
     head_epochs: int
     label_smoothing: float
     augment: bool
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(self.head_epochs >= 0, "head_epochs", self.head_epochs, "at least 0")
-        require(0 <= self.label_smoothing < 1, "label_smoothing", self.label_smoothing, "in [0, 1)")
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 def fine_tune_bundle(
@@ -65,7 +62,7 @@ def fine_tune_bundle(
         augment=config.augment,
         share=ranks.share,
     )
-    settings = task.training_settings(vars(config), dataset)
+    settings = task.training_settings({**vars(config), **config.settings}, dataset)
 
     def step_loss(model: nn.Module, batch: Batch) -> Tensor:
         return task.loss(model(*batch.inputs.values()), batch, settings=settings)

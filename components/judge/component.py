@@ -33,8 +33,9 @@ def judge(
         decision: Why there is a challenger (retraining.json).
         judgement: judgement.json: every check, the verdict, and what led to it.
         page: The same as a page.
-        max_loss: Points of top-1 that the challenger may lose overall; the paired test must exclude more. 0 to 100.
-        max_class_loss: Points of top-1 that one class may lose; a larger loss that is no chance forbids. 0 to 100.
+        max_loss: Maximum drop overall, in points of top-1; the paired test must exclude a larger one. 0 to 100.
+        max_class_loss: Maximum drop for any class, in points of top-1; a statistically significant larger drop blocks
+            promotion. 0 to 100.
         max_slice_loss: The same for one slice of the data set (slice_columns). 0 to 100.
 
     Returns:

@@ -1,114 +1,120 @@
-"""KFP face of the preflight check: the first, cheap task of `optimize`."""
+"""KFP face of the preflight check: the first, cheap task of every pipeline.
 
-from typing import List, NamedTuple, Optional
+Each form has a component of its own, since KFP wants to know every input and output by name and type. They are one
+function with other signatures: `preflight`, and `preflight__PIPELINE` for the pipelines beside the first.
+"""
+
+import inspect
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, List, NamedTuple
 
 from kfp import dsl
 
+from components.core.parameters import ADVANCED, Form
+from components.core.parameters.parameter import PARTS
+from components.core.tasks.parameters import FIRST, forms
 from components.images import BASE_IMAGE, DATA_IMAGE
 
-
-class Checked(NamedTuple):
-    """What the later tasks take from the check."""
-
-    backbones: str
-    recipes: List[dict]
-    dataset_state: str
-    catalog_state: str
+FACTS = {
+    "task": str, "recipes": List[dict], "dataset_state": str, "catalog_state": str,
+    **{f"{part}_settings": dict for part in PARTS},
+}  # fmt: skip
+"""What the check gives beside the parameters: the form's task; one recipe for each way to compress; digests that change
+when the files do, for the cache keys of what reads them; the task's own parameters by the part that they go to."""
 
 
-@dsl.component(base_image=BASE_IMAGE, target_image=DATA_IMAGE)
-def preflight(
-    dataset: str,
-    task: str,
-    backbones: List[str],
-    catalog: str,
-    image_size: int,
-    validation_fraction: float,
-    test_fraction: float,
-    max_image_mb: float,
-    slice_columns: str,
-    epochs: int,
-    head_epochs: int,
-    batch_size: int,
-    optimizer: str,
-    learning_rate: float,
-    schedule: str,
-    power: float,
-    step_epochs: int,
-    step_gamma: float,
-    warmup_fraction: float,
-    momentum: float,
-    weight_decay: float,
-    layer_decay: float,
-    label_smoothing: float,
-    ema_decay: float,
-    precision: str,
-    batch_norm: str,
-    patience: int,
-    checkpoint_seconds: int,
-    num_processes: int,
-    prune_targets: List[float],
-    importance: str,
-    round_to: int,
-    student_size: int,
-    distill_epochs: int,
-    distill_learning_rate: float,
-    distill_alpha: float,
-    distill_temperature: float,
-    calibration_method: str,
-    calibration_images: int,
-    latency_threads: int,
-    latency_rounds: int,
-    release_name: str,
-    seed: int,
-    max_latency_ms: Optional[float] = None,
-    max_size_mb: Optional[float] = None,
-    max_drop: Optional[float] = None,
-    max_parameters_m: Optional[float] = None,
-    max_macs_m: Optional[float] = None,
-    max_backbone_latency_ms: Optional[float] = None,
-) -> Checked:
-    """Refuses what cannot work, by name and in one line, and lists the recipes to try.
-
-    It takes every parameter of the pipeline, so that a typing mistake in the last stage's parameter costs seconds
-    and not the hours of the stages before it. What each one means stands in the pipeline and in its stage's card.
-
-    Returns:
-        backbones: The names to compare, as a comma-separated list. recipes: One item for each way to compress.
-        dataset_state, catalog_state: Digests that change when the files do, for the cache keys of what reads them.
-    """
-    asked = dict(locals())
-
+def _check(form: Form, given: Mapping[str, Any]) -> dict[str, Any]:
     from components.core.data.ingestion.sources import quick_look, source_state
     from components.core.data.slices import parse_slice_columns
     from components.core.models.catalog import catalog_state, check_weights_available, find_backbone, load_catalog
+    from components.core.parameters import limit
     from components.core.store.names import check_name
     from components.core.tasks import get_task
     from components.preflight import plan
 
-    plan.check_values(asked)
-    plan.check_processes(num_processes, batch_size=batch_size, batch_norm=batch_norm)
-    plan.check_fractions(validation_fraction=validation_fraction, test_fraction=test_fraction)
-    get_task(task)
-    check_name(release_name, what="release_name")
-    recipes = plan.plan_recipes(prune_targets, student_size=student_size, image_size=image_size)
+    fields = {name: value for name, value in given.items() if name != ADVANCED}
+    asked = form.resolve(fields, given.get(ADVANCED) or {})
+    get_task(form.task)
+    for name in {"release_name", "champion"} & set(asked):
+        check_name(asked[name], what=name)
+    recipes = plan.plan_recipes(asked["prune_targets"], student_size=asked.get("student_size", 0))
 
-    known = load_catalog(catalog or None)
-    found = [find_backbone(name, known) for name in plan.distinct_names(backbones)]
+    asked["backbones"] = plan.distinct_names(asked["backbones"])
+    known = load_catalog(asked["catalog"] or None)
+    found = [find_backbone(name, known) for name in asked["backbones"]]
     for backbone in found:
         check_weights_available(backbone)
     plan.check_size_budget(
-        max_size_mb=max_size_mb,
+        max_size_mb=limit(asked["max_size_mb"]),
         parameters={backbone.name: backbone.parameters for backbone in found},
-        prune_targets=prune_targets,
+        prune_targets=asked["prune_targets"],
     )
 
-    quick_look(dataset, slice_columns=parse_slice_columns(slice_columns))
+    quick_look(asked["dataset"], slice_columns=parse_slice_columns(asked["slice_columns"]))
 
     print(f"{len(found)} backbones, {len(recipes)} recipes: {'; '.join(recipe.name for recipe in recipes)}")
-    return Checked(
-        backbones=",".join(backbone.name for backbone in found),
-        recipes=[recipe.to_json() for recipe in recipes],
-        dataset_state=source_state(dataset),
-        catalog_state=catalog_state(catalog or None),
+    return asked | {
+        "backbones": [backbone.name for backbone in found],
+        "task": form.task,
+        "recipes": [recipe.to_json() for recipe in recipes],
+        "dataset_state": source_state(asked["dataset"]),
+        "catalog_state": catalog_state(asked["catalog"] or None),
+        **{f"{part}_settings": form.settings(asked, part) for part in PARTS},
+    }
+
+
+@cache
+def preflight_of(pipeline: str) -> Any:
+    """The component that checks the form of this pipeline.
+
+    In: the form's fields and `advanced`. Out: one typed output per parameter under its flat name, whether it is a field
+    or advanced, and `FACTS`. So a later task depends on the parameters that it takes, and on no others.
+
+    Raises:
+        KeyError: no such pipeline.
+    """
+    form = forms()[pipeline]
+    outputs = NamedTuple("Checked", [(one.name, one.type) for one in form.parameters] + list(FACTS.items()))  # type: ignore[misc]
+
+    def check(**given: Any) -> Any:
+        return outputs(**_check(form, given))
+
+    inputs = {name: (one.type, one.default) for name, one in form.fields.items()} | {ADVANCED: (dict, {})}
+    check.__name__ = "preflight" if pipeline == FIRST else f"preflight__{pipeline}"
+    check.__doc__ = _document(form)
+    check.__annotations__ = {name: kind for name, (kind, _) in inputs.items()} | {"return": outputs}
+    check.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=kind, default=default)
+            for name, (kind, default) in inputs.items()
+        ],
+        return_annotation=outputs,
     )
+    component = dsl.component(check, base_image=BASE_IMAGE, target_image=DATA_IMAGE)
+    # The stage is the same in each pipeline, and so is its name in the UI, in the journal and in the compiled YAML.
+    component.component_spec.name = "preflight"
+    return component
+
+
+def _document(form: Form) -> str:
+    fields = "\n".join(f"    {name}: {one.described}" for name, one in form.fields.items())
+    return (
+        "Refuses what cannot work, by name and in one line, and resolves every parameter.\n\n"
+        "A typing mistake in the last stage's parameter costs seconds and not the hours of the stages before it.\n\n"
+        f"Args:\n{fields}\n    {ADVANCED}: All other parameters by name, as a JSON object.\n"
+    )
+
+
+def __getattr__(name: str) -> Any:
+    """`preflight__PIPELINE`, by which KFP's executor asks for the function that it is to execute."""
+    _, _, pipeline = name.partition("preflight__")
+    if pipeline in forms():
+        return preflight_of(pipeline)
+    raise AttributeError(name)
+
+
+preflight = preflight_of(FIRST)
+for _pipeline in forms():
+    # KFP's build of an image lists the components that the import of this file has made.
+    preflight_of(_pipeline)

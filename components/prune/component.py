@@ -15,7 +15,7 @@ def prune(
     pruned: Output[Model],
     metrics: Output[Metrics],
     page: Output[HTML],
-    macs_fraction: float = 0.8,
+    recipe: dict,
     importance: str = "taylor",
     round_to: int = 8,
     calibration_images: int = 512,
@@ -32,7 +32,7 @@ def prune(
         pruned: The smaller model.
         metrics: MACs and parameters before and after, the fractions reached, validation top-1 before and after.
         page: What was removed from each layer.
-        macs_fraction: Multiply-accumulates to keep, above 0 to 1; 1 leaves the model whole.
+        recipe: What is done to the model (core.recipe); read here: macs_fraction, the multiply-accumulates to keep.
         importance: How channels are ranked: taylor (first-order change of the loss) or magnitude (length of filters).
         round_to: Channels left in each layer are a multiple of this; runtimes compute in multiples of 8.
         calibration_images: Training images for importance and batch-norm statistics.
@@ -41,12 +41,13 @@ def prune(
     from components.core.artifacts.manifest import describe, read_manifest
     from components.core.bundles.model_bundle import load_model, save_model
     from components.core.data.dataset import open_dataset
+    from components.core.recipe import Recipe
     from components.core.store import store_from_environment
     from components.prune.page import write_pruning_page
     from components.prune.pruning import PruneConfig, prune_bundle
 
     config = PruneConfig(
-        macs_fraction=macs_fraction,
+        macs_fraction=Recipe.from_json(recipe).macs_fraction,
         importance=importance,
         round_to=round_to,
         calibration_images=calibration_images,

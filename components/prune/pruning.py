@@ -11,11 +11,12 @@ from components.core.bundles.model_bundle import ModelBundle
 from components.core.data.batch import Batch
 from components.core.data.dataset import Dataset
 from components.core.data.reading import read_batches
+from components.core.errors import UserError
 from components.core.models.complexity import count_macs, count_parameters
+from components.core.parameters import check_declared
 from components.core.tasks import Task
 from components.core.tasks.metric import Metric
 from components.core.training.batchnorm import absorb_statistics, recalibrate_batchnorm
-from components.core.training.config import require, require_choice
 from components.core.training.data import EVALUATION_BATCH_SIZE, as_tensors, calibration_batches
 from components.core.training.device import choose_device, deterministic, place, place_batch, use_available_threads
 from components.core.training.validation import Validation, validate
@@ -25,7 +26,6 @@ from components.prune.importance import magnitude_scores, per_cost, root_mean_sq
 from components.prune.plan import macs_per_channel, plan_removal
 from components.prune.surgery import check_record, prune_channels
 
-IMPORTANCES = ("taylor", "magnitude")
 MAX_RATIO = 0.85
 """Largest part of a group's channels that may go: a block of which less is left passes little on."""
 
@@ -42,11 +42,11 @@ class PruneConfig:
     seed: int
 
     def __post_init__(self) -> None:
-        require(0 < self.macs_fraction <= 1, "macs_fraction", self.macs_fraction, "in (0, 1]")
-        require_choice("importance", self.importance, IMPORTANCES)
-        require(self.round_to >= 1, "round_to", self.round_to, "at least 1")
-        require(self.calibration_images >= 2, "calibration_images", self.calibration_images, "at least 2")
-        require(self.seed >= 0, "seed", self.seed, "at least 0")
+        check_declared({name: value for name, value in vars(self).items() if name != "calibration_images"})
+        if not 0 < self.macs_fraction <= 1:
+            raise UserError(f"macs_fraction must be greater than 0 and at most 1; got {self.macs_fraction!r}")
+        if self.calibration_images < 2:
+            raise UserError(f"calibration_images must be at least 2; got {self.calibration_images!r}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,13 +10,13 @@ import numpy as np
 
 from components.core.data.reading import read_batches
 from components.core.errors import UserError
+from components.core.parameters import check_declared
+from components.core.recipe import SCHEMES
 from components.core.tasks import Task
-from components.quantize.ranges import METHODS
 
 if TYPE_CHECKING:
     from components.core.data.dataset import Dataset
 
-SCHEMES = ("int8", "float32")
 SPLIT = "train"
 BATCH = 32
 
@@ -43,10 +43,7 @@ class QuantizeConfig:
     def __post_init__(self) -> None:
         if self.scheme not in SCHEMES:
             raise UserError(f"unknown scheme {self.scheme!r}; available: {', '.join(SCHEMES)}")
-        if self.method not in METHODS:
-            raise UserError(f"unknown calibration_method {self.method!r}; available: {', '.join(METHODS)}")
-        if self.images < 1:
-            raise UserError(f"calibration_images must be at least 1, got {self.images}")
+        check_declared({"calibration_method": self.method, "calibration_images": self.images, "seed": self.seed})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ def quantize(
     quantized: Output[Model],
     metrics: Output[Metrics],
     page: Output[HTML],
-    scheme: str = "int8",
+    recipe: dict,
     calibration_method: str = "percentile",
     calibration_images: int = 256,
     seed: int = 0,
@@ -31,7 +31,7 @@ def quantize(
         quantized: ONNX bundle: model.onnx with preprocessing and labels in its metadata, and its provenance.
         metrics: Size, share of convolutions that run as integers, agreement with the float network.
         page: The same as a page.
-        scheme: int8, or float32 to export only.
+        recipe: What is done to the model (core.recipe); read here: scheme, int8, or float32 to export only.
         calibration_method: How activation ranges are chosen: minmax, percentile (keeps 99.99 percent) or entropy.
         calibration_images: Training images to calibrate on, spread evenly over the split; at least 1. As many again
             check the result.
@@ -44,12 +44,14 @@ def quantize(
     from components.core.bundles.model_bundle import load_model
     from components.core.bundles.onnx_bundle import save_onnx
     from components.core.data.dataset import open_dataset
+    from components.core.recipe import Recipe
     from components.core.store import store_from_environment
     from components.core.training.device import use_available_threads
     from components.quantize.calibration import QuantizeConfig
     from components.quantize.page import write_quantization_page
     from components.quantize.quantization import convert
 
+    scheme = Recipe.from_json(recipe).scheme
     config = QuantizeConfig(scheme=scheme, method=calibration_method, images=calibration_images, seed=seed)
 
     store = store_from_environment()

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from components.core.artifacts.manifest import Manifest, parse_manifest, read_file
 from components.core.errors import UserError
+from components.core.parameters import ADVANCED
 from components.core.store import StoreError
+from components.core.tasks.parameters import forms
 from components.run_report.records import Task, lane_names
 
 if TYPE_CHECKING:
@@ -97,7 +99,8 @@ FILES = (
 _INCUMBENT = "incumbent"
 """What this task brings is the champion's and not this run's: its data set is not the data of the run."""
 
-_TAKES_ALL = (_INCUMBENT, "preflight")
+_FIRST_TASK = "preflight"
+"""It is given the form and resolves every parameter of the pipeline before anything is done."""
 
 
 def collect(
@@ -133,11 +136,18 @@ def collect(
 
 
 def _asked(tasks: Sequence[Task]) -> Mapping[str, Any]:
-    # These check every parameter of the pipeline before anything is done, so their inputs are what was asked.
+    """Every parameter under its flat name: as the first task resolved them or, if it failed, as far as it was asked."""
+    flat = {one.field: one.name for form in forms().values() for one in form.fields.values()}
+    declared = {one.name for form in forms().values() for one in form.parameters}
     asked: dict[str, Any] = {}
     for task in tasks:
-        if task.component in _TAKES_ALL:
-            asked |= task.parameters
+        if task.component != _FIRST_TASK:
+            continue
+        given = {**task.parameters}
+        advanced = given.pop(ADVANCED, None)
+        asked |= {flat.get(name, name): value for name, value in given.items()}
+        asked |= advanced if isinstance(advanced, Mapping) else {}
+        asked |= {name: value for name, value in task.output_parameters.items() if name in declared}
     return asked
 
 

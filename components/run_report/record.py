@@ -4,14 +4,14 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from components.core.parameters import NO_LIMIT
 from components.core.report.dag import dag, timeline
 from components.core.report.numbers import MISSING, duration, megabytes
 from components.core.report.page import Block, Callout, Cell, Columns, Details, Facts, Section, facts, figure, table
 from components.run_report.evidence import Evidence
 from components.run_report.records import boxes
 
-_FIRST = ("dataset", "task", "backbones", "image_size", "prune_targets", "max_latency_ms", "max_size_mb", "max_drop")
-_LIMITS = ("max_latency_ms", "max_size_mb", "max_drop")
+_FIRST = ("dataset", "backbones", "image_size", "prune_targets", "max_latency_ms", "max_size_mb", "max_drop")
 _SPLITS = ("train", "validation", "test")
 _SHOWN_FILES = 200
 
@@ -36,7 +36,9 @@ def asked_section(evidence: Evidence) -> Section | None:
 
 def _written(name: str, value: Any) -> str:
     if value is None or value == "":
-        return "no limit" if name in _LIMITS or name.startswith("max_") else MISSING
+        return "no limit" if name.startswith("max_") else MISSING
+    if value == NO_LIMIT and name.startswith("max_"):
+        return "no limit"
     if isinstance(value, list | tuple):
         return ", ".join(_written("", one) for one in value)
     if isinstance(value, bool):

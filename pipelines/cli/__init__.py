@@ -154,12 +154,12 @@ def compile_(
     registry: Annotated[str, cluster_commands.REGISTRY] = "",
 ) -> None:
     """Compile a pipeline of this package, or each, to KFP YAML."""
-    from pipelines.cli.catalog import PIPELINES
+    from pipelines.cli.catalog import pipeline_names
     from pipelines.cli.compile_command import compile_command
     from pipelines.cli.deployment import Deployment
 
     deployment = Deployment(values=values, lock=images, registry=registry)
-    names = [pipeline] if pipeline else [PIPELINES[0]] if output else PIPELINES
+    names = [pipeline] if pipeline else pipeline_names()[:1] if output else pipeline_names()
     codes = [
         compile_command(name, output, check=check, form=form, namespace=namespace, deployment=deployment)
         for name in names

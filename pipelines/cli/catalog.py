@@ -7,8 +7,12 @@ from components.core.errors import UserError
 
 COMPILED = Path(__file__).parent.parent / "compiled"
 
-PIPELINES = ("optimize", "retrain")
-"""What `trimtab compile` compiles when nothing is named: each is `pipelines/NAME.py`, and `compiled/NAME.yaml`."""
+
+def pipeline_names() -> list[str]:
+    """What `trimtab compile` compiles when nothing is named, the default first: two for each task."""
+    from components.core.tasks.parameters import forms
+
+    return list(forms())
 
 
 def compiled_names() -> list[str]:
@@ -17,7 +21,7 @@ def compiled_names() -> list[str]:
 
 
 def find_pipeline(text: str) -> Path:
-    """The YAML file that a name or a path means.
+    """The YAML file that a name or a path means; the default task's name means the default pipeline.
 
     Raises:
         UserError: neither a compiled pipeline's name nor a file.
@@ -27,9 +31,17 @@ def find_pipeline(text: str) -> Path:
         return path
     if text in compiled_names():
         return COMPILED / f"{text}.yaml"
+    if text == _default_task():
+        return COMPILED / f"{pipeline_names()[0]}.yaml"
     names = compiled_names()
     close = difflib.get_close_matches(text, names, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
     raise UserError(
         f"unknown pipeline {text!r}{hint} (pipelines: {', '.join(names) or 'none compiled'}; or a path to a YAML)"
     )
+
+
+def _default_task() -> str:
+    from components.core.tasks import TASKS
+
+    return TASKS[0]

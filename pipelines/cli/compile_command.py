@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from components.core.errors import UserError
-from pipelines.cli.catalog import COMPILED
+from components.core.parameters import near
+from pipelines.cli.catalog import COMPILED, pipeline_names
 from pipelines.cli.deployment import Deployment
 from pipelines.runner.reading.documents import read_documents
 
@@ -20,7 +21,7 @@ FORMATS = ("ir", "kubernetes")
 def compile_command(
     name: str, output: Path | None, *, check: bool, form: str = "ir", namespace: str = "", deployment: Deployment
 ) -> int:
-    """Compiles `pipelines.NAME.NAME`; returns the exit code: 1 when `check` finds a difference."""
+    """Compiles the pipeline of this name; returns the exit code: 1 when `check` finds a difference."""
     if form not in FORMATS:
         raise UserError(f"--format must be one of {', '.join(FORMATS)}; got {form!r}")
     if namespace and form != "kubernetes":
@@ -61,19 +62,29 @@ def _make_ready(path: Path, *, form: str, namespace: str, deployment: Deployment
 
 
 def _compile(name: str, path: Path) -> None:
+    from kfp.compiler import Compiler
+
+    Compiler().compile(_pipeline(name), str(path))
+
+
+def _pipeline(name: str) -> Any:
+    """The pipeline of a form; else the one that a module `pipelines.NAME` defines by that name."""
+    if name in pipeline_names():
+        from pipelines import optimize, retrain
+
+        return {**optimize.PIPELINES, **retrain.PIPELINES}[name]
     module_name = f"pipelines.{name}"
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name != module_name:
             raise
-        raise UserError(f"there is no pipeline {name!r}: no module {module_name}") from None
+        known = pipeline_names()
+        raise UserError(f"there is no pipeline {name!r}{near(name, known)} (pipelines: {', '.join(known)})") from None
     pipeline = getattr(module, name, None)
     if pipeline is None:
         raise UserError(f"{module_name} defines no pipeline {name!r}")
-    from kfp.compiler import Compiler
-
-    Compiler().compile(pipeline, str(path))
+    return pipeline
 
 
 def _content(path: Path) -> list[Any]:

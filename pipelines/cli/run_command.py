@@ -5,7 +5,7 @@ import os
 import sqlite3
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +39,9 @@ def run_command(
     """Runs a pipeline, prints what happens and what came out, and returns the exit code."""
 
     def start(listener: Listener) -> RunResult:
+        path = find_pipeline(pipeline)
         return run_pipeline(
-            find_pipeline(pipeline), given_parameters(parameters), store_uri=store, run_id=run_id, options=options,
+            path, _arguments(path, given_parameters(parameters)), store_uri=store, run_id=run_id, options=options,
             listener=listener,
         )  # fmt: skip
 
@@ -74,6 +75,20 @@ def _carry_out(start: Callable[[Listener], RunResult], run_id: str, json_file: P
         print_summary(console, result.summary)
     _write_json(json_file, _as_json(result))
     return _report_end(console, result)
+
+
+def _arguments(path: Path, given: dict[str, str]) -> Mapping[str, Any]:
+    """The pipeline's inputs: by its form if it is one of ours, as they are if not."""
+    if not given or not path.is_file():
+        return given
+    from pipelines.form_arguments import form_arguments, form_of, name_and_inputs
+    from pipelines.runner.reading.documents import read_documents
+    from pipelines.runner.reading.jobs import unwrap
+
+    documents = unwrap(read_documents(path)[1], str(path)).documents
+    spec = documents[0] if documents and isinstance(documents[0], dict) else {}
+    form = form_of(*name_and_inputs(spec))
+    return form_arguments(form, given) if form else given
 
 
 def given_parameters(parameters: Sequence[str], *, option: str = "-p") -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from components.core.errors import UserError
-from components.preflight import plan
+from components.core.parameters import check_declared
 from pipelines.cli.catalog import find_pipeline
 from pipelines.cli.deployment import Deployment
 from pipelines.cli.opening import existing_store
@@ -20,6 +20,7 @@ from pipelines.cluster.submission import run_parameters
 from pipelines.cluster.task_inputs import LATER, GivenTask, find_training_task
 from pipelines.cluster.trainjob import APIS, Job, left_out, train_job
 from pipelines.cluster.values import read_values
+from pipelines.form_arguments import form_of, resolved
 from pipelines.runner.ir.parameters import pipeline_parameters
 
 NUM_PROCESSES = "num_processes"
@@ -54,12 +55,14 @@ def trainjob_command(wanted: Wanted, job: Job, deployment: Deployment, output: P
     stages = stage_names(spec)
     values = read_values(deployment.values, set(stages.values()))
     given = given_parameters(wanted.parameters)
-    chosen_parameters = pipeline_parameters(package.parameters, run_parameters(package, given))
-    task = find_training_task(spec, wanted.task, chosen_parameters)
+    asked = pipeline_parameters(package.parameters, run_parameters(package, given))
+    form = form_of(package.name, package.parameters)
+    checked = resolved(form, asked) if form else {}
+    task = find_training_task(spec, wanted.task, asked, {"preflight": checked})
     chosen = values.of(stages[task.executor])
     devices = chosen.accelerator.count if chosen.accelerator else 1
     job = replace(job, processes_per_node=job.processes_per_node or devices)
-    parameters = _parameters(task, wanted, chosen_parameters, job, given)
+    parameters = _parameters(task, wanted, {**asked, **checked}, job, given)
 
     container = spec["deploymentSpec"]["executors"][task.executor]["container"]
     told = {
@@ -93,14 +96,12 @@ def _parameters(
     if NUM_PROCESSES in own:
         raise UserError(f"{NUM_PROCESSES} is nodes times processes a node; give --nodes and --processes-per-node")
     known = {name: value for name, value in task.parameters.items() if value is not LATER}
-    found = pipeline_parameters(task.declared, {**known, NUM_PROCESSES: job.num_processes, **own})
     if later := [name for name, value in task.parameters.items() if value is LATER and name not in own]:
         raise UserError(
             f"{', '.join(later)} of {task.name} is known when the pipeline runs; give it with --set {later[0]}=VALUE"
         )
-    plan.check_values(chosen)
-    plan.check_values(found)
-    plan.check_processes(job.num_processes, batch_size=found["batch_size"], batch_norm=found["batch_norm"])
+    found = pipeline_parameters(task.declared, {**known, NUM_PROCESSES: job.num_processes, **own})
+    check_declared(found)
     return found
 
 

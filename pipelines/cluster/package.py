@@ -48,9 +48,8 @@ class Package:
 
     @property
     def description(self) -> str:
-        """The pipeline's description, "" if it has none; the SDK keeps it in a comment."""
-        marker = "# Description: "
-        return next((line.removeprefix(marker) for line in self.header.splitlines() if line.startswith(marker)), "")
+        """The pipeline's description, "" if it has none."""
+        return str(self.documents[0].get("pipelineInfo", {}).get("description", ""))
 
     @property
     def resource_name(self) -> str:

@@ -5,13 +5,18 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import components
 from components.core.errors import UserError
+from components.core.results.code import VARIANT
 from components.core.results.recall import THREADS_VARIABLE
 from pipelines.cluster.stage_values import Accelerator, RetryPolicy, StageValues
 from pipelines.cluster.values import Values
 from pipelines.quantities import num_bytes, num_cores
+
+STAGES = Path(components.__file__).parent
 
 
 @dataclass
@@ -70,7 +75,9 @@ def _executors(spec: dict[str, Any]) -> dict[str, Any]:
 
 def _function(container: dict[str, Any]) -> str:
     words = [*container.get("command", []), *container.get("args", [])]
-    return next((words[i + 1] for i, word in enumerate(words[:-1]) if word == "--function_to_execute"), "")
+    name: str = next((words[i + 1] for i, word in enumerate(words[:-1]) if word == "--function_to_execute"), "")
+    stage = name.partition(VARIANT)[0]
+    return stage if (STAGES / stage / "component.py").is_file() else name
 
 
 def _tasks(spec: dict[str, Any], label: str) -> Iterator[dict[str, Any]]:

@@ -10,9 +10,11 @@ from typing import Any
 from kfp_server_api.models import V2beta1Pipeline
 
 from components.core.errors import UserError
+from components.core.parameters import ADVANCED
 from pipelines.cluster.client import Client, quietly
 from pipelines.cluster.errors import ClusterError
 from pipelines.cluster.package import Package, write_ir
+from pipelines.form_arguments import form_arguments, form_of
 from pipelines.runner.ir.parameters import pipeline_parameters
 
 _EQUALS = 1  # kfp's filter operation
@@ -37,9 +39,19 @@ def run_parameters(package: Package, given: Mapping[str, str]) -> dict[str, Any]
     for name in given:
         if name in package.artifacts:
             raise UserError(f"{name!r} is an input artifact; KFP's API starts runs with parameters only")
-    chosen = {**package.values, **given}
+    chosen = {**package.values, **_arguments(package, given)}
     values = pipeline_parameters(package.parameters, chosen)
     return {name: values[name] for name in chosen if name in values}
+
+
+def _arguments(package: Package, given: Mapping[str, str]) -> Mapping[str, Any]:
+    form = form_of(package.name, package.parameters)
+    if form is None:
+        return given
+    named = form_arguments(form, given)
+    if ADVANCED in named:
+        named[ADVANCED] = {**(package.values.get(ADVANCED) or {}), **named[ADVANCED]}
+    return named
 
 
 def ensure_version(client: Client, package: Package) -> Version:

@@ -20,6 +20,10 @@ LATER: Any = object()
 """A value that another task gives, or a loop: known when the pipeline runs."""
 
 
+Outputs = Mapping[str, Mapping[str, Any]]
+NONE_KNOWN: Outputs = {}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Producer:
     """The component and its output that an input artifact is."""
@@ -48,18 +52,21 @@ class GivenTask:
     outputs: tuple[str, ...]
 
 
-def find_training_task(spec: Mapping[str, Any], wanted: str, values: Mapping[str, Any]) -> GivenTask:
+def find_training_task(
+    spec: Mapping[str, Any], wanted: str, values: Mapping[str, Any], outputs: Outputs = NONE_KNOWN
+) -> GivenTask:
     """The task of that name that can train in several processes: its stage is one of ours that starts them.
 
     Args:
         spec: a compiled pipeline.
         wanted: a task's name in the pipeline or as the UI shows it; `fine_tune` and `fine-tune` are the same.
         values: the pipeline's parameters, defaults filled in.
+        outputs: what tasks will give that is known already: component → output parameter → value.
 
     Raises:
         UserError: there is none, or there are several.
     """
-    tasks = [task for task in tasks_of(spec, values) if _trains_in_several(task)]
+    tasks = [task for task in tasks_of(spec, values, outputs) if _trains_in_several(task)]
     names = sorted({task.name for task in tasks})
     for said in ("name", "path"):
         found = [task for task in tasks if _folded(getattr(task, said)) == _folded(wanted)]
@@ -78,9 +85,9 @@ def _trains_in_several(task: GivenTask) -> bool:
     return any(LAUNCHER in loaded_files(Path(folder)) for folder in stage.submodule_search_locations or ())
 
 
-def tasks_of(spec: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[GivenTask]:
+def tasks_of(spec: Mapping[str, Any], values: Mapping[str, Any], outputs: Outputs = NONE_KNOWN) -> Iterator[GivenTask]:
     """Every task that runs in a container, in whatever DAG."""
-    yield from _walk(spec, spec["root"]["dag"], values, {})
+    yield from _walk(spec, spec["root"]["dag"], values, {}, outputs)
 
 
 def _walk(
@@ -88,6 +95,7 @@ def _walk(
     dag: Mapping[str, Any],
     parameters: Mapping[str, Any],
     artifacts: Mapping[str, Producer | None],
+    outputs: Outputs,
 ) -> Iterator[GivenTask]:
     for path, task in dag.get("tasks", {}).items():
         component = spec["components"][task["componentRef"]["name"]]
@@ -95,7 +103,8 @@ def _walk(
         fields = Fields(component, path).group("inputDefinitions")
         declared = {name: read_parameter(item, name) for name, item in fields.groups("parameters")}
         sources = task.get("inputs", {})
-        given = {name: _value(source, parameters) for name, source in sources.get("parameters", {}).items()}
+        known = _known(dag, outputs)
+        given = {name: _value(source, parameters, known) for name, source in sources.get("parameters", {}).items()}
         if "parameterIterator" in task:
             given[task["parameterIterator"]["itemInput"]] = LATER
         given = {name: given.get(name, MISSING) for name in {**declared, **given}}
@@ -105,25 +114,35 @@ def _walk(
             name: _producer(spec, dag, source, artifacts) for name, source in sources.get("artifacts", {}).items()
         }
         if "dag" in component:
-            yield from _walk(spec, component["dag"], given, made_by)
+            yield from _walk(spec, component["dag"], given, made_by, outputs)
             continue
-        outputs = component.get("outputDefinitions", {}).get("artifacts", {})
+        made = component.get("outputDefinitions", {}).get("artifacts", {})
         yield GivenTask(
             name=task.get("taskInfo", {}).get("name", path), path=path, executor=component.get("executorLabel", ""),
             component=_plain(task["componentRef"]["name"]), declared=declared, parameters=given, producers=made_by,
             types={name: item["artifactType"].get("schemaTitle", "")
-                   for name, item in {**inputs.get("artifacts", {}), **outputs}.items()},
-            outputs=tuple(outputs),
+                   for name, item in {**inputs.get("artifacts", {}), **made}.items()},
+            outputs=tuple(made),
         )  # fmt: skip
 
 
-def _value(source: Mapping[str, Any], outer: Mapping[str, Any]) -> Any:
+def _known(dag: Mapping[str, Any], outputs: Outputs) -> Outputs:
+    """The outputs by the names of this DAG's tasks."""
+    return {
+        path: outputs[component]
+        for path, task in dag.get("tasks", {}).items()
+        if (component := _plain(task["componentRef"]["name"])) in outputs
+    }
+
+
+def _value(source: Mapping[str, Any], outer: Mapping[str, Any], known: Outputs) -> Any:
     if "runtimeValue" in source:
         constant = source["runtimeValue"].get("constant", LATER)
         return LATER if isinstance(constant, str) and "{{$" in constant else constant
     if "componentInputParameter" in source and "parameterExpressionSelector" not in source:
         return outer.get(source["componentInputParameter"], MISSING)
-    return LATER
+    made = source.get("taskOutputParameter", {})
+    return known.get(made.get("producerTask", ""), {}).get(made.get("outputParameterKey", ""), LATER)
 
 
 def _or_default(value: Any, declared: Parameter | None) -> Any:

@@ -14,6 +14,10 @@ _DISTRIBUTIONS = (
 """Libraries whose version may change a result."""
 
 
+VARIANT = "__"
+"""Between a stage's name and that of a variant, in a function's name: `preflight__retrain` belongs to `preflight`."""
+
+
 def stage_digest(folder: Path) -> str:
     """The digest of a stage's code: of all files that it may load (see `loaded_files.py`), and of no other.
 

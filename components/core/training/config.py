@@ -1,27 +1,11 @@
 """The parameters of a training run, checked when they are built. Knows no torch, so that checking is cheap."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
-from components.core.errors import UserError
-from components.core.training.schedules import SCHEDULES, Schedule
-
-OPTIMIZERS = ("adamw", "sgd")
-PRECISIONS = ("auto", "float32", "bfloat16")
-BATCH_NORMS = ("frozen", "train")
-
-
-def require_choice(name: str, value: Any, choices: Sequence[str]) -> None:
-    """Raises `UserError` listing the choices when `value` is none of them."""
-    if value not in choices:
-        raise UserError(f"{name} must be one of {', '.join(choices)}; got {value!r}")
-
-
-def require(condition: bool, name: str, value: Any, wanted: str) -> None:
-    """Raises `UserError` "`name` must be `wanted`, got `value`" unless `condition`."""
-    if not condition:
-        raise UserError(f"{name} must be {wanted}, got {value!r}")
+from components.core.parameters import check_declared
+from components.core.training.schedules import Schedule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +27,12 @@ class TrainingConfig:
     accumulation_steps: parts in which a process computes its share of a batch, one after the other, to save memory;
         gradients are those of the whole batch. Batch norms must be frozen, for the same reason.
 
-    Raises `UserError` naming the value.
+
+    The rules are those of the declared parameters (`core.parameters`). Raises `UserError` naming the value.
     """
+
+    declared_as: ClassVar[Mapping[str, str]] = {}
+    """Where a parameter is declared under another name: name here → declared name."""
 
     epochs: int
     batch_size: int
@@ -68,33 +56,7 @@ class TrainingConfig:
     accumulation_steps: int = 1
 
     def __post_init__(self) -> None:
-        require(self.epochs >= 0, "epochs", self.epochs, "at least 0")
-        require(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1")
-        require_choice("optimizer", self.optimizer, OPTIMIZERS)
-        require(self.learning_rate > 0, "learning_rate", self.learning_rate, "positive")
-        require_choice("schedule", self.schedule, SCHEDULES)
-        require(self.power > 0, "power", self.power, "positive")
-        require(self.step_epochs >= 1, "step_epochs", self.step_epochs, "at least 1")
-        require(self.step_gamma > 0, "step_gamma", self.step_gamma, "positive")
-        require(0 <= self.warmup_fraction < 1, "warmup_fraction", self.warmup_fraction, "in [0, 1)")
-        require(0 <= self.momentum < 1, "momentum", self.momentum, "in [0, 1)")
-        require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "at least 0")
-        require(0 < self.layer_decay <= 1, "layer_decay", self.layer_decay, "in (0, 1]")
-        require(0 <= self.ema_decay < 1, "ema_decay", self.ema_decay, "in [0, 1)")
-        require_choice("precision", self.precision, PRECISIONS)
-        require_choice("batch_norm", self.batch_norm, BATCH_NORMS)
-        require(self.patience >= 0, "patience", self.patience, "at least 0")
-        require(self.checkpoint_seconds >= 0, "checkpoint_seconds", self.checkpoint_seconds, "at least 0")
-        require(self.seed >= 0, "seed", self.seed, "at least 0")
-        divides = self.num_processes >= 1 and self.batch_size % self.num_processes == 0
-        require(divides, "num_processes", self.num_processes, f"a divisor of batch_size {self.batch_size}")
-        if self.num_processes > 1:
-            require(self.batch_norm == "frozen", "batch_norm", self.batch_norm, "frozen with several processes")
-        require(self.accumulation_steps >= 1, "accumulation_steps", self.accumulation_steps, "at least 1")
-        if self.accumulation_steps > 1:
-            require(
-                self.batch_norm == "frozen", "batch_norm", self.batch_norm, "frozen with accumulation_steps above 1"
-            )
+        check_declared(vars(self), **self.declared_as)
 
     def build_schedule(self, steps_per_epoch: int) -> Schedule:
         """The schedule over `epochs · steps_per_epoch` optimizer steps."""

@@ -11,7 +11,7 @@ import torch.utils.deterministic
 from torch import nn
 
 from components.core.data.batch import Batch
-from components.core.training.config import PRECISIONS
+from components.core.parameters import DECLARED
 
 
 def choose_device() -> torch.device:
@@ -37,7 +37,7 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager:
     bfloat16 needs no loss scaling: its exponent is float32's. On the CPUs measured it does not make training faster
     and is only used when asked for.
     """
-    assert precision in PRECISIONS, precision
+    assert precision in DECLARED["precision"].choices, precision
     if precision == "auto":
         precision = "bfloat16" if device.type == "cuda" else "float32"
     return torch.autocast(device.type, dtype=torch.bfloat16) if precision == "bfloat16" else nullcontext()

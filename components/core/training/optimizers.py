@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from components.core.training.config import OPTIMIZERS
+from components.core.parameters import DECLARED
 
 
 def build_optimizer(
@@ -12,9 +12,10 @@ def build_optimizer(
 ) -> torch.optim.Optimizer:
     """SGD with Nesterov momentum, or AdamW (arXiv:1711.05101) whose β₁ is `momentum` and β₂ 0.999.
 
-    `groups` come from `parameter_groups`: each brings its own weight decay and `lr_scale`. `name` is one of OPTIMIZERS.
+    `groups` come from `parameter_groups`: each brings its own weight decay and `lr_scale`. `name` is a choice of
+    the parameter `optimizer`.
     """
-    assert name in OPTIMIZERS, name
+    assert name in DECLARED["optimizer"].choices, name
     if name == "sgd":
         return torch.optim.SGD(groups, lr=learning_rate, momentum=momentum, nesterov=momentum > 0)
     # One fused kernel instead of a dozen per tensor; a network like EfficientNet has hundreds of small ones.

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from components import images
 from components.core.errors import UserError
-from components.core.results.code import digest_of, files_of, stage_digest
+from components.core.results.code import VARIANT, digest_of, files_of, stage_digest
 from pipelines.runner.code.program import Program, own_program
 from pipelines.runner.ir.pipeline import Container, Pipeline
 from pipelines.runner.reading.documents import quoting_a_file
@@ -73,13 +73,14 @@ def _installed(function: str, container: Container, configured: dict[str, Path])
             heavy=bool(_imports(text) & _HEAVY_MODULES),
         )  # fmt: skip
     stages = _stages()
-    if function not in stages:
+    stage = function if function in stages else function.partition(VARIANT)[0]
+    if stage not in stages:
         known = ", ".join(sorted({*stages, *configured})) or "none"
         raise UserError(
             f"component {function!r} of executor {container.label!r} has no code on this machine: neither in "
             f"{CONFIG_FILE} beside the pipeline or here, nor among the installed stages ({known})"
         )
-    folder = stages[function]
+    folder = stages[stage]
     return Program(
         name=_safe(function),
         digest=stage_digest(folder),
@@ -130,7 +131,7 @@ def _stages() -> dict[str, Path]:
     found: dict[str, Path] = {}
     for root in (spec.submodule_search_locations if spec else None) or ():
         for path in sorted(Path(root).glob("*/component.py")):
-            for name in _component_functions(path.read_text(encoding="utf-8")):
+            for name in (path.parent.name, *_component_functions(path.read_text(encoding="utf-8"))):
                 found.setdefault(name, path.parent)
     return found
 

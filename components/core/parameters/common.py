@@ -1,0 +1,227 @@
+"""Parameters of every task: data, budget, search, training, compression, measurement, release."""
+
+from components.core.parameters.parameter import Parameter
+from components.core.parameters.rules import (
+    AT_LEAST_ONE,
+    BELOW_ONE,
+    FRACTION,
+    LIMIT,
+    LIMIT_FROM_ZERO,
+    NO_LIMIT,
+    NOT_NEGATIVE,
+    POSITIVE,
+    PROPER_FRACTION,
+    SHARE,
+)
+
+_DATA = (
+    Parameter(
+        name="dataset", field="data_source", type=str, default="demo",
+        text="Labelled data: demo (embedded), a folder, a .parquet, .csv or .jsonl file, or an s3:// URI of these.",
+    ),
+    Parameter(
+        name="slice_columns", field="data_slice_columns", type=str, default="",
+        text="Columns of the table, separated by commas, whose values form groups (slices) that are reported and "
+        "judged one by one. Empty for none.",
+    ),
+    Parameter(
+        name="validation_fraction", field="data_validation_fraction", type=float, default=0.15, rule=PROPER_FRACTION,
+        text="Share of the data on which every choice is made.",
+    ),
+    Parameter(
+        name="test_fraction", field="data_test_fraction", type=float, default=0.25, rule=PROPER_FRACTION,
+        text="Share of the data that is kept for the final test and read once, at the end.",
+    ),
+)  # fmt: skip
+
+_BUDGET = (
+    Parameter(
+        name="max_drop", field="budget_max_drop", type=float, default=NO_LIMIT, rule=LIMIT_FROM_ZERO,
+        text="How many percentage points of accuracy the release may lose against the float32 baseline. -1 is no "
+        "limit; 0 allows no loss.",
+    ),
+    Parameter(
+        name="max_latency_ms", field="budget_max_latency_ms", type=float, default=NO_LIMIT, rule=LIMIT,
+        text="Longest median latency of the release at batch 1, in milliseconds. -1 is no limit.",
+    ),
+    Parameter(
+        name="max_size_mb", field="budget_max_size_mb", type=float, default=NO_LIMIT, rule=LIMIT,
+        text="Largest size of the released ONNX file, in megabytes. -1 is no limit.",
+    ),
+)  # fmt: skip
+
+_SEARCH = (
+    Parameter(
+        name="backbones", field="search_backbones", type=list[str],
+        default=["efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"],
+        text="Pretrained networks to compare, by their names in the catalog; the search starts from the best one "
+        "within the limits.",
+    ),
+    Parameter(
+        name="prune_targets", field="search_prune_targets", type=list[float], default=[0.55, 0.45], rule=SHARE,
+        text="Fractions of the multiply-accumulates to keep. The search tries one recipe per fraction.",
+    ),
+    Parameter(
+        name="epochs", field="search_epochs", type=int, default=3, rule=NOT_NEGATIVE,
+        text="Epochs of fine-tuning the whole network. 0 trains the new head only.",
+    ),
+    Parameter(
+        name="seed", field="search_seed", type=int, default=0, rule=NOT_NEGATIVE,
+        text="Seed of everything random. The same seed and the same data give the same release.",
+    ),
+    Parameter(
+        name="catalog", type=str, default="",
+        text="YAML file, or its s3:// URI, with further backbones or mirrors. Empty for the built-in catalog alone.",
+    ),
+    Parameter(
+        name="max_parameters_m", type=float, default=NO_LIMIT, rule=LIMIT,
+        text="Largest backbone, in million parameters. -1 is no limit.",
+    ),
+    Parameter(
+        name="max_macs_m", type=float, default=NO_LIMIT, rule=LIMIT,
+        text="Heaviest backbone, in million multiply-accumulates. -1 is no limit.",
+    ),
+    Parameter(
+        name="max_backbone_latency_ms", type=float, default=NO_LIMIT, rule=LIMIT,
+        text="Slowest backbone before compression, as float32 at batch 1, in milliseconds. -1 is no limit.",
+    ),
+)  # fmt: skip
+
+_TRAINING = (
+    Parameter(
+        name="head_epochs", type=int, default=30, rule=NOT_NEGATIVE,
+        text="Epochs of the new head on the frozen network's features, before the whole network is trained.",
+    ),
+    Parameter(
+        name="batch_size", type=int, default=64, rule=AT_LEAST_ONE,
+        text="Examples per optimizer step.",
+    ),
+    Parameter(
+        name="optimizer", type=str, default="adamw", choices=("adamw", "sgd"),
+        text="adamw, or sgd with Nesterov momentum.",
+    ),
+    Parameter(
+        name="learning_rate", type=float, default=0.001, rule=POSITIVE,
+        text="Learning rate of fine-tuning at the head, after warm-up.",
+    ),
+    Parameter(
+        name="schedule", type=str, default="polynomial", choices=("polynomial", "step", "cosine", "constant"),
+        text="How the learning rate falls from step to step: polynomial, step, cosine or constant.",
+    ),
+    Parameter(
+        name="power", type=float, default=1.0, rule=POSITIVE,
+        text="Exponent γ of the polynomial schedule η₀(1−t/T)^γ.",
+    ),
+    Parameter(
+        name="step_epochs", type=int, default=1, rule=AT_LEAST_ONE,
+        text="Epochs between two changes of the step schedule.",
+    ),
+    Parameter(
+        name="step_gamma", type=float, default=0.5, rule=POSITIVE,
+        text="Factor of each change of the step schedule.",
+    ),
+    Parameter(
+        name="warmup_fraction", type=float, default=0.05, rule=BELOW_ONE,
+        text="Share of the steps in which the learning rate rises from nearly 0.",
+    ),
+    Parameter(
+        name="momentum", type=float, default=0.9, rule=BELOW_ONE,
+        text="Momentum of sgd, β₁ of adamw.",
+    ),
+    Parameter(
+        name="weight_decay", type=float, default=0.05, rule=NOT_NEGATIVE,
+        text="Weight decay. Biases and normalisation parameters have none.",
+    ),
+    Parameter(
+        name="layer_decay", type=float, default=0.9, rule=SHARE,
+        text="Factor on the learning rate per layer group further from the head. 1 is the same rate everywhere.",
+    ),
+    Parameter(
+        name="label_smoothing", type=float, default=0.0, rule=BELOW_ONE,
+        text="Share of the label's probability that is spread evenly over all classes.",
+    ),
+    Parameter(
+        name="ema_decay", type=float, default=0.95, rule=BELOW_ONE,
+        text="Decay per step of the weights' moving average, which is validated and kept. 0 is none.",
+    ),
+    Parameter(
+        name="precision", type=str, default="auto", choices=("auto", "float32", "bfloat16"),
+        text="auto (bfloat16 on CUDA, float32 on a CPU), float32 or bfloat16.",
+    ),
+    Parameter(
+        name="batch_norm", type=str, default="frozen", choices=("frozen", "train"),
+        text="frozen keeps the pretrained statistics (best for little data); train takes each batch's own.",
+    ),
+    Parameter(
+        name="patience", type=int, default=0, rule=NOT_NEGATIVE,
+        text="Stop training after this many epochs without a better validation result. 0 never stops early.",
+    ),
+    Parameter(
+        name="checkpoint_seconds", type=int, default=60, rule=NOT_NEGATIVE,
+        text="Seconds between two checkpoints from which a killed training resumes. 0 saves one after every step.",
+    ),
+    Parameter(
+        name="num_processes", type=int, default=1, rule=AT_LEAST_ONE,
+        text="Processes that share each batch in training (on CUDA one per device). It must divide batch_size.",
+    ),
+    Parameter(
+        name="accumulation_steps", type=int, default=1, rule=AT_LEAST_ONE,
+        text="Parts in which a process computes its share of a batch, one after the other, to save memory.",
+    ),
+)  # fmt: skip
+
+_COMPRESSION = (
+    Parameter(
+        name="importance", type=str, default="taylor", choices=("taylor", "magnitude"),
+        text="How channels are ranked for pruning: taylor (first-order change of the loss) or magnitude.",
+    ),
+    Parameter(
+        name="round_to", type=int, default=8, rule=AT_LEAST_ONE,
+        text="Pruned layers keep a multiple of this many channels.",
+    ),
+    Parameter(
+        name="distill_epochs", type=int, default=3, rule=NOT_NEGATIVE,
+        text="Epochs of distillation. The baseline trains on for as many.",
+    ),
+    Parameter(
+        name="distill_learning_rate", type=float, default=0.001, rule=POSITIVE,
+        text="Learning rate of distillation, and of the baseline's further epochs.",
+    ),
+    Parameter(
+        name="distill_alpha", type=float, default=0.9, rule=FRACTION,
+        text="Weight α of the teacher in the loss (1−α)·L₀ + α·T²·KL.",
+    ),
+    Parameter(
+        name="distill_temperature", type=float, default=2.0, rule=POSITIVE,
+        text="Temperature T of the softened outputs.",
+    ),
+    Parameter(
+        name="calibration_method", type=str, default="percentile", choices=("minmax", "percentile", "entropy"),
+        text="How the int8 model's activation ranges are chosen: minmax, percentile or entropy.",
+    ),
+    Parameter(
+        name="calibration_images", type=int, default=256, rule=AT_LEAST_ONE,
+        text="Training examples that set the int8 model's activation ranges.",
+    ),
+)  # fmt: skip
+
+_MEASUREMENT = (
+    Parameter(
+        name="latency_threads", type=int, default=1, rule=AT_LEAST_ONE,
+        text="Threads of onnxruntime while latency is measured.",
+    ),
+    Parameter(
+        name="latency_rounds", type=int, default=50, rule=AT_LEAST_ONE,
+        text="Rounds of the latency measurement, in which the models take turns.",
+    ),
+)  # fmt: skip
+
+COMMON = (*_DATA, *_BUDGET, *_SEARCH, *_TRAINING, *_COMPRESSION, *_MEASUREMENT)
+
+RELEASE = (
+    Parameter(
+        name="release_name", field="release_name", type=str, default="model",
+        text="Name of the release in the store: letters, digits, dots, hyphens and underscores.",
+    ),
+)  # fmt: skip
+"""Of a first release; a retraining keeps the name of the champion's."""

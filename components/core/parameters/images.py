@@ -1,0 +1,22 @@
+"""Parameters of tasks that look at images."""
+
+from components.core.parameters.parameter import Parameter
+from components.core.parameters.rules import Range
+
+LARGEST_IMAGE_MB = 1000
+
+IMAGES = (
+    Parameter(
+        name="image_size", field="search_image_size", type=int, default=64,
+        rule=Range(low=16, high=2048, also={0: "each backbone's own size"}),
+        text="Side of the model's input in pixels. 0 takes each backbone's own.",
+    ),
+    Parameter(
+        name="student_size", type=int, default=0, rule=Range(low=16, high=2048, also={0: "the teacher's size"}),
+        text="Side of the compressed model's input in pixels, at most image_size. 0 keeps the image size.",
+    ),
+    Parameter(
+        name="max_image_mb", type=float, default=20.0, rule=Range(low=0, high=LARGEST_IMAGE_MB, above=True),
+        text="Put larger image files aside (quarantine), in megabytes.",
+    ),
+)  # fmt: skip

@@ -1,0 +1,50 @@
+"""Finds the parameters of a task by its name, and makes the forms of the pipelines of each task.
+
+A folder here that has a `parameters.py` is a task. The first of `TASKS` is the default: its pipelines are called
+`optimize` and `retrain`, those of another one after the task.
+"""
+
+import importlib
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+from components.core.errors import UserError
+from components.core.parameters import Form, Parameter, near
+from components.core.parameters.form import first_form, retraining_form
+from components.core.tasks import TASKS
+
+FIRST, RETRAINING = "optimize", "retrain"
+"""The two kinds of pipelines, and their names for the default task."""
+
+
+def task_names() -> list[str]:
+    """Every task that declares its parameters, the default one first."""
+    found = {path.parent.name for path in Path(__file__).parent.glob("*/parameters.py")}
+    return sorted(found, key=lambda name: (name != TASKS[0], name))
+
+
+@cache
+def parameters_of(task: str) -> tuple[Parameter, ...]:
+    """What the task declares.
+
+    Raises:
+        UserError: no such task; lists those that there are.
+    """
+    names = task_names()
+    if task not in names:
+        raise UserError(f"unknown task {task!r}{near(task, names)} (tasks: {', '.join(names)})")
+    declared: tuple[Parameter, ...] = importlib.import_module(f"{__package__}.{task}.parameters").PARAMETERS
+    return declared
+
+
+@cache
+def forms() -> Mapping[str, Form]:
+    """The form of every pipeline, by the pipeline's name."""
+    found = {}
+    for task in task_names():
+        default = task == TASKS[0]
+        first, retraining = (FIRST, RETRAINING) if default else (task, f"{RETRAINING}_{task}")
+        found[first] = first_form(task, parameters_of(task), pipeline=first)
+        found[retraining] = retraining_form(task, parameters_of(task), pipeline=retraining)
+    return found
