@@ -7,8 +7,8 @@ from components.core.errors import UserError
 from components.core.parameters import ADVANCED, Form, Parameter, near
 from components.core.tasks.parameters import forms
 from pipelines.runner.ir import pipeline as ir
-from pipelines.runner.ir.pipeline import MISSING
 from pipelines.runner.ir.parameters import from_text
+from pipelines.runner.ir.pipeline import MISSING
 
 _TYPES = {str: "STRING", int: "NUMBER_INTEGER", float: "NUMBER_DOUBLE", bool: "BOOLEAN", list: "LIST", dict: "STRUCT"}
 
@@ -66,9 +66,11 @@ def form_arguments(form: Form, given: Mapping[str, str]) -> dict[str, Any]:
 
 
 def resolved(form: Form, inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """What the form's first task gives for these inputs of the pipeline: every parameter under its flat name."""
+    """What the form's first task gives for these inputs of the pipeline: every parameter under its flat name, and the
+    settings of the task's parts."""
     fields = {name: value for name, value in inputs.items() if name != ADVANCED}
-    return form.resolve(fields, inputs.get(ADVANCED) or {})
+    values = form.resolve(fields, inputs.get(ADVANCED) or {})
+    return {**values, **form.settings(values)}
 
 
 def kfp_type(parameter: Parameter) -> str:

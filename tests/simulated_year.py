@@ -127,12 +127,10 @@ class Year:
         """A week's retraining up to the swap; the second is None if there is nothing to promote."""
         run = _Run(self.folder / "runs" / f"{week:02d}")
         before = self.stored_bytes()
-        # What `retrain` gives the first task beside the policy.
-        others = {"champion": "champion", "drift_images": 300, "tune_epochs": 1, "tune_learning_rate": 0.001}
         office = run.call(
             incumbent,
             {"served": dsl.Model, "model": dsl.Model, "reference": dsl.Dataset, "latest": dsl.Dataset},
-            **POLICY, **MARGINS, **others,
+            champion="champion",
         )  # fmt: skip
         run.call(
             data_prep,

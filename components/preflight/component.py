@@ -12,13 +12,13 @@ from typing import Any, List, NamedTuple
 from kfp import dsl
 
 from components.core.parameters import ADVANCED, Form
-from components.core.parameters.parameter import PARTS
+from components.core.parameters.form import SETTINGS
 from components.core.tasks.parameters import FIRST, forms
 from components.images import BASE_IMAGE, DATA_IMAGE
 
 FACTS = {
     "task": str, "recipes": List[dict], "dataset_state": str, "catalog_state": str,
-    **{f"{part}_settings": dict for part in PARTS},
+    **dict.fromkeys(SETTINGS.values(), dict),
 }  # fmt: skip
 """What the check gives beside the parameters: the form's task; one recipe for each way to compress; digests that change
 when the files do, for the cache keys of what reads them; the task's own parameters by the part that they go to."""
@@ -60,7 +60,7 @@ def _check(form: Form, given: Mapping[str, Any]) -> dict[str, Any]:
         "recipes": [recipe.to_json() for recipe in recipes],
         "dataset_state": source_state(asked["dataset"]),
         "catalog_state": catalog_state(asked["catalog"] or None),
-        **{f"{part}_settings": form.settings(asked, part) for part in PARTS},
+        **form.settings(asked),
     }
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from components.core.tasks.parameters import forms
 from pipelines.cli import compile_command, doctor_command
 from pipelines.cli.progress import seconds_text
 
@@ -128,12 +129,14 @@ def test_compile_writes_yaml_and_check_sees_drift(
 def test_compile_without_a_name_is_of_every_pipeline(trimtab: Trimtab) -> None:
     said = trimtab("compile", "--check")
     assert said.code == 0
-    assert [Path(line.split(" ", 1)[0]).name for line in said.out.splitlines()] == ["optimize.yaml", "retrain.yaml"]
+    assert [Path(line.split(" ", 1)[0]).name for line in said.out.splitlines()] == [f"{name}.yaml" for name in forms()]
 
 
 def test_compile_of_an_unknown_pipeline_is_one_line(trimtab: Trimtab) -> None:
     said = trimtab("compile", "nowhere")
-    assert (said.code, said.err) == (2, "error: there is no pipeline 'nowhere': no module pipelines.nowhere\n")
+    assert (said.code, said.err.count("\n")) == (2, 1)
+    assert said.err.startswith("error: there is no pipeline 'nowhere' (pipelines: optimize, retrain")
+    assert "did you mean 'retrain'?" in trimtab("compile", "retrian").err
 
 
 def test_doctor_finds_this_machine_and_says_what_is_missing(trimtab: Trimtab, monkeypatch: pytest.MonkeyPatch) -> None:

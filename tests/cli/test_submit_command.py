@@ -95,7 +95,8 @@ def test_values_that_are_false_reach_the_run_and_defaults_are_left_to_the_pipeli
     assert said.code == 0, said.err
     (run,) = kfp_server.objects["runs"].values()
     assert run["runtime_config"]["parameters"] == {
-        "student_size": 0, "catalog": "", "label_smoothing": 0, "max_drop": 0, "prune_targets": [1], "backbones": [],
+        "budget_max_drop": 0, "search_prune_targets": [1], "search_backbones": [],
+        "advanced": {"student_size": 0, "catalog": "", "label_smoothing": 0},
     }  # fmt: skip
 
 

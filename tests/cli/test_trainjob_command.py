@@ -70,9 +70,11 @@ def test_every_task_that_trains_can_be_one(write: Callable[..., Any], digests: d
     students = {"dataset": digests["data_prep"], "teacher": digests["fine_tune"], "student": digests["prune"]}
     said = write(task="distill", **students)
     assert said.code == 2
-    assert "student_size of distill is known when the pipeline runs; give it with --set student_size=VALUE" in said.err
-    said = write("--set", "student_size=0", task="distill", **students)
-    assert told(said.job)["parameters"]["student_size"] == 0
+    assert "recipe of distill is known when the pipeline runs; give it with --set recipe=VALUE" in said.err
+    recipe = {"name": "half", "student_size": 48}
+    said = write("--set", f"recipe={json.dumps(recipe)}", "-p", "distill_alpha=0.5", task="distill", **students)
+    assert told(said.job)["parameters"]["recipe"] == recipe
+    assert told(said.job)["parameters"]["alpha"] == 0.5
     champion = {"dataset": digests["data_prep"], "model": digests["incumbent"]}
     said = write("--pipeline", "retrain", task="fine-tune the champion", **champion)
     assert told(said.job)["parameters"]["learning_rate"] == 0.0003
@@ -84,10 +86,10 @@ def test_every_task_that_trains_can_be_one(write: Callable[..., Any], digests: d
         (("--nodes", "0"), "'--nodes'"),
         (("--processes-per-node", "0"), "'--processes-per-node'"),
         (("--nodes", "3"), "num_processes must be a divisor of batch_size 64; got 3"),
-        (("-p", "num_processes=3"), "num_processes is 3, and 2 nodes with 1 each have 2; leave it out"),
+        (("-p", "num_processes=4"), "num_processes is 4, and 2 nodes with 1 each have 2; leave it out"),
         (("--set", "num_processes=2"), "give --nodes and --processes-per-node"),
         (("-p", "batch_norm=train"), "batch_norm must be frozen with several processes; got 'train'"),
-        (("-p", "epochs=0"), "epochs must be at least 1; got 0"),
+        (("-p", "epochs=-1"), "epochs must be at least 0; got -1"),
         (("-p", "epoch=2"), "unknown parameter 'epoch'; did you mean 'epochs'?"),
         (("--set", "momentum=2"), "momentum must be at least 0 and less than 1; got 2"),
         (("--set", "temperature=2"), "unknown parameter 'temperature'"),

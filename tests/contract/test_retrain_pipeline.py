@@ -76,16 +76,24 @@ def test_the_exit_task_alone_knows_the_webhook_and_works_without_it(documents):
 @pytest.mark.parametrize("pipeline", ["optimize", "retrain"])
 def test_the_slices_that_are_asked_for_are_checked_first_and_prepared(pipeline):
     spec = next(yaml.safe_load_all((COMPILED / f"{pipeline}.yaml").read_text()))
-    for stage in ("preflight", "data-prep"):
-        found = [task["inputs"]["parameters"].get("slice_columns") for task, _ in of(spec, stage)]
-        assert found == [{"componentInputParameter": "pipelinechannel--slice_columns"}], stage
+    given = {"componentInputParameter": "pipelinechannel--data_slice_columns"}
+    checked = {"taskOutputParameter": {"outputParameterKey": "slice_columns", "producerTask": "preflight"}}
+    for stage, name, source in (
+        ("preflight", "data_slice_columns", given), ("data-prep", "slice_columns", checked),
+    ):  # fmt: skip
+        found = [task["inputs"]["parameters"].get(name) for task, _ in of(spec, stage)]
+        assert found == [source], stage
 
 
 def test_each_judgement_knows_the_margins_that_were_checked_at_the_beginning(documents):
-    for stage, number in (("incumbent", 1), ("judge", 2)):
-        found = [task["inputs"]["parameters"] for task, _ in of(documents[0], stage)]
-        assert len(found) == number
-        for margin in ("max_loss", "max_class_loss", "max_slice_loss"):
-            assert [given[margin] for given in found] == [
-                {"componentInputParameter": f"pipelinechannel--{margin}"}
-            ] * number
+    found = [task["inputs"]["parameters"] for task, _ in of(documents[0], "judge")]
+    assert len(found) == 2
+    for margin in ("max_loss", "max_class_loss", "max_slice_loss"):
+        checked = {"componentInputParameter": f"pipelinechannel--preflight-{margin}"}
+        assert [given[margin] for given in found] == [checked] * 2
+
+
+def test_the_champion_is_read_after_the_form_was_checked(documents):
+    [(incumbent, tasks)] = of(documents[0], "incumbent")
+    assert incumbent["dependentTasks"] == ["preflight"]
+    assert "dependentTasks" not in tasks["preflight"]

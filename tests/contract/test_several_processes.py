@@ -1,4 +1,4 @@
-"""`num_processes`: one field of the form, handed to every task that trains."""
+"""`num_processes`: one parameter, handed to every task that trains."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +9,7 @@ import yaml
 
 import components
 from components.core.results import recall
+from components.core.tasks.parameters import forms
 from components.distill.component import distill
 from components.fine_tune.component import fine_tune
 from pipelines.cli.catalog import COMPILED
@@ -27,11 +28,9 @@ def pipeline(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
     return request.param, next(yaml.safe_load_all((COMPILED / f"{request.param}.yaml").read_text()))
 
 
-def test_the_form_has_the_field_and_it_is_one_if_it_is_left_alone(pipeline: tuple[str, dict[str, Any]]) -> None:
-    field = pipeline[1]["root"]["inputDefinitions"]["parameters"]["num_processes"]
-    assert field["parameterType"] == "NUMBER_INTEGER"
-    assert field["defaultValue"] == 1
-    assert "batch_size" in field["description"]
+def test_it_is_one_if_it_is_left_alone(pipeline: tuple[str, dict[str, Any]]) -> None:
+    assert forms()[pipeline[0]].advanced["num_processes"].default == 1
+    assert "- num_processes (1)" in pipeline[1]["pipelineInfo"]["description"]
 
 
 def test_every_task_that_trains_is_given_it(pipeline: tuple[str, dict[str, Any]]) -> None:
@@ -46,7 +45,8 @@ def test_every_task_that_trains_is_given_it(pipeline: tuple[str, dict[str, Any]]
     assert len(trained) == TRAINED[name]
     for task in trained:
         source = task["inputs"]["parameters"]["num_processes"]
-        assert source == {"componentInputParameter": "pipelinechannel--num_processes"}
+        assert "preflight" in str(source)
+        assert str(source).endswith(("preflight-num_processes'}", "'producerTask': 'preflight'}}"))
 
 
 @pytest.mark.parametrize("component", [fine_tune, distill], ids=lambda component: component.name)

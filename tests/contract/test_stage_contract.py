@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,12 @@ import pytest
 from kfp import compiler, dsl
 
 import components
-from pipelines.cli.catalog import PIPELINES, compiled_names
+from components.core.parameters import ADVANCED, MOST_FIELDS
+from components.core.tasks.parameters import forms
+from pipelines import optimize, retrain
+from pipelines.cli.catalog import compiled_names
+
+PIPELINES = {**optimize.PIPELINES, **retrain.PIPELINES}
 
 HOUSE = Path(components.__file__).parent
 STAGES = sorted(path.parent.name for path in HOUSE.glob("*/component.py"))
@@ -59,43 +65,50 @@ def test_every_parameter_and_artifact_of_a_stage_is_documented(stage):
     assert not missing
 
 
-def test_every_pipeline_is_compiled_and_nothing_else_is():
+def test_every_task_has_its_pipelines_and_they_are_compiled_and_nothing_else_is():
+    assert set(PIPELINES) == set(forms())
     assert compiled_names() == sorted(PIPELINES)
 
 
 @pytest.mark.parametrize("pipeline", PIPELINES)
-def test_every_parameter_of_a_pipeline_is_documented_and_has_a_default(pipeline):
-    spec = getattr(importlib.import_module(f"pipelines.{pipeline}"), pipeline).component_spec
-    undocumented = [name for name, entry in spec.inputs.items() if not entry.description]
-    assert not undocumented
-    assert all(entry.optional for entry in spec.inputs.values())
+def test_a_pipeline_asks_in_a_few_plain_fields_with_defaults_and_one_for_all_others(pipeline):
+    inputs = PIPELINES[pipeline].component_spec.inputs
+    assert all(entry.description for entry in inputs.values())
+    # The pipeline UI takes an input without a default for a missing one, optional or not.
+    assert all(entry.optional and entry.default is not None for entry in inputs.values())
+    assert inputs[ADVANCED].default == {}
+    assert len(inputs) <= MOST_FIELDS + 1
+    plain = {entry.type for name, entry in inputs.items() if name != ADVANCED}
+    assert plain <= {"String", "Integer", "Float", "Boolean", "List[String]", "List[Float]"}
 
 
-def test_the_preflight_task_checks_every_parameter_of_the_pipeline():
-    from components.preflight.component import preflight
-    from pipelines.optimize import optimize
-
-    assert set(preflight.component_spec.inputs) == set(optimize.component_spec.inputs)
-
-
-def test_the_first_tasks_of_a_retraining_check_every_parameter_of_it():
-    from components.incumbent.component import incumbent
-    from components.preflight.component import preflight
-    from pipelines.retrain import retrain
-
-    checked = set(preflight.component_spec.inputs) | set(incumbent.component_spec.inputs)
-    # The release keeps the name of the champion's, so nobody is asked for it.
-    assert checked - {"release_name"} == set(retrain.component_spec.inputs)
+@pytest.mark.parametrize("pipeline", PIPELINES)
+def test_the_form_is_made_of_the_declaration(pipeline):
+    inputs, fields = PIPELINES[pipeline].component_spec.inputs, forms()[pipeline].fields
+    assert set(inputs) == {*fields, ADVANCED}
+    assert {name: inputs[name].default for name in fields} == {name: one.default for name, one in fields.items()}
+    description = PIPELINES[pipeline].description
+    for one in forms()[pipeline].parameters:
+        assert f"- {one.field or one.name}" in description
+        assert one.text in description
 
 
-def test_a_parameter_that_both_pipelines_have_means_the_same_in_both():
-    from pipelines.optimize import optimize
-    from pipelines.retrain import retrain
+def test_a_field_that_several_pipelines_have_means_the_same_in_all():
+    for first in forms().values():
+        for second in forms().values():
+            for name in set(first.fields) & set(second.fields):
+                one, other = first.fields[name], second.fields[name]
+                assert (one.name, one.type, one.rule, one.text) == (other.name, other.type, other.rule, other.text)
 
-    ours, theirs = retrain.component_spec.inputs, optimize.component_spec.inputs
-    common = set(ours) & set(theirs)
-    assert len(common) > 40
-    assert {name: ours[name] for name in common} == {name: theirs[name] for name in common}
+
+def test_neither_a_pipeline_nor_a_stage_contains_the_name_of_a_task_or_unpacks_a_recipe():
+    pipelines = list(Path(optimize.__file__).parent.glob("*.py"))
+    unpacked = re.compile(r"\brecipe\.|\b(macs_fraction|student_size|scheme)\b")
+    assert not [path for path in pipelines if unpacked.search(path.read_text())]
+    tasks = {form.task for form in forms().values()}
+    for path in [*pipelines, *HOUSE.glob("*/component.py")]:
+        named = [task for task in tasks if re.search(rf"[\"'.]{task}[\"'.]", path.read_text())]
+        assert not named, f"{path} names {named}"
 
 
 def test_importing_the_stages_loads_nothing_heavy():

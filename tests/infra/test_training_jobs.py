@@ -87,7 +87,7 @@ def test_it_has_the_shape_of_the_api_and_its_pods_that_of_kubernetes(write: Writ
 @every_overlay
 @pytest.mark.parametrize("task", ["fine_tune", "distill"])
 def test_what_it_names_is_in_the_overlay(write: Write, installation: Installation, overlay: str, task: str) -> None:
-    words = ["--set", "student_size=0"] if task == "distill" else []
+    words = ["--set", 'recipe={"name": "whole"}'] if task == "distill" else []
     job = as_job(write(*words, task=task, values=INFRA / "overlays" / overlay / "values.yaml"))
     there = installation(overlay)
     assert f"ServiceAccount/{job['spec']['template']['spec']['serviceAccountName']}" in map(name_of, there)

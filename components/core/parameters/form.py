@@ -6,11 +6,12 @@ from typing import Any
 
 from components.core.errors import UserError
 from components.core.parameters.common import RELEASE
-from components.core.parameters.parameter import Parameter, near
+from components.core.parameters.parameter import PARTS, Parameter, near
 from components.core.parameters.retraining import IN_ADVANCED, RETRAIN
 from components.core.parameters.rules import check_between
 
 ADVANCED = "advanced"
+SETTINGS = {part: f"{part}_settings" for part in PARTS}
 MOST_FIELDS = 14
 """Plain fields of one form, beside `advanced`; the pipeline UI shows one below the other."""
 
@@ -69,9 +70,12 @@ class Form:
         check_between(values)
         return values
 
-    def settings(self, values: Mapping[str, Any], part: str) -> dict[str, Any]:
-        """The values that go to one part of the task, by name."""
-        return {one.name: values[one.name] for one in self.parameters if one.part == part}
+    def settings(self, values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        """The values that go to a part of the task, by name: `network_settings`, `training_settings`."""
+        return {
+            settings: {one.name: values[one.name] for one in self.parameters if one.part == part}
+            for part, settings in SETTINGS.items()
+        }
 
     def _check_key(self, key: str) -> None:
         if key in self.advanced:
