@@ -38,9 +38,9 @@ def test_candidate_above_a_limit_is_rejected_with_figure_and_limit(limits: Limit
 
 
 @pytest.mark.parametrize("name", ["max_parameters_m", "max_macs_m", "max_latency_ms"])
-@pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf")])
+@pytest.mark.parametrize("value", [0.0, -2.0, float("nan"), float("inf")])
 def test_limit_that_nothing_can_keep_is_refused(name: str, value: float) -> None:
-    with pytest.raises(UserError, match=f"{name} must be above 0"):
+    with pytest.raises(UserError, match=f"{name} must be greater than 0"):
         Limits(**{name: value})
 
 

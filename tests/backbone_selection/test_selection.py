@@ -28,7 +28,7 @@ def test_stage_chooses_and_delivers_a_network_ready_to_train(
     tmp_path: Path, store: Store, dataset_path: Path, catalog_path: Path
 ) -> None:
     model, ranking, metrics, page = run(
-        tmp_path, dataset_path, backbones="small,large", catalog=str(catalog_path), max_images=30
+        tmp_path, dataset_path, backbones=["small", "large"], catalog=str(catalog_path), max_images=30
     )
     document = json.loads(read_file(read_manifest(ranking.path, kind="ranking"), "ranking.json", store))
     rows = {row["name"]: row for row in document["candidates"]}
@@ -55,7 +55,7 @@ def test_same_seed_gives_the_same_digest_and_another_seed_another_head(
     digests = []
     for number, seed in enumerate((3, 3, 4)):
         folder = tmp_path / str(number)
-        model = run(folder, dataset_path, backbones="small", catalog=str(catalog_path), max_images=10, seed=seed)[0]
+        model = run(folder, dataset_path, backbones=["small"], catalog=str(catalog_path), max_images=10, seed=seed)[0]
         digests.append(read_manifest(model.path).digest)
     assert digests[0] == digests[1] != digests[2]
 
@@ -81,17 +81,17 @@ def test_training_images_of_one_class_cannot_compare_backbones(
     splits: dict[str, list[dict[str, object]]] = {"train": rows, "validation": [], "test": []}
     write_dataset(tmp_path / "one", task="classification", classes=["rows", "columns"], splits=splits, store=store)
     with pytest.raises(UserError, match="12 training images looked at are all of class 'rows'"):
-        run(tmp_path, tmp_path / "one", backbones="small", catalog=str(catalog_path))
+        run(tmp_path, tmp_path / "one", backbones=["small"], catalog=str(catalog_path))
 
 
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"backbones": "smal"}, "unknown backbone 'smal'; did you mean 'small'"),
-        ({"image_size": 8}, "image_size must be 0"),
+        ({"backbones": ["smal"]}, "unknown backbone 'smal'; did you mean 'small'"),
+        ({"image_size": 8}, "image_size must be between 16 and 2048, or 0 for each backbone's own size; got 8"),
         ({"max_images": 3}, "max_images must be at least 10"),
         ({"seed": -1}, "seed must be at least 0"),
-        ({"max_latency_ms": 0.0}, "max_latency_ms must be above 0"),
+        ({"max_latency_ms": 0.0}, "max_latency_ms must be greater than 0, or -1 for no limit"),
     ],
 )
 def test_mistake_is_refused_in_one_line(

@@ -89,15 +89,21 @@ def test_a_limit_of_no_loss_at_all_is_a_limit():
 @pytest.mark.parametrize(
     ("limit", "message"),
     [
-        ({"max_latency_ms": 0.0}, "max_latency_ms must be greater than 0, got 0"),
-        ({"max_size_mb": -1.0}, "max_size_mb must be greater than 0, got -1"),
-        ({"max_drop": -0.5}, "max_drop must be 0 or more, got -0.5"),
-        ({"max_drop": float("nan")}, "max_drop must be 0 or more, got nan"),
+        ({"max_latency_ms": 0.0}, "max_latency_ms must be greater than 0, or -1 for no limit; got 0"),
+        ({"max_size_mb": -2.0}, "max_size_mb must be greater than 0, or -1 for no limit; got -2"),
+        ({"max_drop": -0.5}, "max_drop must be at least 0, or -1 for no limit; got -0.5"),
+        ({"max_drop": float("nan")}, "max_drop must be at least 0, or -1 for no limit; got nan"),
     ],
 )
 def test_impossible_limits_are_refused_by_name(limit, message):
     with pytest.raises(UserError, match=message):
         Budget(**limit)
+
+
+def test_the_forms_word_for_no_limit_becomes_none():
+    assert Budget(max_latency_ms=-1, max_size_mb=-1.0, max_drop=-1) == Budget()
+    assert not Budget(max_drop=-1).given
+    assert Budget(max_drop=0).given
 
 
 recipes = st.lists(

@@ -214,9 +214,9 @@ def test_no_usable_image_at_all_is_said_with_the_reasons(tmp_path: Path, store: 
     ("change", "message"),
     [
         ({"task": "pose"}, "task 'pose' is not available"),
-        ({"max_image_mb": 0}, "max_image_mb must be above 0 and at most 1000, got 0"),
+        ({"max_image_mb": 0}, "max_image_mb must be greater than 0 and at most 1000; got 0"),
         ({"max_image_mb": float("nan")}, "max_image_mb"),
-        ({"test_fraction": 0.9}, "leave something to train on"),
+        ({"test_fraction": 0.9}, "leave 0% of the data for training"),
     ],
 )
 def test_a_wrong_setting_is_named(change: dict, message: str) -> None:

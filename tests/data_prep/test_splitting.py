@@ -17,7 +17,7 @@ from components.data_prep.splitting import (
 
 DEFAULT = Fractions(validation=0.15, test=0.25)
 digests = st.binary(max_size=4).map(lambda data: hashlib.sha256(data).hexdigest())
-shares = st.floats(min_value=0.01, max_value=0.49)
+shares = st.floats(min_value=0.01, max_value=0.45)
 
 
 def test_position_is_the_digest_read_as_a_binary_fraction() -> None:
@@ -79,10 +79,10 @@ def test_small_classes_are_those_with_an_empty_split() -> None:
 @pytest.mark.parametrize(
     ("validation", "test", "message"),
     [
-        (0.0, 0.2, "validation_fraction must be above 0 and below 1, got 0.0"),
-        (0.2, 1.0, "test_fraction must be above 0 and below 1, got 1.0"),
+        (0.0, 0.2, "validation_fraction must be greater than 0 and less than 1; got 0.0"),
+        (0.2, 1.0, "test_fraction must be greater than 0 and less than 1; got 1.0"),
         (float("nan"), 0.2, "validation_fraction"),
-        (0.5, 0.5, "leave something to train on, got 1"),
+        (0.5, 0.5, "leave 0% of the data for training"),
     ],
 )
 def test_impossible_shares_are_named(validation: float, test: float, message: str) -> None:

@@ -25,7 +25,9 @@ from components.distill.distillation import DistillConfig, distill_bundle
 
 SETTINGS = {
     "epochs": 2, "batch_size": 16, "learning_rate": 0.002, "layer_decay": 1.0, "ema_decay": 0.8,
+    "recipe": {"name": "r"},
 }  # fmt: skip
+SMALLER = SETTINGS | {"recipe": {"name": "r", "student_size": 24}}
 
 
 def config(**changes):
@@ -97,9 +99,7 @@ def test_two_processes_distill_what_one_would(run_stage, dataset_path, make_bund
     inputs = {"dataset": dataset_path, "teacher": save_bundle(teacher), "student": save_bundle(student)}
     bundles = [
         load_model(
-            run_stage(distill, inputs=inputs, run_name=f"{number}", num_processes=number, student_size=24, **SETTINGS)[
-                "distilled"
-            ].path,
+            run_stage(distill, inputs=inputs, run_name=f"{number}", num_processes=number, **SMALLER)["distilled"].path,
             store,
         )
         for number in (1, 2)
@@ -120,7 +120,7 @@ def test_a_student_at_a_lower_resolution_says_so_in_its_preprocessing_and_is_val
 ):
     model = save_bundle(make_bundle("timm:test_efficientnet"))
     inputs = {"dataset": dataset_path, "teacher": model, "student": model}
-    outputs = run_stage(distill, inputs=inputs, **(SETTINGS | {"student_size": 24}))
+    outputs = run_stage(distill, inputs=inputs, **SMALLER)
     distilled = load_model(outputs["distilled"].path, store)
     assert distilled.assets.preprocess.image_size == 24
     before, after = load_model(model, store).module, distilled.module
@@ -179,16 +179,17 @@ def test_no_checkpoint_is_left_after_success(run_stage, dataset_path, make_bundl
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"alpha": 1.1}, r"alpha must be in \[0, 1\], got 1.1"),
-        ({"temperature": 0.0}, "temperature must be positive, got 0.0"),
-        ({"student_size": -1}, "student_size must be at least 0, got -1"),
+        ({"alpha": 1.1}, r"alpha must be between 0 and 1; got 1.1"),
+        ({"temperature": 0.0}, "temperature must be greater than 0; got 0.0"),
+        ({"recipe": {"name": "r", "student_size": -1}}, "student_size must be between 16 and 2048"),
+        ({"recipe": {"student_size": 24}}, "a recipe needs a name"),
         ({"schedule": "linear"}, "schedule must be one of"),
     ],
 )
 def test_a_wrong_parameter_is_refused_before_anything_is_read(run_stage, tmp_path, changes, message):
     nowhere = {name: tmp_path / "nowhere" for name in ("dataset", "teacher", "student")}
     with pytest.raises(UserError, match=message):
-        run_stage(distill, inputs=nowhere, **changes)
+        run_stage(distill, inputs=nowhere, **(SETTINGS | changes))
 
 
 def test_a_teacher_of_other_classes_is_refused(make_bundle, dataset):

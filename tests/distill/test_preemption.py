@@ -14,8 +14,8 @@ STOPS = 6
 LEFT = 128 + signal.SIGTERM
 # At another size than the teacher's, batch norms are measured anew before the first step of every attempt.
 PARAMETERS = {
-    "epochs": 12, "batch_size": 16, "learning_rate": 0.002, "layer_decay": 1.0, "ema_decay": 0.8, "student_size": 24,
-    "checkpoint_seconds": 3600, "seed": 0,
+    "epochs": 12, "batch_size": 16, "learning_rate": 0.002, "layer_decay": 1.0, "ema_decay": 0.8,
+    "recipe": {"name": "r", "student_size": 24}, "checkpoint_seconds": 3600, "seed": 0,
 }  # fmt: skip
 
 

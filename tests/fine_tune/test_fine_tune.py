@@ -102,7 +102,7 @@ def test_a_data_set_without_validation_images_still_trains(tune, make_dataset):
     [
         ({"schedule": "linear"}, "schedule must be one of"),
         ({"head_epochs": -1}, "head_epochs must be at least 0"),
-        ({"label_smoothing": 1.0}, "label_smoothing must be in"),
+        ({"label_smoothing": 1.0}, "label_smoothing must be at least 0 and less than 1"),
     ],
 )
 def test_a_wrong_parameter_is_refused_before_anything_is_read(run_stage, tmp_path, changes, message):

@@ -16,7 +16,7 @@ from components.prune.component import prune
 from components.prune.groups import PruningGraph
 from components.prune.pruning import PruneConfig, prune_bundle, taylor_importance
 
-SETTINGS = {"macs_fraction": 0.7, "calibration_images": 64}
+SETTINGS = {"recipe": {"name": "r", "macs_fraction": 0.7}, "calibration_images": 64}
 
 
 def config(**changes):
@@ -114,7 +114,7 @@ def test_a_target_out_of_reach_gives_the_smallest_there_is_and_says_so(
     run_stage, dataset_path, make_bundle, save_bundle
 ):
     inputs = {"dataset": dataset_path, "model": save_bundle(make_bundle("timm:test_efficientnet"))}
-    outputs = run_stage(prune, inputs=inputs, **(SETTINGS | {"macs_fraction": 0.01}))
+    outputs = run_stage(prune, inputs=inputs, **(SETTINGS | {"recipe": {"name": "r", "macs_fraction": 0.01}}))
     assert outputs["metrics"].metadata["macs_fraction"] > 0.01
     assert "every prunable layer is at its limit" in Path(outputs["page"].path).read_text()
 
@@ -138,16 +138,22 @@ def test_a_data_set_without_validation_images_can_still_prune(run_stage, make_da
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"macs_fraction": 0.0}, r"macs_fraction must be in \(0, 1\], got 0.0"),
-        ({"macs_fraction": 1.5}, r"macs_fraction must be in \(0, 1\], got 1.5"),
+        (
+            {"recipe": {"name": "r", "macs_fraction": 0.0}},
+            "macs_fraction must be greater than 0 and at most 1; got 0.0",
+        ),
+        (
+            {"recipe": {"name": "r", "macs_fraction": 1.5}},
+            "macs_fraction must be greater than 0 and at most 1; got 1.5",
+        ),
         ({"importance": "bn"}, "importance must be one of taylor, magnitude; got 'bn'"),
-        ({"round_to": 0}, "round_to must be at least 1, got 0"),
+        ({"round_to": 0}, "round_to must be at least 1; got 0"),
     ],
 )
 def test_a_wrong_parameter_is_refused_before_anything_is_read(run_stage, tmp_path, changes, message):
     nowhere = {"dataset": tmp_path / "nowhere", "model": tmp_path / "nowhere"}
     with pytest.raises(UserError, match=message):
-        run_stage(prune, inputs=nowhere, **changes)
+        run_stage(prune, inputs=nowhere, **(SETTINGS | changes))
 
 
 def test_a_model_of_other_classes_is_refused(make_bundle, dataset):

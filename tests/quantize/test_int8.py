@@ -157,7 +157,8 @@ def run_component(folder: Path, dataset_path: Path, model_path: Path, **paramete
 def test_the_component_publishes_bundle_metrics_and_page(scheme, tmp_path, store, dataset_path, make_model):
     model = make_model("timm:test_resnet")
     manifest = save_model(tmp_path / "model", model, store, {})
-    outputs = run_component(tmp_path, dataset_path, tmp_path / "model", scheme=scheme, calibration_images=32)
+    recipe = {"name": "r", "scheme": scheme}
+    outputs = run_component(tmp_path, dataset_path, tmp_path / "model", recipe=recipe, calibration_images=32)
     bundle = load_onnx(outputs["quantized"].path, store)
     assert bundle.provenance["source_model"] == manifest.digest
     assert bundle.provenance["complexity"]["parameters"] == 372_979

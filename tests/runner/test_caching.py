@@ -7,6 +7,7 @@ import components_for_tests as c
 from kfp import dsl
 
 from components.core.store import open_store
+from components.preflight.component import preflight_of
 
 Run = Callable[..., "object"]
 
@@ -42,6 +43,22 @@ def test_a_cached_artifact_is_brought_to_the_new_runs_folder(run: Run) -> None:
 def test_a_changed_late_parameter_reruns_only_what_depends_on_it(run: Run) -> None:
     run(cached)
     assert run(cached, late="2").cached() == {"write", "read"}
+
+
+@dsl.pipeline(name="formed")
+def formed(search_epochs: int = 3, advanced: dict = {}):  # noqa: B006
+    checked = preflight_of("optimize")(search_epochs=search_epochs, advanced=advanced)
+    checked.set_caching_options(False)
+    c.add(a=checked.outputs["epochs"])
+    c.text(value=checked.outputs["calibration_method"])
+
+
+def test_a_changed_key_of_advanced_reruns_only_what_takes_it_from_the_first_task(run: Run) -> None:
+    run(formed)
+    assert run(formed).cached() == {"add", "text"}
+    assert run(formed, advanced='{"learning_rate": 0.5}').cached() == {"add", "text"}
+    assert run(formed, advanced='{"calibration_method": "minmax"}').cached() == {"add"}
+    assert run(formed, search_epochs="4").cached() == {"text"}
 
 
 def test_a_changed_input_reruns_its_consumers(run: Run) -> None:
