@@ -19,7 +19,7 @@ def run_report(
     Args:
         run_id: The run, as in the store's journal.
         pipeline: Name of the pipeline, to show.
-        parameters: The pipeline's inputs, to show; empty takes those of the preflight task.
+        parameters: The parameters to show, by flat name; empty takes them from the preflight task.
         status: How the pipeline ended; KFP fills it in.
         report: The page.
 

@@ -7,6 +7,9 @@ import pytest
 from kfp.dsl import PipelineTaskFinalStatus
 
 from components.run_report.component import run_report
+from components.run_report.evidence import Evidence, _asked
+from components.run_report.record import asked_section
+from components.run_report.records import Task
 
 PARAMETERS = {"dataset": "demo", "prune_targets": [0.8, 0.65], "max_drop": 1.5, "max_size_mb": None, "power": 1.0}
 
@@ -261,3 +264,22 @@ def test_tasks_from_the_cache_are_marked(run, runs, tmp_path):
     assert html.count(">from cache</text>") == count
     assert f"{count} taken from the cache" in html
     assert "When each task ran" not in html  # nothing ran
+
+
+@pytest.mark.parametrize("failed", [False, True])
+def test_what_was_asked_has_flat_names_whether_the_first_task_resolved_them_or_not(failed):
+    form = {"data_source": "photos/", "budget_max_drop": 1.5, "advanced": {"learning_rate": 0.01}}
+    resolved = {"dataset": "photos/", "max_drop": 1.5, "learning_rate": 0.01, "max_size_mb": -1.0, "recipes": []}
+    first = Task(
+        path="run/preflight", component="preflight", status="failed" if failed else "succeeded", parameters=form,
+        output_parameters={} if failed else resolved,
+    )  # fmt: skip
+    asked = _asked([first])
+    assert {name: asked[name] for name in ("dataset", "max_drop", "learning_rate")} == {
+        "dataset": "photos/", "max_drop": 1.5, "learning_rate": 0.01,
+    }  # fmt: skip
+    assert not {"recipes", "advanced", "data_source"} & set(asked)
+    if not failed:
+        run = {"run_id": "r", "pipeline": "optimize", "store_uri": "s", "state": "SUCCEEDED", "error": ""}
+        section = asked_section(Evidence(**run, parameters=asked, tasks=[first]))
+        assert "no limit" in str(section)
