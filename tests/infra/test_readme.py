@@ -56,7 +56,7 @@ def test_the_last_command_starts_a_run_as_the_overlays_account(kfp_server: KfpSe
     assert done.returncode == 0, done.stdout + done.stderr
     (run,) = kfp_server.objects["runs"].values()
     assert run["service_account"] == "trimtab-runner"
-    assert run["runtime_config"]["parameters"]["dataset"] == "demo"
+    assert run["runtime_config"]["parameters"]["data_source"] == "demo"
 
 
 def test_the_guide_creates_the_secrets_that_it_lists():

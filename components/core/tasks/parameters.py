@@ -1,7 +1,7 @@
 """Finds the parameters of a task by its name, and makes the forms of the pipelines of each task.
 
-A folder here that has a `parameters.py` is a task. The first of `TASKS` is the default: its pipelines are called
-`optimize` and `retrain`, those of another one after the task.
+A task of `TASKS` whose folder has a `parameters.py` is found here; its `PARAMETERS` are the groups and its own. The
+first task is the default: its pipelines are called `optimize` and `retrain`, those of another one after the task.
 """
 
 import importlib
@@ -20,8 +20,8 @@ FIRST, RETRAINING = "optimize", "retrain"
 
 def task_names() -> list[str]:
     """Every task that declares its parameters, the default one first."""
-    found = {path.parent.name for path in Path(__file__).parent.glob("*/parameters.py")}
-    return sorted(found, key=lambda name: (name != TASKS[0], name))
+    folder = Path(__file__).parent
+    return [name for name in TASKS if (folder / name / "parameters.py").is_file()]
 
 
 @cache
