@@ -56,13 +56,12 @@ class Variant:
 
 def variants(size: int) -> list[Variant]:
     """What is measured against float32 at `size`."""
-    made = [Variant(head="fcn", width=width, size=size, macs=macs) for width in (64, 128) for macs in (1.0, 0.55)]
-    made += [Variant(head="lraspp", width=width, size=size, macs=1.0) for width in (64, 96, 128)]
-    made += [
-        Variant(head="lraspp", width=width, size=size, macs=macs) for width in (64, 128) for macs in (0.7, 0.55, 0.45)
-    ]
-    smaller = {96: (80, 64), 128: (112, 96)}[size]
-    made += [Variant(head="lraspp", width=64, size=side, macs=macs) for side in smaller for macs in (1.0, 0.7, 0.55)]
+    smaller, smallest = {96: (80, 64), 128: (96, 80)}[size]
+    made = [Variant(head="fcn", width=64, size=size, macs=macs) for macs in (1.0, 0.55)]
+    made += [Variant(head="lraspp", width=width, size=size, macs=macs) for width in (96, 128) for macs in (1.0, 0.55)]
+    made += [Variant(head="lraspp", width=64, size=size, macs=macs) for macs in (1.0, 0.7, 0.55, 0.45)]
+    made += [Variant(head="lraspp", width=64, size=smaller, macs=macs) for macs in (0.7, 0.55)]
+    made += [Variant(head="lraspp", width=64, size=smallest, macs=macs) for macs in (1.0, 0.7, 0.55)]
     return made
 
 
