@@ -20,7 +20,8 @@ def run(tmp_path: Path, dataset_path: Path, **parameters: object) -> tuple[Model
         Metrics(uri=str(tmp_path / "metrics")),
         HTML(uri=str(tmp_path / "page.html")),
     )
-    backbone_selection.python_func(Dataset(uri=str(dataset_path)), *outputs, **parameters)
+    # Each backbone at its own size, unless a test says another.
+    backbone_selection.python_func(Dataset(uri=str(dataset_path)), *outputs, **({"image_size": 0} | parameters))
     return outputs
 
 
@@ -63,7 +64,7 @@ def test_same_seed_gives_the_same_digest_and_another_seed_another_head(
 def test_limits_reject_before_the_scores_are_compared(
     tmp_path: Path, store: Store, dataset_path: Path, catalog_path: Path
 ) -> None:
-    parameters = {"backbones": "small,large", "catalog": str(catalog_path), "max_images": 10}
+    parameters = {"backbones": ["small", "large"], "catalog": str(catalog_path), "max_images": 10}
     ranking = run(tmp_path, dataset_path, **parameters, max_parameters_m=1.0)[1]
     document = json.loads(read_file(read_manifest(ranking.path), "ranking.json", store))
     assert document["chosen"] == "small"
