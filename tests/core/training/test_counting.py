@@ -25,6 +25,7 @@ TASK: Any = pixel_task.PixelTask()
 
 CHILD = """
 import json, sys
+import numpy as np
 import torch
 from safetensors.torch import save_file
 import pixel_task
@@ -44,6 +45,9 @@ with joined() as ranks:
         save_file(network.state_dict(), f"{out}/{parts}-{ranks.share.rank}.safetensors")
         if ranks.leads:
             open(f"{out}/{parts}.json", "w").write(json.dumps(history.to_json()))
+    # A validation split of fewer rows than there are processes: the first has none.
+    total = ranks.gathered_total([1.5, 2.0], np.array([3.0, 4.0]) if ranks.share.rank else None)
+    open(f"{out}/total-{ranks.share.rank}.json", "w").write(json.dumps(total))
 """
 
 
@@ -149,6 +153,8 @@ def test_two_processes_that_count_unequal_numbers_of_pixels_end_where_one_does(t
     said = [child.communicate(timeout=300)[1] for child in children]
     assert [child.returncode for child in children] == [0, 0], said
 
+    totals = [json.loads((tmp_path / f"total-{rank}.json").read_text()) for rank in (0, 1)]
+    assert totals == [[3.0, 4.0, 3.0, 4.0]] * 2
     for parts in (1, 2):
         for rank in (0, 1):
             assert_close(load_file(tmp_path / f"{parts}-{rank}.safetensors"), alone.state_dict())
