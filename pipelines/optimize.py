@@ -37,7 +37,7 @@ def _body(form: Form, asked: dict[str, Any]) -> None:
         # What it checks (files, installed packages) can change while its parameters do not.
         checked.set_caching_options(False)
 
-        data = data_prep(**taken(checked, *DATA))
+        data = data_prep(**taken(checked, *DATA, settings="data_settings"))
         light(data)
 
         found = search(data.outputs["prepared"], checked)

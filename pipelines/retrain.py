@@ -160,7 +160,7 @@ def _body(form: Form, asked: dict[str, Any]) -> None:
         data = data_prep(
             previous=champion_now.outputs["latest"],
             remember=champion_now.outputs["prepared"],
-            **taken(checked, *DATA),
+            **taken(checked, *DATA, settings="data_settings"),
         )
         light(data)
 

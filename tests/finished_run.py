@@ -16,10 +16,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image, ImageOps
 
-import components.data_prep
 from components.core.store import Store, open_store
+from components.core.tasks import get_task
 
-DEMO = Path(components.data_prep.__file__).parent / "demo" / "fashion_mnist.parquet"
+DEMO = get_task("classification").rows.demo.file
 
 IMPORT_RECORDER = Path(__file__).with_name("import_recorder")
 

@@ -22,37 +22,41 @@ def data_prep(
     previous: Input[Dataset] = None,
     remember: str = "",
     slice_columns: str = "",
+    settings: dict = {},  # noqa: B006
 ):
-    """Checks labelled images, finds duplicates, splits by content and writes Parquet shards.
+    """Checks the data, finds duplicates, splits by content and writes Parquet shards.
 
     Args:
-        dataset: Labelled data: demo (embedded), a folder with one sub-folder per class, a .parquet, .csv or .jsonl file
-            with the columns label and image, path or uri, or an s3:// URI of these.
-        task: What the model will predict: classification.
-        validation_fraction: Share of the images for validation, above 0.
-        test_fraction: Share of the images for the test split, above 0; the two leave something to train on.
+        dataset: The data: demo (embedded), a folder or a table in a layout of the task, or an s3:// URI of these; the
+            stage's card lists them.
+        task: What the model will predict.
+        validation_fraction: Share of the rows for validation, above 0.
+        test_fraction: Share of the rows for the test split, above 0; the two leave something to train on.
         max_image_mb: Larger files are quarantined, in megabytes (10^6 bytes).
         prepared: The dataset: Parquet shards per split and quarantine.json, as a manifest.
-        metrics: Counts of images, classes, quarantined files and duplicates.
+        metrics: Counts of rows, classes, quarantined files and duplicates.
         page: Splits, classes, samples and the quarantine as HTML.
         dataset_state: What the dataset's listing looked like (ingestion.sources.source_state). Not used here: it
             makes a cached result count only as long as the files are the same.
         previous: An earlier prepared data set; its shards of which nothing has changed are taken over.
         remember: Name of a ref in the store that will point at the result, for a later run to take as previous.
-        slice_columns: Columns of the table whose values are slices (groups of images, each judged by itself), as a
+        slice_columns: Columns of the table whose values are slices (groups of rows, each judged by itself), as a
             comma-separated list; empty for none.
+        settings: The task's own data parameters (data_settings of preflight), by name; none for classification.
     """
     from components.core.artifacts.manifest import describe
     from components.core.data.dataset import open_dataset
     from components.core.data.ingestion.sources import display_name
     from components.core.data.last_prepared import save_last_prepared
     from components.core.store import store_from_environment
+    from components.core.tasks import get_task
     from components.data_prep.prepare import Settings, prepare
     from components.data_prep.summary import write_summary
 
-    settings = Settings(
+    rows = get_task(task).rows.with_options(settings)
+    asked = Settings(
         dataset=dataset,
-        task=task,
+        rows=rows,
         validation_fraction=validation_fraction,
         test_fraction=test_fraction,
         max_image_mb=max_image_mb,
@@ -61,7 +65,7 @@ def data_prep(
     store = store_from_environment()
 
     before = None if previous is None else open_dataset(previous.path, store)
-    result = prepare(settings, prepared.path, store, previous=before)
+    result = prepare(asked, prepared.path, store, previous=before)
 
     opened = open_dataset(prepared.path, store)
     counts = {
@@ -76,5 +80,5 @@ def data_prep(
     describe(prepared, result.manifest, store, **counts, fingerprint=opened.fingerprint)
     for name, count in counts.items():
         metrics.log_metric(name, count)
-    write_summary(page.path, shown_as=display_name(dataset), prepared=result, dataset=opened)
+    write_summary(page.path, shown_as=display_name(dataset), prepared=result, dataset=opened, rows=rows)
     print(", ".join(f"{name} {count:,}" for name, count in counts.items()))

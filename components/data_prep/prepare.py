@@ -1,12 +1,11 @@
-"""From a source of labelled images to the dataset artifact: inspect, set aside, resolve duplicates, split, write."""
+"""From a user's data set to the dataset artifact: inspect, set aside, resolve duplicates, split, write."""
 
 import os
 import tempfile
-from collections import Counter, deque
-from collections.abc import Container, Iterator
+from collections import Counter, defaultdict, deque
+from collections.abc import Container, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,16 +14,15 @@ import pyarrow as pa
 
 from components.core.artifacts.manifest import Manifest
 from components.core.data.dataset import SPLITS, Dataset, write_dataset
-from components.core.data.ingestion.sources import DEMO, DEMO_LICENCE, Rejection, check_classes, open_source
+from components.core.data.ingestion.items import Inspected, Rejection, printable
+from components.core.data.rows import DEMO, RowFormat
 from components.core.data.slices import SliceCounts, parse_slice_columns, refuse_empty, row_slices, shard_column
 from components.core.errors import UserError
 from components.core.parameters import check_declared
-from components.core.tasks import get_task
-from components.data_prep.inspection import Inspected, inspect_item
 from components.data_prep.quarantine import QUARANTINE_NAME, Quarantine
 from components.data_prep.reuse import ReusedShards, Wanted, hold_shards, reusable_shards
 from components.data_prep.spill import Spill
-from components.data_prep.splitting import Fractions, small_classes, split_of, split_small_class
+from components.data_prep.splitting import Fractions, small_strata, split_of, split_small_stratum
 
 if TYPE_CHECKING:
     from components.core.store import Store
@@ -35,21 +33,20 @@ _TAKE_ROWS = 64
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What to prepare and how; see the stage's card.
+    """What to prepare and how; see the stage's card. `rows` is the task's.
 
     Raises:
-        UserError: a value out of range, or a task that does not exist.
+        UserError: a value out of range.
     """
 
     dataset: str
-    task: str = "classification"
+    rows: RowFormat
     validation_fraction: float = 0.15
     test_fraction: float = 0.25
     max_image_mb: float = 20.0
     slice_columns: str = ""
 
     def __post_init__(self) -> None:
-        get_task(self.task)
         _ = self.fractions
         check_declared(vars(self))
 
@@ -71,7 +68,7 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """The written dataset, what was left out, and the classes that were too small for the content rule."""
+    """The written dataset, what was left out, and the strata that were too small for the content rule."""
 
     manifest: Manifest
     quarantine: Quarantine
@@ -92,37 +89,37 @@ def prepare(
 ) -> Prepared:
     """Write the dataset artifact for `settings` to `artifact_path`.
 
-    The result depends on the images, their names and labels only, not on the order in which they are listed. Images
+    The result depends on the items, their names and targets only, not on the order in which they are listed. Contents
     stay as they were encoded. Scratch space on disk: about the size of the data. With a `previous` data set, its shards
     of which nothing has changed are taken over, and only the other rows are written; the fingerprint is the same.
 
     Raises:
-        UserError: nothing there, no usable image, one class only, or a class that cannot be split.
-        StoreError: the store, or the place of the images, does not answer.
+        UserError: nothing there, nothing usable, one class only, or a class that cannot be split.
+        StoreError: the store, or the place of the data, does not answer.
     """
-    quarantine = Quarantine()
+    quarantine, rows = Quarantine(), settings.rows
     with tempfile.TemporaryDirectory(prefix="trimtab-prep-") as scratch:
-        source = open_source(settings.dataset, _folder(scratch, "tables"), slice_columns=settings.slices)
-        with Spill(_folder(scratch, "rows"), settings.slices) as spill:
-            labels = _collect(source.items(), settings, spill, quarantine)
+        source = rows.open_source(settings.dataset, _folder(scratch, "tables"), slice_columns=settings.slices)
+        with Spill(_folder(scratch, "rows"), rows.raw_schema, settings.slices) as spill:
+            found = _collect(source.items(), settings, spill, quarantine)
             buckets = spill.finish()
-        _check_usable(labels, settings, quarantine)
-        classes = _ordered(list(labels), source.classes)
-        plan = _plan(spill, buckets, labels, settings, quarantine)
+        classes = rows.order_classes(found, source.classes, settings.dataset)
+        plan = _plan(spill, buckets, rows.strata(found), settings, quarantine)
         numbers = {name: number for number, name in enumerate(classes)}
         reused = ReusedShards()
         if previous is not None and _comparable(previous, settings, classes):
-            reused = hold_shards(reusable_shards(previous, _wanted(spill, plan, numbers, settings.slices)), store)
+            reused = hold_shards(reusable_shards(previous, _wanted(spill, plan, numbers, settings), rows), store)
         manifest = write_dataset(
             artifact_path,
-            task=settings.task,
+            rows=rows,
             classes=classes,
-            splits={split: _rows(spill, plan, split, numbers, reused.digests) for split in SPLITS},
+            splits={split: _rows(spill, plan, split, numbers, reused.digests, rows) for split in SPLITS},
             kept=reused.shards,
             slice_columns=settings.slices,
             store=store,
             metadata={
-                "licence": DEMO_LICENCE if settings.dataset == DEMO else "not stated",
+                **({"source": facts} if (facts := source.facts()) else {}),
+                "licence": rows.demo.licence if settings.dataset == DEMO else "not stated",
                 "validation_fraction": settings.validation_fraction,
                 "test_fraction": settings.test_fraction,
                 "quarantined": quarantine.counts,
@@ -135,92 +132,96 @@ def prepare(
 
 
 def _comparable(previous: Dataset, settings: Settings, classes: list[str]) -> bool:
-    """Whether a shard of `previous` could be one of this data set: the same meaning of a label, the same columns."""
-    return (previous.task, previous.classes, tuple(previous.slices)) == (settings.task, classes, settings.slices)
+    """Whether a shard of `previous` could be one of this data set: the same meaning of a class, the same columns."""
+    return (previous.task, previous.classes, tuple(previous.slices)) == (settings.rows.task, classes, settings.slices)
 
 
 def _collect(items: Iterator, settings: Settings, spill: Spill, quarantine: Quarantine) -> Counter[str]:
-    """Inspect all items and set the usable ones aside. Returns usable images per class, 0 where all were refused."""
-    labels: Counter[str] = Counter()
+    """Inspect all items and set the usable ones aside. Returns usable rows per class, 0 where all were refused.
+
+    Raises:
+        UserError: nothing usable, with the reasons and the first of them in full.
+    """
+    found: Counter[str] = Counter()
     slices = SliceCounts(settings.slices)
-    for inspected in _inspected(items, settings.max_image_bytes):
-        name = _printable(inspected.name)
-        label = None if inspected.label is None else _printable(inspected.label)
+    num_usable = 0
+    for inspected in _inspected(items, settings):
+        name = printable(inspected.name)
+        usable = inspected.rejection is None
+        for class_name in inspected.classes:
+            found[class_name] += usable
         if inspected.rejection is not None:
-            quarantine.add(name, label, inspected.rejection)
-            # A folder of text files is no class; a folder of broken images is one, and its loss must be said.
-            if label is not None and inspected.rejection.reason != "unsupported":
-                labels[label] += 0
+            quarantine.add(name, inspected.label, inspected.rejection)
             continue
-        assert label is not None, "an item without a label has been rejected"
-        labels[label] += 1
+        num_usable += 1
         slices.add(inspected.slices)
-        spill.add(image=inspected.data, label=label, digest=inspected.digest, source=name, slices=inspected.slices)
-    if labels.total():
-        refuse_empty(slices, "usable row")
-    return labels
+        spill.add({**inspected.row, "source": name}, inspected.slices)
+    if not num_usable:
+        raise UserError(_nothing_usable(settings, quarantine))
+    refuse_empty(slices, "usable row")
+    return found
 
 
-def _inspected(items: Iterator, max_bytes: int) -> Iterator[Inspected]:
-    """Inspect in parallel, in the order given; a bounded number of images is in memory at once."""
+def _inspected(items: Iterator, settings: Settings) -> Iterator[Inspected]:
+    """Inspect in parallel, in the order given; a bounded number of items is in memory at once."""
     waiting: deque[Future[Inspected]] = deque()
     with ThreadPoolExecutor(max_workers=_THREADS) as pool:
         for item in items:
-            waiting.append(pool.submit(inspect_item, item, max_bytes=max_bytes))
+            waiting.append(pool.submit(settings.rows.inspect, item, max_bytes=settings.max_image_bytes))
             if len(waiting) >= 2 * _THREADS:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
 
 
-def _check_usable(labels: Counter[str], settings: Settings, quarantine: Quarantine) -> None:
-    if not labels.total():
-        reasons = ", ".join(f"{count} {reason}" for reason, count in quarantine.counts.items()) or "no files"
-        example = ""
-        if quarantine.files:
-            first = quarantine.records()[0]
-            example = f"; first: {first['source']}: {first['detail']}"
-        raise UserError(f"dataset {settings.dataset} has no usable image: {reasons}{example}")
-    check_classes(list(labels), settings.dataset)
+def _nothing_usable(settings: Settings, quarantine: Quarantine) -> str:
+    reasons = ", ".join(f"{count} {reason}" for reason, count in quarantine.counts.items()) or "no files"
+    example = ""
+    if quarantine.files:
+        first = quarantine.records()[0]
+        example = f"; first: {first['source']}: {first['detail']}"
+    return f"dataset {settings.dataset} has no usable {settings.rows.noun.removesuffix('s')}: {reasons}{example}"
 
 
-def _ordered(found: list[str], declared: list[str]) -> list[str]:
-    """The declared order; else numbers by value; else by name."""
-    if declared:
-        return [name for name in declared if name in found]
-    if all(name.isascii() and name.isdigit() for name in found):
-        return sorted(found, key=lambda name: (int(name), name))
-    return sorted(found)
-
-
-def _plan(spill: Spill, buckets: list[str], labels: Counter[str], settings: Settings, quarantine: Quarantine) -> _Plan:
-    plan = _Plan()
-    # Counted anew: copies and conflicts are gone now.
-    counts = {label: dict.fromkeys(SPLITS, 0) for label in labels}
-    fractions, slices = settings.fractions, list(map(shard_column, settings.slices))
+def _plan(spill: Spill, buckets: list[str], strata: list[str], settings: Settings, quarantine: Quarantine) -> _Plan:
+    plan, rows = _Plan(), settings.rows
+    # Counted anew: copies and conflicts are gone now. Of a group one key counts, however many rows it has.
+    counts = {stratum: dict.fromkeys(SPLITS, 0) for stratum in strata}
+    groups: defaultdict[str, set[str]] = defaultdict(set)
+    columns = ["digest", "source", rows.raw_target, *rows.index_columns, *map(shard_column, settings.slices)]
     for bucket in buckets:
-        index = spill.table(bucket).select(["digest", "source", "label", *slices])
-        kept = _resolved(index, quarantine)
+        index = spill.table(bucket).select(list(dict.fromkeys(columns)))
+        kept = _resolved(index, settings, quarantine)
         plan.rows[bucket] = np.array(kept, dtype=np.int64)
-        chosen = index.take(plan.rows[bucket])
-        names = [split_of(digest, fractions) for digest in chosen["digest"].to_pylist()]
-        plan.splits[bucket] = np.array([SPLITS.index(name) for name in names], dtype=np.int8)
-        for label, name in zip(chosen["label"].to_pylist(), names, strict=True):
-            counts[label][name] += 1
-    plan.small_classes = small_classes(counts)
+        splits = []
+        for raw in index.take(plan.rows[bucket]).to_pylist():
+            key, stratum = rows.split_key(raw), rows.stratum(raw)
+            splits.append(split_of(key, settings.fractions))
+            if key != raw["digest"]:
+                if key in groups[stratum]:
+                    continue
+                groups[stratum].add(key)
+            counts[stratum][splits[-1]] += 1
+        plan.splits[bucket] = np.array([SPLITS.index(name) for name in splits], dtype=np.int8)
+    noun = "groups" if groups else rows.noun
+    plan.small_classes = small_strata(counts, title=rows.stratum_title, noun=noun)
     if plan.small_classes:
-        _split_small(plan, spill, buckets, fractions)
+        _split_small(plan, spill, buckets, settings)
     return plan
 
 
-def _resolved(index: pa.Table, quarantine: Quarantine) -> list[int]:
-    """Row numbers to keep, in the order of digests: of equal images the first by name, none if their labels differ.
+def _resolved(index: pa.Table, settings: Settings, quarantine: Quarantine) -> list[int]:
+    """Row numbers to keep, in the order of digests: of equal contents the first by name, none if their targets differ.
 
-    `index` has digest, source, label and the slices, by which copies of one name are ordered.
+    `index` has digest, source, the raw target and the slices, by which copies of one name are ordered.
     """
-    digests, sources, labels, *slices = (column.to_pylist() for column in index.columns)
-    marks = zip(*([value or "" for value in column] for column in slices), strict=True) if slices else repeat(())
-    rows = sorted(zip(digests, sources, labels, marks, range(index.num_rows), strict=False))
+    task = settings.rows
+    marks = [shard_column(column) for column in settings.slices]
+    listed = index.select(["digest", "source", task.raw_target, *marks]).to_pylist()
+    rows = sorted(
+        (raw["digest"], raw["source"], raw[task.raw_target], [raw[mark] or "" for mark in marks], number)
+        for number, raw in enumerate(listed)
+    )
     kept: list[int] = []
     start = 0
     while start < len(rows):
@@ -229,10 +230,12 @@ def _resolved(index: pa.Table, quarantine: Quarantine) -> list[int]:
             end += 1
         copies = rows[start:end]
         start = end
-        if len({label for _, _, label, *_ in copies}) > 1:
-            for _, name, label, *_ in copies:
-                others = ", ".join(f"{other} ({its})" for _, other, its, *_ in copies if its != label)
-                quarantine.add(name, label, Rejection("conflicting labels", f"same bytes as {others}"[:500]))
+        if len({target for _, _, target, *_ in copies}) > 1:
+            for _, name, target, *_ in copies:
+                others = [(other, task.target_name(its)) for _, other, its, *_ in copies if its != target]
+                same = ", ".join(f"{other} ({its})" if its else other for other, its in others)
+                rejection = Rejection(task.conflict, f"same bytes as {same}"[:500])
+                quarantine.add(name, task.target_name(target) or None, rejection)
             continue
         kept.append(copies[0][-1])
         for _, name, *_ in copies[1:]:
@@ -240,52 +243,50 @@ def _resolved(index: pa.Table, quarantine: Quarantine) -> list[int]:
     return kept
 
 
-def _split_small(plan: _Plan, spill: Spill, buckets: list[str], fractions: Fractions) -> None:
-    digests: dict[str, list[str]] = {name: [] for name in plan.small_classes}
-    for label, digest, _, _ in _kept(plan, spill, buckets):
-        if label in digests:
-            digests[label].append(digest)
-    splits = {name: split_small_class(members, fractions) for name, members in digests.items()}
-    for label, digest, bucket, number in _kept(plan, spill, buckets):
-        if label in splits:
-            plan.splits[bucket][number] = SPLITS.index(splits[label][digest])
+def _split_small(plan: _Plan, spill: Spill, buckets: list[str], settings: Settings) -> None:
+    keys: dict[str, set[str]] = {stratum: set() for stratum in plan.small_classes}
+    for stratum, key, _, _ in _kept(plan, spill, buckets, settings.rows):
+        if stratum in keys:
+            keys[stratum].add(key)
+    splits = {stratum: split_small_stratum(list(members), settings.fractions) for stratum, members in keys.items()}
+    for stratum, key, bucket, number in _kept(plan, spill, buckets, settings.rows):
+        if stratum in splits:
+            plan.splits[bucket][number] = SPLITS.index(splits[stratum][key])
 
 
-def _kept(plan: _Plan, spill: Spill, buckets: list[str]) -> Iterator[tuple[str, str, str, int]]:
+def _kept(plan: _Plan, spill: Spill, buckets: list[str], rows: RowFormat) -> Iterator[tuple[str, str, str, int]]:
+    """Stratum and key of each row that is kept, its bucket, and its place in the bucket's plan."""
+    columns = list(dict.fromkeys(["digest", *rows.index_columns]))
     for bucket in buckets:
-        chosen = spill.table(bucket).select(["label", "digest"]).take(plan.rows[bucket])
-        pairs = zip(chosen["label"].to_pylist(), chosen["digest"].to_pylist(), strict=True)
-        for number, (label, digest) in enumerate(pairs):
-            yield label, digest, bucket, number
+        for number, raw in enumerate(spill.table(bucket).select(columns).take(plan.rows[bucket]).to_pylist()):
+            yield rows.stratum(raw), rows.split_key(raw), bucket, number
 
 
-def _wanted(spill: Spill, plan: _Plan, numbers: dict[str, int], slices: tuple[str, ...]) -> Iterator[Wanted]:
-    columns = ["digest", "label", "source", *map(shard_column, slices)]
-    for bucket, rows in plan.rows.items():
-        chosen = spill.table(bucket).select(columns).take(rows)
-        for row, split in zip(chosen.to_pylist(), plan.splits[bucket], strict=True):
-            label = numbers[row["label"]]
-            yield Wanted(row["digest"], SPLITS[split], label, row["source"], row_slices(row, slices))
+def _wanted(spill: Spill, plan: _Plan, numbers: Mapping[str, int], settings: Settings) -> Iterator[Wanted]:
+    rows = settings.rows
+    columns = list(dict.fromkeys(["digest", "source", *rows.raw_target_columns, *map(shard_column, settings.slices)]))
+    for bucket, kept in plan.rows.items():
+        table = spill.table(bucket).select(columns)
+        for start in range(0, len(kept), _TAKE_ROWS):
+            splits = plan.splits[bucket][start : start + _TAKE_ROWS]
+            for raw, split in zip(table.take(kept[start : start + _TAKE_ROWS]).to_pylist(), splits, strict=True):
+                target = rows.target_key(rows.finished(raw, numbers))
+                yield Wanted(raw["digest"], SPLITS[split], target, raw["source"], row_slices(raw, settings.slices))
 
 
 def _rows(
-    spill: Spill, plan: _Plan, split: str, numbers: dict[str, int], written: Container[str]
+    spill: Spill, plan: _Plan, split: str, numbers: Mapping[str, int], written: Container[str], rows: RowFormat
 ) -> Iterator[dict[str, Any]]:
     """The rows of a split in the order of their digests, without those that are `written` already."""
-    for bucket, rows in plan.rows.items():
-        wanted = rows[plan.splits[bucket] == SPLITS.index(split)]
+    for bucket, kept in plan.rows.items():
+        wanted = kept[plan.splits[bucket] == SPLITS.index(split)]
         if not len(wanted):
             continue
         table = spill.table(bucket)
         for start in range(0, len(wanted), _TAKE_ROWS):
-            for row in table.take(wanted[start : start + _TAKE_ROWS]).to_pylist():
-                if row["digest"] not in written:
-                    yield {**row, "label": numbers[row["label"]]}
-
-
-def _printable(name: str) -> str:
-    # A file name on disk need not be valid Unicode; a Parquet string must be.
-    return name.encode("utf-8", "backslashreplace").decode()
+            for raw in table.take(wanted[start : start + _TAKE_ROWS]).to_pylist():
+                if raw["digest"] not in written:
+                    yield rows.finished(raw, numbers)
 
 
 def _folder(parent: str, name: str) -> Path:

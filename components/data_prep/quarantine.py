@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from components.core.data.ingestion.sources import Rejection
+from components.core.data.ingestion.items import Rejection
 
 QUARANTINE_NAME = "quarantine.json"
 

@@ -1,10 +1,11 @@
 """Which shards of an earlier data set still hold exactly what this one wants, so that only what is new is written."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from components.core.data.dataset import SHARD_BYTES, SPLITS, Dataset, ShardWithRows
+from components.core.data.rows import StoredRows
 from components.core.data.slices import row_slices, shard_column
 from components.core.store import BlobMissing
 
@@ -13,8 +14,6 @@ if TYPE_CHECKING:
 
 MAX_SMALL_SHARDS = 100
 """Small shards of one split that are kept as they are; with more, all of them are written anew as few large ones."""
-
-_COLUMNS = ("digest", "label", "source")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,30 +25,37 @@ class ReusedShards:
 
 
 class Wanted(NamedTuple):
-    """A row of the new data set: content digest, split, label number, source, and its value of each slice column."""
+    """A row of the new data set: content digest, split, target's key, source, and its value of each slice column."""
 
     digest: str
     split: str
-    label: int
+    target: bytes
     source: str
     slices: tuple[str | None, ...] = ()
 
 
-def reusable_shards(previous: Dataset, wanted: Iterable[Wanted]) -> ReusedShards:
-    """The shards of `previous` every row of which is wanted as it is: in that split, with that label, source, slices.
+def reusable_shards(previous: Dataset, wanted: Iterable[Wanted], stored: StoredRows) -> ReusedShards:
+    """The shards of `previous` every row of which is wanted as it is: in that split, with that target, source, slices.
 
     A shard with one row that is not wanted any more is not kept; what is left of it is written anew.
 
     Args:
         previous: with the same classes in the same order, and with the same slice columns.
         wanted: each row of the new data set.
+        stored: what the task says of its rows.
     """
     rows = {row.digest: hash(row[1:]) for row in wanted}
     slices = tuple(previous.slices)
-    columns = [*_COLUMNS, *map(shard_column, slices)]
+    columns = ["digest", "source", *stored.target_columns, *map(shard_column, slices)]
+
+    def unchanged(split: str, row: Mapping[str, Any]) -> bool:
+        now = hash((split, stored.target_key(row), row["source"], row_slices(row, slices)))
+        return rows.get(row["digest"]) == now
+
     reused = ReusedShards()
     for split in SPLITS:
-        shards = [shard for shard in previous.shards(split, columns=columns) if _unchanged(shard, split, rows, slices)]
+        found = previous.shards(split, columns=columns)
+        shards = [shard for shard in found if all(unchanged(split, row) for row in shard.rows)]
         if sum(shard.entry.bytes < SHARD_BYTES // 2 for shard in shards) > MAX_SMALL_SHARDS:
             shards = [shard for shard in shards if shard.entry.bytes >= SHARD_BYTES // 2]
         reused.shards[split] = shards
@@ -67,10 +73,3 @@ def hold_shards(reused: ReusedShards, store: "Store") -> ReusedShards:
     except BlobMissing:
         return ReusedShards()
     return reused
-
-
-def _unchanged(shard: ShardWithRows, split: str, rows: Mapping[str, int], slices: Sequence[str]) -> bool:
-    return all(
-        rows.get(row["digest"]) == hash((split, row["label"], row["source"], row_slices(row, slices)))
-        for row in shard.rows
-    )

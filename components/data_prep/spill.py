@@ -1,9 +1,10 @@
 """Rows set aside on disk, sorted coarsely by digest: an external sort for data that does not fit into memory."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import pyarrow as pa
 
@@ -12,23 +13,24 @@ from components.core.data.slices import shard_column, sliced_schema
 BUFFER_BYTES = 64 * 1000 * 1000
 """Memory used before rows are written out, bytes."""
 
-_SCHEMA = pa.schema([("image", pa.binary()), ("label", pa.string()), ("digest", pa.string()), ("source", pa.string())])
-
-Row = dict[str, bytes | str | None]
-
 
 class Spill:
-    """Rows (image, label name, digest, source, slices) in up to 256 files by the first byte of their digest.
+    """Raw rows and their slices in up to 256 files by the first byte of their digest.
 
     Bucket after bucket gives the order of the digests, and equal digests lie in one bucket, so duplicates are found
-    and shards are written with one bucket's index in memory; the images stay on disk (memory-mapped).
+    and shards are written with one bucket's index in memory; the contents stay on disk (memory-mapped).
+
+    Args:
+        folder: an existing folder for the files.
+        schema: columns of a raw row; with `digest` and `source`.
+        slice_columns: of the user's table.
     """
 
-    def __init__(self, folder: Path, slice_columns: Sequence[str] = ()) -> None:
+    def __init__(self, folder: Path, schema: pa.Schema, slice_columns: Sequence[str] = ()) -> None:
         self._folder = folder
         self._columns = [shard_column(column) for column in slice_columns]
-        self._schema = sliced_schema(_SCHEMA, slice_columns)
-        self._buffer: dict[str, list[Row]] = defaultdict(list)
+        self._schema = sliced_schema(schema, slice_columns)
+        self._buffer: dict[str, list[dict[str, Any]]] = defaultdict(list)
         self._buffered_bytes = 0
         self._files: dict[str, pa.RecordBatchStreamWriter] = {}
 
@@ -40,11 +42,10 @@ class Spill:
     ) -> None:
         self._close_files()
 
-    def add(self, *, image: bytes, label: str, digest: str, source: str, slices: Sequence[str | None] = ()) -> None:
+    def add(self, row: Mapping[str, Any], slices: Sequence[str | None] = ()) -> None:
         """Set one row aside."""
-        row: Row = {"image": image, "label": label, "digest": digest, "source": source}
-        self._buffer[digest[:2]].append(row | dict(zip(self._columns, slices, strict=True)))
-        self._buffered_bytes += len(image)
+        self._buffer[row["digest"][:2]].append({**row, **dict(zip(self._columns, slices, strict=True))})
+        self._buffered_bytes += sum(len(value) for value in row.values() if isinstance(value, bytes))
         if self._buffered_bytes >= BUFFER_BYTES:
             self._flush()
 

@@ -35,7 +35,7 @@ def _check(form: Form, given: Mapping[str, Any]) -> dict[str, Any]:
 
     fields = {name: value for name, value in given.items() if name != ADVANCED}
     asked = form.resolve(fields, given.get(ADVANCED) or {})
-    get_task(form.task)
+    rows = get_task(form.task).rows.with_options(form.settings(asked)["data_settings"])
     for name in {"release_name", "champion"} & set(asked):
         check_name(asked[name], what=name)
     recipes = plan.plan_recipes(asked["prune_targets"], student_size=asked.get("student_size", 0))
@@ -51,14 +51,14 @@ def _check(form: Form, given: Mapping[str, Any]) -> dict[str, Any]:
         prune_targets=asked["prune_targets"],
     )
 
-    quick_look(asked["dataset"], slice_columns=parse_slice_columns(asked["slice_columns"]))
+    quick_look(asked["dataset"], rows, slice_columns=parse_slice_columns(asked["slice_columns"]))
 
     print(f"{len(found)} backbones, {len(recipes)} recipes: {'; '.join(recipe.name for recipe in recipes)}")
     return asked | {
         "backbones": [backbone.name for backbone in found],
         "task": form.task,
         "recipes": [recipe.to_json() for recipe in recipes],
-        "dataset_state": source_state(asked["dataset"]),
+        "dataset_state": source_state(asked["dataset"], rows),
         "catalog_state": catalog_state(asked["catalog"] or None),
         **form.settings(asked),
     }

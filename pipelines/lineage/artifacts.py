@@ -58,7 +58,7 @@ def _tally_of(manifest: Manifest) -> Tally | None:
     if manifest.kind != "dataset":
         return None
     try:
-        return Tally(get_task(str(manifest.metadata.get("task"))), len(manifest.metadata.get("classes", ())))
+        return Tally(get_task(str(manifest.metadata.get("task"))).rows, len(manifest.metadata.get("classes", ())))
     except UserError:
         return None
 

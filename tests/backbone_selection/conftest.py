@@ -10,6 +10,7 @@ from PIL import Image
 
 from components.core.data.dataset import write_dataset
 from components.core.store import Store, open_store
+from components.core.tasks import get_task
 
 CATALOG = """
 backbones:
@@ -48,7 +49,7 @@ def dataset_path(tmp_path: Path, store: Store) -> Path:
     # In the order of the digests, as data preparation stores them: an evenly spread subset is then a random one.
     splits = {split: sorted(stripes(n, split), key=lambda row: str(row["digest"])) for split, n in counts.items()}
     path = tmp_path / "dataset"
-    write_dataset(path, task="classification", classes=["rows", "columns"], splits=splits, store=store)
+    write_dataset(path, rows=get_task("classification").rows, classes=["rows", "columns"], splits=splits, store=store)
     return path
 
 

@@ -11,6 +11,7 @@ from components.core.bundles.model_bundle import load_model
 from components.core.data.dataset import open_dataset, write_dataset
 from components.core.errors import UserError
 from components.core.store import Store
+from components.core.tasks import get_task
 
 
 def run(tmp_path: Path, dataset_path: Path, **parameters: object) -> tuple[Model, Artifact, Metrics, HTML]:
@@ -80,7 +81,9 @@ def test_training_images_of_one_class_cannot_compare_backbones(
 ) -> None:
     rows = [{**row, "label": 0} for row in open_dataset(dataset_path, store).iterate("train", limit=12)]
     splits: dict[str, list[dict[str, object]]] = {"train": rows, "validation": [], "test": []}
-    write_dataset(tmp_path / "one", task="classification", classes=["rows", "columns"], splits=splits, store=store)
+    write_dataset(
+        tmp_path / "one", rows=get_task("classification").rows, classes=["rows", "columns"], splits=splits, store=store
+    )
     with pytest.raises(UserError, match="12 training images looked at are all of class 'rows'"):
         run(tmp_path, tmp_path / "one", backbones=["small"], catalog=str(catalog_path))
 

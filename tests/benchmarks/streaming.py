@@ -32,6 +32,7 @@ from object_store_server import BUCKET, serving
 from components.core.data.dataset import SHARD_BYTES, write_dataset
 from components.core.data.shard_cache import LIMIT_VARIABLE
 from components.core.store import open_store
+from components.core.tasks import get_task
 
 SIZES = (5, 50)
 LIMIT_GB = 1.0
@@ -66,7 +67,11 @@ def main() -> None:
             for size in SIZES:
                 rows = noise_rows(size * SHARD_BYTES, side=256)
                 write_dataset(
-                    folder / str(size), task="classification", classes=["a"], splits={"train": rows}, store=store
+                    folder / str(size),
+                    rows=get_task("classification").rows,
+                    classes=["a"],
+                    splits={"train": rows},
+                    store=store,
                 )
             for _ in range(rounds):
                 for size, whole in found:

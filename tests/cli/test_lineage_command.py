@@ -15,6 +15,7 @@ from components.core.data.dataset import write_dataset
 from components.core.store import Store, open_objects, open_store
 from components.core.store.backends.objects import Objects
 from components.core.store.contents.blobs import blob_key
+from components.core.tasks import get_task
 from components.export.release import VERSION_DIGITS, checksums, release_digest
 from pipelines.runner.records import journal
 from pipelines.runner.records.state import TaskRecord
@@ -77,7 +78,7 @@ def chain(tmp_path: Path, trimtab: Trimtab) -> Chain:
     keep(
         "dataset",
         write_dataset(
-            places / "dataset", task="classification", classes=["cat", "dog"], store=store,
+            places / "dataset", rows=get_task("classification").rows, classes=["cat", "dog"], store=store,
             splits={split: rows(split) for split in ("train", "validation", "test")},
         ),
     )  # fmt: skip

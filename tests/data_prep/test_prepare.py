@@ -14,17 +14,20 @@ from components.core.artifacts.manifest import read_file
 from components.core.data.dataset import SPLITS, Dataset, open_dataset
 from components.core.errors import UserError
 from components.core.store import Store
+from components.core.tasks.classification.rows import ClassificationRows
 from components.data_prep import prepare as prepare_module
 from components.data_prep import spill
 from components.data_prep.prepare import Settings, prepare
 from components.data_prep.splitting import split_of
+
+IMAGES = ClassificationRows()
 
 Picture = Callable[..., bytes]
 BROKEN = {"cats/03.jpg": "truncated", "dogs/04.jpg": "truncated", "dogs/08.jpg": "corrupt"}
 
 
 def prepared(folder: Path, store: Store, out: Path, **changes: object) -> Dataset:
-    prepare(Settings(dataset=str(folder), **changes), out, store)  # type: ignore[arg-type]
+    prepare(Settings(rows=IMAGES, dataset=str(folder), **changes), out, store)  # type: ignore[arg-type]
     return open_dataset(out, store)
 
 
@@ -123,7 +126,7 @@ def test_adding_data_never_moves_a_sample(added: set[int], many: Path, tmp_path:
 def test_rows_lie_in_the_order_of_their_digests_in_the_split_of_their_content(
     many: Path, tmp_path: Path, store: Store
 ) -> None:
-    chosen = Settings(dataset=str(many))
+    chosen = Settings(rows=IMAGES, dataset=str(many))
     dataset = prepared(many, store, tmp_path / "out")
     for split in SPLITS:
         digests = [row["digest"] for row in dataset.iterate(split)]
@@ -191,7 +194,7 @@ def test_a_file_name_that_is_not_unicode_is_no_obstacle(twenty_jpegs: Path, tmp_
 def test_a_class_of_which_nothing_is_usable_is_named(twenty_jpegs: Path, tmp_path: Path, store: Store) -> None:
     (twenty_jpegs / "birds").mkdir()
     (twenty_jpegs / "birds" / "1.jpg").write_bytes(b"broken")
-    with pytest.raises(UserError, match="class 'birds' has 0 usable images; every class needs at least 3"):
+    with pytest.raises(UserError, match="class 'birds' has 0 usable images; at least 3 are needed"):
         prepared(twenty_jpegs, store, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -213,7 +216,6 @@ def test_no_usable_image_at_all_is_said_with_the_reasons(tmp_path: Path, store: 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"task": "pose"}, "task 'pose' is not available"),
         ({"max_image_mb": 0}, "max_image_mb must be greater than 0 and at most 1000; got 0"),
         ({"max_image_mb": float("nan")}, "max_image_mb"),
         ({"test_fraction": 0.9}, "leave 0% of the data for training"),
@@ -221,4 +223,4 @@ def test_no_usable_image_at_all_is_said_with_the_reasons(tmp_path: Path, store: 
 )
 def test_a_wrong_setting_is_named(change: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        Settings(**{"dataset": "demo", **change})
+        Settings(**{"rows": IMAGES, "dataset": "demo", **change})

@@ -10,8 +10,11 @@ from PIL import Image
 
 from components.core.data.dataset import SPLITS, Dataset, open_dataset
 from components.core.store import Store, open_store
+from components.core.tasks.classification.rows import ClassificationRows
 from components.data_prep import reuse
 from components.data_prep.prepare import Settings, prepare
+
+IMAGES = ClassificationRows()
 
 
 @pytest.fixture
@@ -33,7 +36,7 @@ def add(folder: Path, first: int, count: int) -> None:
 
 def prepared(data: Path, store: Store, name: str, previous: Dataset | None = None) -> Dataset:
     artifact = data.parent / name
-    prepare(Settings(dataset=str(data)), artifact, store, previous=previous)
+    prepare(Settings(rows=IMAGES, dataset=str(data)), artifact, store, previous=previous)
     return open_dataset(artifact, store)
 
 

@@ -10,7 +10,10 @@ import pytest
 from components.core.data.dataset import open_dataset
 from components.core.data.ingestion.sources import quick_look, source_state
 from components.core.store import Store, open_objects
+from components.core.tasks.classification.rows import ClassificationRows
 from components.data_prep.prepare import Settings, prepare
+
+IMAGES = ClassificationRows()
 
 pytestmark = pytest.mark.s3
 
@@ -33,9 +36,9 @@ def test_a_prefix_gives_the_same_dataset_as_the_folder_it_was_copied_from(
     twenty_jpegs: Path, bucket_uri: str, tmp_path: Path, store: Store
 ) -> None:
     upload(twenty_jpegs, bucket_uri)
-    quick_look(bucket_uri)
-    here = prepare(Settings(dataset=str(twenty_jpegs)), tmp_path / "here", store)
-    there = prepare(Settings(dataset=bucket_uri), tmp_path / "there", store)
+    quick_look(bucket_uri, IMAGES)
+    here = prepare(Settings(rows=IMAGES, dataset=str(twenty_jpegs)), tmp_path / "here", store)
+    there = prepare(Settings(rows=IMAGES, dataset=bucket_uri), tmp_path / "there", store)
     assert there.manifest.digest == here.manifest.digest
     assert len(there.quarantine.files) == 3
 
@@ -50,7 +53,7 @@ def test_a_table_in_a_bucket_may_point_to_objects_beside_it(
     names = sorted(path.relative_to(twenty_jpegs).as_posix() for path in twenty_jpegs.rglob("*.jpg"))
     rows.writerows((f"{bucket_uri}/{name}", name.split("/")[0]) for name in names)
     open_objects(bucket_uri).put("table.csv", table.getvalue().encode())
-    prepare(Settings(dataset=f"{bucket_uri}/table.csv"), tmp_path / "out", store)
+    prepare(Settings(rows=IMAGES, dataset=f"{bucket_uri}/table.csv"), tmp_path / "out", store)
     dataset = open_dataset(tmp_path / "out", store)
     assert sum(dataset.counts.values()) == 17
     assert dataset.classes == ["cats", "dogs"]
@@ -58,8 +61,8 @@ def test_a_table_in_a_bucket_may_point_to_objects_beside_it(
 
 def test_an_object_replaced_by_one_of_the_same_size_changes_the_state(twenty_jpegs: Path, bucket_uri: str) -> None:
     upload(twenty_jpegs, bucket_uri)
-    before = source_state(bucket_uri)
-    assert source_state(bucket_uri) == before
+    before = source_state(bucket_uri, IMAGES)
+    assert source_state(bucket_uri, IMAGES) == before
     objects = open_objects(bucket_uri)
     objects.put("cats/01.jpg", bytes(objects.size("cats/01.jpg")))
-    assert source_state(bucket_uri) != before
+    assert source_state(bucket_uri, IMAGES) != before

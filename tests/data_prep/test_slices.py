@@ -10,7 +10,10 @@ import pytest
 from components.core.data.dataset import SPLITS, Dataset, open_dataset
 from components.core.errors import UserError
 from components.core.store import Store
+from components.core.tasks.classification.rows import ClassificationRows
 from components.data_prep.prepare import Settings, prepare
+
+IMAGES = ClassificationRows()
 
 Lines = list[dict[str, Any]]
 
@@ -42,7 +45,7 @@ def lines(first: int, count: int, cameras: tuple[str, ...] = ("day", "night", ""
 
 
 def prepared(table: Path, store: Store, name: str, previous: Dataset | None = None, **asked: Any) -> Dataset:
-    prepare(Settings(dataset=str(table), **asked), table.parents[1] / name, store, previous=previous)
+    prepare(Settings(rows=IMAGES, dataset=str(table), **asked), table.parents[1] / name, store, previous=previous)
     return open_dataset(table.parents[1] / name, store)
 
 

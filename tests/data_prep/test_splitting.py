@@ -10,9 +10,9 @@ from components.core.errors import UserError
 from components.data_prep.splitting import (
     Fractions,
     position,
-    small_classes,
+    small_strata,
     split_of,
-    split_small_class,
+    split_small_stratum,
 )
 
 DEFAULT = Fractions(validation=0.15, test=0.25)
@@ -55,25 +55,25 @@ def test_a_small_class_has_an_image_in_each_split_and_its_order_does_not_matter(
     members: list[str], validation: float, test: float, random: object
 ) -> None:
     fractions = Fractions(validation=validation, test=test)
-    splits = split_small_class(members, fractions)
+    splits = split_small_stratum(members, fractions)
     assert set(splits) == set(members)
     assert set(splits.values()) == {"test", "validation", "train"}
     random.shuffle(members)  # type: ignore[attr-defined]
-    assert split_small_class(members, fractions) == splits
+    assert split_small_stratum(members, fractions) == splits
 
 
 @given(st.lists(digests, unique=True, min_size=3, max_size=30))
 def test_ranks_equal_the_content_rule_where_no_split_would_be_empty(members: list[str]) -> None:
     by_content = {digest: split_of(digest, DEFAULT) for digest in members}
     if len(set(by_content.values())) == 3:
-        assert split_small_class(members, DEFAULT) == by_content
+        assert split_small_stratum(members, DEFAULT) == by_content
 
 
 def test_small_classes_are_those_with_an_empty_split() -> None:
     full = {"train": 5, "validation": 1, "test": 2}
-    assert small_classes({"a": full, "b": {**full, "test": 0}}) == ["b"]
-    with pytest.raises(UserError, match="class 'b' has 1 usable image; every class needs at least 3"):
-        small_classes({"a": full, "b": {"train": 1, "validation": 0, "test": 0}})
+    assert small_strata({"a": full, "b": {**full, "test": 0}}, title=repr, noun="images") == ["b"]
+    with pytest.raises(UserError, match="'b' has 1 usable image; at least 3 are needed"):
+        small_strata({"a": full, "b": {"train": 1, "validation": 0, "test": 0}}, title=repr, noun="images")
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from components.core.bundles.model_bundle import ModelBundle
 from components.core.data.dataset import Dataset, open_dataset, write_dataset
 from components.core.models.architecture import Architecture
 from components.core.store import Store, open_store
+from components.core.tasks import get_task
 from components.core.tasks.images.assets import ImageAssets
 from components.core.tasks.images.preprocess import Preprocess
 from components.core.tasks.networks import build
@@ -42,7 +43,7 @@ def row(number: int, label: int, *, bright: int = 0) -> dict:
 def dataset(store: Store, path, classes=CLASSES, quarantined=(), **splits: list[dict]) -> Dataset:
     files = [{"source": name, "label": "a", "reason": reason, "detail": ""} for name, reason in quarantined]
     write_dataset(
-        path, task="classification", classes=classes, splits=splits, store=store,
+        path, rows=get_task("classification").rows, classes=classes, splits=splits, store=store,
         extra_files={"quarantine.json": json.dumps({"files": files}).encode()},
     )  # fmt: skip
     return open_dataset(path, store)

@@ -11,9 +11,9 @@ import pytest
 from finished_run import stage_of
 from PIL import Image
 
-import components.data_prep
+from components.core.tasks import get_task
 
-DEMO = Path(components.data_prep.__file__).parent / "demo" / "fashion_mnist.parquet"
+DEMO = get_task("classification").rows.demo.file
 
 pytestmark = [pytest.mark.e2e, pytest.mark.demo]
 

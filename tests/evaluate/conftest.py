@@ -16,6 +16,7 @@ from PIL import Image
 from components.core.bundles.onnx_bundle import OnnxBundle, save_onnx
 from components.core.data.dataset import open_dataset, write_dataset
 from components.core.store import open_store
+from components.core.tasks import get_task
 from components.core.tasks.images.assets import ImageAssets
 from components.core.tasks.images.preprocess import Preprocess
 
@@ -52,7 +53,7 @@ def store(tmp_path, monkeypatch):
 def dataset_path(tmp_path, store) -> Path:
     """60 validation images of which 6 carry the wrong label, no test images."""
     splits = {"train": rows("train", 6, 0), "validation": rows("validation", 60, 6)}
-    write_dataset(tmp_path / "data", task="classification", classes=CLASSES, splits=splits, store=store)
+    write_dataset(tmp_path / "data", rows=get_task("classification").rows, classes=CLASSES, splits=splits, store=store)
     return tmp_path / "data"
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from components.core.budget import Budget
 from components.core.data.dataset import open_dataset, write_dataset
+from components.core.tasks import get_task
 from components.evaluate.comparison import EvaluateConfig, compare
 from components.evaluate.groups import slice_differences
 from components.evaluate.inference import Outcome
@@ -33,7 +34,7 @@ def sliced(tmp_path, store):
     """180 test images; dawn is known from training alone."""
     splits = {"train": rows("train", 9, ("dawn", "day")), "test": rows("test", 180)}
     write_dataset(
-        tmp_path / "sliced", task="classification", classes=["a", "b"], splits=splits, store=store,
+        tmp_path / "sliced", rows=get_task("classification").rows, classes=["a", "b"], splits=splits, store=store,
         slice_columns=("camera", "site"),
     )  # fmt: skip
     return open_dataset(tmp_path / "sliced", store)

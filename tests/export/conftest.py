@@ -20,6 +20,7 @@ from components.core.bundles.onnx_bundle import save_onnx
 from components.core.data.dataset import open_dataset, write_dataset
 from components.core.models.architecture import Architecture
 from components.core.store import Store, open_store
+from components.core.tasks import get_task
 from components.core.tasks.images.assets import ImageAssets
 from components.core.tasks.images.preprocess import Preprocess
 from components.core.tasks.networks import build
@@ -67,7 +68,9 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
             split: sorted(rows(split, count), key=lambda row: row["digest"])
             for split, count in {"train": 60, "test": 45}.items()
         }
-        write_dataset(folder / "data", task="classification", classes=CLASSES, splits=splits, store=store)
+        write_dataset(
+            folder / "data", rows=get_task("classification").rows, classes=CLASSES, splits=splits, store=store
+        )
         dataset = open_dataset(folder / "data", store)
         model = network()
         source = save_model(folder / "model", model, store, {})

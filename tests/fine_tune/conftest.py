@@ -16,6 +16,7 @@ from components.core.bundles.model_bundle import ModelBundle, save_model
 from components.core.data.dataset import Dataset, open_dataset, write_dataset
 from components.core.models.architecture import Architecture
 from components.core.store import Store, open_store
+from components.core.tasks import get_task
 from components.core.tasks.images.assets import ImageAssets
 from components.core.tasks.images.preprocess import Preprocess
 from components.core.tasks.networks import build
@@ -61,7 +62,7 @@ def make_dataset(tmp_path: Path, store: Store) -> Callable[..., Path]:
         counts = {"train": train, "validation": validation, "test": 4}
         splits = {split: sorted(stripes(n, split), key=lambda row: str(row["digest"])) for split, n in counts.items()}
         path = tmp_path / f"dataset-{train}-{validation}"
-        write_dataset(path, task="classification", classes=CLASSES, splits=splits, store=store)
+        write_dataset(path, rows=get_task("classification").rows, classes=CLASSES, splits=splits, store=store)
         return path
 
     return make

@@ -17,6 +17,7 @@ from components.core.bundles.model_bundle import ModelBundle
 from components.core.data.dataset import Dataset, open_dataset, write_dataset
 from components.core.models.architecture import Architecture
 from components.core.store import Store, open_store
+from components.core.tasks import get_task
 from components.core.tasks.images.assets import ImageAssets
 from components.core.tasks.images.preprocess import Preprocess
 from components.core.tasks.networks import build
@@ -50,7 +51,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
 def write_stripes(path: Path, store: Store) -> None:
     """96 training images; reading any other split than that is the stage's mistake, so there is none."""
     splits = {"train": sorted(stripes(96, 1), key=lambda row: row["digest"])}
-    write_dataset(path, task="classification", classes=CLASSES, splits=splits, store=store)
+    write_dataset(path, rows=get_task("classification").rows, classes=CLASSES, splits=splits, store=store)
 
 
 @pytest.fixture

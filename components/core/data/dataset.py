@@ -1,8 +1,7 @@
 """The dataset artifact: Parquet shards, one file set a split, read back one shard at a time while the next ones come.
 
-Shards are named ``train-00000.parquet``, ``validation-00000.parquet``, ``test-00000.parquet``; their columns are the
-task's schema (`components.core.tasks`), and those of the slices if there are any (`slices`). Rows keep the image as it
-was encoded.
+Shards are named ``train-00000.parquet``, ``validation-00000.parquet``, ``test-00000.parquet``; their columns are those
+of the task's rows (`rows`), and those of the slices if there are any (`slices`).
 """
 
 import hashlib
@@ -27,10 +26,10 @@ from components.core.artifacts.manifest import (
     read_manifest,
 )
 from components.core.data.background_fetch import Arrival, arriving
+from components.core.data.rows import StoredRows
 from components.core.data.shard_cache import ShardCache
 from components.core.data.slices import SliceCounts, row_slices, sliced_schema
 from components.core.errors import UserError
-from components.core.tasks import Task, get_task
 
 if TYPE_CHECKING:
     from components.core.store import Store
@@ -65,7 +64,7 @@ class Dataset:
         task: name of the task, e.g. "classification".
         classes: class names; a row's label is an index into it.
         counts: rows per split.
-        class_counts: rows per class, per split; empty for a task whose rows have no label.
+        class_counts: what each split has of each class, as the task counts it (images, pixels); empty without classes.
         slices: rows of each slice: column → value → split → rows; empty for a data set without slices.
         fingerprint: sha256 over the sorted content digests with their targets, and the classes. It does not depend on
             how the rows are split, ordered or sharded.
@@ -263,7 +262,7 @@ def open_dataset(artifact_path: str | Path, store: "Store") -> Dataset:
 def write_dataset(
     artifact_path: str | Path,
     *,
-    task: str,
+    rows: StoredRows,
     classes: Sequence[str],
     splits: Mapping[str, Iterable[Mapping[str, Any]]],
     store: "Store",
@@ -276,8 +275,8 @@ def write_dataset(
 
     Args:
         artifact_path: directory of the KFP artifact.
-        task: name of a task; its schema gives the columns.
-        classes: class names in the order of the labels.
+        rows: what the task says of its rows: columns, targets, counts.
+        classes: class names in the order of their numbers.
         splits: rows of each of `SPLITS`, consumed one split after another. The order given is the stored order; give
             it in the order of the content digests, so that a shard is a random sample.
         store: where the shards go. Each is uploaded when it is full, and then removed from local disk.
@@ -287,13 +286,12 @@ def write_dataset(
         slice_columns: of the user's table; rows, and those of kept shards, have `shard_column` of each.
 
     Raises:
-        UserError: unknown task. ValueError: unknown split.
+        ValueError: unknown split.
     """
-    chosen = get_task(task)
     if unknown := set(splits) - set(SPLITS):
         raise ValueError(f"unknown splits {sorted(unknown)}; known: {', '.join(SPLITS)}")
-    tally = Tally(chosen, len(classes), slice_columns)
-    schema = sliced_schema(chosen.schema, slice_columns)
+    tally = Tally(rows, len(classes), slice_columns)
+    schema = sliced_schema(rows.schema, slice_columns)
     entries: list[FileEntry] = []
     shard_rows: dict[str, list[int]] = {}
     with tempfile.TemporaryDirectory(prefix="trimtab-shards-") as scratch:
@@ -313,7 +311,7 @@ def write_dataset(
         entries.append(FileEntry(path=name, bytes=len(content), sha256=store.blobs.put(content)))
     facts = {
         **(metadata or {}),
-        "task": task,
+        "task": rows.task,
         "classes": list(classes),
         "counts": tally.counts,
         "class_counts": tally.class_counts,
@@ -332,20 +330,28 @@ def _shard_name(split: str, number: int) -> str:
 class Tally:
     """Counts and fingerprint while rows pass by: 32 bytes a row."""
 
-    def __init__(self, task: Task, num_classes: int, slice_columns: Sequence[str] = ()) -> None:
-        self._task = task
+    def __init__(self, rows: StoredRows, num_classes: int, slice_columns: Sequence[str] = ()) -> None:
+        self._rows, self._num_classes = rows, num_classes
         self.slices = SliceCounts(slice_columns)
         self._keys = bytearray()
-        labelled = "label" in task.schema.names
         self.counts = dict.fromkeys(SPLITS, 0)
-        self.class_counts = {split: [0] * num_classes for split in SPLITS} if labelled else {}
+        self._class_counts = {split: np.zeros(num_classes, dtype=np.int64) for split in SPLITS}
+        self._counts_classes = num_classes > 0
 
     def add(self, split: str, row: Mapping[str, Any]) -> None:
         self.counts[split] += 1
-        if self.class_counts:
-            self.class_counts[split][row["label"]] += 1
+        counted = self._rows.class_counts(row, self._num_classes)
+        if counted is None:
+            self._counts_classes = False
+        else:
+            self._class_counts[split] += counted
         self.slices.add(row_slices(row, self.slices.columns), split)
-        self._keys += hashlib.sha256(bytes.fromhex(row["digest"]) + self._task.target_key(row)).digest()
+        self._keys += hashlib.sha256(bytes.fromhex(row["digest"]) + self._rows.target_key(row)).digest()
+
+    @property
+    def class_counts(self) -> dict[str, list[int]]:
+        """Per split what each class has; empty for a task without classes."""
+        return {split: counts.tolist() for split, counts in self._class_counts.items()} if self._counts_classes else {}
 
     def fingerprint(self, classes: Sequence[str]) -> str:
         words = np.frombuffer(self._keys, dtype=">u8").reshape(-1, 4)
@@ -395,7 +401,7 @@ class _ShardWriter:
         if not self._rows:
             return
         if self._file is None:
-            # Images are compressed already; a dictionary of unique values would only cost memory.
+            # Content is compressed already; a dictionary of unique values would only cost memory.
             self._file = pq.ParquetWriter(self._path, self._schema, compression="none", use_dictionary=False)
         self._file.write_table(pa.Table.from_pylist(self._rows, schema=self._schema))
         self._rows, self._group_bytes = [], 0

@@ -71,7 +71,7 @@ class Form:
         return values
 
     def settings(self, values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-        """The values that go to a part of the task, by name: `network_settings`, `training_settings`."""
+        """The values that go to a part of the task, by name: `data_settings`, `network_settings`, …"""
         return {
             settings: {one.name: values[one.name] for one in self.parameters if one.part == part}
             for part, settings in SETTINGS.items()

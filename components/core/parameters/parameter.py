@@ -8,7 +8,7 @@ from typing import Any, get_args, get_origin
 from components.core.errors import UserError
 from components.core.parameters.rules import Range
 
-PARTS = ("network", "training")
+PARTS = ("data", "network", "training")
 _WORDS = {str: "text", int: "an integer", float: "a number", bool: "true or false", list: "a list"}
 
 
@@ -24,8 +24,8 @@ class Parameter:
         rule: what a number must be, or each number of a list.
         choices: the words that are allowed; empty for any text.
         field: its name on the form of the pipeline UI; None puts it into the field `advanced`.
-        part: where the value goes if no stage has an input of this name: "network" (settings of the task's networks) or
-            "training" (settings of its loss). For what a task adds of its own.
+        part: where the value goes if no stage has an input of this name: "data" (options of the task's rows), "network"
+            (settings of its networks) or "training" (settings of its loss). For what a task adds of its own.
 
     Raises:
         UserError: the default breaks the rule.

@@ -14,10 +14,10 @@ from components.core.models.inputs import Graph, InputSpec
 from components.core.tasks.metric import Metric
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from torch import Tensor, nn
 
     from components.core.data.dataset import Dataset
+    from components.core.data.rows import RowFormat
     from components.core.models.architecture import Architecture
     from components.core.models.catalog import Backbone
 
@@ -61,14 +61,8 @@ class Task(Protocol):
     # Data
 
     @property
-    def schema(self) -> "pa.Schema":
-        """Columns of a stored row; always with `digest` (sha256 hex of the content) and `source`."""
-
-    def target_key(self, row: Mapping[str, Any]) -> bytes:
-        """The row's target as bytes, for the data set's fingerprint."""
-
-    def class_counts(self, row: Mapping[str, Any], num_classes: int) -> np.ndarray | None:
-        """What a row adds to each class, int64 `(num_classes,)`: one image, or pixels; None for a task without."""
+    def rows(self) -> "RowFormat":
+        """What a row is, and how a user's data become rows; what a data set knows of its task."""
 
     def transform(self, assets: Any, *, full_size: bool = False) -> Transform:
         """How rows become batches for a network with these assets.
@@ -194,9 +188,6 @@ class Group(Protocol):
 
 class Pages(Protocol):
     """The task's blocks of pages and cards; documents are those of `core.evaluation`."""
-
-    def data_blocks(self, dataset: "Dataset") -> list[Any]:
-        """Of the data page: class balance, samples."""
 
     def evaluation_sections(self, document: Any, samples: Any) -> list[Any]:
         """Of an evaluation and of the run report: per class, confusions, best and worst rows."""

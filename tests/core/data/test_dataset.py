@@ -13,6 +13,7 @@ from components.core.data import dataset as dataset_module
 from components.core.data.dataset import Dataset, open_dataset, write_dataset
 from components.core.errors import UserError
 from components.core.store import Store, open_store
+from components.core.tasks import get_task
 
 
 @pytest.fixture
@@ -36,7 +37,9 @@ def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def written(tmp_path: Path, store: Store, splits: dict, name: str = "artifact") -> Dataset:
-    write_dataset(tmp_path / name, task="classification", classes=["a", "b", "c"], splits=splits, store=store)
+    write_dataset(
+        tmp_path / name, rows=get_task("classification").rows, classes=["a", "b", "c"], splits=splits, store=store
+    )
     return open_dataset(tmp_path / name, store)
 
 
@@ -112,14 +115,12 @@ def test_the_same_rows_give_the_same_artifact(tmp_path: Path, store: Store) -> N
     assert written(tmp_path, store, {"train": rows(9)}, name="other").manifest.digest == one.manifest.digest
 
 
-def test_an_unknown_split_or_task_is_refused_by_name(tmp_path: Path, store: Store) -> None:
+def test_an_unknown_split_is_refused_by_name(tmp_path: Path, store: Store) -> None:
     dataset = written(tmp_path, store, {"train": rows(3)})
     with pytest.raises(UserError, match="unknown split 'val'; available: train, validation, test"):
         dataset.rows("val")
     with pytest.raises(ValueError, match="holdout"):
         written(tmp_path, store, {"holdout": rows(3)})
-    with pytest.raises(UserError, match="task 'segmentation' is not available in this version"):
-        write_dataset(tmp_path / "x", task="segmentation", classes=[], splits={}, store=store)
 
 
 def test_a_row_that_fails_leaves_no_manifest(tmp_path: Path, store: Store) -> None:

@@ -17,6 +17,7 @@ from components.core.data.batch import WHOLE, Batch, Draws, Example, Share
 from components.core.data.dataset import Dataset, open_dataset, write_dataset
 from components.core.data.reading import read_batches
 from components.core.store import open_store
+from components.core.tasks import get_task
 
 ROWS, WIDTH = 23, 300
 Open = Callable[[], Dataset]
@@ -59,7 +60,7 @@ def open_in(folder: Path, images: Sequence[bytes]) -> Open:
     ]
     store = open_store(str(folder / "store"))
     write_dataset(
-        folder / "data", task="classification", classes=[str(number) for number in range(ROWS)],
+        folder / "data", rows=get_task("classification").rows, classes=[str(number) for number in range(ROWS)],
         splits={"train": rows}, store=store,
     )  # fmt: skip
     return lambda: open_dataset(folder / "data", store)

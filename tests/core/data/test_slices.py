@@ -9,9 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from components.core.data.ingestion.sources import open_source, quick_look
+from components.core.data.ingestion.sources import quick_look
 from components.core.data.slices import MAX_VALUES, SliceCounts, parse_slice_columns, slice_value
 from components.core.errors import UserError
+from components.core.tasks.classification.rows import ClassificationRows
 
 ROWS: list[dict[str, Any]] = [
     {"path": "1.jpg", "label": "a", "camera": "night", "site": 1},
@@ -19,6 +20,8 @@ ROWS: list[dict[str, Any]] = [
     {"path": "3.jpg", "label": "a", "camera": "", "site": None},
     {"path": "4.jpg", "label": "b", "camera": "day", "site": 1},
 ]
+
+IMAGES = ClassificationRows()
 
 
 def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -49,7 +52,7 @@ def table(tmp_path: Path) -> Callable[..., Path]:
 @pytest.mark.parametrize("kind", WRITERS)
 def test_each_kind_of_table_brings_its_slices_along(kind, table, tmp_path):
     columns = parse_slice_columns("site, camera")
-    source = open_source(str(table(kind, ROWS)), tmp_path, slice_columns=columns)
+    source = IMAGES.open_source(str(table(kind, ROWS)), tmp_path, slice_columns=columns)
     found = {item.name: dict(zip(columns, item.slices, strict=True)) for item in source.items()}
     assert found == {
         "1.jpg": {"camera": "night", "site": "1"},
@@ -70,7 +73,7 @@ def test_each_kind_of_table_brings_its_slices_along(kind, table, tmp_path):
 )
 def test_a_column_that_cannot_be_one_is_refused_in_a_moment_with_the_nearest_name(kind, asked, words, table):
     with pytest.raises(UserError) as caught:
-        quick_look(str(table(kind, ROWS)), slice_columns=parse_slice_columns(asked))
+        quick_look(str(table(kind, ROWS)), IMAGES, slice_columns=parse_slice_columns(asked))
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -81,30 +84,30 @@ def test_a_column_that_tells_images_apart_is_refused_by_name(kind, table):
         {"path": f"{number}.jpg", "label": "ab"[number % 2], "id": f"i{number}", "camera": "day"}
         for number in range(MAX_VALUES + 1)
     ]
-    quick_look(str(table(kind, rows[:-1])), slice_columns=("camera", "id"))
+    quick_look(str(table(kind, rows[:-1])), IMAGES, slice_columns=("camera", "id"))
     with pytest.raises(UserError, match=r"slice column 'id' has more than 100 values \('i0', 'i1', 'i2', …\)"):
-        quick_look(str(table(kind, rows)), slice_columns=("camera", "id"))
+        quick_look(str(table(kind, rows)), IMAGES, slice_columns=("camera", "id"))
 
 
 @pytest.mark.parametrize("kind", WRITERS)
 def test_a_column_without_any_value_is_refused(kind, table):
     rows = [{**row, "camera": ""} for row in ROWS]
     with pytest.raises(UserError, match="slice column 'camera' is empty in every row"):
-        quick_look(str(table(kind, rows)), slice_columns=("camera",))
+        quick_look(str(table(kind, rows)), IMAGES, slice_columns=("camera",))
 
 
 def test_a_json_line_that_is_broken_belongs_to_no_slice(table, tmp_path):
     path = table("jsonl", ROWS)
     path.write_text(path.read_text() + "{broken\n[1]\n")
-    assert quick_look(str(path), slice_columns=("camera",)).classes == ("a", "b")
-    items = list(open_source(str(path), tmp_path, slice_columns=("camera",)).items())
+    assert quick_look(str(path), IMAGES, slice_columns=("camera",)).classes == ("a", "b")
+    items = list(IMAGES.open_source(str(path), tmp_path, slice_columns=("camera",)).items())
     assert [item.slices for item in items[-2:]] == [(None,), (None,)]
 
 
 def test_a_column_of_lists_is_refused_with_its_row(table):
     rows = [*ROWS, {**ROWS[0], "tags": ["x", "y"]}]
     with pytest.raises(UserError, match=r"list\.jsonl, row 5: slice column 'tags' holds a list; name another column"):
-        quick_look(str(table("jsonl", rows)), slice_columns=("tags",))
+        quick_look(str(table("jsonl", rows)), IMAGES, slice_columns=("tags",))
 
 
 def test_numbers_that_a_hugging_face_table_declares_names_for_become_these_names(tmp_path):
@@ -112,7 +115,7 @@ def test_numbers_that_a_hugging_face_table_declares_names_for_become_these_names
     metadata = {"huggingface": json.dumps({"info": {"features": features}})}
     columns = {"image": [b"1", b"2", b"3"], "label": [0, 1, 0], "camera": [1, 0, -1]}
     pq.write_table(pa.table(columns, metadata=metadata), tmp_path / "part.parquet")
-    items = open_source(str(tmp_path / "part.parquet"), tmp_path, slice_columns=("camera",)).items()
+    items = IMAGES.open_source(str(tmp_path / "part.parquet"), tmp_path, slice_columns=("camera",)).items()
     assert [item.slices for item in items] == [("night",), ("day",), (None,)]
 
 
@@ -121,7 +124,7 @@ def test_a_folder_of_images_has_no_columns_and_says_what_would_work(tmp_path):
         (tmp_path / "data" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "data" / name).write_bytes(b"x")
     with pytest.raises(UserError, match=r"is a folder of images, which has no column 'camera'; give a \.parquet"):
-        quick_look(str(tmp_path / "data"), slice_columns=("camera",))
+        quick_look(str(tmp_path / "data"), IMAGES, slice_columns=("camera",))
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from components.core.data.dataset import SHARDS_AHEAD, Dataset, open_dataset, wr
 from components.core.data.shard_cache import LIMIT_VARIABLE
 from components.core.errors import UserError
 from components.core.store import BlobMissing, Store, StoreUnavailable, open_store
+from components.core.tasks import get_task
 
 NUM_SHARDS = 20
 ROWS = 5
@@ -44,7 +45,11 @@ def dataset(tmp_path: Path, store: Store, rows: list[dict], monkeypatch: pytest.
     """`NUM_SHARDS` shards of `ROWS` rows."""
     monkeypatch.setattr(dataset_module, "SHARD_BYTES", 3500)
     write_dataset(
-        tmp_path / "data", task="classification", classes=["a", "b", "c"], splits={"train": rows}, store=store
+        tmp_path / "data",
+        rows=get_task("classification").rows,
+        classes=["a", "b", "c"],
+        splits={"train": rows},
+        store=store,
     )
     opened = open_dataset(tmp_path / "data", store)
     assert opened.shard_rows("train") == [ROWS] * NUM_SHARDS

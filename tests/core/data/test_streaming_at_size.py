@@ -21,6 +21,7 @@ from components.core.data import dataset as dataset_module
 from components.core.data.dataset import write_dataset
 from components.core.data.shard_cache import LIMIT_VARIABLE
 from components.core.store import open_store
+from components.core.tasks import get_task
 
 SHARD_BYTES = 4_000_000
 LIMIT_BYTES = 7 * SHARD_BYTES
@@ -43,7 +44,9 @@ def written(
     def write(num_shards: int) -> Path:
         rows = noise_rows(num_shards * SHARD_BYTES, side=120)
         path = tmp_path / f"{num_shards}"
-        manifest = write_dataset(path, task="classification", classes=["a"], splits={"train": rows}, store=store)
+        manifest = write_dataset(
+            path, rows=get_task("classification").rows, classes=["a"], splits={"train": rows}, store=store
+        )
         assert num_shards <= len(manifest.files) <= num_shards + 1
         return path
 

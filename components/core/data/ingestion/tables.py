@@ -1,8 +1,8 @@
-"""Rows of a table of images: Parquet, CSV (comma, header line) or JSONL, one image and its label a row.
+"""Rows of a table: Parquet, CSV (comma, header line) or JSONL, one item a row.
 
-Columns: ``label``, and the image as bytes in ``image`` (also Hugging Face's struct of bytes and path), or as a path or
-URI in ``path``, ``uri`` or ``image``. A relative path starts at the table's folder. Further columns are read when they
-are asked for as slices (see `slices`).
+What a table must have is its task's (`Columns`): a file of each role, as bytes (also Hugging Face's struct of bytes and
+path), or as a path or URI, and perhaps a label. A relative path starts at the table's folder. Further columns are read
+when they are asked for as slices (see `slices`).
 """
 
 import csv
@@ -11,7 +11,7 @@ import io
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,45 +30,72 @@ _BATCH_ROWS = 64
 
 
 @dataclass(frozen=True, kw_only=True)
+class Columns:
+    """Which columns of a table a task reads.
+
+    Attributes:
+        files: the names that the column of each role may have, by role; the first that is there is taken.
+        label: the column of the class, or none.
+        group: the column whose equal values stay in one split, or none.
+        slices: further columns, whose values each row brings along.
+    """
+
+    files: Mapping[str, tuple[str, ...]]
+    label: str | None = None
+    group: str | None = None
+    slices: tuple[str, ...] = ()
+
+    @property
+    def own(self) -> tuple[str, ...]:
+        """Every name that holds a file or the label."""
+        return (*([self.label] if self.label else []), *(name for names in self.files.values() for name in names))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """A file in a row: its `data`, with a path only to show, or the `path` of it; or neither."""
+
+    data: bytes | None = None
+    path: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Row:
-    """One row: its number from 1 (in CSV and JSONL the line), label or None, and either `data`, `path` or `problem`.
+    """One row: its number from 1 (in CSV and JSONL the line), its cells by role, or the `problem` of the whole row.
 
     `slices` has a value or None for each column that was asked for.
     """
 
     number: int
+    files: Mapping[str, Cell] = field(default_factory=dict)
     label: str | None = None
-    data: bytes | None = None
-    path: str | None = None
+    group: str | None = None
     problem: str | None = None
     slices: tuple[str | None, ...] = ()
 
 
-def table_rows(path: Path, name: str, *, labels_only: bool = False, slices: Sequence[str] = ()) -> Iterator[Row]:
+def table_rows(path: Path, name: str, columns: Columns, *, labels_only: bool = False) -> Iterator[Row]:
     """Rows of the table at `path`, streamed.
 
     Args:
         path: local file.
         name: how messages call it.
-        labels_only: leave the image column unread where the format allows it.
-        slices: further columns, whose values each row brings along.
+        columns: what to read.
+        labels_only: leave the files unread where the format allows it.
 
     Raises:
-        UserError: unreadable file; in Parquet and CSV also when the image or label column is missing; a slice column
-            that the table does not have (in JSONL: in no row, said at its end), or that holds no names.
+        UserError: unreadable file; in Parquet and CSV also when the column of a file or of the label is missing; a
+            group or slice column that the table does not have (in JSONL: in no row, said at its end), or one that
+            holds no names.
     """
     suffix = path.suffix.lower()
     if suffix == ".parquet":
-        return _parquet_rows(path, name, slices, labels_only=labels_only)
-    return _csv_rows(path, name, slices) if suffix == ".csv" else _jsonl_rows(path, name, slices)
+        return _parquet_rows(path, name, columns, labels_only=labels_only)
+    return _csv_rows(path, name, columns) if suffix == ".csv" else _jsonl_rows(path, name, columns)
 
 
-def declared_classes(path: Path) -> list[str]:
-    """Class names that a Parquet file declares in Hugging Face's metadata, in the order of the labels; else empty."""
-    return _declared_names(path, LABEL_COLUMN)
-
-
-def _declared_names(path: Path, column: str) -> list[str]:
+def declared_names(path: Path, column: str) -> list[str]:
+    """Names that a Parquet file declares for a column's numbers, in Hugging Face's metadata; else empty."""
     if path.suffix.lower() != ".parquet":
         return []
     metadata = _open_parquet(path, path.name).schema_arrow.metadata or {}
@@ -80,21 +107,55 @@ def _declared_names(path: Path, column: str) -> list[str]:
     return [str(name) for name in names]
 
 
-def _parquet_rows(path: Path, name: str, slices: Sequence[str], *, labels_only: bool) -> Iterator[Row]:
+class _Reading:
+    """How the values of a table become rows, once its columns are known."""
+
+    def __init__(self, columns: Columns, found: Sequence[str], name: str, path: Path) -> None:
+        self._columns, self._name = columns, name
+        self.roles = _roles(columns, found, name)
+        self.check_further(found)
+        self._classes = declared_names(path, columns.label) if columns.label else []
+        further = [*columns.slices, *([columns.group] if columns.group else [])]
+        self._names_of = {column: declared_names(path, column) for column in further}
+
+    def check_further(self, found: Sequence[str]) -> None:
+        check_columns(self._columns.slices, found, self._name, "slice_columns", own=self._columns.own)
+        if self._columns.group:
+            check_columns([self._columns.group], found, self._name, "group_column", own=self._columns.own)
+
+    @property
+    def read(self) -> list[str]:
+        """Columns without the files."""
+        return list(dict.fromkeys([*([self._columns.label] if self._columns.label else []), *self._names_of]))
+
+    def row(self, number: int, values: Mapping[str, Any]) -> Row:
+        columns = self._columns
+        further = {
+            column: _name_in(
+                values, column, names, self._name, number, "slice" if column in columns.slices else "group"
+            )
+            for column, names in self._names_of.items()
+        }
+        return Row(
+            number=number,
+            files={role: _cell(values.get(column)) for role, column in self.roles.items()},
+            label=_class_name(values.get(columns.label), self._classes) if columns.label else None,
+            group=further[columns.group] if columns.group else None,
+            slices=tuple(further[column] for column in columns.slices),
+        )
+
+
+def _parquet_rows(path: Path, name: str, columns: Columns, *, labels_only: bool) -> Iterator[Row]:
     file = _open_parquet(path, name)
-    image = _image_column(file.schema_arrow.names, name)
-    check_slice_columns(slices, file.schema_arrow.names, name)
-    names = declared_classes(path)
-    values_of = {column: _declared_names(path, column) for column in slices}
-    columns = [*([] if labels_only else [image]), LABEL_COLUMN, *slices]
+    reading = _Reading(columns, file.schema_arrow.names, name, path)
+    read = [*([] if labels_only else reading.roles.values()), *reading.read]
     batch_rows = 4096 if labels_only else _BATCH_ROWS
     number = 0
     try:
-        for batch in file.iter_batches(batch_size=batch_rows, columns=columns):
+        for batch in file.iter_batches(batch_size=batch_rows, columns=read):
             for values in batch.to_pylist():
                 number += 1
-                found = _slices(values, values_of, name, number)
-                yield _row(number, values.get(image), _class_name(values[LABEL_COLUMN], names), found)
+                yield reading.row(number, values)
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{name} is damaged after row {number}: {_line(error)}") from error
 
@@ -106,24 +167,21 @@ def _open_parquet(path: Path, name: str) -> pq.ParquetFile:
         raise UserError(f"{name} is not a readable Parquet file: {_line(error)}") from error
 
 
-def _csv_rows(path: Path, name: str, slices: Sequence[str]) -> Iterator[Row]:
-    values_of: dict[str, list[str]] = {column: [] for column in slices}
+def _csv_rows(path: Path, name: str, columns: Columns) -> Iterator[Row]:
     with _open_text(path, name) as file:
         reader = csv.DictReader(file)
         try:
-            image = _image_column(reader.fieldnames or [], name)
-            check_slice_columns(slices, reader.fieldnames or [], name)
+            reading = _Reading(columns, reader.fieldnames or [], name, path)
             for values in reader:
-                found = _slices(values, values_of, name, reader.line_num)
-                yield _row(reader.line_num, values.get(image), _class_name(values.get(LABEL_COLUMN), []), found)
+                yield reading.row(reader.line_num, values)
         except (csv.Error, UnicodeDecodeError) as error:
             raise UserError(f"{name}, line {reader.line_num + 1}: not valid CSV in UTF-8: {_line(error)}") from error
 
 
-def _jsonl_rows(path: Path, name: str, slices: Sequence[str]) -> Iterator[Row]:
-    values_of: dict[str, list[str]] = {column: [] for column in slices}
-    columns: dict[str, None] = {}
-    nowhere = (None,) * len(slices)
+def _jsonl_rows(path: Path, name: str, columns: Columns) -> Iterator[Row]:
+    further = Columns(files={}, group=columns.group, slices=columns.slices)
+    found: dict[str, None] = {}
+    nowhere = (None,) * len(columns.slices)
     with _open_text(path, name) as file:
         number = 0
         try:
@@ -139,15 +197,28 @@ def _jsonl_rows(path: Path, name: str, slices: Sequence[str]) -> Iterator[Row]:
                 if not isinstance(values, Mapping):
                     yield Row(number=number, problem="not a JSON object", slices=nowhere)
                     continue
-                image = next((values[column] for column in IMAGE_COLUMNS if column in values), None)
-                if slices:
-                    columns |= dict.fromkeys(values)
-                found = _slices(values, values_of, name, number)
-                yield _row(number, image, _class_name(values.get(LABEL_COLUMN), []), found)
+                if further.slices or further.group:
+                    found |= dict.fromkeys(values)
+                yield _jsonl_row(number, values, columns, name)
         except UnicodeDecodeError as error:
             raise UserError(f"{name}, line {number + 1}: not valid UTF-8: {_line(error)}") from error
-    if columns:
-        check_slice_columns(slices, list(columns), name)
+    if found:
+        check_columns(columns.slices, list(found), name, "slice_columns", own=columns.own)
+        check_columns([columns.group] if columns.group else [], list(found), name, "group_column", own=columns.own)
+
+
+def _jsonl_row(number: int, values: Mapping[str, Any], columns: Columns, name: str) -> Row:
+    """Each line has columns of its own, so that a missing one is the row's fault and not the table's."""
+    return Row(
+        number=number,
+        files={
+            role: _cell(next((values[column] for column in names if column in values), None))
+            for role, names in columns.files.items()
+        },
+        label=_class_name(values.get(columns.label), []) if columns.label else None,
+        group=_name_in(values, columns.group, [], name, number, "group") if columns.group else None,
+        slices=tuple(_name_in(values, column, [], name, number) for column in columns.slices),
+    )
 
 
 def _open_text(path: Path, name: str) -> io.TextIOWrapper:
@@ -158,53 +229,54 @@ def _open_text(path: Path, name: str) -> io.TextIOWrapper:
         raise UserError(f"cannot read {name}: {(error.strerror or type(error).__name__).lower()}") from error
 
 
-def _image_column(columns: list[str] | tuple[str, ...] | Any, name: str) -> str:
-    found = ", ".join(str(column) for column in list(columns)[:10]) or "none"
-    if LABEL_COLUMN not in columns:
-        raise UserError(f"{name} has no column 'label'; columns: {found}")
-    for candidate in IMAGE_COLUMNS:
-        if candidate in columns:
-            return candidate
-    raise UserError(f"{name} has no image column; expected one of {', '.join(IMAGE_COLUMNS)}; columns: {found}")
+def _roles(columns: Columns, names: Sequence[str], table: str) -> dict[str, str]:
+    """The column of each role; UserError for the first that the table does not have."""
+    found = ", ".join(str(name) for name in list(names)[:10]) or "none"
+    if columns.label and columns.label not in names:
+        raise UserError(f"{table} has no column {columns.label!r}; columns: {found}")
+    roles = {}
+    for role, candidates in columns.files.items():
+        there = [candidate for candidate in candidates if candidate in names]
+        if not there:
+            raise UserError(f"{table} has no {role} column; expected one of {', '.join(candidates)}; columns: {found}")
+        roles[role] = there[0]
+    return roles
 
 
-def check_slice_columns(wanted: Sequence[str], columns: Sequence[str], name: str) -> None:
-    """UserError for the first wanted column that the table does not have, or that holds the images or labels."""
-    own = (LABEL_COLUMN, *IMAGE_COLUMNS)
+def check_columns(
+    wanted: Sequence[str], found: Sequence[str], table: str, parameter: str, *, own: Sequence[str]
+) -> None:
+    """UserError for the first wanted column that the table does not have, or that is one of its `own`: files, label."""
     for column in wanted:
         if column in own:
-            raise UserError(f"slice_columns names {column!r}, which holds the labels or images; name another column")
-        if column not in columns:
-            others = [str(other) for other in columns if other not in own]
+            raise UserError(f"{parameter} names {column!r}, which holds the labels or images; name another column")
+        if column not in found:
+            others = [str(other) for other in found if other not in own]
             close = difflib.get_close_matches(column, others, n=1, cutoff=0.5)
             hint = f"; did you mean {close[0]!r}?" if close else ""
-            found = ", ".join(others[:10]) or "none"
-            raise UserError(f"{name} has no column {column!r} for slice_columns{hint}; further columns: {found}")
+            listed = ", ".join(others[:10]) or "none"
+            raise UserError(f"{table} has no column {column!r} for {parameter}{hint}; further columns: {listed}")
 
 
-def _slices(
-    values: Mapping[str, Any], values_of: Mapping[str, Sequence[str]], name: str, number: int
-) -> tuple[str | None, ...]:
-    found = []
-    for column, names in values_of.items():
-        try:
-            found.append(slice_value(values.get(column), names))
-        except ValueError as error:
-            raise UserError(f"{name}, row {number}: slice column {column!r} {error}; name another column") from error
-    return tuple(found)
+def _name_in(
+    values: Mapping[str, Any], column: str, names: Sequence[str], table: str, number: int, what: str = "slice"
+) -> str | None:
+    try:
+        return slice_value(values.get(column), names)
+    except ValueError as error:
+        raise UserError(f"{table}, row {number}: {what} column {column!r} {error}; name another column") from error
 
 
-def _row(number: int, image: Any, label: str | None, slices: tuple[str | None, ...]) -> Row:
+def _cell(value: Any) -> Cell:
     path = None
-    if isinstance(image, Mapping):
-        image, path = image.get("bytes"), image.get("path")
-    if isinstance(image, bytes):
-        shown = path if isinstance(path, str) else None
-        return Row(number=number, label=label, data=image, path=shown, slices=slices)
-    reference = image if isinstance(image, str) else path
+    if isinstance(value, Mapping):
+        value, path = value.get("bytes"), value.get("path")
+    if isinstance(value, bytes):
+        return Cell(data=value, path=path if isinstance(path, str) else None)
+    reference = value if isinstance(value, str) else path
     if isinstance(reference, str) and reference.strip():
-        return Row(number=number, label=label, path=reference.strip(), slices=slices)
-    return Row(number=number, label=label, problem="the row has no image", slices=slices)
+        return Cell(path=reference.strip())
+    return Cell()
 
 
 def _class_name(value: Any, names: list[str]) -> str | None:

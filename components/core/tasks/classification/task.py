@@ -4,12 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 
 from components.core.data.batch import Batch
 from components.core.models.inputs import BATCH, Graph, InputSpec, OutputSpec
 from components.core.tasks.classification import metrics, serving
 from components.core.tasks.classification.examples import LabelledImages
+from components.core.tasks.classification.rows import ClassificationRows
 from components.core.tasks.images.assets import ImageAssets, check_classes, read_image_files, read_image_metadata
 from components.core.tasks.images.preprocess import Preprocess
 from components.core.tasks.metric import Metric
@@ -21,15 +21,6 @@ if TYPE_CHECKING:
     from components.core.models.architecture import Architecture
     from components.core.models.catalog import Backbone
 
-_SCHEMA = pa.schema(
-    [
-        pa.field("image", pa.binary(), nullable=False),
-        pa.field("label", pa.int32(), nullable=False),
-        pa.field("digest", pa.string(), nullable=False),
-        pa.field("source", pa.string(), nullable=False),
-    ]
-)
-
 
 class Classification:
     """Rows (image, label, digest, source); logits `(N, classes)`; cross-entropy; top-1."""
@@ -37,17 +28,7 @@ class Classification:
     name = "classification"
     title = "image classification"
     row_noun = "images"
-    schema = _SCHEMA
-
-    def target_key(self, row: Mapping[str, Any]) -> bytes:
-        """The label as 4 bytes, big-endian."""
-        return int(row["label"]).to_bytes(4, "big", signed=True)
-
-    def class_counts(self, row: Mapping[str, Any], num_classes: int) -> np.ndarray:
-        """1 for the label's class."""
-        counts = np.zeros(num_classes, dtype=np.int64)
-        counts[row["label"]] = 1
-        return counts
+    rows = ClassificationRows()
 
     def transform(self, assets: ImageAssets, *, full_size: bool = False) -> LabelledImages:
         """Labels have no size, so `full_size` changes nothing."""

@@ -2,7 +2,8 @@
 
 import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cache
 
 import numpy as np
 from PIL import Image
@@ -45,6 +46,7 @@ def decode(
     size: tuple[int, int] | None = None,
     palette: Palette | None = None,
     ignore_index: int = IGNORED,
+    numbers: Mapping[int, int] | None = None,
 ) -> np.ndarray:
     """A mask file as class indices: uint8 `(H, W)`, values in [0, classes) or `IGNORED`.
 
@@ -56,7 +58,8 @@ def decode(
         classes: number of classes, 1..255.
         size: (height, width) of the upright image, None = not checked.
         palette: colour of each class, for RGB masks; VOC's (224, 224, 192) means ignored unless a class has it.
-        ignore_index: value in the file that means ignored; it becomes `IGNORED`.
+        ignore_index: value in the file that means ignored; it becomes `IGNORED`. A negative one: none does.
+        numbers: class of each value of grey and palette files; None: the value is the class.
 
     Raises:
         MaskError: with one of `REASONS`, and values and counts in the message.
@@ -64,12 +67,15 @@ def decode(
     if not 1 <= classes <= MAX_CLASSES:
         raise ValueError(f"classes must be in 1..{MAX_CLASSES}, got {classes}")
     values = _values(data, palette)
+    looked_up = values.dtype == np.int16
     if size is not None and values.shape != tuple(size):
         raise MaskError(
             "mask of another size",
             f"{values.shape[1]} x {values.shape[0]} pixels, the image {size[1]} x {size[0]}",
         )
-    ignored = values == (IGNORED if palette is not None and values.dtype == np.int16 else ignore_index)
+    if numbers is not None and not looked_up:
+        values, looked_up = _renumbered(values, numbers, ignore_index), True
+    ignored = values == (IGNORED if looked_up else ignore_index)
     unknown = (values >= classes) & ~ignored
     if unknown.any():
         worst = int(values[unknown].max())
@@ -94,7 +100,7 @@ def encode(mask: np.ndarray, palette: Palette | None = None) -> bytes:
     image.putpalette([channel for colour in filled for channel in colour])
     buffer = io.BytesIO()
     bits = next(bits for bits in (1, 2, 4, 8) if needed <= 2**bits)
-    image.save(buffer, "PNG", optimize=True, bits=bits)
+    image.save(buffer, "PNG", bits=bits)
     return buffer.getvalue()
 
 
@@ -105,6 +111,7 @@ def resized(mask: np.ndarray, height: int, width: int) -> np.ndarray:
     return np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))
 
 
+@cache
 def default_palette(classes: int) -> list[tuple[int, int, int]]:
     """Colours of PASCAL VOC: bits 0, 1, 2 of the class number are the top bits of red, green, blue, and so on.
 
@@ -157,6 +164,18 @@ def _opened(data: bytes) -> Image.Image:
         text = str(error).splitlines()[0][:100] if str(error) else type(error).__name__
         raise MaskError("damaged mask", text) from None
     return image
+
+
+def _renumbered(values: np.ndarray, numbers: Mapping[int, int], ignore_index: int) -> np.ndarray:
+    """Class numbers int16 `(H, W)` of the values; `IGNORED` for `ignore_index`, unless that is a class's value."""
+    table = {ignore_index: IGNORED, **numbers}
+    found, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    unknown = [(int(count), int(value)) for value, count in zip(found, counts, strict=True) if int(value) not in table]
+    if unknown:
+        count, value = max(unknown)
+        known = ", ".join(map(str, sorted(numbers)[:20]))
+        raise MaskError("unknown mask value", f"{value} in {count} pixels; the classes' values are {known}")
+    return np.array([table[int(value)] for value in found], dtype=np.int16)[inverse.reshape(values.shape)]
 
 
 def _looked_up(pixels: np.ndarray, palette: Palette) -> np.ndarray:

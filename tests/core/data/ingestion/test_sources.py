@@ -10,12 +10,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from components.core.data.ingestion import locations as places
+from components.core.data.ingestion.items import Item
 from components.core.data.ingestion.locations import UnreadableError
-from components.core.data.ingestion.sources import Item, display_name, open_source, quick_look, source_state
+from components.core.data.ingestion.sources import display_name, quick_look, source_state
 from components.core.errors import UserError
 from components.core.store.backends.local_objects import LocalObjects
+from components.core.tasks.classification.rows import ClassificationRows
 
 LIMIT = 1000
+IMAGES = ClassificationRows()
 
 
 @pytest.fixture
@@ -49,7 +52,7 @@ def put(folder: Path, *names: str) -> None:
 def items(dataset: Path | str, tmp_path: Path) -> dict[str, Item]:
     scratch = tmp_path / "scratch"
     scratch.mkdir(exist_ok=True)
-    return {item.name: item for item in open_source(str(dataset), scratch).items()}
+    return {item.name: item for item in IMAGES.open_source(str(dataset), scratch).items()}
 
 
 def test_a_folder_gives_each_file_with_its_class(data: Path, tmp_path: Path) -> None:
@@ -92,7 +95,7 @@ def test_the_same_files_in_a_bucket_give_the_same_items(data: Path, bucket: Path
     assert {name: item.label for name, item in remote.items()} == {name: item.label for name, item in local.items()}
     assert remote["dogs/3 ü.webp"].read(LIMIT) == "set/dogs/3 ü.webp".encode()
     assert remote["cats/1.jpg"].read(3) == b"set/"
-    assert quick_look("s3://bucket/set").classes == ("cats", "dogs")
+    assert quick_look("s3://bucket/set", IMAGES).classes == ("cats", "dogs")
 
 
 CSV = "path,label\ncats/1.jpg,cat\n{absolute},cat\n/nowhere/secret/3.jpg,dog\nmissing.jpg,dog\n4.jpg,\n"
@@ -157,7 +160,7 @@ def test_a_hugging_face_parquet_gives_class_names(data: Path, tmp_path: Path) ->
     found = items(data / "part.parquet", tmp_path)
     assert [item.label for item in found.values()] == ["ape", "zebra", None]
     assert list(found) == ["part.parquet:1 a.png", "part.parquet:2 a.png", "part.parquet:3 a.png"]
-    assert open_source(str(data), tmp_path).classes == ["zebra", "ape"]
+    assert IMAGES.open_source(str(data), tmp_path).classes == ["zebra", "ape"]
 
 
 def test_parts_of_a_table_that_number_their_classes_differently_are_refused(data: Path, tmp_path: Path) -> None:
@@ -220,7 +223,7 @@ def test_a_folder_that_cannot_work_is_refused_in_one_line(
     make(bucket / "set")
     for dataset in (str(data), "s3://bucket/set"):
         with pytest.raises(UserError, match=message.replace("is empty;", "is empty.*;")) as caught:
-            quick_look(dataset)
+            quick_look(dataset, IMAGES)
         assert "\n" not in str(caught.value)
 
 
@@ -241,7 +244,7 @@ def test_a_folder_that_cannot_work_is_refused_in_one_line(
 def test_a_table_that_cannot_work_is_refused_in_one_line(name: str, content: str, message: str, data: Path) -> None:
     (data / name).write_bytes(content.encode("latin-1"))
     with pytest.raises(UserError, match=message) as caught:
-        quick_look(str(data / name))
+        quick_look(str(data / name), IMAGES)
     assert "\n" not in str(caught.value)
 
 
@@ -260,37 +263,37 @@ def test_a_table_that_cannot_work_is_refused_in_one_line(name: str, content: str
 @pytest.mark.usefixtures("bucket")
 def test_what_is_not_there_is_named(dataset: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        quick_look(dataset)
+        quick_look(dataset, IMAGES)
 
 
 def test_quick_look_accepts_the_demo_and_two_classes(data: Path) -> None:
     put(data, "cats/1.jpg", "dogs/2.jpg")
-    assert quick_look(str(data)).classes == ("cats", "dogs")
-    assert quick_look("demo").kind == "table"
+    assert quick_look(str(data), IMAGES).classes == ("cats", "dogs")
+    assert quick_look("demo", IMAGES).kind == "table"
 
 
 def test_source_state_changes_with_any_file(data: Path) -> None:
     put(data, "a/1.jpg", "b/2.jpg")
     os.utime(data / "a" / "1.jpg", ns=(1, 1))
-    states = [source_state(str(data))]
-    assert states[0] == source_state(str(data))
+    states = [source_state(str(data), IMAGES)]
+    assert states[0] == source_state(str(data), IMAGES)
     put(data, "b/3.jpg")
-    states.append(source_state(str(data)))
+    states.append(source_state(str(data), IMAGES))
     os.utime(data / "a" / "1.jpg", ns=(2, 2))
-    states.append(source_state(str(data)))
+    states.append(source_state(str(data), IMAGES))
     (data / "b" / "2.jpg").unlink()
-    states.append(source_state(str(data)))
+    states.append(source_state(str(data), IMAGES))
     assert len(set(states)) == 4
-    assert source_state("demo") == source_state("demo")
+    assert source_state("demo", IMAGES) == source_state("demo", IMAGES)
 
 
 def test_source_state_of_a_table_looks_at_the_table_alone(data: Path) -> None:
     put(data, "list.csv", "other.csv")
-    before = source_state(str(data / "list.csv"))
+    before = source_state(str(data / "list.csv"), IMAGES)
     put(data, "more.jpg")
-    assert source_state(str(data / "list.csv")) == before
+    assert source_state(str(data / "list.csv"), IMAGES) == before
     (data / "list.csv").write_text("longer than before")
-    assert source_state(str(data / "list.csv")) != before
+    assert source_state(str(data / "list.csv"), IMAGES) != before
 
 
 def test_display_name_shows_no_machine_path(data: Path) -> None:

@@ -9,10 +9,13 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from components.core.data.ingestion.sources import DEMO_FILE
 from components.core.store import Store
-from components.data_prep.demo import build
+from components.core.tasks.classification.demo import build
+from components.core.tasks.classification.rows import ClassificationRows
 from components.data_prep.prepare import Settings, prepare
+
+IMAGES = ClassificationRows()
+DEMO_FILE = IMAGES.demo.file
 
 
 def test_it_is_small_balanced_and_ordered_as_documented() -> None:
@@ -22,7 +25,7 @@ def test_it_is_small_balanced_and_ordered_as_documented() -> None:
 
 
 def test_defaults_give_two_thousand_test_images_and_leave_nothing_out(tmp_path: Path, store: Store) -> None:
-    manifest = prepare(Settings(dataset="demo"), tmp_path / "out", store).manifest
+    manifest = prepare(Settings(rows=IMAGES, dataset="demo"), tmp_path / "out", store).manifest
     facts = manifest.metadata
     assert facts["counts"]["test"] >= 2000
     assert sum(facts["counts"].values()) == 10 * build.PER_CLASS

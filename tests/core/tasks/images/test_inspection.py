@@ -6,9 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from components.core.data.ingestion.locations import UnreadableError
-from components.core.data.ingestion.sources import Item, Rejection
-from components.data_prep.inspection import REASONS, inspect_image, inspect_item
+from components.core.data.ingestion.items import Rejection
+from components.core.tasks.images.inspection import REASONS, inspect_image
 
 Picture = Callable[..., bytes]
 FORMATS = ["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF"]
@@ -69,47 +68,6 @@ def test_whatever_a_decoder_raises_is_a_reason_and_no_crash(monkeypatch: pytest.
     data = picture(0)
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", fail)
     assert inspect_image(data) == Rejection("corrupt", "IndexError")
-
-
-def item(data: bytes, *, label: str | None = "a", size: int | None = None) -> Item:
-    return Item(name="x.jpg", label=label, size=size, read=lambda limit: data[: limit + 1])
-
-
-def test_a_usable_item_carries_its_bytes_and_digest(picture: Picture) -> None:
-    result = inspect_item(item(picture(0)), max_bytes=10**6)
-    assert result.rejection is None
-    assert result.data == picture(0)
-    assert len(result.digest) == 64
-
-
-def test_too_many_bytes_are_refused_whether_the_size_is_known_or_not(picture: Picture) -> None:
-    data = picture(0)
-    assert inspect_item(item(data), max_bytes=len(data)).rejection is None
-    for size in (None, len(data)):
-        rejection = inspect_item(item(data, size=size), max_bytes=len(data) - 1).rejection
-        assert rejection is not None
-        assert rejection.reason == "oversized"
-
-
-def test_a_known_size_over_the_limit_is_not_read() -> None:
-    def fail(limit: int) -> bytes:
-        raise AssertionError("read")
-
-    too_large = Item(name="x", label="a", size=100, read=fail)
-    assert inspect_item(too_large, max_bytes=99).rejection == Rejection("oversized", "0.0 MB; the limit is 9.9e-05 MB")
-    unlabelled = Item(name="x", label=None, size=1, read=fail)
-    assert inspect_item(unlabelled, max_bytes=99).rejection == Rejection("unlabelled", "no class folder or label")
-
-
-def test_a_missing_file_is_unreadable_and_a_source_s_own_reason_stays() -> None:
-    def missing(limit: int) -> bytes:
-        raise UnreadableError("no such file")
-
-    assert inspect_item(Item(name="x", label="a", read=missing), max_bytes=9).rejection == Rejection(
-        "unreadable", "no such file"
-    )
-    own = Rejection("unsupported", "files .txt are not read")
-    assert inspect_item(Item(name="x", label=None, read=missing, rejection=own), max_bytes=9).rejection == own
 
 
 def test_every_reason_that_inspection_gives_is_explained(picture: Picture) -> None:

@@ -1,74 +1,62 @@
 """Can this image be used? Reads, limits and decodes one image, and says why not."""
 
-import hashlib
-from dataclasses import dataclass
+from collections.abc import Callable
+from typing import TypeVar
 
 from PIL import Image, UnidentifiedImageError
 
+from components.core.data.ingestion.items import Rejection
 from components.core.data.ingestion.locations import UnreadableError
-from components.core.data.ingestion.sources import Item, Rejection
 from components.core.tasks.images.preprocess import TooManyPixelsError, open_image
+
+T = TypeVar("T")
 
 MAX_PIXELS = 8192 * 8192
 """Larger images are quarantined unread: decoded they would take more than 200 MB each."""
 
 REASONS = {
     "unsupported": "not an image file by its suffix",
-    "unlabelled": "outside of the class folders, or its row has no label",
     "oversized": "more bytes or pixels than allowed",
     "unreadable": "missing, or the row points to nothing that can be read",
     "truncated": "the file ends before the image does",
     "corrupt": "not decodable as JPEG, PNG, WebP, BMP, GIF or TIFF",
-    "conflicting labels": "the same bytes occur under different labels",
 }
-"""Every reason of the quarantine, with its meaning."""
+"""Every reason that is given here or by a source of images, with its meaning."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Inspected:
-    """An item after inspection: `data`, its sha256 `digest` and its `slices`, or a `rejection`."""
-
-    name: str
-    label: str | None
-    data: bytes = b""
-    digest: str = ""
-    rejection: Rejection | None = None
-    slices: tuple[str | None, ...] = ()
-
-
-def inspect_item(item: Item, *, max_bytes: int, max_pixels: int = MAX_PIXELS) -> Inspected:
-    """Read and decode one item; the cheap reasons to refuse it come first.
+def read_limited(read: Callable[[int], bytes], size: int | None, max_bytes: int) -> bytes | Rejection:
+    """The bytes of a file, or why there are none; nothing is read of a file that is known to be too large.
 
     Raises:
-        StoreError: the store behind the item does not answer. That says nothing about the image.
+        StoreError: the store behind it does not answer. That says nothing about the file.
     """
-    rejection = item.rejection
-    data = b""
-    if rejection is None and item.label is None:
-        rejection = Rejection("unlabelled", "no class folder or label")
-    if rejection is None and item.size is not None and item.size > max_bytes:
-        rejection = _too_many_bytes(item.size, max_bytes)
-    if rejection is None:
-        try:
-            data = item.read(max_bytes)
-        except UnreadableError as error:
-            rejection = Rejection("unreadable", str(error))
-        else:
-            # The size was not known before; `read` has stopped at the limit.
-            too_long = len(data) > max_bytes
-            rejection = _too_many_bytes(None, max_bytes) if too_long else inspect_image(data, max_pixels=max_pixels)
-    if rejection is not None:
-        return Inspected(name=item.name, label=item.label, rejection=rejection)
-    digest = hashlib.sha256(data).hexdigest()
-    return Inspected(name=item.name, label=item.label, data=data, digest=digest, slices=item.slices)
+    if size is not None and size > max_bytes:
+        return _too_many_bytes(size, max_bytes)
+    try:
+        data = read(max_bytes)
+    except UnreadableError as error:
+        return Rejection("unreadable", str(error))
+    # The size was not known before; `read` has stopped at the limit.
+    return _too_many_bytes(None, max_bytes) if len(data) > max_bytes else data
 
 
 def inspect_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Rejection | None:
     """Decode the whole image, as training will; None when that works."""
+    opened = decoded_image(data, max_pixels=max_pixels)
+    return opened if isinstance(opened, Rejection) else None
+
+
+def decoded_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image | Rejection:
+    """The whole image, upright and RGB, as training will see it; or why it cannot be decoded."""
+    return try_decoding(data, lambda: open_image(data, max_pixels=max_pixels), max_pixels=max_pixels)
+
+
+def try_decoding(data: bytes, decode: Callable[[], T], *, max_pixels: int = MAX_PIXELS) -> T | Rejection:
+    """What `decode` makes of `data`, or the reason of what it raises, whatever that is."""
     if not data:
         return Rejection("truncated", "the file is empty")
     try:
-        open_image(data, max_pixels=max_pixels)
+        return decode()
     except TooManyPixelsError as error:
         return Rejection("oversized", str(error))
     except Image.DecompressionBombError:
@@ -78,7 +66,6 @@ def inspect_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Rejection | N
     except Exception as error:  # noqa: BLE001  a decoder that is fed hostile bytes may raise anything
         detail = " ".join(str(error).split())[:200] or type(error).__name__
         return Rejection("truncated" if _ends_early(data, detail) else "corrupt", detail)
-    return None
 
 
 def _ends_early(data: bytes, detail: str) -> bool:

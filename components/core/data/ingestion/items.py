@@ -1,0 +1,82 @@
+"""What a user's data set is made of before it is checked: items, and why one is not used."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+
+class Rejection(NamedTuple):
+    """Why an item is not used: a `reason` to count by, and a `detail` for the reader."""
+
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """One row of a source.
+
+    Attributes:
+        name: unique as far as the source is, relative to the dataset; never a path of this machine.
+        label: class name, None when the item has none.
+        read: `read(limit)` gives the content's bytes, at most `limit` + 1; raises `UnreadableError`.
+        size: bytes, when known without reading.
+        rejection: why there is nothing to read (an empty row, a text file); None normally.
+        slices: for each slice column that the source was opened with, the item's value or None.
+        target: what the task learns from, for a task whose target is not a label; the task's own source sets it.
+        group: items of one group (one patient, one scene) go into one split; None: the item stands alone.
+    """
+
+    name: str
+    label: str | None
+    read: Callable[[int], bytes]
+    size: int | None = None
+    rejection: Rejection | None = None
+    slices: tuple[str | None, ...] = ()
+    target: Any = None
+    group: str | None = None
+
+
+class Source(Protocol):
+    """A user's data set, opened; nothing is decoded yet."""
+
+    kind: str
+    """What it is, for people: "folder", "table"."""
+
+    classes: list[str]
+    """Class names that the source declares, in their order; empty when it declares none."""
+
+    def items(self) -> Iterator[Item]:
+        """All items, streamed; also those that cannot be used."""
+
+    def slice_values(self) -> Iterator[tuple[str | None, ...]]:
+        """The slices alone, of one row after another, as cheaply as the source allows."""
+
+    def facts(self) -> dict[str, str]:
+        """What the source says of itself and the preparation does not follow, by title, for the page and manifest."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inspected:
+    """An item after inspection: its raw `row`, or a `rejection`.
+
+    Attributes:
+        name: of the item.
+        label: class name for the quarantine table, None for a task without labels.
+        row: the columns of the task's raw schema but `source`; empty for a rejected item.
+        classes: names of the classes that the row has something of.
+        rejection: why it is not used.
+        slices: as the item had them.
+    """
+
+    name: str
+    label: str | None = None
+    row: dict[str, Any] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()
+    rejection: Rejection | None = None
+    slices: tuple[str | None, ...] = ()
+
+
+def printable(name: str) -> str:
+    """A name that a Parquet string can hold: a file name on disk need not be valid Unicode."""
+    return name.encode("utf-8", "backslashreplace").decode()

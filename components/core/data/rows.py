@@ -1,0 +1,177 @@
+"""What a task says of its rows: how a user's items become stored rows, and what data sets and stages ask of them.
+
+`components.core.tasks` implements it, one `rows.py` per task; `task.rows` gives it. Nothing here knows a task.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from components.core.data.ingestion.items import Inspected, Item, Source
+from components.core.errors import UserError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+DEMO = "demo"
+"""What a user calls the task's own embedded data set."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demo:
+    """A data set in the repository: its table, and its licence as manifests and cards state it."""
+
+    file: Path
+    licence: str
+
+
+class StoredRows(Protocol):
+    """What reading and writing a data set needs to know of its rows."""
+
+    @property
+    def task(self) -> str:
+        """Name of the task, as the manifest states it."""
+
+    @property
+    def schema(self) -> "pa.Schema":
+        """Columns of a stored row; always with `digest` (sha256 hex of the content) and `source`."""
+
+    @property
+    def target_columns(self) -> tuple[str, ...]:
+        """The stored columns that `target_key` and `class_counts` read."""
+
+    def target_key(self, row: Mapping[str, Any]) -> bytes:
+        """The row's target as bytes, for the data set's fingerprint: equal for equal targets, however encoded."""
+
+    def class_counts(self, row: Mapping[str, Any], num_classes: int) -> np.ndarray | None:
+        """What a row adds to each class, int64 `(num_classes,)`: one image, or its pixels; None without classes."""
+
+
+class RowFormat(StoredRows, Protocol):
+    """A task's rows from a user's data set to the stored row; see the module. Implementations are stateless."""
+
+    @property
+    def noun(self) -> str:
+        """What a row is, in the plural: "images"."""
+
+    @property
+    def counted(self) -> str:
+        """What `class_counts` counts, in the plural: "images", "pixels"."""
+
+    @property
+    def accepted(self) -> str:
+        """What a data set may be, as the end of "give …" in a refusal."""
+
+    @property
+    def file_suffixes(self) -> tuple[str, ...]:
+        """Suffixes of single files that are a data set, in lower case."""
+
+    @property
+    def demo(self) -> Demo:
+        """The embedded data set."""
+
+    @property
+    def reasons(self) -> Mapping[str, str]:
+        """Every reason of the quarantine, with its meaning."""
+
+    def with_options(self, options: Mapping[str, Any]) -> "RowFormat":
+        """The same with the task's own data parameters; UserError for an unknown name or a wrong value."""
+
+    # What comes in
+
+    def open_source(self, dataset: str, scratch: Path, *, slice_columns: Sequence[str] = ()) -> Source:
+        """The source that `dataset` names.
+
+        Args:
+            dataset: "demo", or what `accepted` says.
+            scratch: an existing folder for copies of remote files, which the caller removes.
+            slice_columns: columns of the table that each item brings along.
+
+        Raises:
+            UserError: not found, unknown kind, nothing in it, or slice columns that it cannot have; one line each.
+        """
+
+    def look(self, source: Source, dataset: str) -> list[str]:
+        """Classes of the source as far as a moment's look shows them.
+
+        Raises:
+            UserError: it cannot work: one class only, no labels, nothing usable among what was looked at.
+        """
+
+    def inspect(self, item: Item, *, max_bytes: int) -> Inspected:
+        """Read and check one item; called in several threads. The cheap reasons to refuse it come first.
+
+        Raises:
+            StoreError: the store behind the item does not answer. That says nothing about the item.
+        """
+
+    # Raw rows: before the numbers of the classes are known
+
+    @property
+    def raw_schema(self) -> "pa.Schema":
+        """Columns of a raw row; always with `digest` and `source`."""
+
+    @property
+    def raw_target(self) -> str:
+        """The raw text column that is equal for equal targets."""
+
+    @property
+    def raw_target_columns(self) -> tuple[str, ...]:
+        """The raw columns that `finished` needs for a row's target."""
+
+    @property
+    def index_columns(self) -> tuple[str, ...]:
+        """The raw columns that `stratum` and `split_key` read; small ones, they are held in memory by parts."""
+
+    @property
+    def conflict(self) -> str:
+        """The reason under which one content with two targets is quarantined."""
+
+    def target_name(self, raw_target: str) -> str:
+        """A raw target for people, "cats"; empty when it has no name."""
+
+    def order_classes(self, found: Mapping[str, int], declared: Sequence[str], dataset: str) -> list[str]:
+        """Class names in the order of their numbers.
+
+        Args:
+            found: usable rows per class that was seen; 0 where all were refused.
+            declared: as the source declares them.
+            dataset: for messages.
+
+        Raises:
+            UserError: fewer than two classes.
+        """
+
+    def strata(self, found: Mapping[str, int]) -> list[str]:
+        """Names of the parts of the data of which each split must have something."""
+
+    def stratum_title(self, stratum: str) -> str:
+        """A stratum in a message: "class 'boot'"."""
+
+    def stratum(self, raw: Mapping[str, Any]) -> str:
+        """Which of `strata` a raw row belongs to."""
+
+    def split_key(self, raw: Mapping[str, Any]) -> str:
+        """sha256 hex digest that decides the split: the content's own, or that of its group."""
+
+    def finished(self, raw: Mapping[str, Any], numbers: Mapping[str, int]) -> dict[str, Any]:
+        """The stored row; of a raw row with some columns only, those columns. `numbers` are those of the classes."""
+
+    # Pages
+
+    def data_blocks(self, dataset: Any) -> list[Any]:
+        """What the data page shows of the classes."""
+
+    def samples(self, dataset: Any) -> list[Any]:
+        """What the data page shows of the training rows."""
+
+
+def refuse_options(task: str, options: Mapping[str, Any], known: Sequence[str] = ()) -> None:
+    """UserError for the first option that the task's rows do not know."""
+    for name in options:
+        if name not in known:
+            has = f"known: {', '.join(known)}" if known else f"{task} has no data parameters of its own"
+            raise UserError(f"unknown data parameter {name!r} for {task}; {has}")
