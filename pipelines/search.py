@@ -146,7 +146,7 @@ def search(dataset: Any, checked: dsl.PipelineTask) -> Found:
             teacher=baseline.outputs["tuned"],
             student=pruned.outputs["pruned"],
             recipe=recipe,
-            **taken(checked, *TRAINING, alpha="distill_alpha", temperature="distill_temperature", **further),
+            **taken(checked, *TRAINING, alpha="distill_alpha", temperature="distill_temperature", **further, **LOSS),
         )
         one_core(distilled)
         quantized = quantize(

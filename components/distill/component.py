@@ -41,6 +41,7 @@ def distill(
     seed: int = 0,
     num_processes: int = 1,
     accumulation_steps: int = 1,
+    settings: dict = {},  # noqa: B006
 ):
     """Trains a smaller model to answer as its teacher does, on the labels and on the teacher's softened outputs.
 
@@ -79,6 +80,7 @@ def distill(
         seed: Order of images, augmentation and dropout.
         num_processes: Processes that share each batch (on CUDA one per device); it must divide batch_size.
         accumulation_steps: Parts in which a process computes its share of a batch, to save memory.
+        settings: What the data set's task adds for its loss, by name.
     """
     asked = dict(locals())
 

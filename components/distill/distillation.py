@@ -1,7 +1,7 @@
 """Distillation: a smaller network, or one that sees smaller images, learns from the one it was made of."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import torch
@@ -19,7 +19,7 @@ from components.core.training.device import choose_device, deterministic, place,
 from components.core.training.history import History
 from components.core.training.loop import StepLoss, train
 from components.core.training.ranks import ALONE, Ranks
-from components.distill.losses import distillation_loss
+from components.distill.losses import mixed_loss, soft_target_loss
 
 CALIBRATION_ROWS = 1024
 """Training rows that batch norms are measured on when the student's input size changes."""
@@ -30,7 +30,8 @@ class DistillConfig(TrainingConfig):
     """`TrainingConfig`, and what only distillation has.
 
     student_size: side of the student's input in pixels; 0 is the teacher's. alpha: weight of the teacher, in [0, 1].
-    temperature: of both softmaxes, positive. augment: random flips and shifts, the same for teacher and student.
+    temperature: of both softmaxes, positive. augment: random changes of training rows, the same for teacher and
+    student. settings: what the task adds for its loss, by name; the pipeline's first task has checked it.
     """
 
     declared_as: ClassVar[Mapping[str, str]] = {"alpha": "distill_alpha", "temperature": "distill_temperature"}
@@ -39,6 +40,7 @@ class DistillConfig(TrainingConfig):
     alpha: float
     temperature: float
     augment: bool
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 def distill_bundle(
@@ -72,6 +74,7 @@ def distill_bundle(
         batch_size=config.batch_size,
         seed=config.seed,
         augment=config.augment,
+        settings=config.settings,
         share=ranks.share,
     )
     with deterministic(config.seed):
@@ -82,7 +85,7 @@ def distill_bundle(
             data=data,
             task=task,
             num_classes=len(dataset.classes),
-            step_loss=_step_loss(master, task, teacher.assets, assets, config),
+            step_loss=_step_loss(master, task, (teacher.assets, assets), config, dataset),
             config=config,
             device=device,
             checkpointer=checkpointer,
@@ -94,19 +97,22 @@ def distill_bundle(
 
 
 def _step_loss(
-    teacher: nn.Module, task: Task, teacher_assets: Any, student_assets: Any, config: DistillConfig
+    teacher: nn.Module, task: Task, assets: tuple[Any, Any], config: DistillConfig, dataset: Dataset
 ) -> StepLoss:
+    """`assets`: the teacher's and the student's."""
+    settings = task.training_settings(config.settings, dataset)
+    soft_loss = task.soft_losses.get(str(settings.get("distillation")))
+
     def step_loss(model: nn.Module, batch: Batch) -> Tensor:
         with torch.no_grad():
             taught = teacher(*batch.inputs.values())
-        outputs = model(*task.student_inputs(batch.inputs, teacher_assets, student_assets).values())
-        return distillation_loss(
-            task.loss(outputs, batch),
-            task.comparable(outputs, batch),
-            task.comparable(taught, batch),
-            alpha=config.alpha,
-            temperature=config.temperature,
-        )
+        outputs = model(*task.student_inputs(batch.inputs, *assets).values())
+        if soft_loss is None:
+            compared = task.comparable(outputs, batch), task.comparable(taught, batch)
+            soft = soft_target_loss(*compared, temperature=config.temperature)
+        else:
+            soft = soft_loss(outputs, taught, batch, config.temperature)
+        return mixed_loss(task.loss(outputs, batch, settings=settings), soft, alpha=config.alpha)
 
     return step_loss
 

@@ -19,14 +19,11 @@ def soft_target_loss(student_logits: Tensor, teacher_logits: Tensor, *, temperat
     return temperature**2 * divergence
 
 
-def distillation_loss(
-    hard_loss: Tensor, student_logits: Tensor, teacher_logits: Tensor, *, alpha: float, temperature: float
-) -> Tensor:
-    """`(1 − α) · L₀ + α · T² · KL(softmax(t/T) ‖ softmax(s/T))`, a scalar.
+def mixed_loss(hard_loss: Tensor, soft_loss: Tensor, *, alpha: float) -> Tensor:
+    """`(1 − α) · L₀ + α · L_KD`, a scalar.
 
-    hard_loss: L₀, the task's loss of the student on the labels, summed over the same samples. Logits (samples,
-    classes). `alpha` in [0, 1]: 0 is training on labels alone, 1 on the teacher alone. `temperature` > 0. Hinton,
-    Vinyals, Dean 2015, arXiv:1503.02531.
+    hard_loss: L₀, the task's loss of the student on the labels; soft_loss: L_KD, against the teacher; both summed over
+    the same samples. `alpha` in [0, 1]: 0 is training on labels alone, 1 on the teacher alone. Hinton, Vinyals, Dean
+    2015, arXiv:1503.02531.
     """
-    soft = soft_target_loss(student_logits, teacher_logits, temperature=temperature)
-    return (1.0 - alpha) * hard_loss + alpha * soft
+    return (1.0 - alpha) * hard_loss + alpha * soft_loss

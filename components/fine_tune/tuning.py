@@ -60,6 +60,7 @@ def fine_tune_bundle(
         batch_size=config.batch_size,
         seed=config.seed,
         augment=config.augment,
+        settings=config.settings,
         share=ranks.share,
     )
     settings = task.training_settings({**vars(config), **config.settings}, dataset)

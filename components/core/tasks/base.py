@@ -64,11 +64,13 @@ class Task(Protocol):
     def rows(self) -> "RowFormat":
         """What a row is, and how a user's data become rows; what a data set knows of its task."""
 
-    def transform(self, assets: Any, *, full_size: bool = False) -> Transform:
+    def transform(
+        self, assets: Any, *, full_size: bool = False, settings: Mapping[str, Any] | None = None
+    ) -> Transform:
         """How rows become batches for a network with these assets.
 
         `full_size` keeps targets at each row's own size, as a release is judged; a training run compares at the
-        network's size, which is cheaper.
+        network's size, which is cheaper. `settings`: what the task's user chose of the augmentation.
         """
 
     # Assets and inputs
@@ -141,6 +143,13 @@ class Task(Protocol):
 
     def comparable(self, outputs: Any, batch: Batch) -> "Tensor":
         """Logits `(M, classes)` of what counts, M = `batch.count`: what distillation compares."""
+
+    @property
+    def soft_losses(self) -> "Mapping[str, Callable[[Any, Any, Batch, float], Tensor]]":
+        """Losses against a teacher besides Hinton's on `comparable`, by the value of the setting `distillation`.
+
+        Each takes the student's outputs, the teacher's, the batch and the temperature; it gives a sum over what counts.
+        """
 
     # Metrics
 

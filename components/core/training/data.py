@@ -1,6 +1,6 @@
 """What a training run reads: the training split epoch by epoch, and the validation split."""
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -69,11 +69,13 @@ def training_data(
     seed: int,
     augment: bool,
     validation_assets: Any = None,
+    settings: Mapping[str, Any] | None = None,
     share: Share = WHOLE,
 ) -> TrainingData:
     """The training and validation splits of a dataset for a network with these assets of the task.
 
-    `validation_assets` where they differ (a student that sees smaller inputs than its teacher).
+    `validation_assets` where they differ (a student that sees smaller inputs than its teacher). `settings`: what the
+    task's user chose of its augmentation.
 
     With a `share`, every batch is this process's part of it.
 
@@ -88,7 +90,7 @@ def training_data(
     if rows < 2:
         raise UserError(f"training needs at least 2 {task.row_noun}; the training split holds {rows}")
 
-    transform = task.transform(assets)
+    transform = task.transform(assets, settings=settings)
     evaluated = transform if validation_assets is None else task.transform(validation_assets)
 
     def training(epoch: int, skip: int) -> Iterable[Batch]:

@@ -1,6 +1,7 @@
 """The task "classification": one label per image."""
 
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,8 +31,10 @@ class Classification:
     row_noun = "images"
     rows = ClassificationRows()
 
-    def transform(self, assets: ImageAssets, *, full_size: bool = False) -> LabelledImages:
-        """Labels have no size, so `full_size` changes nothing."""
+    def transform(
+        self, assets: ImageAssets, *, full_size: bool = False, settings: Mapping[str, Any] | None = None
+    ) -> LabelledImages:
+        """Labels have no size, so `full_size` changes nothing, and no setting does."""
         return LabelledImages(preprocess=assets.preprocess)
 
     def assets(self, backbone: "Backbone", dataset: "Dataset", image_size: int) -> ImageAssets:
@@ -122,6 +125,8 @@ class Classification:
         from components.core.tasks.classification.losses import cross_entropy
 
         return cross_entropy(outputs, batch.targets, label_smoothing=(settings or {}).get("label_smoothing", 0.0))
+
+    soft_losses: "Mapping[str, Callable[[Any, Any, Batch, float], Tensor]]" = MappingProxyType({})
 
     def comparable(self, outputs: "Tensor", batch: Batch) -> "Tensor":
         """The logits: each image counts."""

@@ -12,7 +12,7 @@ from components.core.errors import UserError
 from components.core.models.architecture import Architecture
 from components.core.models.catalog import Backbone
 from components.core.models.zoo import create_module, named_weights
-from components.core.tasks.segmentation.losses import AUXILIARY_WEIGHT, segmentation_loss
+from components.core.tasks.segmentation.losses import AUXILIARY_WEIGHT, channel_distillation_sum, segmentation_loss
 from components.core.tasks.segmentation.networks import (
     WIDTH,
     SegmentationNetwork,
@@ -84,6 +84,12 @@ def training_loss(outputs: Any, batch: Batch, settings: Mapping[str, Any]) -> Te
         for logits in heads
     ]
     return losses[0] + settings.get("auxiliary_weight", AUXILIARY_WEIGHT) * losses[1] if len(losses) > 1 else losses[0]
+
+
+def channel_loss(outputs: Any, taught: Any, batch: Batch, temperature: float) -> Tensor:
+    """`losses.channel_distillation_sum` of both at the targets' size."""
+    student, teacher = main_logits(outputs, batch), main_logits(taught, batch)
+    return channel_distillation_sum(student, teacher, batch.weight, temperature=temperature)
 
 
 def split(module: nn.Module) -> tuple[Callable[..., tuple[Tensor, ...]], nn.Module]:

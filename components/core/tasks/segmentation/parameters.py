@@ -1,6 +1,73 @@
-"""The parameters of segmentation: the shared ones with defaults that fit it, and its own. Knows no torch."""
+"""The parameters of segmentation: the shared ones with defaults that fit its demo, and its own. Knows no torch."""
+
+from components.core.parameters import COMMON, IMAGES, Parameter, Range, with_defaults
 
 HEADS = ("fcn", "deeplabv3", "lraspp")
 DEFAULT_HEAD = "lraspp"
 LOSSES = ("cross_entropy", "dice", "cross_entropy+dice")
 CLASS_WEIGHTS = ("none", "balanced")
+DISTILLATIONS = ("pixel", "channel")
+
+_SCALE = Range(low=0.1, high=10)
+
+_OWN = (
+    Parameter(
+        name="ignore_index", part="data", type=int, default=255, rule=Range(low=-1, high=65535),
+        text="Value in the mask files whose pixels do not count. -1 is none.",
+    ),
+    Parameter(
+        name="group_column", part="data", type=str, default="",
+        text="Column of the table whose equal values stay in one split: one patient, one scene. Empty for none.",
+    ),
+    Parameter(
+        name="group_folders", part="data", type=bool, default=False,
+        text="Keep each folder below images/ whole in one split.",
+    ),
+    Parameter(
+        name="classes_file", part="data", type=str, default="",
+        text="List of class names and colours, a path or an s3:// URI. Empty takes the one beside the data.",
+    ),
+    Parameter(
+        name="heads", part="network", type=list[str], default=[DEFAULT_HEAD], choices=HEADS,
+        text="Decoders to try on every backbone: fcn, deeplabv3 or lraspp.",
+    ),
+    Parameter(
+        name="loss", part="training", type=str, default="cross_entropy", choices=LOSSES,
+        text="Loss per pixel: cross_entropy, dice, or both added (cross_entropy+dice).",
+    ),
+    Parameter(
+        name="class_weights", part="training", type=str, default="none", choices=CLASS_WEIGHTS,
+        text="balanced gives rare classes more weight in the cross-entropy, by the root of their share; none does not.",
+    ),
+    Parameter(
+        name="auxiliary_weight", part="training", type=float, default=0.4, rule=Range(low=0, high=10),
+        text="Weight of an auxiliary head's loss while the network is fine-tuned. 0 is no such head.",
+    ),
+    Parameter(
+        name="distillation", part="training", type=str, default="pixel", choices=DISTILLATIONS,
+        text="What the student learns of the teacher's logits: the classes of each pixel (pixel), or where each class "
+        "is (channel).",
+    ),
+    Parameter(
+        name="smallest_scale", part="training", type=float, default=0.75, rule=_SCALE,
+        text="Training images are zoomed by a random factor; this is the smallest.",
+    ),
+    Parameter(
+        name="largest_scale", part="training", type=float, default=1.5, rule=_SCALE,
+        text="The largest factor by which training images are zoomed.",
+    ),
+    Parameter(
+        name="colour_jitter", part="training", type=float, default=0.2, rule=Range(low=0, high=0.9),
+        text="How much brightness, contrast and saturation of training images change at random, as a fraction.",
+    ),
+)  # fmt: skip
+
+PARAMETERS = (
+    *with_defaults(
+        (*COMMON, *IMAGES),
+        image_size=96, batch_size=32, power=0.9, epochs=8, head_epochs=3, distill_epochs=8, learning_rate=0.002,
+        distill_learning_rate=0.002, prune_targets=[0.6, 0.45], backbones=["efficientnet_lite0"], layer_decay=1.0,
+        weight_decay=0.01,
+    ),
+    *_OWN,
+)  # fmt: skip

@@ -1,0 +1,201 @@
+"""The task "segmentation": a class for every pixel."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from components.core.data.batch import Batch
+from components.core.errors import UserError
+from components.core.models.inputs import BATCH, Graph, InputSpec, OutputSpec
+from components.core.tasks.images.assets import check_classes
+from components.core.tasks.images.preprocess import Preprocess
+from components.core.tasks.metric import Metric
+from components.core.tasks.segmentation import assets as segmentation_assets
+from components.core.tasks.segmentation import figures, serving
+from components.core.tasks.segmentation.assets import SegmentationAssets
+from components.core.tasks.segmentation.augment import Augmentation
+from components.core.tasks.segmentation.examples import MaskedImages
+from components.core.tasks.segmentation.masks import default_palette
+from components.core.tasks.segmentation.parameters import DEFAULT_HEAD, HEADS
+from components.core.tasks.segmentation.rows import SegmentationRows
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from components.core.data.dataset import Dataset
+    from components.core.models.architecture import Architecture
+    from components.core.models.catalog import Backbone
+
+GRAPH, OUTPUT = "model", "logits"
+
+
+class Segmentation:
+    """Rows (image, mask, digest, source); logits `(N, classes, H, W)`; cross-entropy per pixel; mIoU."""
+
+    name = "segmentation"
+    title = "semantic segmentation"
+    row_noun = "images"
+    large_batch = 8
+    rows = SegmentationRows()
+
+    def transform(
+        self, assets: SegmentationAssets, *, full_size: bool = False, settings: Mapping[str, Any] | None = None
+    ) -> MaskedImages:
+        """Of `settings` it knows `smallest_scale`, `largest_scale` and `colour_jitter`."""
+        asked = settings or {}
+        augmentation = Augmentation(
+            smallest_scale=asked.get("smallest_scale", Augmentation.smallest_scale),
+            largest_scale=asked.get("largest_scale", Augmentation.largest_scale),
+            colour=asked.get("colour_jitter", Augmentation.colour),
+        )
+        return MaskedImages(preprocess=assets.preprocess, augmentation=augmentation, full_size=full_size)
+
+    def assets(self, backbone: "Backbone", dataset: "Dataset", image_size: int) -> SegmentationAssets:
+        """The backbone's normalisation, images fitted with their aspect ratio, the data set's classes and colours."""
+        side = image_size or backbone.image_size
+        palette = dataset.manifest.metadata.get("palette")
+        return SegmentationAssets(
+            preprocess=Preprocess(image_size=side, mean=backbone.mean, std=backbone.std, resize="fit"),
+            labels=list(dataset.classes),
+            palette=[tuple(colour) for colour in palette] if palette else default_palette(len(dataset.classes)),
+        )
+
+    def read_assets(self, files: Mapping[str, bytes]) -> SegmentationAssets:
+        return segmentation_assets.read_files(files)
+
+    def read_metadata(self, metadata: Mapping[str, Any]) -> SegmentationAssets:
+        return segmentation_assets.read_metadata(metadata)
+
+    def check_classes(self, dataset: "Dataset", assets: SegmentationAssets, *, model: str = "model") -> None:
+        check_classes(dataset.classes, assets.labels, model=model)
+
+    def inputs(self, assets: SegmentationAssets) -> tuple[InputSpec, ...]:
+        return assets.inputs
+
+    def student_assets(self, teacher: SegmentationAssets, student: SegmentationAssets, size: int) -> SegmentationAssets:
+        return student.resized(teacher, size)
+
+    def student_inputs(
+        self, inputs: Mapping[str, "Tensor"], teacher: SegmentationAssets, student: SegmentationAssets
+    ) -> "dict[str, Tensor]":
+        from components.core.tasks.images.views import student_view
+
+        return {name: student_view(values, teacher.preprocess, student.preprocess) for name, values in inputs.items()}
+
+    def candidates(
+        self, backbones: "Sequence[Backbone]", settings: Mapping[str, Any]
+    ) -> "list[tuple[str, Backbone, dict[str, Any]]]":
+        """Every backbone with every head of `settings["heads"]`, as "backbone+head".
+
+        Raises:
+            UserError: an unknown head, or none.
+        """
+        heads = list(dict.fromkeys(settings.get("heads") or [DEFAULT_HEAD]))
+        for head in heads:
+            if head not in HEADS:
+                raise UserError(f"heads must be some of {', '.join(HEADS)}; got {head!r}")
+        return [(f"{backbone.name}+{head}", backbone, {"head": head}) for backbone in backbones for head in heads]
+
+    def num_outputs(self, classes: Sequence[str]) -> int:
+        """One logit per class and pixel."""
+        return len(classes)
+
+    def create_network(self, architecture: "Architecture") -> "nn.Module":
+        from components.core.tasks.segmentation.features import create_network
+
+        return create_network(architecture)
+
+    def reset_head(self, module: "nn.Module") -> None:
+        """Nothing: a fresh head has small weights as it is built."""
+
+    def load_pretrained(self, module: "nn.Module", backbone: "Backbone") -> None:
+        from components.core.tasks.segmentation.features import load_pretrained
+
+        load_pretrained(module, backbone)
+
+    def output_layers(self, module: "nn.Module") -> tuple[str, ...]:
+        from components.core.tasks.segmentation.features import network_of
+
+        return network_of(module).output_layers
+
+    def split(self, module: "nn.Module") -> "tuple[Callable[..., tuple[Tensor, ...]], nn.Module]":
+        from components.core.tasks.segmentation.features import split
+
+        return split(module)
+
+    def labelled_vectors(self, module: "nn.Module") -> "Callable[[Batch], tuple[Tensor, Tensor]]":
+        from components.core.tasks.segmentation.features import labelled_vectors
+
+        return labelled_vectors(module)
+
+    def embeddings(self, module: "nn.Module") -> "Callable[..., Tensor]":
+        """The mean of the deepest feature map."""
+        from components.core.tasks.segmentation.features import embeddings
+
+        return embeddings(module)
+
+    def training_module(self, module: "nn.Module", settings: Mapping[str, Any]) -> "nn.Module":
+        """With an auxiliary head where `auxiliary_weight` is above 0."""
+        from components.core.tasks.segmentation.features import with_auxiliary
+
+        return with_auxiliary(module, seed=settings["seed"]) if settings.get("auxiliary_weight") else module
+
+    def training_settings(self, settings: Mapping[str, Any], dataset: "Dataset") -> dict[str, Any]:
+        """`class_weight` per class where `class_weights` is "balanced"."""
+        from components.core.tasks.segmentation.losses import class_weights
+
+        found = dict(settings)
+        if settings.get("class_weights") == "balanced":
+            found["class_weight"] = class_weights(dataset.class_counts["train"]).tolist()
+        return found
+
+    def loss(self, outputs: Any, batch: Batch, *, settings: Mapping[str, Any] | None = None) -> "Tensor":
+        """The loss that `settings` names, plus that of the auxiliary head; of logits at the targets' size."""
+        from components.core.tasks.segmentation.features import training_loss
+
+        return training_loss(outputs, batch, settings or {})
+
+    @property
+    def soft_losses(self) -> "Mapping[str, Callable[[Any, Any, Batch, float], Tensor]]":
+        """ "channel": every class's map as a distribution over the pixels."""
+        from components.core.tasks.segmentation.features import channel_loss
+
+        return {"channel": channel_loss}
+
+    def comparable(self, outputs: Any, batch: Batch) -> "Tensor":
+        """Logits at the targets' size, of the pixels that count, in the order of rows, lines and columns."""
+        from components.core.tasks.segmentation.features import main_logits
+
+        return main_logits(outputs, batch).permute(0, 2, 3, 1)[batch.weight]
+
+    metrics: tuple[Metric, ...] = figures.METRICS
+
+    def statistics(self, predictions: Sequence[np.ndarray], batch: Batch, num_classes: int) -> np.ndarray:
+        targets = [np.asarray(target) for target in batch.targets]
+        return figures.statistics(predictions, targets, num_classes)
+
+    def guess(self, outputs: Any, batch: Batch) -> np.ndarray:
+        """The class of the largest logit of each pixel at the targets' size, uint8 `(N, H, W)`."""
+        from components.core.tasks.segmentation.features import main_logits
+
+        return main_logits(outputs, batch).argmax(dim=1).cpu().numpy().astype(np.uint8)
+
+    def graphs(self, module: "nn.Module", assets: SegmentationAssets) -> dict[str, Graph]:
+        """One graph, `images` → `logits` at the images' size."""
+        side = assets.preprocess.image_size
+        output = OutputSpec(name=OUTPUT, shape=(BATCH, len(assets.labels), side, side))
+        return {GRAPH: Graph(module=module, inputs=assets.inputs, outputs=(output,))}
+
+    def run(self, sessions: Mapping[str, Any], batch: Batch, assets: SegmentationAssets) -> dict[str, np.ndarray]:
+        """`logits` float32 `(N, classes, S, S)`."""
+        return {OUTPUT: sessions[GRAPH].run([OUTPUT], dict(batch.inputs))[0]}
+
+    def predict(self, outputs: Mapping[str, np.ndarray], batch: Batch, assets: SegmentationAssets) -> list[np.ndarray]:
+        """A mask uint8 `(H, W)` per image, at the size of its target."""
+        found = []
+        for logits, target in zip(outputs[OUTPUT], batch.targets, strict=True):
+            height, width = target.shape
+            columns, rows = assets.preprocess.placed((width, height))
+            found.append(serving.decode_mask(serving.cropped(logits, rows, columns), height, width))
+        return found
