@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from components.core.errors import UserError
 from components.core.store import Store
 
 
@@ -44,6 +45,17 @@ def test_the_stage_writes_manifest_metrics_and_a_page_that_names_the_broken_file
     for name in ("cats/03.jpg", "dogs/04.jpg", "dogs/08.jpg", "cats", "dogs", "data:image/png;base64,"):
         assert name in html
     assert str(tmp_path) not in html
+
+
+def test_a_data_parameter_that_the_task_does_not_have_is_refused_by_name() -> None:
+    from components.data_prep.component import data_prep
+
+    nowhere = SimpleNamespace(path="", metadata={})
+    asked = {"validation_fraction": 0.15, "test_fraction": 0.25, "max_image_mb": 20.0, "settings": {"ignore_index": 0}}
+    with pytest.raises(UserError, match="unknown data parameter 'ignore_index' for classification"):
+        data_prep.python_func(
+            dataset="demo", task="classification", prepared=nowhere, metrics=Counts(), page=nowhere, **asked
+        )
 
 
 def test_importing_the_component_imports_nothing_heavy() -> None:

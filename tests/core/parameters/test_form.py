@@ -60,6 +60,7 @@ def test_the_values_are_checked_against_each_other():
 
 def test_a_tasks_own_values_go_to_the_part_that_they_are_for():
     assert FORM.settings(FORM.resolve({}, {"kind": "adamw"})) == {
+        "data_settings": {},
         "training_settings": {"kind": "adamw"},
         "network_settings": {},
     }
