@@ -23,6 +23,7 @@ from components.core.artifacts.manifest import publish, read_file, read_manifest
 from components.core.bundles.model_bundle import ModelBundle, save_model
 from components.core.bundles.onnx_bundle import OnnxBundle, load_onnx, save_onnx
 from components.core.data.dataset import Dataset, open_dataset
+from components.core.evaluation.document import read_evaluation
 from components.core.models.architecture import Architecture
 from components.core.store import Store
 from components.core.tasks.images.assets import ImageAssets
@@ -160,7 +161,7 @@ class Year:
 
     def _contest(self, run: "_Run", head: np.ndarray, result: Week, *, state: str) -> Pending | None:
         save_onnx(run.folder / "candidate", write_onnx(head, run.folder / "model.onnx"), self.store)
-        outputs = {"metrics": dsl.Metrics, "classification": dsl.ClassificationMetrics, "page": dsl.HTML}
+        outputs = {"metrics": dsl.Metrics, "visualization": dsl.ClassificationMetrics, "page": dsl.HTML}
         for name, baseline in (("evaluation", "candidate"), ("duel", "served")):
             run.call(
                 evaluate,
@@ -185,7 +186,7 @@ class Year:
         model = save_model(run.folder / "trained", network(), self.store, {})
         if not (run.folder / "candidate").exists():
             save_onnx(run.folder / "candidate", write_onnx(head, run.folder / "model.onnx"), self.store)
-            outputs = {"metrics": dsl.Metrics, "classification": dsl.ClassificationMetrics, "page": dsl.HTML}
+            outputs = {"metrics": dsl.Metrics, "visualization": dsl.ClassificationMetrics, "page": dsl.HTML}
             run.call(
                 evaluate,
                 {"evaluation": dsl.Artifact, **outputs},
@@ -196,7 +197,7 @@ class Year:
         assembled = assemble(
             "colours",
             load_onnx(run.folder / "candidate", self.store),
-            evaluation=_read(run.folder / "evaluation", "evaluation.json", self.store),
+            evaluation=read_evaluation(run.folder / "evaluation", self.store),
             decision={"recipes": [], "reason": "A stand-in."},
             verification=Verification(parity=parity, same_graph=True, samples_repeated=0),
             digests={},
@@ -264,7 +265,8 @@ def write_onnx(head: np.ndarray, path: Path) -> OnnxBundle:
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path)
     provenance = {
         "task": "classification", "scheme": "float32", "complexity": {"parameters": 12, "macs": 9},
-        "backbone": "stand-in", "pruned": False, "opset": 18, "source_model": "stand-in", "float32_graph": "stand-in",
+        "backbone": "stand-in", "pruned": False,
+        "opset": 18, "source_model": "stand-in", "float32_graph": "stand-in",
     }  # fmt: skip
     return OnnxBundle(graphs={"model": path}, assets=ASSETS, provenance=provenance)
 

@@ -1,6 +1,6 @@
 """The rule by which one recipe is chosen; see README.md for the reasons.
 
-Deterministic as far as its inputs are: accuracies, sizes and MACs are equal in every run of a seed, latencies are not.
+Deterministic as far as its inputs are: metrics, sizes and MACs are equal in every run of a seed, latencies are not.
 Therefore two latencies within `LATENCY_TOLERANCE` count as equal, and then MACs decide.
 """
 

@@ -25,7 +25,7 @@ def choose(
     max_size_mb: float = -1.0,
     max_drop: float = -1.0,
 ):
-    """Choose one recipe on the Pareto front of accuracy, latency and size, measured on validation data.
+    """Choose one recipe on the Pareto front of quality, latency and size, measured on validation data.
 
     Args:
         candidates: The compressed ONNX models, one for each recipe.
@@ -35,19 +35,20 @@ def choose(
         chosen: The chosen ONNX model (its manifest; no bytes are copied).
         chosen_model: The torch student it was made from.
         decision: decision.json: every recipe with what was measured, and the reason for the choice.
-        metrics: Accuracy, loss, speed-up and size of the chosen recipe.
+        metrics: Quality, loss, speed-up and size of the chosen recipe.
         page: The Pareto front and the reason, to read.
         max_latency_ms: Allowed median latency at batch 1 in milliseconds; -1 is no limit.
-        max_size_mb: Allowed size of the ONNX file in megabytes of 10⁶ bytes; -1 is no limit.
-        max_drop: Allowed loss of accuracy against the fp32 baseline in percentage points; -1 is no limit.
+        max_size_mb: Allowed size of the ONNX files in megabytes of 10⁶ bytes; -1 is no limit.
+        max_drop: Allowed loss of the primary metric against the fp32 baseline in points; -1 is no limit.
     """
     import json
 
-    from components.choose.decision import decide
+    from components.choose.decision import decide_recipe
     from components.choose.decision_page import write_decision_page
-    from components.core.artifacts.manifest import describe, publish, publish_entries, read_file, read_manifest
+    from components.core.artifacts.manifest import describe, publish, publish_entries, read_manifest
     from components.core.budget import Budget
     from components.core.errors import UserError
+    from components.core.evaluation.document import read_evaluation
     from components.core.recipe import Recipe
     from components.core.store import store_from_environment
 
@@ -61,11 +62,8 @@ def choose(
         )
 
     store = store_from_environment()
-    measurements = [
-        json.loads(read_file(read_manifest(evaluation.path, kind="evaluation"), "evaluation.json", store))
-        for evaluation in evaluations
-    ]
-    document = decide(measurements, [recipe.to_json() for recipe in tried], budget)
+    measurements = [read_evaluation(evaluation.path, store) for evaluation in evaluations]
+    document = decide_recipe(measurements, [recipe.to_json() for recipe in tried], budget)
     index = document["chosen"]
     winner = document["recipes"][index]
     print(document["reason"])
@@ -78,7 +76,7 @@ def choose(
     content = json.dumps(document, indent=1, ensure_ascii=False).encode()
     manifest = publish(decision.path, kind="decision", files={"decision.json": content}, metadata=facts, store=store)
     describe(decision, manifest, store, **facts, reason=document["reason"])
-    metrics.log_metric("validation_top1", winner["top1"])
+    metrics.log_metric(f"validation_{document['metric']['name']}", winner["value"])
     metrics.log_metric("drop_points", winner["drop_points"])
     metrics.log_metric("speedup_batch1", winner["speedup"])
     metrics.log_metric("size_mb", winner["size_bytes"] / 1e6)

@@ -6,25 +6,26 @@ from typing import Any
 
 from components.choose.budget import misses
 from components.choose.choice import choose_recipe
-from components.choose.measured import Measured, baseline_latency, read_evaluations
+from components.choose.measured import Measured, measure_recipes
 from components.choose.pareto import on_front
 from components.core.budget import Budget
+from components.core.evaluation.document import Evaluation
 from components.core.report.recipe_names import recipe_names
 
-FORMAT = 1
+FORMAT = 2
 
 
-def decide(
-    evaluations: Sequence[Mapping[str, Any]], recipes: Sequence[Mapping[str, Any]], budget: Budget
+def decide_recipe(
+    evaluations: Sequence[Evaluation], recipes: Sequence[Mapping[str, Any]], budget: Budget
 ) -> dict[str, Any]:
     """The content of decision.json.
 
     Args:
-        evaluations: evaluation.json of each recipe, on validation data.
+        evaluations: of each recipe, on validation data.
         recipes: What was done, in the same order.
         budget: The user's limits.
     """
-    measured = read_evaluations(evaluations)
+    measured = measure_recipes(evaluations)
     names = recipe_names(recipes)
     choice = choose_recipe(measured, budget, names)
     front = on_front([one.costs for one in measured])
@@ -32,24 +33,32 @@ def decide(
         _row(recipe, name, one, kept, budget)
         for recipe, name, one, kept in zip(recipes, names, measured, front, strict=True)
     ]
-    baseline = evaluations[0]["baseline"]
+    first = evaluations[0]
+    primary = first.primary
     return {
         "format": FORMAT,
         "recipes": rows,
         "chosen": choice.index,
         "meets_budget": choice.meets_budget,
         "reason": choice.reason,
-        "split": evaluations[0]["split"],
+        "split": first.split,
+        "metric": {
+            "name": primary.name,
+            "label": primary.label,
+            "percent": primary.percent,
+            "points_per_unit": primary.points_per_unit,
+            "higher_is_better": primary.higher_is_better,
+        },
         "budget": {
             "max_latency_ms": budget.max_latency_ms,
             "max_size_mb": budget.max_size_mb,
             "max_drop": budget.max_drop,
         },
         "baseline": {
-            "top1": baseline["top1"],
-            "latency_ms": statistics.median(baseline_latency(evaluation) for evaluation in evaluations),
-            "size_bytes": baseline["size_bytes"],
-            "macs": baseline["macs"],
+            "value": primary.baseline.value,
+            "latency_ms": statistics.median(evaluation.baseline.at(1).p50_ms for evaluation in evaluations),
+            "size_bytes": first.baseline.size_bytes,
+            "macs": first.baseline.macs,
         },
     }
 
@@ -59,7 +68,7 @@ def _row(recipe: Mapping[str, Any], name: str, one: Measured, kept: bool, budget
     return {
         "recipe": dict(recipe),
         "name": name,
-        "top1": one.top1,
+        "value": one.value,
         "drop_points": one.drop_points,
         "drop_standard_error": one.drop_error,
         "latency_ms": one.latency_ms,

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from components.core.report.decisions import pareto_figures, recipe_table
 from components.core.report.page import Callout, Section, write_page
+from components.core.stage_pages.decision import pareto_figures, recipe_table
 
 
 def write_decision_page(path: str | Path, decision: Mapping[str, Any]) -> None:

@@ -47,7 +47,7 @@ class RetrainPolicy:
 
 @dataclass(frozen=True, kw_only=True)
 class PromotionPolicy:
-    """How much worse than the champion a challenger may be, in percentage points of top-1.
+    """How much worse than the champion a challenger may be, in points of the primary metric.
 
     Attributes:
         max_loss: overall; the lower end of the paired test's interval must not lie below it.

@@ -54,7 +54,7 @@ def distill(
         student: The model to train, for instance the pruned teacher.
         distilled: The trained student; its preprocessing has its new input size.
         curves: Learning curves (curves.json).
-        metrics: Validation top-1 and loss of the kept epoch, and its number.
+        metrics: Validation metric and loss of the kept epoch, and its number.
         page: Learning curves as a page.
         recipe: What is done to the model (core.recipe); read here: student_size, the side of the student's input.
         epochs: Passes over the training split.

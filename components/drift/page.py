@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from components.core.report.drift import drift_blocks, drift_sentence
 from components.core.report.page import Section, write_page
+from components.core.stage_pages.drift import drift_blocks, drift_sentence
 
 
 def write_drift_page(path: str | Path, document: Mapping[str, Any]) -> None:

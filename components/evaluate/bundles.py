@@ -20,8 +20,8 @@ class Opened:
     digest: str
 
 
-def open_as_onnx(artifact_path: str | Path, store: "Store", folder: Path) -> Opened:
-    """The model at an artifact's path as ONNX; a torch model is exported into `folder`, behind the parity check.
+def open_as_onnx(artifact_path: str | Path, store: "Store") -> Opened:
+    """The model at an artifact's path as ONNX; of a torch model its float32 export, behind the parity check.
 
     Raises:
         UserError: the artifact is neither an ONNX bundle nor a torch model.
@@ -32,9 +32,6 @@ def open_as_onnx(artifact_path: str | Path, store: "Store", folder: Path) -> Ope
     if manifest.kind != "model":
         raise UserError(f"{artifact_path}: cannot evaluate a {manifest.kind!r} artifact; it takes 'onnx' or 'model'")
     # torch takes seconds to import and is needed for this kind only.
-    from components.core.bundles.model_bundle import load_model
-    from components.core.runtime.conversion import float32_bundle
+    from components.core.runtime.conversion import float32_of
 
-    folder.mkdir(parents=True, exist_ok=True)
-    bundle = float32_bundle(load_model(manifest, store), folder, source_digest=manifest.digest)
-    return Opened(bundle=bundle, digest=manifest.digest)
+    return Opened(bundle=float32_of(manifest, store), digest=manifest.digest)

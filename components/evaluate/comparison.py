@@ -1,31 +1,33 @@
 """The stage's work in order: predictions of both, figures, latency in turn, verdict; the content of evaluation.json."""
 
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from components.core.budget import Budget
-from components.core.bundles.onnx_bundle import OnnxBundle
-from components.core.parameters import check_declared
-from components.core.runtime.host import describe_host
-from components.core.runtime.latency import Latency, measure
-from components.core.runtime.sessions import open_session
-from components.evaluate.groups import CONFIDENCE, RESAMPLES, SEED, class_differences, slice_differences
-from components.evaluate.inference import Outcome, check_split, run_split
-from components.evaluate.intervals import (
-    class_scores,
-    confusion_matrix,
-    expected_calibration_error,
-    paired_bootstrap,
-    wilson_interval,
+from components.core.evaluation.document import (
+    DatasetFacts,
+    Evaluation,
+    MetricResult,
+    ModelFigures,
+    Speedup,
+    Timing,
+    Verdict,
 )
+from components.core.parameters import check_declared
+from components.core.report.numbers import capitalized
+from components.core.runtime.host import describe_host
+from components.core.tasks import get_task
+from components.core.tasks.metric import Metric
+from components.evaluate.bundles import Opened
+from components.evaluate.groups import group_comparisons, slice_comparisons
+from components.evaluate.inference import check_split, run_split
+from components.evaluate.intervals import CONFIDENCE, DENSE_RESAMPLES, RESAMPLES, SEED, PairedRows, interval_name
+from components.evaluate.latency import measure_both
 from components.evaluate.samples import pick_samples, read_samples
-from components.evaluate.verdict import judge
 
 if TYPE_CHECKING:
     from components.core.data.dataset import Dataset
 
-FORMAT = 1
-LARGE_BATCH = 32
 _FEWEST_ROUNDS = 10
 
 
@@ -35,8 +37,8 @@ class EvaluateConfig:
 
     Attributes:
         split: validation or test.
-        threads: of onnxruntime, for accuracy and latency.
-        latency_rounds: interleaved rounds at batch 1; a fifth of it, at least 10, at batch 32.
+        threads: of onnxruntime, for predictions and latency.
+        latency_rounds: interleaved rounds at batch 1; a fifth of it, at least 10, at the task's large batch.
         budget: limits.
 
     Raises:
@@ -52,99 +54,118 @@ class EvaluateConfig:
         check_declared({"threads": self.threads, "latency_rounds": self.latency_rounds}, threads="latency_threads")
 
 
-def compare(dataset: "Dataset", candidate: OnnxBundle, baseline: OnnxBundle, config: EvaluateConfig) -> dict[str, Any]:
-    """Both models on the same rows, each with its own preprocessing; the content of evaluation.json.
+def evaluate_pair(dataset: "Dataset", candidate: Opened, baseline: Opened, config: EvaluateConfig) -> Evaluation:
+    """Both models on the same rows, each with its own preprocessing.
 
     Raises:
-        UserError: the split is not one to judge on, or a model has other classes than the dataset.
+        UserError: the split is not one to judge on, or a model was made for other classes than the dataset's.
     """
     check_split(dataset, config.split)
-    ours = run_split(candidate, dataset, config.split, threads=config.threads)
-    theirs = run_split(baseline, dataset, config.split, threads=config.threads)
+    task = get_task(dataset.task)
+    ours = run_split(candidate.bundle, dataset, config.split, threads=config.threads)
+    theirs = run_split(baseline.bundle, dataset, config.split, threads=config.threads)
     assert ours.digests == theirs.digests, "both models must see the same rows in the same order"
+    pairs, primary = PairedRows(ours.statistics, theirs.statistics), task.metrics[0]
+    metrics = tuple(_metric(metric, pairs) for metric in task.metrics)
 
-    rounds = {1: config.latency_rounds, LARGE_BATCH: max(_FEWEST_ROUNDS, config.latency_rounds // 5)}
-    latency = {batch: _latency(candidate, baseline, config.threads, batch, rounds[batch]) for batch in rounds}
-    low, high = paired_bootstrap(ours.correct, theirs.correct, resamples=RESAMPLES, seed=SEED, confidence=CONFIDENCE)
-    points = 100 * (ours.top1 - theirs.top1)
-    return {
-        "format": FORMAT,
-        "split": config.split,
-        "rows": len(ours.labels),
-        "task": dataset.task,
-        "dataset": {
-            "fingerprint": dataset.fingerprint,
-            "counts": dataset.counts,
-            "licence": dataset.manifest.metadata.get("licence"),
-        },
-        "candidate": _figures(
-            candidate, ours, dataset.classes, {batch: latency[batch]["candidate"] for batch in latency}
+    rounds = {1: config.latency_rounds, task.large_batch: max(_FEWEST_ROUNDS, config.latency_rounds // 5)}
+    fast, slow = measure_both(candidate.bundle, baseline.bundle, threads=config.threads, rounds=rounds)
+    return Evaluation(
+        task=task.name,
+        row_noun=task.row_noun,
+        split=config.split,
+        rows=len(ours.digests),
+        dataset=DatasetFacts(
+            fingerprint=dataset.fingerprint,
+            counts=dict(dataset.counts),
+            classes=tuple(dataset.classes),
+            licence=dataset.manifest.metadata.get("licence"),
         ),
-        "baseline": _figures(
-            baseline, theirs, dataset.classes, {batch: latency[batch]["baseline"] for batch in latency}
+        confidence=CONFIDENCE,
+        paired=f"paired bootstrap, {RESAMPLES:,} resamples ({DENSE_RESAMPLES:,} where many rows differ), seed {SEED}",
+        metrics=metrics,
+        groups=tuple(group_comparisons(task.groups(dataset), ours.groups, pairs)),
+        slices=tuple(slice_comparisons(dataset, config.split, ours.digests, primary, pairs)),
+        candidate=_figures(candidate, fast, ours.details),
+        baseline=_figures(baseline, slow, theirs.details),
+        speedups=tuple(
+            Speedup(batch=mine.batch, ratio=other.p50_ms / mine.p50_ms) for mine, other in zip(fast, slow, strict=True)
         ),
-        "difference": {
-            "top1_points": points,
-            "low": 100 * low,
-            "high": 100 * high,
-            "confidence": CONFIDENCE,
-            "method": f"paired bootstrap, {RESAMPLES:,} resamples, seed {SEED}",
-            "per_class": class_differences(ours, theirs, dataset.classes),
-            **({"per_slice": slice_differences(dataset, config.split, ours, theirs)} if dataset.slices else {}),
-        },
-        "speedup": {
-            f"batch{batch}": found["baseline"].p50_ms / found["candidate"].p50_ms for batch, found in latency.items()
-        },
-        "size_ratio": baseline.size_bytes / candidate.size_bytes,
-        "verdict": judge(
+        size_ratio=baseline.bundle.size_bytes / candidate.bundle.size_bytes,
+        verdict=budget_verdict(
             config.budget,
-            latency_ms=latency[1]["candidate"].p50_ms,
-            size_bytes=candidate.size_bytes,
-            difference_points=points,
+            latency_ms=fast[0].p50_ms,
+            size_bytes=candidate.bundle.size_bytes,
+            difference_points=metrics[0].points,
         ),
-        "budget": asdict(config.budget),
-        "host": describe_host(),
-        "method": _method(config, rounds),
-        "samples": read_samples(dataset, config.split, pick_samples(ours), ours, theirs),
-    }
+        budget=config.budget,
+        host=describe_host(),
+        method=_method(config, rounds, metrics),
+        samples=tuple(
+            read_samples(
+                dataset,
+                config.split,
+                pick_samples(primary, ours.statistics),
+                primary.reduce(ours.statistics),
+                candidate=candidate.bundle,
+                baseline=baseline.bundle,
+                threads=config.threads,
+            )
+        ),
+    )
 
 
-def _latency(candidate: OnnxBundle, baseline: OnnxBundle, threads: int, batch: int, rounds: int) -> dict[str, Latency]:
-    sessions = {
-        "candidate": open_session(candidate.graphs["model"], threads=threads),
-        "baseline": open_session(baseline.graphs["model"], threads=threads),
-    }
-    return measure(sessions, batch=batch, rounds=rounds, warmup=max(3, rounds // 10))
+def budget_verdict(budget: Budget, *, latency_ms: float, size_bytes: int, difference_points: float) -> Verdict:
+    """How a candidate stands to each limit that is given.
+
+    Args:
+        budget: the limits.
+        latency_ms: median at batch 1.
+        size_bytes: of all ONNX files.
+        difference_points: candidate minus baseline in points of the primary metric (negative = worse).
+    """
+    checks = budget.checks(latency_ms=latency_ms, size_bytes=size_bytes, drop_points=-difference_points)
+    return Verdict(meets=all(check.met for check in checks), checks=tuple(checks))
 
 
-def _figures(bundle: OnnxBundle, outcome: Outcome, classes: list[str], latency: dict[int, Latency]) -> dict[str, Any]:
-    low, high = wilson_interval(outcome.top1, len(outcome.labels), CONFIDENCE)
-    confusion = confusion_matrix(outcome.labels, outcome.predictions, len(classes))
-    scores = class_scores(confusion)
-    return {
-        "scheme": bundle.provenance["scheme"],
-        "image_size": bundle.assets.to_metadata()["preprocess"]["image_size"],
-        "top1": outcome.top1,
-        "top1_low": low,
-        "top1_high": high,
-        "per_class": [{"class": name, **asdict(score)} for name, score in zip(classes, scores, strict=True)],
-        "confusion": confusion.tolist(),
-        "latency_batch1": latency[1].to_json(),
-        "latency_batch32": latency[LARGE_BATCH].to_json(),
-        "images_per_second_batch32": latency[LARGE_BATCH].images_per_second,
-        "size_bytes": bundle.size_bytes,
-        "parameters": bundle.provenance["complexity"]["parameters"],
-        "macs": bundle.provenance["complexity"]["macs"],
-        "expected_calibration_error": expected_calibration_error(outcome.probabilities, outcome.labels),
-        "fused": bundle.provenance.get("fused"),
-    }
+def _metric(metric: Metric, pairs: PairedRows) -> MetricResult:
+    ours, theirs = pairs.estimates(metric)
+    return MetricResult(
+        name=metric.name,
+        label=metric.label,
+        percent=metric.percent,
+        points_per_unit=metric.points_per_unit,
+        higher_is_better=metric.higher_is_better,
+        interval=interval_name(metric),
+        candidate=ours,
+        baseline=theirs,
+        difference=pairs.difference(metric),
+    )
 
 
-def _method(config: EvaluateConfig, rounds: dict[int, int]) -> str:
+def _figures(opened: Opened, latency: tuple[Timing, ...], details: dict) -> ModelFigures:
+    bundle = opened.bundle
+    return ModelFigures(
+        digest=opened.digest,
+        scheme=bundle.provenance["scheme"],
+        inputs=bundle.assets.describe(),
+        size_bytes=bundle.size_bytes,
+        graphs={name: path.stat().st_size for name, path in bundle.graphs.items()},
+        parameters=bundle.provenance["complexity"]["parameters"],
+        macs=bundle.provenance["complexity"]["macs"],
+        latency=latency,
+        integer=bundle.provenance.get("fused"),
+        details=details,
+    )
+
+
+def _method(config: EvaluateConfig, rounds: dict[int, int], metrics: tuple[MetricResult, ...]) -> str:
     threads = "1 thread" if config.threads == 1 else f"{config.threads} threads"
+    share = f"{100 * CONFIDENCE:g} %"
+    intervals = "; ".join(f"{capitalized(metric.label)}: {share} interval ({metric.interval})" for metric in metrics)
+    timed = " and ".join(f"{count} rounds at batch {batch}" for batch, count in rounds.items())
     return (
-        f"Both models in onnxruntime on the CPU, {threads}. Top-1: 95 % Wilson interval; difference: 95 % paired "
-        f"bootstrap. Latency: candidate and baseline in turn, {rounds[1]} rounds at batch 1 and {rounds[LARGE_BATCH]} "
-        f"at batch {LARGE_BATCH} after a warm-up, medians of wall time, CPU time beside it; inference only, without "
-        "decoding and resizing."
+        f"Both models in onnxruntime on the CPU, {threads}. {intervals}; difference: {share} paired "
+        f"bootstrap. Latency: candidate and baseline in turn, {timed} after a warm-up, medians of wall time, CPU time "
+        "beside it; inference only, without preparing the inputs."
     )

@@ -15,7 +15,7 @@ def evaluate(
     baseline: Input[Model],
     evaluation: Output[Artifact],
     metrics: Output[Metrics],
-    classification: Output[ClassificationMetrics],
+    visualization: Output[ClassificationMetrics],
     page: Output[HTML],
     split: str = "validation",
     threads: int = 1,
@@ -24,7 +24,7 @@ def evaluate(
     max_size_mb: float = -1.0,
     max_drop: float = -1.0,
 ):
-    """Compares two models on the same images in onnxruntime: accuracy with intervals, latency, size, and the budget.
+    """Compares two models on the same rows in onnxruntime: metrics with intervals, latency, size, and the budget.
 
     Args:
         dataset: Prepared data set; only the named split is read.
@@ -32,26 +32,25 @@ def evaluate(
         baseline: What to compare with: the same.
         evaluation: evaluation.json with everything that was measured.
         metrics: The most important figures.
-        classification: Confusion matrix of the candidate.
+        visualization: What the task has KFP draw, such as a confusion matrix of the candidate.
         page: All of it as a page, with samples.
         split: validation, or test. The test split is to be read once, for the model that was chosen.
-        threads: Threads of onnxruntime, for accuracy and latency; at least 1.
+        threads: Threads of onnxruntime, for predictions and latency; at least 1.
         latency_rounds: Timed rounds, candidate and baseline in turn, at batch 1; a fifth of it, at least 10, at
-            batch 32.
+            the task's large batch (32 of images).
         max_latency_ms: Limit on the candidate's median latency at batch 1, milliseconds; -1 is no limit.
-        max_size_mb: Limit on the size of its ONNX file, megabytes of 10⁶ bytes; -1 is no limit.
-        max_drop: Limit on how far its top-1 lies below the baseline's, percentage points; -1 is no limit.
+        max_size_mb: Limit on the size of its ONNX files, megabytes of 10⁶ bytes; -1 is no limit.
+        max_drop: Limit on how far its primary metric lies below the baseline's, points; -1 is no limit.
     """
-    import json
-    import tempfile
-    from pathlib import Path
 
     from components.core.artifacts.manifest import describe, publish
     from components.core.budget import Budget
     from components.core.data.dataset import open_dataset
+    from components.core.evaluation.document import FILE, KIND, encode_evaluation
     from components.core.store import store_from_environment
+    from components.core.tasks import get_task
     from components.evaluate.bundles import open_as_onnx
-    from components.evaluate.comparison import EvaluateConfig, compare
+    from components.evaluate.comparison import EvaluateConfig, evaluate_pair
     from components.evaluate.inference import check_split
     from components.evaluate.page import write_evaluation_page
 
@@ -61,33 +60,29 @@ def evaluate(
     store = store_from_environment()
     prepared = open_dataset(dataset.path, store)
     check_split(prepared, split)
-    with tempfile.TemporaryDirectory(prefix="trimtab-evaluate-") as folder:
-        ours = open_as_onnx(candidate.path, store, Path(folder) / "candidate")
-        theirs = open_as_onnx(baseline.path, store, Path(folder) / "baseline")
-        document = compare(prepared, ours.bundle, theirs.bundle, config)
-    document["candidate"]["digest"], document["baseline"]["digest"] = ours.digest, theirs.digest
+    ours, theirs = open_as_onnx(candidate.path, store), open_as_onnx(baseline.path, store)
+    result = evaluate_pair(prepared, ours, theirs, config)
 
+    primary = result.primary
     facts: dict[str, str | int | float | bool] = {
-        "top1": document["candidate"]["top1"],
-        "baseline_top1": document["baseline"]["top1"],
-        "difference_points": document["difference"]["top1_points"],
-        "latency_ms": document["candidate"]["latency_batch1"]["p50_ms"],
-        "speedup_batch1": document["speedup"]["batch1"],
-        "speedup_batch32": document["speedup"]["batch32"],
-        "size_mb": document["candidate"]["size_bytes"] / 1e6,
-        "size_ratio": document["size_ratio"],
-        "meets_budget": int(document["verdict"]["meets"]),
+        **{metric.name: metric.candidate.value for metric in result.metrics if metric.candidate.value is not None},
+        f"baseline_{primary.name}": primary.baseline.value or 0.0,
+        "difference_points": primary.points,
+        "latency_ms": result.candidate.at(1).p50_ms,
+        **{f"speedup_batch{speedup.batch}": speedup.ratio for speedup in result.speedups},
+        "size_mb": result.candidate.size_bytes / 1e6,
+        "size_ratio": result.size_ratio,
+        "meets_budget": int(result.verdict.meets),
     }
-    content = json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False).encode()
     manifest = publish(
         evaluation.path,
-        kind="evaluation",
-        files={"evaluation.json": content},
-        metadata={"split": split, "rows": document["rows"]},
+        kind=KIND,
+        files={FILE: encode_evaluation(result)},
+        metadata={"split": split, "rows": result.rows},
         store=store,
     )
-    describe(evaluation, manifest, store, split=split, rows=document["rows"], **facts)
+    describe(evaluation, manifest, store, split=split, rows=result.rows, **facts)
     for name, value in facts.items():
         metrics.log_metric(name, value)
-    classification.log_confusion_matrix(prepared.classes, document["candidate"]["confusion"])
-    write_evaluation_page(page.path, document)
+    get_task(prepared.task).pages.log_metrics(result, visualization)
+    write_evaluation_page(page.path, result)

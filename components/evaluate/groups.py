@@ -1,60 +1,67 @@
-"""Candidate minus baseline on the images of each class and of each slice: the same paired interval as over all."""
+"""Candidate against baseline on the rows of each of the task's groups, and of each slice of the data set."""
 
-from typing import TYPE_CHECKING, Any
+import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from components.core.data.slices import shard_column, slice_name
-from components.evaluate.inference import Outcome
-from components.evaluate.intervals import paired_bootstrap
+from components.core.evaluation.document import Comparison
+from components.core.tasks.metric import Metric
+from components.evaluate.intervals import PairedRows
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from components.core.data.dataset import Dataset
+    from components.core.tasks.base import Group
 
-CONFIDENCE = 0.95
-RESAMPLES = 10_000
-SEED = 0
-
-
-def class_differences(ours: Outcome, theirs: Outcome, classes: list[str]) -> list[dict[str, Any]]:
-    """`class`, `support`, and in points `points`, `low`, `high`: None without an image."""
-    found = []
-    for number, name in enumerate(classes):
-        rows = ours.labels == number
-        found.append({"class": name, "support": int(rows.sum()), **_difference(ours, theirs, rows)})
-    return found
+SLICE = "slice"
 
 
-def slice_differences(dataset: "Dataset", split: str, ours: Outcome, theirs: Outcome) -> list[dict[str, Any]]:
-    """One entry for each slice that the data set knows, also for one without an image in this split.
-
-    `slice` (`camera=night`), `column`, `value`, `support`, top-1 of both in 0..1, the difference as for a class, and of
-    the paired outcomes what the test rests on: `gained`, images that only the candidate got right, and `lost`, those
-    that only the baseline got right. Top-1 and difference are None without an image.
-    """
-    values = _values(dataset, split, ours.digests)
-    found = []
-    for column, known in dataset.slices.items():
-        for place, value in enumerate(known):
-            rows = values[column] == place
-            mine, other = ours.correct[rows], theirs.correct[rows]
-            found.append(
-                {
-                    "slice": slice_name(column, value),
-                    "column": column,
-                    "value": value,
-                    "support": int(rows.sum()),
-                    "candidate_top1": float(mine.mean()) if rows.any() else None,
-                    "baseline_top1": float(other.mean()) if rows.any() else None,
-                    "gained": int((mine > other).sum()),
-                    "lost": int((mine < other).sum()),
-                    **_difference(ours, theirs, rows),
-                }
-            )
-    return found
+def group_comparisons(groups: "Sequence[Group]", members: np.ndarray, pairs: PairedRows) -> list[Comparison]:
+    """One comparison per group by the group's own metric; `members` bool `(N, groups)`."""
+    return [
+        compare_rows(pairs.part(members[:, number]), group.metric, kind=group.kind, name=group.name)
+        for number, group in enumerate(groups)
+    ]
 
 
-def _values(dataset: "Dataset", split: str, digests: list[str]) -> dict[str, np.ndarray]:
+def slice_comparisons(
+    dataset: "Dataset", split: str, digests: list[str], metric: Metric, pairs: PairedRows
+) -> list[Comparison]:
+    """One comparison per slice that the data set knows, also for one without a row in this split."""
+    places = _slice_places(dataset, split, digests)
+    return [
+        compare_rows(pairs.part(places[column] == place), metric, kind=SLICE, name=slice_name(column, value))
+        for column, known in dataset.slices.items()
+        for place, value in enumerate(known)
+    ]
+
+
+def compare_rows(pairs: PairedRows, metric: Metric, *, kind: str, name: str) -> Comparison:
+    """Both models on some rows, with the same paired interval as over all of them."""
+    rows = len(pairs.candidate)
+    difference = pairs.difference(metric)
+    gained, lost = pairs.changed(metric)
+    ours, theirs = (metric.value(side) if rows else math.nan for side in (pairs.candidate, pairs.baseline))
+    return Comparison(
+        kind=kind,
+        name=name,
+        metric=metric.label,
+        percent=metric.percent,
+        support=rows,
+        candidate=ours if math.isfinite(ours) else None,
+        baseline=theirs if math.isfinite(theirs) else None,
+        points=difference.points,
+        low=difference.low,
+        high=difference.high,
+        gained=gained,
+        lost=lost,
+    )
+
+
+def _slice_places(dataset: "Dataset", split: str, digests: list[str]) -> dict[str, np.ndarray]:
     """The place of each row's value among the known ones, by column, in stored order; −1 where it has none."""
     places = {column: {value: place for place, value in enumerate(known)} for column, known in dataset.slices.items()}
     found = {column: np.full(len(digests), -1, dtype=np.int16) for column in places}
@@ -65,11 +72,3 @@ def _values(dataset: "Dataset", split: str, digests: list[str]) -> dict[str, np.
         for column, name in columns.items():
             found[column][number] = places[column].get(row[name], -1)
     return found
-
-
-def _difference(ours: Outcome, theirs: Outcome, rows: np.ndarray) -> dict[str, float | None]:
-    if not rows.any():
-        return {"points": None, "low": None, "high": None}
-    mine, other = ours.correct[rows], theirs.correct[rows]
-    low, high = paired_bootstrap(mine, other, resamples=RESAMPLES, seed=SEED, confidence=CONFIDENCE)
-    return {"points": 100 * float(mine.mean() - other.mean()), "low": 100 * low, "high": 100 * high}

@@ -1,73 +1,74 @@
-"""Run an ONNX bundle over a split and keep what the figures need."""
+"""Run an ONNX bundle over a split and keep what the figures need: statistics of each row, and the task's details."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from components.core.bundles.onnx_bundle import OnnxBundle
 from components.core.data.reading import read_batches
 from components.core.errors import UserError
-from components.core.runtime.released import softmax
 from components.core.runtime.sessions import open_session
+from components.core.tasks import get_task
 
 if TYPE_CHECKING:
     from components.core.data.dataset import Dataset
 
-BATCH = 32
 SPLITS = ("validation", "test")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """Predictions of one model on a split, in stored order; N rows.
+    """What one model did on a split, in stored order; N rows.
 
-    `labels` and `predictions` are class indices `(N,)`, `probabilities` `(N, classes)` float64, `correct` 0/1 `(N,)`.
+    Attributes:
+        statistics: of each row, float64 `(N, K)`, as the task's metrics take them.
+        groups: which rows belong to each of the task's groups, bool `(N, groups)`.
+        digests: of the rows.
+        details: the task's own, JSON-able.
     """
 
-    labels: np.ndarray
-    predictions: np.ndarray
-    probabilities: np.ndarray
+    statistics: np.ndarray
+    groups: np.ndarray
     digests: list[str]
-
-    @property
-    def correct(self) -> np.ndarray:
-        return (self.labels == self.predictions).astype(np.float64)
-
-    @property
-    def top1(self) -> float:
-        return float(self.correct.mean())
+    details: dict[str, Any]
 
 
 def check_split(dataset: "Dataset", split: str) -> None:
     """UserError unless `split` is one that a model may be judged on, and has rows."""
+    noun = get_task(dataset.task).row_noun
     if split == "train":
-        raise UserError("a model is not evaluated on the images it was trained on; split: validation or test")
+        raise UserError(f"a model is not evaluated on the {noun} it was trained on; split: validation or test")
     if split not in SPLITS:
         raise UserError(f"unknown split {split!r}; available: {', '.join(SPLITS)}")
     if not dataset.rows(split):
-        raise UserError(f"the {split} split is empty; give data_prep a larger {split}_fraction or more images")
+        raise UserError(f"the {split} split is empty; give data_prep a larger {split}_fraction or more {noun}")
 
 
 def run_split(bundle: OnnxBundle, dataset: "Dataset", split: str, *, threads: int) -> Outcome:
-    """Every row of the split through the file, with the bundle's own preprocessing.
+    """Every row of the split through the files, with the bundle's own preprocessing and the client's decoding.
+
+    Outputs and predictions are let go after each batch: memory is that of the statistics.
 
     Raises:
-        UserError: the bundle's labels are not the dataset's classes.
+        UserError: the bundle was made for other classes than the dataset's.
     """
-    task = bundle.task
+    task = get_task(dataset.task)
     task.check_classes(dataset, bundle.assets)
     sessions = {name: open_session(path, threads=threads) for name, path in bundle.graphs.items()}
-    labels, logits, digests = [], [], []
+    details = task.details(dataset)
+    statistics, groups, digests = [], [], []
     transform = task.transform(bundle.assets, full_size=True)
-    for batch in read_batches(dataset, split, transform, batch_size=BATCH):
-        logits.append(task.run(sessions, batch, bundle.assets)["logits"])
-        labels.append(batch.targets)
+    for batch in read_batches(dataset, split, transform, batch_size=task.large_batch):
+        outputs = task.run(sessions, batch, bundle.assets)
+        predictions = task.predict(outputs, batch, bundle.assets)
+        statistics.append(task.statistics(predictions, batch, len(dataset.classes)))
+        groups.append(task.group_rows(batch, len(dataset.classes)))
         digests.extend(batch.digests)
-    scores = np.concatenate(logits)
+        details.add(outputs, predictions, batch)
     return Outcome(
-        labels=np.concatenate(labels),
-        predictions=scores.argmax(axis=1),
-        probabilities=softmax(scores),
+        statistics=np.concatenate(statistics),
+        groups=np.concatenate(groups),
         digests=digests,
+        details=details.finish(),
     )

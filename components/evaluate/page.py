@@ -4,118 +4,72 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from components.core.report.figures import bars, confusion_matrix
-from components.core.report.numbers import compact, interval, megabytes, milliseconds, percent, points, times
-from components.core.report.page import (
-    Callout,
-    Cell,
-    Details,
-    Section,
-    facts,
-    figure,
-    sample_grid,
-    table,
-    write_page,
-)
-from components.core.report.slices import slice_table
-
-_LIMITS = {"max_latency_ms": "latency", "max_size_mb": "size", "max_drop": "lost accuracy"}
-_UNITS = {"max_latency_ms": " ms", "max_size_mb": " MB", "max_drop": " points"}
-_MOST_BARS = 40
+from components.core.evaluation.blocks import difference_cell, slice_table, value_cell, verdict_callout
+from components.core.evaluation.document import Evaluation, ModelFigures
+from components.core.report.numbers import compact, megabytes, milliseconds, times
+from components.core.report.page import Cell, Section, facts, table, write_page
+from components.core.tasks import get_task
 
 
-def write_evaluation_page(path: str | Path, document: Mapping[str, Any]) -> None:
-    """Verdict, both models side by side, per class and slice, confusions, samples, and how it was measured."""
-    candidate, slices = document["candidate"], slice_table(document)
+def write_evaluation_page(path: str | Path, evaluation: Evaluation) -> None:
+    """Verdict, both models side by side, slices, what the task shows, and how it was measured."""
+    slices = slice_table(evaluation)
     sections = [
-        Section("", verdict_callout(document)),
-        Section("Candidate and baseline", table(("", "baseline", "candidate", "change"), _rows(document))),
-        Section("Per class", _per_class(document)),
-        *([Section("Per slice", slices)] if slices else []),
-        Section(
-            "Confusions of the candidate",
-            figure(
-                confusion_matrix(candidate["confusion"], [row["class"] for row in candidate["per_class"]]),
-                f"Expected calibration error {percent(candidate['expected_calibration_error'])} (15 bins).",
-            ),
-        ),
-        Section("Samples", sample_grid(document["samples"], caption="Outlined: the candidate is wrong.")),
-        Section("How it was measured", [facts({"method": document["method"]}), facts(_flat(document["host"]))]),
+        Section("", verdict_callout(evaluation)),
+        Section("Candidate and baseline", table(("", "baseline", "candidate", "change"), _rows(evaluation))),
+        *([Section("Slices", slices)] if slices else []),
+        *get_task(evaluation.task).pages.evaluation_sections(evaluation, candidate="candidate"),
+        Section("How it was measured", [facts({"method": evaluation.method}), facts(_flat(evaluation.host))]),
     ]
-    lead = f"{document['rows']:,} images of the {document['split']} split."
+    lead = f"{evaluation.rows:,} {evaluation.row_noun} of the {evaluation.split} split."
     write_page(path, "Evaluation", sections, eyebrow="evaluate", lead=lead)
 
 
-def verdict_callout(document: Mapping[str, Any]) -> Callout:
-    """Whether the limits are met, each with what was measured."""
-    verdict, difference = document["verdict"], document["difference"]
-    span = f"{points(difference['top1_points'])} ({difference['low']:+.2f} to {difference['high']:+.2f})"
-    if not verdict["checks"]:
-        return Callout("No limits were given", f"Difference in top-1: {span.replace('-', '−')}.", "info")
-    written = "; ".join(
-        f"{_LIMITS[check['limit']]} {check['measured']:.3g}{_UNITS[check['limit']]}, "
-        f"allowed {check['allowed']:g}{_UNITS[check['limit']]}{'' if check['met'] else ' (missed)'}"
-        for check in verdict["checks"]
-    )
-    title = "The candidate keeps the budget" if verdict["meets"] else "The candidate misses the budget"
-    return Callout(title, written + ".", "good" if verdict["meets"] else "bad")
-
-
-def _rows(document: Mapping[str, Any]) -> list[list[Any]]:
-    ours, theirs, difference = document["candidate"], document["baseline"], document["difference"]
-    spread = f"{difference['low']:+.2f} to {difference['high']:+.2f}".replace("-", "−")
-
-    def both(write: Any, key: str) -> list[str]:
-        return [write(theirs[key]), write(ours[key])]
-
-    def latency(side: Mapping[str, Any], batch: int) -> Cell:
-        found = side[f"latency_batch{batch}"]
-        return Cell(
-            milliseconds(found["p50_ms"]),
-            sub=", ".join(f"{name} {milliseconds(found[f'{name.lower()}_ms'])}" for name in ("p90", "p99", "CPU")),
+def _rows(evaluation: Evaluation) -> list[list[Any]]:
+    ours, theirs, noun = evaluation.candidate, evaluation.baseline, evaluation.row_noun
+    rows: list[list[Any]] = [["scheme", theirs.scheme, ours.scheme, ""]]
+    for title in dict.fromkeys([*theirs.inputs, *ours.inputs]):
+        rows.append([title, theirs.inputs.get(title), ours.inputs.get(title), ""])
+    for metric in evaluation.metrics:
+        rows.append(
+            [
+                metric.label,
+                value_cell(metric, metric.baseline),
+                value_cell(metric, metric.candidate),
+                difference_cell(metric.difference),
+            ]
         )
+    for speedup in evaluation.speedups:
+        batch = speedup.batch
+        rows.append([f"latency, batch {batch}", _latency(theirs, batch), _latency(ours, batch), times(speedup.ratio)])
+    largest = evaluation.batches[-1]
+    rates = [f"{side.at(largest).rows_per_second:,.0f} {noun}/s" for side in (theirs, ours)]
+    rows.append([f"throughput, batch {largest}", *rates, ""])
+    rows += _sizes(evaluation)
+    for title, before, after in (
+        ("parameters", theirs.parameters, ours.parameters),
+        ("MACs", theirs.macs, ours.macs),
+    ):
+        rows.append([title, compact(before), compact(after), times(before / max(1, after))])
+    return rows
 
-    return [
-        ["scheme", theirs["scheme"], ours["scheme"], ""],
-        ["image size", f"{theirs['image_size']} px", f"{ours['image_size']} px", ""],
-        [
-            "top-1",
-            Cell(percent(theirs["top1"]), sub=interval(theirs["top1_low"], theirs["top1_high"])),
-            Cell(percent(ours["top1"]), sub=interval(ours["top1_low"], ours["top1_high"])),
-            Cell(points(difference["top1_points"]), sub=spread),
-        ],
-        ["latency, batch 1", latency(theirs, 1), latency(ours, 1), times(document["speedup"]["batch1"])],
-        ["latency, batch 32", latency(theirs, 32), latency(ours, 32), times(document["speedup"]["batch32"])],
-        [
-            "throughput, batch 32",
-            f"{theirs['images_per_second_batch32']:,.0f} img/s",
-            f"{ours['images_per_second_batch32']:,.0f} img/s",
-            "",
-        ],
-        ["file", *both(megabytes, "size_bytes"), times(document["size_ratio"])],
-        ["parameters", *both(compact, "parameters"), times(theirs["parameters"] / max(1, ours["parameters"]))],
-        ["MACs", *both(compact, "macs"), times(theirs["macs"] / max(1, ours["macs"]))],
+
+def _sizes(evaluation: Evaluation) -> list[list[Any]]:
+    """The whole, and each file where there are several."""
+    ours, theirs = evaluation.candidate, evaluation.baseline
+    rows: list[list[Any]] = [
+        ["size", megabytes(theirs.size_bytes), megabytes(ours.size_bytes), times(evaluation.size_ratio)]
     ]
+    if len(ours.graphs) > 1 or len(theirs.graphs) > 1:
+        for name in dict.fromkeys([*theirs.graphs, *ours.graphs]):
+            rows.append([f"size of {name}", megabytes(theirs.graphs.get(name)), megabytes(ours.graphs.get(name)), ""])
+    return rows
 
 
-def _per_class(document: Mapping[str, Any]) -> list[Any]:
-    ours, theirs = document["candidate"]["per_class"], document["baseline"]["per_class"]
-    rows = [
-        [
-            row["class"],
-            row["support"],
-            percent(row["precision"], digits=1),
-            percent(row["recall"], digits=1),
-            percent(row["f1"], digits=1),
-            points(100 * (row["f1"] - before["f1"]), digits=1),
-        ]
-        for row, before in zip(ours, theirs, strict=True)
-    ]
-    columns = ("class", "images", "precision", "recall", "F1", "F1 against baseline")
-    if len(ours) > _MOST_BARS:
-        return [Details(f"{len(ours)} classes", (table(columns, rows),))]
-    recall = {row["class"]: row["recall"] for row in ours}
-    return [figure(bars(recall, title="Recall of the candidate", percent=True)), table(columns, rows)]
+def _latency(side: ModelFigures, batch: int) -> Cell:
+    timing = side.at(batch)
+    tail = (("p90", timing.p90_ms), ("p99", timing.p99_ms), ("CPU", timing.cpu_ms))
+    return Cell(milliseconds(timing.p50_ms), sub=", ".join(f"{name} {milliseconds(value)}" for name, value in tail))
 
 
 def _flat(host: Mapping[str, Any]) -> dict[str, Any]:

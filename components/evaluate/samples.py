@@ -1,67 +1,117 @@
-"""A few images to look at: what the candidate gets wrong, and what it gets right."""
+"""A few rows to look at: of a metric of right and wrong some of both, of any other the worst, typical and best."""
 
 import base64
-import io
+import math
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
 
-from components.core.tasks.images.preprocess import open_image
-from components.evaluate.inference import Outcome
+from components.core.bundles.onnx_bundle import OnnxBundle
+from components.core.evaluation.document import Sample
+from components.core.runtime.sessions import open_session
+from components.core.tasks import get_task
+from components.core.tasks.metric import Metric
 
 if TYPE_CHECKING:
     from components.core.data.dataset import Dataset
 
 SAMPLES = 24
-MEDIA_TYPES = {name: f"image/{name.lower()}" for name in ("PNG", "JPEG", "WEBP", "GIF", "BMP")}
-_WHOLE_BYTES = 12_000
-_THUMBNAIL = 160
+KINDS = ("wrong", "worst", "typical", "best", "right")
+"""The order in which they are shown."""
+
+_ROW_BYTES = 12_000
+"""A row of at most so many bytes goes into the document whole, so that the release can be made to repeat it."""
 
 
-def pick_samples(candidate: Outcome, number: int = SAMPLES) -> np.ndarray:
-    """Row numbers, ascending: up to half of them wrong, the others right, each spread evenly over the split."""
-    wrong = _spread(np.flatnonzero(candidate.correct < 1), number // 2)
-    right = _spread(np.flatnonzero(candidate.correct == 1), number - len(wrong))
-    return np.sort(np.concatenate([wrong, right]))
+def pick_samples(metric: Metric, statistics: np.ndarray, number: int = SAMPLES) -> dict[int, str]:
+    """Row number → why it was picked, from the candidate's statistics `(N, K)`.
+
+    Of a proportion up to half wrong and the others right, each spread evenly over the split. Of any other metric a
+    third each of the worst, those around the median, and the best; rows that it says nothing of are left out.
+    """
+    scores = metric.reduce(statistics)
+    if metric.proportion:
+        wrong = _spread(np.flatnonzero(scores < 1), number // 2)
+        right = _spread(np.flatnonzero(scores == 1), number - len(wrong))
+        return {**dict.fromkeys(wrong.tolist(), "wrong"), **dict.fromkeys(right.tolist(), "right")}
+    order = np.argsort(scores if metric.higher_is_better else -scores, kind="stable")
+    order = order[np.isfinite(scores[order])]
+    third = -(-min(number, len(order)) // 3)
+    middle = (len(order) - third) // 2
+    parts = {
+        "worst": order[:third],
+        "typical": order[middle : middle + third],
+        "best": order[len(order) - third :],
+    }
+    return {row: kind for kind, rows in parts.items() for row in rows.tolist()}
 
 
 def read_samples(
-    dataset: "Dataset", split: str, rows: np.ndarray, candidate: Outcome, baseline: Outcome
-) -> list[dict[str, Any]]:
-    """The images of `rows` with class names, wrong ones first, small enough to embed in a page."""
-    wanted = set(rows.tolist())
+    dataset: "Dataset",
+    split: str,
+    picked: Mapping[int, str],
+    scores: np.ndarray,
+    *,
+    candidate: OnnxBundle,
+    baseline: OnnxBundle,
+    threads: int,
+) -> list[Sample]:
+    """The picked rows, each predicted again alone by both models, as the task's pages show them."""
+    task = get_task(dataset.task)
+    models = {"candidate": _Predictor(candidate, dataset, threads), "baseline": _Predictor(baseline, dataset, threads)}
     found = []
-    for number, row in enumerate(dataset.iterate(split, columns=("image", "digest"))):
-        if number not in wanted:
-            continue
-        encoded, media_type = embeddable(row["image"])
+    for number, row in _rows(dataset, split, picked):
+        results = {name: model(row) for name, model in models.items()}
+        batch = results["candidate"][0]
+        shown = task.pages.sample(row, batch, {name: result[1] for name, result in results.items()}, dataset)
         found.append(
-            {
-                "digest": row["digest"],
-                "label": dataset.classes[candidate.labels[number]],
-                "candidate": dataset.classes[candidate.predictions[number]],
-                "baseline": dataset.classes[baseline.predictions[number]],
-                "image_base64": base64.b64encode(encoded).decode("ascii"),
-                "media_type": media_type,
-            }
+            Sample(
+                digest=row["digest"],
+                kind=picked[number],
+                score=float(scores[number]) if math.isfinite(scores[number]) else None,
+                said=task.pages.said(results["candidate"][1], dataset.classes),
+                row=_embedded(row),
+                shown=shown,
+            )
         )
-        if len(found) == len(wanted):
-            break
-    return sorted(found, key=lambda sample: sample["label"] == sample["candidate"])
+    return sorted(found, key=lambda sample: KINDS.index(sample.kind))
 
 
-def embeddable(image: bytes) -> tuple[bytes, str]:
-    """Bytes and media type for a page: a small file that browsers show as it is, all else as a JPEG thumbnail."""
-    with Image.open(io.BytesIO(image)) as opened:
-        media_type = MEDIA_TYPES.get(opened.format or "")
-    if media_type and len(image) <= _WHOLE_BYTES:
-        return image, media_type
-    small = open_image(image)
-    small.thumbnail((_THUMBNAIL, _THUMBNAIL))
-    buffer = io.BytesIO()
-    small.save(buffer, format="JPEG", quality=85)
-    return buffer.getvalue(), "image/jpeg"
+class _Predictor:
+    """One row alone through a bundle: the batch that it makes, and the predictions of it."""
+
+    def __init__(self, bundle: OnnxBundle, dataset: "Dataset", threads: int) -> None:
+        self._task, self._assets = get_task(dataset.task), bundle.assets
+        self._sessions = {name: open_session(path, threads=threads) for name, path in bundle.graphs.items()}
+        self._transform = self._task.transform(bundle.assets, full_size=True)
+
+    def __call__(self, row: Mapping[str, Any]) -> tuple[Any, Any]:
+        batch = self._transform.collate([self._transform.decode(row)], [row["digest"]], None)
+        outputs = self._task.run(self._sessions, batch, self._assets)
+        return batch, self._task.predict(outputs, batch, self._assets)
+
+
+def _rows(dataset: "Dataset", split: str, picked: Mapping[int, str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    columns = tuple(name for name in get_task(dataset.task).rows.schema.names if name != "source")
+    left = len(picked)
+    for number, row in enumerate(dataset.iterate(split, columns=columns) if picked else ()):
+        if number in picked:
+            yield number, row
+            left -= 1
+            if not left:
+                return
+
+
+def _embedded(row: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The row as JSON; None if it is large."""
+    size = sum(len(value) for value in row.values() if isinstance(value, bytes | str))
+    if size > _ROW_BYTES:
+        return None
+    return {
+        name: {"base64": base64.b64encode(value).decode("ascii")} if isinstance(value, bytes) else value
+        for name, value in row.items()
+    }
 
 
 def _spread(rows: np.ndarray, number: int) -> np.ndarray:

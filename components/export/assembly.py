@@ -10,6 +10,7 @@ from components.core.bundles.onnx_bundle import OnnxBundle
 from components.core.bundles.release_files import CARD, DECISION, EVALUATION, PROVENANCE, RETRAINING, SUMS
 from components.core.bundles.released_sources import SOURCES, encode_sources
 from components.core.errors import UserError
+from components.core.evaluation.document import Evaluation, encode_evaluation, without_samples
 from components.core.models.catalog import find_backbone, load_catalog
 from components.core.runtime.metadata import trimtab_version
 from components.export.card import write_card
@@ -30,7 +31,7 @@ def assemble(
     name: str,
     bundle: OnnxBundle,
     *,
-    evaluation: Mapping[str, Any],
+    evaluation: Evaluation,
     decision: Mapping[str, Any],
     verification: Verification,
     digests: Mapping[str, str],
@@ -43,7 +44,7 @@ def assemble(
     Args:
         name: of the release.
         bundle: what is released.
-        evaluation: evaluation.json; its sample images are left out, a release is no place for them.
+        evaluation: of the bundle; its samples are left out, for a release is no place for rows of a data set.
         decision: decision.json.
         verification: what was checked.
         digests: of the artifacts it was made of, by title.
@@ -62,25 +63,25 @@ def assemble(
     if "calibration" in bundle.provenance:
         chain["calibration data (fingerprint)"] = bundle.provenance["calibration"]["dataset"]
     provenance = {**bundle.provenance, "verification": verification.to_json(), "artifacts": dict(digests)}
+    described = {"calibration": None, **bundle.provenance}
     card = write_card(
+        evaluation,
+        bundle.task.pages.card_text(evaluation, bundle.assets, described),
         {
             "name": name,
             "version": version,
             "digest": digest,
             "digests": chain,
-            "evaluation": evaluation,
             "decision": decision,
-            "provenance": {"calibration": None, **bundle.provenance},
+            "provenance": described,
             "verification": verification.to_json(),
             "licence": licence or _licence(bundle.provenance["backbone"]),
-            "labels": bundle.assets.labels,
-            "preprocess": bundle.assets.to_metadata()["preprocess"],
             "trimtab": trimtab_version(),
             "retraining": retraining,
-        }
+        },
     )
     files[CARD] = card.encode()
-    files[EVALUATION] = _json({key: value for key, value in evaluation.items() if key != "samples"})
+    files[EVALUATION] = encode_evaluation(without_samples(evaluation)) + b"\n"
     files[DECISION] = _json(decision)
     files[PROVENANCE] = _json(provenance)
     if retraining is not None:
@@ -93,9 +94,9 @@ def assemble(
         "release_digest": digest,
         "scheme": bundle.provenance["scheme"],
         "size_bytes": bundle.size_bytes,
-        "split": evaluation["split"],
-        "top1": evaluation["candidate"]["top1"],
-        "meets_budget": bool(evaluation["verdict"]["meets"]),
+        "split": evaluation.split,
+        evaluation.primary.name: evaluation.primary.candidate.value,
+        "meets_budget": evaluation.verdict.meets,
     }
     return Assembled(version=version, files=files, metadata=metadata)
 

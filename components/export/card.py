@@ -8,65 +8,70 @@ from typing import Any
 
 import jinja2
 
-from components.core.report.numbers import compact, megabytes, milliseconds, percent, points
+from components.core.budget import Check
+from components.core.evaluation.document import Comparison, Estimate, Evaluation, MetricResult
+from components.core.report.markdown import Raw, code, escape
+from components.core.report.numbers import compact, figure_of_merit, megabytes, milliseconds, percent, points
 from components.core.retraining import FEWEST_ROWS
+from components.core.tasks.card import CardText
 
-_SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~!&])")
 _LIMITS = {
     "max_latency_ms": ("latency, batch 1", "ms"),
-    "max_size_mb": ("size of the file", "MB"),
-    "max_drop": ("lost top-1", "points"),
+    "max_size_mb": ("size", "MB"),
+    "max_drop": ("loss", "points"),
 }
 
 
-class Raw(str):
-    """Text that is Markdown already."""
-
-    __slots__ = ()
-
-
-def escape(value: Any) -> str:
-    """A value as inert Markdown text on one line: no markup, no HTML, no table cell can come out of it."""
-    if isinstance(value, Raw):
-        return value
-    if value is None:
-        return "not known"
-    return _SPECIAL.sub(r"\\\1", " ".join(str(value).split()))
-
-
-def code(value: Any) -> Raw:
-    """A value in code style."""
-    return Raw("`" + " ".join(str(value).split()).replace("`", "'").replace("|", "\\|") + "`")
-
-
-def write_card(facts: Mapping[str, Any]) -> str:
+def write_card(evaluation: Evaluation, card: CardText, facts: Mapping[str, Any]) -> str:
     """The card as Markdown.
 
     Args:
-        facts: `name`, `version`, `digest`, `evaluation`, `decision`, `provenance`, `verification`, `licence` (of the
-            backbone's weights), `labels`, `preprocess`, `retraining` (judgement.json, or None).
+        evaluation: of the released files.
+        card: what the task says.
+        facts: `name`, `version`, `digest`, `digests`, `decision`, `provenance`, `verification`, `licence` (of the
+            backbone's weights), `trimtab`, `retraining` (judgement.json, or None).
     """
-    evaluation = facts["evaluation"]
     text = _template().render(
         **facts,
-        ours=evaluation["candidate"],
-        theirs=evaluation["baseline"],
-        difference=evaluation["difference"],
-        checks=[_check(check) for check in evaluation["verdict"]["checks"]],
+        evaluation=evaluation,
+        card=CardText(
+            intro=Raw(card.intro),
+            figures=Raw(card.figures),
+            use=Raw(card.use),
+            limits=tuple(Raw(limit) for limit in card.limits),
+        ),
+        ours=evaluation.candidate,
+        theirs=evaluation.baseline,
+        checks=[_check(check) for check in evaluation.verdict.checks],
         recipe=_recipe(facts["decision"]),
         fewest_rows=FEWEST_ROWS,
+        percent_confidence=f"{100 * evaluation.confidence:g} %",
     )
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
-def _check(check: Mapping[str, Any]) -> dict[str, str]:
-    name, unit = _LIMITS[check["limit"]]
+def _check(check: Check) -> dict[str, str]:
+    name, unit = _LIMITS[check.limit]
     return {
         "name": name,
-        "allowed": f"{check['allowed']:g} {unit}",
-        "measured": f"{check['measured']:.3g} {unit}",
-        "met": "met" if check["met"] else "MISSED",
+        "allowed": f"{check.allowed:g} {unit}",
+        "measured": f"{check.measured:.3g} {unit}",
+        "met": "met" if check.met else "MISSED",
     }
+
+
+def _merit(estimate: Estimate, metric: MetricResult) -> str:
+    """A value with its interval."""
+    value = figure_of_merit(estimate.value, percent=metric.percent)
+    if estimate.low is None or estimate.high is None:
+        return value
+    low, high = (figure_of_merit(end, percent=metric.percent) for end in (estimate.low, estimate.high))
+    return f"{value} ({low} to {high})"
+
+
+def _part(value: float | None, of: Comparison | Mapping[str, Any]) -> str:
+    """A value of a comparison, or of a metric as judgement.json describes it."""
+    return figure_of_merit(value, percent=of.percent if isinstance(of, Comparison) else bool(of["percent"]))
 
 
 def _recipe(decision: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -90,6 +95,8 @@ def _template() -> jinja2.Template:
         "code": code,
         "percent": percent,
         "points": points,
+        "merit": _merit,
+        "part": _part,
         "megabytes": megabytes,
         "milliseconds": milliseconds,
         "compact": compact,

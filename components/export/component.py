@@ -47,6 +47,8 @@ def export(
     from components.core.bundles.model_bundle import load_model
     from components.core.bundles.onnx_bundle import load_onnx
     from components.core.bundles.release_files import CARD
+    from components.core.evaluation.document import read_evaluation
+    from components.core.runtime.conversion import float32_of
     from components.core.signing import KEY_VARIABLE, sign_release, signing_key
     from components.core.store import store_from_environment
     from components.core.store.names import check_name
@@ -61,7 +63,8 @@ def export(
     onnx_manifest = read_manifest(candidate.path, kind="onnx")
     model_manifest = read_manifest(model.path, kind="model")
     bundle, student = load_onnx(onnx_manifest, store), load_model(model_manifest, store)
-    measured = json.loads(read_file(read_manifest(evaluation.path, kind="evaluation"), "evaluation.json", store))
+    plain = float32_of(model_manifest, store)
+    measured = read_evaluation(evaluation.path, store)
     chosen = json.loads(read_file(read_manifest(decision.path, kind="decision"), "decision.json", store))
     judged = None
     if retraining is not None:
@@ -69,6 +72,7 @@ def export(
     verification = verify(
         bundle,
         student,
+        plain,
         measured,
         candidate_digest=onnx_manifest.digest,
         student_digest=model_manifest.digest,

@@ -4,11 +4,8 @@ Each raises; a release that exists has passed them all.
 """
 
 import base64
-import hashlib
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,11 +13,17 @@ import numpy as np
 from components.core.bundles.model_bundle import ModelBundle
 from components.core.bundles.onnx_bundle import OnnxBundle
 from components.core.errors import UserError
-from components.core.runtime.conversion import FLOAT32, float32_bundle
+from components.core.evaluation.document import Evaluation
+from components.core.models.inputs import BATCH, examples
+from components.core.runtime.conversion import FLOAT32
+from components.core.runtime.metadata import read_metadata
 from components.core.runtime.onnx_export import parity
-from components.core.runtime.released import Release, load_release
+from components.core.runtime.serving import graph_inputs, open_graphs
 
 BATCH_SIZES = (1, 3)
+
+_SCORE_POINTS = 1.0
+"""How far a row's score may move on another machine, whose integer kernels round otherwise."""
 
 
 class VerificationError(RuntimeError):
@@ -34,7 +37,7 @@ class Verification:
     Attributes:
         parity: torch against onnxruntime, float32, at two batch sizes.
         same_graph: the float32 graph is byte for byte the one that was quantized.
-        samples_repeated: evaluated images whose prediction the released file alone repeated.
+        samples_repeated: evaluated rows whose prediction the released files alone repeated.
     """
 
     parity: dict[str, Any]
@@ -48,7 +51,8 @@ class Verification:
 def verify(
     candidate: OnnxBundle,
     student: ModelBundle,
-    evaluation: Mapping[str, Any],
+    plain: OnnxBundle,
+    evaluation: Evaluation,
     *,
     candidate_digest: str,
     student_digest: str,
@@ -58,66 +62,99 @@ def verify(
     Args:
         candidate: what is to be released.
         student: the torch network it was made of.
-        evaluation: evaluation.json of the candidate.
+        plain: the float32 export of the student, with the parity that was found when it was made.
+        evaluation: of the candidate.
         candidate_digest: digest of its artifact.
         student_digest: digest of the student's artifact.
 
     Raises:
         UserError: the artifacts do not belong together.
         ParityError: torch and onnxruntime disagree.
-        VerificationError: the file alone does not repeat what was evaluated.
+        VerificationError: the files alone do not repeat what was evaluated.
     """
     if candidate.provenance["source_model"] != student_digest:
         raise UserError(
             f"the candidate was made of model {candidate.provenance['source_model'][:12]}, not of "
             f"{student_digest[:12]}; give export the model that quantize was given"
         )
-    if evaluation["candidate"].get("digest", candidate_digest) != candidate_digest:
+    if evaluation.candidate.digest != candidate_digest:
         raise UserError(
-            f"the evaluation is of candidate {evaluation['candidate']['digest'][:12]}, not of {candidate_digest[:12]}"
+            f"the evaluation is of candidate {evaluation.candidate.digest[:12]}, not of {candidate_digest[:12]}"
         )
-    with tempfile.TemporaryDirectory(prefix="trimtab-export-") as folder:
-        plain = float32_bundle(student, Path(folder), source_digest=student_digest)
-        figures = plain.provenance["parity"]
-        same_graph = plain.provenance["float32_graph"] == candidate.provenance["float32_graph"]
+    figures = plain.provenance["parity"]
+    same_graph = plain.provenance["float32_graph"] == candidate.provenance["float32_graph"]
     if candidate.provenance["scheme"] == FLOAT32:
-        (figures,) = (parity(graph, candidate.graphs[name], BATCH_SIZES) for name, graph in student.graphs.items())
-    release = load_release(candidate.graphs["model"].read_bytes())
-    _check_metadata(release, candidate)
-    _check_batches(release)
-    repeated = _repeat_samples(release, evaluation)
-    return Verification(parity=figures, same_graph=same_graph, samples_repeated=repeated)
+        found = [parity(graph, candidate.graphs[name], BATCH_SIZES) for name, graph in student.graphs.items()]
+        figures = max(found, key=lambda one: one["relative_difference"])
+    _check_metadata(candidate)
+    _check_batches(candidate)
+    return Verification(parity=figures, same_graph=same_graph, samples_repeated=_repeat_samples(candidate, evaluation))
 
 
-def _check_metadata(release: Release, candidate: OnnxBundle) -> None:
-    if release.labels != candidate.assets.labels or release.assets != candidate.assets:
-        raise VerificationError("labels or preprocessing inside model.onnx are not those of its bundle")
+def _check_metadata(candidate: OnnxBundle) -> None:
+    """Each file's own metadata gives the assets of the bundle: nothing beside it is needed."""
+    for name, session in open_graphs(candidate).items():
+        inside = candidate.task.read_metadata(read_metadata(session.get_modelmeta().custom_metadata_map))
+        if inside != candidate.assets:
+            raise VerificationError(f"{name}.onnx carries other {_differing(inside, candidate.assets)} than its bundle")
 
 
-def _check_batches(release: Release) -> None:
-    """An image's logits may not depend on what else is in its batch."""
-    entry = release.session.get_inputs()[0]
-    images = np.random.default_rng(0).standard_normal((max(BATCH_SIZES), *entry.shape[1:])).astype(np.float32)
-    together = release.session.run(None, {entry.name: images})[0]
-    alone = np.concatenate([release.session.run(None, {entry.name: image[None]})[0] for image in images])
-    if together.shape != (len(images), len(release.labels)):
-        raise VerificationError(f"logits of {len(images)} images have shape {together.shape}")
-    # int8 kernels may round differently at another batch size, by one step of the logits' scale.
-    if not np.allclose(together, alone, rtol=0, atol=0.05 * float(np.abs(together).max()) + 1e-6):
-        raise VerificationError(f"logits change with the batch size by {np.abs(together - alone).max():.3g}")
+def _differing(inside: Any, beside: Any) -> str:
+    first, second = inside.to_metadata(), beside.to_metadata()
+    return " and ".join(name for name in second if first.get(name) != second[name]) or "assets"
 
 
-def _repeat_samples(release: Release, evaluation: Mapping[str, Any]) -> int:
-    """Predict the evaluation's embedded images again, from the file alone; only those embedded unchanged."""
+def _check_batches(candidate: OnnxBundle) -> None:
+    """A row's outputs may not depend on what else is in its batch."""
+    batch = max(BATCH_SIZES)
+    for name, session in open_graphs(candidate).items():
+        specs, free = graph_inputs(candidate, name)
+        feed = examples(specs, {BATCH: batch, **free})
+        together = session.run(None, feed)
+        each = [session.run(None, {key: value[row : row + 1] for key, value in feed.items()}) for row in range(batch)]
+        for output, rows in zip(together, zip(*each, strict=True), strict=True):
+            alone = np.concatenate(rows)
+            if output.shape != alone.shape:
+                raise VerificationError(
+                    f"{name}: an output of {batch} rows has shape {output.shape}, not {alone.shape}"
+                )
+            # int8 kernels may round differently at another batch size, by one step of the outputs' scale.
+            if not np.allclose(output, alone, rtol=0, atol=0.05 * float(np.abs(output).max()) + 1e-6):
+                raise VerificationError(
+                    f"{name}: outputs change with the batch size by {np.abs(output - alone).max():.3g}"
+                )
+
+
+def _repeat_samples(candidate: OnnxBundle, evaluation: Evaluation) -> int:
+    """Predict the evaluation's samples again, from the files alone; only those that it holds whole."""
+    task = candidate.task
+    sessions = open_graphs(candidate)
+    facts = read_metadata(next(iter(sessions.values())).get_modelmeta().custom_metadata_map)
+    assets = task.read_metadata(facts)
+    transform = task.transform(assets, full_size=True)
+    metric, classes = task.metrics[0], evaluation.dataset.classes
     repeated = 0
-    for sample in evaluation.get("samples", []):
-        image = base64.b64decode(sample["image_base64"])
-        if hashlib.sha256(image).hexdigest() != sample["digest"]:
+    for sample in evaluation.samples:
+        if sample.row is None:
             continue
-        label = release([image])[0].label
-        if label != sample["candidate"]:
+        batch = transform.collate([transform.decode(_row(sample.row))], [sample.digest], None)
+        predictions = task.predict(task.run(sessions, batch, assets), batch, assets)
+        said = task.pages.said(predictions, classes)
+        if said != sample.said:
             raise VerificationError(
-                f"image {sample['digest'][:12]} was evaluated as {sample['candidate']!r}, the file alone says {label!r}"
+                f"row {sample.digest[:12]} was evaluated as {sample.said!r}, the release alone says {said!r}"
+            )
+        score = metric.value(task.statistics(predictions, batch, len(classes)))
+        if sample.score is not None and not abs(metric.points(score - sample.score)) <= _SCORE_POINTS:
+            raise VerificationError(
+                f"row {sample.digest[:12]} was evaluated with {metric.label} {sample.score:.4f}, the release alone "
+                f"gives {score:.4f}"
             )
         repeated += 1
     return repeated
+
+
+def _row(stored: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: base64.b64decode(value["base64"]) if isinstance(value, dict) else value for name, value in stored.items()
+    }

@@ -51,7 +51,7 @@ def fine_tune(
         model: Model to train; with head_epochs 0 one that was trained before is trained further.
         tuned: The trained model, with the input's architecture, labels and preprocessing.
         curves: Learning curves (curves.json).
-        metrics: Validation top-1 and loss of the kept epoch, and its number.
+        metrics: Validation metric and loss of the kept epoch, and its number.
         page: Learning curves as a page.
         epochs: Passes of the whole network over the training split.
         head_epochs: Passes of the linear head over features that the frozen network computes once; 0 skips it.

@@ -25,7 +25,7 @@ def judge(
     max_class_loss: float = 5.0,
     max_slice_loss: float = 5.0,
 ) -> Judged:
-    """Judges a challenger by its budget and by its paired comparison with the champion on the same test images.
+    """Judges a challenger by its budget and by its paired comparison with the champion on the same test rows.
 
     Args:
         evaluation: The challenger against its float32 network, on test data, with the budget's verdict.
@@ -33,9 +33,10 @@ def judge(
         decision: Why there is a challenger (retraining.json).
         judgement: judgement.json: every check, the verdict, and what led to it.
         page: The same as a page.
-        max_loss: Maximum drop overall, in points of top-1; the paired test must exclude a larger one. 0 to 100.
-        max_class_loss: Maximum drop for any class, in points of top-1; a statistically significant larger drop blocks
-            promotion. 0 to 100.
+        max_loss: Points of the primary metric that the challenger may lose overall; the paired test must exclude more.
+            0 to 100.
+        max_class_loss: Maximum loss of any class, in points of its metric; a statistically significant larger loss
+            blocks promotion. 0 to 100.
         max_slice_loss: The same for one slice of the data set (slice_columns). 0 to 100.
 
     Returns:
@@ -44,22 +45,20 @@ def judge(
     import json
 
     from components.core.artifacts.manifest import describe, publish, read_file, read_manifest
+    from components.core.evaluation.document import read_evaluation
     from components.core.report.page import Section, write_page
-    from components.core.report.retraining import judgement_blocks
     from components.core.retraining import PromotionPolicy
+    from components.core.stage_pages.judgement import judgement_blocks
     from components.core.store import store_from_environment
-    from components.judge.verdict import judge as decide
+    from components.judge.verdict import decide_promotion
 
     policy = PromotionPolicy(max_loss=max_loss, max_class_loss=max_class_loss, max_slice_loss=max_slice_loss)
     store = store_from_environment()
 
-    def read(artifact: Artifact, kind: str, name: str) -> dict:
-        return json.loads(read_file(read_manifest(artifact.path, kind=kind), name, store))
-
-    document = decide(
-        read(evaluation, "evaluation", "evaluation.json"),
-        read(duel, "evaluation", "evaluation.json"),
-        read(decision, "decision", "retraining.json"),
+    document = decide_promotion(
+        read_evaluation(evaluation.path, store),
+        read_evaluation(duel.path, store),
+        json.loads(read_file(read_manifest(decision.path, kind="decision"), "retraining.json", store)),
         policy,
     )
     verdict = "promote" if document["promote"] else "keep"
@@ -73,7 +72,7 @@ def judge(
         store,
         verdict=verdict,
         reason=document["reason"],
-        difference_points=document["difference"]["top1_points"],
+        difference_points=document["difference"]["points"],
     )
     write_page(page.path, "Champion and challenger", [Section("", judgement_blocks(document))], eyebrow="judge")
     return Judged(verdict=verdict)

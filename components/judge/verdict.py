@@ -1,18 +1,19 @@
-"""Whether a challenger may take the champion's place, from measurements on the same test images."""
+"""Whether a challenger may take the champion's place, from measurements on the same test rows."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 from components.core.errors import UserError
+from components.core.evaluation.document import Comparison, Evaluation
 from components.core.retraining import FEWEST_ROWS, PromotionPolicy
 
-FORMAT = 1
+FORMAT = 2
 TEST = "test"
 
 
-def judge(
-    evaluation: Mapping[str, Any], duel: Mapping[str, Any], retraining: Mapping[str, Any], policy: PromotionPolicy
+def decide_promotion(
+    evaluation: Evaluation, duel: Evaluation, retraining: Mapping[str, Any], policy: PromotionPolicy
 ) -> dict[str, Any]:
     """The content of judgement.json: `promote`, the `reason`, and every check with what was measured.
 
@@ -21,14 +22,15 @@ def judge(
     - the budget's limits, as the evaluation against the float32 network judged them;
     - overall: the lower end of the paired interval of challenger − champion is at or above −`max_loss`, so that the
       test says "not worse by more than that", not merely "nothing found";
-    - each class and each slice: not (loss above `max_class_loss` or `max_slice_loss`, and the upper end of its interval
-      below 0). They have few test images; a test that asked for proof of no loss there would refuse every challenger.
-      Below `FEWEST_ROWS` images nothing is decided, and the check's `note` says so. There is no correction for their
-      number: it would let larger losses pass, and what it guards against, a false alarm, only keeps the champion.
+    - each group of the task (a class) and each slice: not (loss above `max_class_loss` or `max_slice_loss`, and the
+      upper end of its interval below 0). They have few test rows; a test that asked for proof of no loss there would
+      refuse every challenger. Below `FEWEST_ROWS` rows nothing is decided, and the check's `note` says so. There is no
+      correction for their number: it would let larger losses pass, and what it guards against, a false alarm, only
+      keeps the champion.
 
     Args:
-        evaluation: evaluation.json of the challenger against the float32 network, on test data.
-        duel: evaluation.json of the challenger against the champion, on the same test data.
+        evaluation: the challenger against the float32 network, on test data.
+        duel: the challenger against the champion, on the same test data.
         retraining: retraining.json, which led to this challenger.
         policy: the margins.
 
@@ -36,50 +38,57 @@ def judge(
         UserError: the two are not of one challenger on one test split.
     """
     for document in (evaluation, duel):
-        if document["split"] != TEST:
-            raise UserError(f"a champion is judged on the test split, this evaluation is of {document['split']!r}")
-    if evaluation["candidate"]["digest"] != duel["candidate"]["digest"]:
+        if document.split != TEST:
+            raise UserError(f"a champion is judged on the test split, this evaluation is of {document.split!r}")
+    if evaluation.candidate.digest != duel.candidate.digest:
         raise UserError("the two evaluations are of different challengers")
-    if evaluation["dataset"]["fingerprint"] != duel["dataset"]["fingerprint"]:
+    if evaluation.dataset.fingerprint != duel.dataset.fingerprint:
         raise UserError("champion and challenger were evaluated on different data")
-    checks = [*_budget(evaluation), _overall(duel, policy), *_classes(duel, policy), *_slices(duel, policy)]
+    checks = [*_budget(evaluation), _overall(duel, policy), *_groups(duel, policy), *_slices(duel, policy)]
     missed = [check["said"] for check in checks if not check["met"]]
-    difference = duel["difference"]
+    primary, difference = duel.primary, duel.primary.difference
     compared = (
-        f"{difference['top1_points']:+.2f} points against the champion on {duel['rows']:,} test images "
-        f"(95 % interval {difference['low']:+.2f} to {difference['high']:+.2f})"
+        f"{primary.points:+.2f} points against the champion on {duel.rows:,} test {duel.row_noun} "
+        f"({100 * duel.confidence:g} % interval {difference.low:+.2f} to {difference.high:+.2f})"
     )
     return {
         "format": FORMAT,
         "promote": not missed,
         "reason": f"{compared}; {'; '.join(missed) or 'every check holds'}.",
-        "champion": {**retraining["champion"], "digest": duel["baseline"]["digest"], "top1": duel["baseline"]["top1"]},
-        "challenger": {"digest": duel["candidate"]["digest"], "top1": duel["candidate"]["top1"]},
-        "rows": duel["rows"],
-        "difference": {key: difference[key] for key in ("top1_points", "low", "high", "confidence", "method")},
-        "speedup_batch1": duel["speedup"]["batch1"],
-        "size_ratio": duel["size_ratio"],
+        "metric": {"name": primary.name, "label": primary.label, "percent": primary.percent},
+        "row_noun": duel.row_noun,
+        "champion": {
+            **retraining["champion"], "digest": duel.baseline.digest, "value": primary.baseline.value,
+        },
+        "challenger": {"digest": duel.candidate.digest, "value": primary.candidate.value},
+        "rows": duel.rows,
+        "difference": {
+            **asdict(difference), "confidence": duel.confidence, "method": duel.paired,
+        },
+        "speedup_batch1": duel.speedup,
+        "size_ratio": duel.size_ratio,
         "checks": checks,
         "policy": asdict(policy),
         "retraining": dict(retraining),
-    }
+    }  # fmt: skip
 
 
-def _budget(evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _budget(evaluation: Evaluation) -> list[dict[str, Any]]:
     return [
         {
-            "check": check["limit"],
-            "allowed": check["allowed"],
-            "measured": check["measured"],
-            "met": check["met"],
-            "said": f"{check['limit']} is {check['measured']:.4g} where {check['allowed']:g} is allowed",
+            "check": check.limit,
+            "allowed": check.allowed,
+            "measured": check.measured,
+            "met": check.met,
+            "said": f"{check.limit} is {check.measured:.4g} where {check.allowed:g} is allowed",
         }
-        for check in evaluation["verdict"]["checks"]
+        for check in evaluation.verdict.checks
     ]
 
 
-def _overall(duel: Mapping[str, Any], policy: PromotionPolicy) -> dict[str, Any]:
-    low = duel["difference"]["low"]
+def _overall(duel: Evaluation, policy: PromotionPolicy) -> dict[str, Any]:
+    low = duel.primary.difference.low
+    assert low is not None, "a difference that is known has an interval"
     return {
         "check": "overall",
         "allowed": -policy.max_loss,
@@ -89,37 +98,36 @@ def _overall(duel: Mapping[str, Any], policy: PromotionPolicy) -> dict[str, Any]
     }
 
 
-def _classes(duel: Mapping[str, Any], policy: PromotionPolicy) -> list[dict[str, Any]]:
+def _groups(duel: Evaluation, policy: PromotionPolicy) -> list[dict[str, Any]]:
     return [
-        _group(f"class {row['class']}", f"class {row['class']} loses", row, policy.max_class_loss)
-        for row in duel["difference"]["per_class"]
-        if row["support"]
+        _part(group, f"{group.kind} {group.name} loses", duel.row_noun, policy.max_class_loss)
+        for group in duel.groups
+        if group.support
     ]
 
 
-def _slices(duel: Mapping[str, Any], policy: PromotionPolicy) -> list[dict[str, Any]]:
-    return [
-        _group(f"slice {row['slice']}", f"{row['slice']}: a loss of", row, policy.max_slice_loss)
-        for row in duel["difference"].get("per_slice", [])
-    ]
+def _slices(duel: Evaluation, policy: PromotionPolicy) -> list[dict[str, Any]]:
+    return [_part(one, f"{one.name}: a loss of", duel.row_noun, policy.max_slice_loss) for one in duel.slices]
 
 
-def _group(name: str, loses: str, row: Mapping[str, Any], margin: float) -> dict[str, Any]:
-    rows, points = row["support"], row["points"]
-    beyond = rows > 0 and points < -margin
-    told = rows >= FEWEST_ROWS and row["high"] < 0
+def _part(part: Comparison, loses: str, row_noun: str, margin: float) -> dict[str, Any]:
+    known = part.points is not None and part.high is not None
+    beyond = part.points is not None and part.points < -margin
+    told = part.support >= FEWEST_ROWS and part.high is not None and part.high < 0
     check = {
-        "check": name,
+        "check": f"{part.kind} {part.name}",
         "allowed": -margin,
-        "measured": points,
-        "rows": rows,
+        "measured": part.points,
+        "rows": part.support,
         "met": not (beyond and told),
-        "said": f"{loses} {-(points or 0):.1f} points on {rows} images where {margin:g} is allowed",
+        "said": f"{loses} {-(part.points or 0):.1f} points on {part.support} {row_noun} where {margin:g} is allowed",
     }
-    if not rows:
-        check["note"] = "no test image: nothing is decided"
-    elif rows < FEWEST_ROWS:
-        check["note"] = "too few images for the test: nothing is decided"
+    if not part.support:
+        check["note"] = f"no test {row_noun}: nothing is decided"
+    elif not known:
+        check["note"] = f"{part.metric} is not defined on these {row_noun}: nothing is decided"
+    elif part.support < FEWEST_ROWS:
+        check["note"] = f"too few {row_noun} for the test: nothing is decided"
     elif beyond and not told:
-        check["note"] = "may be chance on so few images: does not forbid"
+        check["note"] = f"may be chance on so few {row_noun}: does not forbid"
     return check

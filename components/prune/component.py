@@ -30,7 +30,7 @@ def prune(
         dataset: Prepared data set; training images give importance and batch-norm statistics.
         model: Trained model; it is left alone.
         pruned: The smaller model.
-        metrics: MACs and parameters before and after, the fractions reached, validation top-1 before and after.
+        metrics: MACs and parameters before and after, the fractions reached, validation metric before and after.
         page: What was removed from each layer.
         recipe: What is done to the model (core.recipe); read here: macs_fraction, the multiply-accumulates to keep.
         importance: How channels are ranked: taylor (first-order change of the loss) or magnitude (length of filters).

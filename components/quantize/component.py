@@ -41,10 +41,10 @@ def quantize(
     from pathlib import Path
 
     from components.core.artifacts.manifest import describe, read_manifest
-    from components.core.bundles.model_bundle import load_model
     from components.core.bundles.onnx_bundle import save_onnx
     from components.core.data.dataset import open_dataset
     from components.core.recipe import Recipe
+    from components.core.runtime.conversion import float32_of
     from components.core.store import store_from_environment
     from components.core.training.device import use_available_threads
     from components.quantize.calibration import QuantizeConfig
@@ -57,10 +57,10 @@ def quantize(
     store = store_from_environment()
     prepared = open_dataset(dataset.path, store)
     source = read_manifest(model.path, kind="model")
-    network = load_model(source, store)
+    plain = float32_of(source, store)
     threads = use_available_threads()
     with tempfile.TemporaryDirectory(prefix="trimtab-quantize-") as folder:
-        result, plain = convert(network, prepared, config, Path(folder), source_digest=source.digest, threads=threads)
+        result = convert(plain, prepared, config, Path(folder), threads=threads)
 
         facts: dict[str, str | int | float | bool] = {
             "scheme": scheme,

@@ -1,4 +1,4 @@
-"""The stage's work in order: export, calibrate, quantize, correct, check."""
+"""The stage's work in order: calibrate, quantize, correct, check."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import onnx
 
 from components.core.bundles.onnx_bundle import SUFFIX, OnnxBundle
-from components.core.runtime.conversion import FLOAT32, describe_file, float32_bundle
+from components.core.runtime.conversion import FLOAT32, describe_file
 from components.core.runtime.fusion import added, integer_share
 from components.core.runtime.metadata import strip_metadata
 from components.quantize.agreement import agreement
@@ -18,42 +18,37 @@ from components.quantize.observe import Feed
 from components.quantize.ranges import PERCENTILE
 
 if TYPE_CHECKING:
-    from components.core.bundles.model_bundle import ModelBundle
     from components.core.data.dataset import Dataset
 
 
 def convert(
-    model: "ModelBundle",
+    plain: OnnxBundle,
     dataset: "Dataset",
     config: QuantizeConfig,
     folder: Path,
     *,
-    source_digest: str,
     threads: int,
-) -> tuple[OnnxBundle, OnnxBundle]:
-    """The network as ONNX in the asked scheme, and as float32; both in `folder`.
+) -> OnnxBundle:
+    """The network in the asked scheme, in `folder`; for float32 it is `plain` itself.
 
     Args:
-        model: the trained network.
+        plain: the trained network, exported as float32.
         dataset: only its training split is read.
         config: scheme and calibration.
         folder: for the files.
-        source_digest: digest of the model artifact's manifest.
         threads: of onnxruntime during calibration.
 
     Raises:
         UserError: the model is for other classes than the data set's, or there is nothing to calibrate on.
     """
-    model.task.check_classes(dataset, model.assets)
-    (folder / FLOAT32).mkdir(parents=True, exist_ok=True)
-    plain = float32_bundle(model, folder / FLOAT32, source_digest=source_digest)
+    plain.task.check_classes(dataset, plain.assets)
     if config.scheme == FLOAT32:
-        return plain, plain
+        return plain
 
     division = Division.of(dataset.rows(SPLIT), config.images, config.seed)
 
     def feeds(*, calibrate: bool = True) -> Iterator[Feed]:
-        return training_feeds(dataset, model.task, model.assets, division, calibrate=calibrate)
+        return training_feeds(dataset, plain.task, plain.assets, division, calibrate=calibrate)
 
     quantized: dict[str, Quantized] = {}
     for name, path in plain.graphs.items():
@@ -88,7 +83,7 @@ def convert(
         key=lambda found: found.signal_to_noise_db,
     )
     provenance["agreement"] = {"split": SPLIT, "held_out_of_calibration": True, **close.to_json()}
-    return int8, plain
+    return int8
 
 
 def _without_metadata(path: Path) -> bytes:

@@ -1,17 +1,17 @@
 """Before and after: the release against the fp32 baseline, as rows that the page and the command line share."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
+from components.core.evaluation.document import Estimate, Evaluation, MetricResult, Timing
 from components.core.report.numbers import (
     MISSING,
     compact,
-    interval,
+    figure_of_merit,
     megabytes,
+    merit_interval,
     milliseconds,
-    percent,
     points,
+    spread,
     times,
 )
 
@@ -36,55 +36,63 @@ class Row:
         return [self.name, self.before, self.after, self.change]
 
 
-def compare(evaluation: Mapping[str, Any]) -> list[Row]:
-    """Rows of accuracy, size, latency, throughput, MACs and parameters from an evaluation.json."""
-    before, after = evaluation.get("baseline") or {}, evaluation.get("candidate") or {}
-    difference, speedup = evaluation.get("difference") or {}, evaluation.get("speedup") or {}
-    low, high = difference.get("low"), difference.get("high")
-    rows = [
-        Row(
-            name="top-1",
-            before=percent(before.get("top1")),
-            after=percent(after.get("top1")),
-            change=points(difference.get("top1_points")),
-            before_note=interval(before.get("top1_low"), before.get("top1_high")),
-            after_note=interval(after.get("top1_low"), after.get("top1_high")),
-            change_note="" if low is None or high is None else f"{low:+.2f} to {high:+.2f}".replace("-", "−"),
-        ),
+def before_and_after(evaluation: Evaluation) -> list[Row]:
+    """Rows of every metric, size, latency, throughput, MACs and parameters."""
+    before, after = evaluation.baseline, evaluation.candidate
+    rows = [_metric(metric) for metric in evaluation.metrics]
+    rows.append(
         Row(
             name="size",
-            before=megabytes(before.get("size_bytes")),
-            after=megabytes(after.get("size_bytes")),
-            change=_change(before.get("size_bytes"), after.get("size_bytes"), "smaller", "larger"),
-        ),
-    ]
-    one, many = "latency_batch1", "latency_batch32"
+            before=megabytes(before.size_bytes),
+            after=megabytes(after.size_bytes),
+            change=_change(before.size_bytes, after.size_bytes, "smaller", "larger"),
+        )
+    )
     rows.append(
         Row(
             name="latency, batch 1",
-            before=milliseconds(_get(before, one, "p50_ms")),
-            after=milliseconds(_get(after, one, "p50_ms")),
-            change=_change(speedup.get("batch1"), 1, "faster", "slower"),
-            before_note=_tail(before, one),
-            after_note=_tail(after, one),
+            before=milliseconds(before.at(1).p50_ms),
+            after=milliseconds(after.at(1).p50_ms),
+            change=_change(evaluation.speedup, 1, "faster", "slower"),
+            before_note=_tail(before.at(1)),
+            after_note=_tail(after.at(1)),
         )
     )
-    rows.append(
-        Row(
-            name="throughput, batch 32",
-            before=_rate(before),
-            after=_rate(after),
-            change=_change(speedup.get("batch32"), 1, "faster", "slower"),
-            before_note=_tail(before, many),
-            after_note=_tail(after, many),
-        )
-    )
-    for name, key in (("MACs", "macs"), ("parameters", "parameters")):
-        first, second = before.get(key), after.get(key)
+    for speedup in evaluation.speedups[1:]:
+        first, second = before.at(speedup.batch), after.at(speedup.batch)
         rows.append(
-            Row(name=name, before=compact(first), after=compact(second), change=_change(first, second, "fewer", "more"))
+            Row(
+                name=f"throughput, batch {speedup.batch}",
+                before=rate(first, evaluation.row_noun),
+                after=rate(second, evaluation.row_noun),
+                change=_change(speedup.ratio, 1, "faster", "slower"),
+                before_note=_tail(first),
+                after_note=_tail(second),
+            )
         )
+    for name, was, now in (("MACs", before.macs, after.macs), ("parameters", before.parameters, after.parameters)):
+        rows.append(Row(name=name, before=compact(was), after=compact(now), change=_change(was, now, "fewer", "more")))
     return rows
+
+
+def rate(timing: Timing, row_noun: str) -> str:
+    """Throughput at the median, `1,234 images/s`."""
+    return f"{timing.rows_per_second:,.0f} {row_noun}/s"
+
+
+def _metric(metric: MetricResult) -> Row:
+    def note(estimate: Estimate) -> str:
+        return merit_interval(estimate.low, estimate.high, percent=metric.percent)
+
+    return Row(
+        name=metric.label,
+        before=figure_of_merit(metric.baseline.value, percent=metric.percent),
+        after=figure_of_merit(metric.candidate.value, percent=metric.percent),
+        change=points(metric.difference.points),
+        before_note=note(metric.baseline),
+        after_note=note(metric.candidate),
+        change_note=spread(metric.difference.low, metric.difference.high),
+    )
 
 
 def fold(before: float | None, after: float | None, less: str, more: str) -> tuple[str, str]:
@@ -98,15 +106,5 @@ def _change(before: float | None, after: float | None, less: str, more: str) -> 
     return " ".join(fold(before, after, less, more)).strip()
 
 
-def _get(side: Mapping[str, Any], group: str, key: str) -> float | None:
-    return (side.get(group) or {}).get(key)
-
-
-def _tail(side: Mapping[str, Any], group: str) -> str:
-    value = _get(side, group, "p90_ms")
-    return "" if value is None else f"p90 {milliseconds(value)}"
-
-
-def _rate(side: Mapping[str, Any]) -> str:
-    rate = side.get("images_per_second_batch32")
-    return MISSING if rate is None else f"{rate:,.0f} img/s"
+def _tail(timing: Timing) -> str:
+    return f"p90 {milliseconds(timing.p90_ms)}"

@@ -1,12 +1,14 @@
 """What the stages left behind as JSON, found through the manifests in the journal."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from components.core.artifacts.manifest import Manifest, parse_manifest, read_file
 from components.core.errors import UserError
+from components.core.evaluation.document import FILE as EVALUATION
+from components.core.evaluation.document import Evaluation
 from components.core.parameters import ADVANCED
 from components.core.store import StoreError
 from components.core.tasks.parameters import forms
@@ -39,6 +41,7 @@ class Evidence:
     tasks: Sequence[Task]
     manifests: Sequence[tuple[Task, str, Manifest]] = ()
     documents: Mapping[str, Sequence[Document]] = field(default_factory=dict)
+    evaluations: Sequence[Evaluation] = ()
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -73,14 +76,12 @@ class Evidence:
         return next((document.content for document in documents if document.content.get("recipes")), None)
 
     @property
-    def final(self) -> Mapping[str, Any] | None:
+    def final(self) -> Evaluation | None:
         """The evaluation on the test split, against the float32 network and not against a champion."""
         served = self.manifest("onnx", component=_INCUMBENT)
-        for document in self.documents.get("evaluation.json") or ():
-            content = document.content
-            baseline = (content.get("baseline") or {}).get("digest")
-            if content.get("split") == "test" and (served is None or baseline != served.digest):
-                return content
+        for evaluation in self.evaluations:
+            if evaluation.split == "test" and (served is None or evaluation.baseline.digest != served.digest):
+                return evaluation
         return None
 
     def manifest(self, kind: str, *, component: str = "") -> Manifest | None:
@@ -92,7 +93,7 @@ class Evidence:
 
 
 FILES = (
-    "ranking.json", "curves.json", "evaluation.json", "decision.json", "quarantine.json", "drift.json",
+    "ranking.json", "curves.json", EVALUATION, "decision.json", "quarantine.json", "drift.json",
     "retraining.json", "judgement.json",
 )  # fmt: skip
 
@@ -132,7 +133,16 @@ def collect(
                 if content is not None:
                     documents.setdefault(name, []).append(Document(task=task, content=content))
     evidence.documents = documents
+    evidence.evaluations = list(_evaluations(documents.get(EVALUATION) or (), evidence.problems))
     return evidence
+
+
+def _evaluations(documents: Sequence[Document], problems: list[str]) -> Iterator[Evaluation]:
+    for document in documents:
+        try:
+            yield Evaluation.from_json(document.content)
+        except UserError as error:
+            problems.append(f"{document.task.path}: {error}")
 
 
 def _asked(tasks: Sequence[Task]) -> Mapping[str, Any]:

@@ -8,6 +8,7 @@ from components.core.parameters import NO_LIMIT
 from components.core.report.dag import dag, timeline
 from components.core.report.numbers import MISSING, duration, megabytes
 from components.core.report.page import Block, Callout, Cell, Columns, Details, Facts, Section, facts, figure, table
+from components.core.tasks import get_task
 from components.run_report.evidence import Evidence
 from components.run_report.records import boxes
 
@@ -74,7 +75,8 @@ def data_section(evidence: Evidence) -> Section | None:
         return None
     known = manifest.metadata
     counts = known.get("counts") or {}
-    shown: dict[str, Any] = {"images": f"{sum(counts.values()):,}"} if counts else {}
+    noun = get_task(str(known.get("task"))).row_noun
+    shown: dict[str, Any] = {noun: f"{sum(counts.values()):,}"} if counts else {}
     # Canonical JSON sorts names; people read splits in this order.
     splits = sorted(counts, key=lambda split: (_SPLITS.index(split) if split in _SPLITS else len(_SPLITS), split))
     shown |= {split: f"{counts[split]:,}" for split in splits}
@@ -93,7 +95,7 @@ def data_section(evidence: Evidence) -> Section | None:
         blocks.append(Callout(title, "They are in none of the splits; mend or remove them.", "warn"))
         caption = f"The first {_SHOWN_FILES} of {len(quarantined):,}." if len(quarantined) > _SHOWN_FILES else ""
         blocks.append(table(["file", "reason"], quarantined[:_SHOWN_FILES], caption=caption))
-    note = "An image's split follows from a hash of its content: new data never move an old test image into training."
+    note = f"The split of {noun} follows from a hash of their content: new data never move old test rows into training."
     return Section("Data", blocks, note=note)
 
 
@@ -108,8 +110,7 @@ def quarantine_rows(evidence: Evidence) -> list[list[Any]]:
 
 def provenance_section(evidence: Evidence, release: Mapping[str, Any]) -> Section:
     """Digests, versions, host and store: enough to find and to repeat everything."""
-    final = evidence.final or {}
-    host = final.get("host") or {}
+    final = evidence.final
     blocks: list[Block] = [
         facts(
             {
@@ -118,7 +119,7 @@ def provenance_section(evidence: Evidence, release: Mapping[str, Any]) -> Sectio
                 "store": evidence.store_uri,
                 "started": _clock(min((task.started for task in evidence.tasks), default=0.0)),
                 **{name: release.get(key) for name, key in _RELEASE.items() if release.get(key)},
-                **_host(host),
+                **_host(final.host if final else {}),
             }
         )
     ]
@@ -135,8 +136,8 @@ def provenance_section(evidence: Evidence, release: Mapping[str, Any]) -> Sectio
     if rows:
         columns = ["task", "artifact", "kind", "size", "digest (sha256 of the manifest)"]
         blocks.append(Details(f"{len(rows)} artifacts", (table(columns, rows),)))
-    if final.get("method"):
-        blocks.append(Details("How the release was measured", (facts({"method": final["method"]}),)))
+    if final is not None:
+        blocks.append(Details("How the release was measured", (facts({"method": final.method}),)))
     if evidence.problems:
         blocks.append(Callout("Not everything could be read", " · ".join(evidence.problems[:10]), "warn"))
     return Section("Provenance", blocks)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from components.core.report.page import Callout, Section, render_page
-from components.run_report.details import class_section, sample_section, slice_section
+from components.run_report.details import slice_section, task_sections
 from components.run_report.evidence import Evidence
 from components.run_report.record import asked_section, data_section, provenance_section, task_section
 from components.run_report.result import failure_section, headline, result_section
@@ -12,13 +12,15 @@ from components.run_report.retraining import retraining_section
 from components.run_report.search import backbone_section, choice_section, training_section
 from components.run_report.summary import find_release, summarize
 
+Built = Section | list[Section] | None
+
 _MALFORMED = (KeyError, TypeError, ValueError, IndexError, AttributeError, ZeroDivisionError)
 """What a stage's JSON of an unexpected shape raises while it is shown."""
 
 
 def render_report(evidence: Evidence) -> str:
     """The report as one self-contained HTML page; whatever is missing or malformed, there is a page."""
-    parts: list[tuple[str, Callable[[], Section | None]]] = [
+    parts: list[tuple[str, Callable[[], Built]]] = [
         ("What failed", lambda: failure_section(evidence)),
         ("Retraining", lambda: retraining_section(evidence)),
         ("Result", lambda: result_section(evidence)),
@@ -27,13 +29,12 @@ def render_report(evidence: Evidence) -> str:
         ("Tasks", lambda: task_section(evidence)),
         ("Backbones", lambda: backbone_section(evidence)),
         ("Training", lambda: training_section(evidence)),
-        ("Classes", lambda: class_section(evidence)),
         ("Slices", lambda: slice_section(evidence)),
-        ("Samples", lambda: sample_section(evidence)),
+        ("The release in detail", lambda: task_sections(evidence)),
         ("Data", lambda: data_section(evidence)),
         ("Provenance", lambda: provenance_section(evidence, find_release(evidence))),
     ]
-    sections = [section for name, build in parts if (section := _built(name, build)) is not None]
+    sections = [section for name, build in parts for section in _built(name, build)]
     if not evidence.tasks:
         note = "The store's journal holds no record of this run; its tasks and results cannot be shown."
         sections.insert(0, Section("", Callout("No record of this run", note, "warn")))
@@ -60,9 +61,12 @@ def _headline(evidence: Evidence) -> tuple[str, str]:
         return f"The run {evidence.state.lower()}", ""
 
 
-def _built(name: str, build: Callable[[], Section | None]) -> Section | None:
+def _built(name: str, build: Callable[[], Built]) -> list[Section]:
     try:
-        return build()
+        built = build()
     except _MALFORMED as error:
         body = f"A stage left this in an unexpected shape ({type(error).__name__}: {error})."
-        return Section(name, Callout("This part cannot be shown", body, "warn"))
+        return [Section(name, Callout("This part cannot be shown", body, "warn"))]
+    if built is None:
+        return []
+    return built if isinstance(built, list) else [built]

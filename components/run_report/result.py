@@ -1,13 +1,13 @@
 """The first screen of the report: what came out, or what failed."""
 
 from collections import deque
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from components.core.report.numbers import duration, megabytes, milliseconds, percent
+from components.core.evaluation.blocks import verdict_callout
+from components.core.evaluation.document import Evaluation
+from components.core.report.numbers import capitalized, duration, figure_of_merit, megabytes, milliseconds
 from components.core.report.page import Block, Callout, Cell, Details, Log, Section, Tile, Tiles, facts, table
-from components.run_report.comparison import COLUMNS, compare, fold
+from components.run_report.comparison import COLUMNS, before_and_after, fold
 from components.run_report.evidence import Evidence
 from components.run_report.records import Task
 from components.run_report.retraining import outcome, promotion_of
@@ -29,14 +29,18 @@ def headline(evidence: Evidence) -> tuple[str, str]:
         return retrained
     if final is None:
         return "The run succeeded", "It has no evaluation on test data, so there is no result to show."
-    size = fold(final["baseline"]["size_bytes"], final["candidate"]["size_bytes"], "smaller", "larger")
-    speed = fold(final["speedup"]["batch1"], 1, "faster", "slower")
+    size = fold(final.baseline.size_bytes, final.candidate.size_bytes, "smaller", "larger")
+    speed = fold(final.speedup, 1, "faster", "slower")
     title = f"{' '.join(size)}, {' '.join(speed)}"
-    drop = -final["difference"]["top1_points"]
+    primary = final.primary
+    drop = -primary.points
     change = f"{drop:.2f} points below" if drop >= 0 else f"{-drop:.2f} points above"
+    after, before = (
+        figure_of_merit(side.value, percent=primary.percent) for side in (primary.candidate, primary.baseline)
+    )
     lead = (
-        f"Top-1 {percent(final['candidate']['top1'])} on {final['rows']:,} test images, {change} "
-        f"the fp32 baseline's {percent(final['baseline']['top1'])}."
+        f"{capitalized(primary.label)} {after} on {final.rows:,} test {final.row_noun}, {change} the "
+        f"{final.baseline.scheme} baseline's {before}."
     )
     return title, lead
 
@@ -53,68 +57,50 @@ def result_section(evidence: Evidence) -> Section | None:
             Cell(row.after, row.after_note),
             Cell(row.change, row.change_note),
         ]
-        for row in compare(final)
+        for row in before_and_after(final)
     ]
     columns = list(COLUMNS)
-    columns[1] = f"baseline ({final['baseline'].get('scheme', 'float32')})"
-    columns[2] = f"release ({final['candidate'].get('scheme', '?')})"
-    confidence, how = final["difference"].get("confidence", 0.95), final["difference"].get("method")
+    columns[1] = f"baseline ({final.baseline.scheme})"
+    columns[2] = f"release ({final.candidate.scheme})"
     caption = (
-        f"Second lines: {confidence:.0%} intervals of the accuracies{f' ({how})' if how else ''}, p90 of the times."
+        f"Second lines: {100 * final.confidence:g} % intervals of the metrics ({final.primary.interval}; of the change "
+        f"{final.paired}), p90 of the times."
     )
     note = (
-        f"Measured once on the test split: {final['rows']:,} images on which nothing was chosen, calibrated or stopped."
+        f"Measured once on the test split: {final.rows:,} {final.row_noun} on which nothing was chosen, calibrated or "
+        "stopped."
     )
-    blocks: list[Block] = [_tiles(final), verdict(final, evidence.decision), table(columns, rows, caption=caption)]
-    return Section("Result", blocks, note=note)
+    reason = str((evidence.decision or {}).get("reason", ""))
+    verdict = verdict_callout(final, candidate="release", unlimited=reason)
+    return Section("Result", [_tiles(final), verdict, table(columns, rows, caption=caption)], note=note)
 
 
-def _tiles(final: Mapping[str, Any]) -> Tiles:
-    before, after = final["baseline"], final["candidate"]
-    one, many = "latency_batch1", "images_per_second_batch32"
-    change = f"{final['difference']['top1_points']:+.2f}".replace("-", "−")
-    return Tiles(
-        (
-            Tile("Accuracy, top-1", change, "points", f"{percent(before['top1'])} → {percent(after['top1'])}"),
-            Tile(
-                "Size",
-                *fold(before["size_bytes"], after["size_bytes"], "smaller", "larger"),
-                f"{megabytes(before['size_bytes'])} → {megabytes(after['size_bytes'])}",
-            ),
-            Tile(
-                "Latency, batch 1",
-                *fold(final["speedup"]["batch1"], 1, "faster", "slower"),
-                f"{milliseconds(before[one]['p50_ms'])} → {milliseconds(after[one]['p50_ms'])}",
-            ),
-            Tile(
-                "Throughput, batch 32",
-                *fold(final["speedup"]["batch32"], 1, "faster", "slower"),
-                f"{before[many]:,.0f} → {after[many]:,.0f} images/s",
-            ),
-        )
-    )
-
-
-def verdict(final: Mapping[str, Any], decision: Mapping[str, Any] | None) -> Callout:
-    """Whether the release keeps the budget, limit by limit."""
-    checks = (final.get("verdict") or {}).get("checks") or []
-    if not checks:
-        return Callout("No limits were given", (decision or {}).get("reason", ""), "info")
-    written = [
-        f"{_limit(check['limit'])} {check['measured']:.4g}, allowed {check['allowed']:g}"
-        + ("" if check["met"] else " (missed)")
-        for check in checks
+def _tiles(final: Evaluation) -> Tiles:
+    before, after, primary = final.baseline, final.candidate, final.primary
+    values = [figure_of_merit(side.value, percent=primary.percent) for side in (primary.baseline, primary.candidate)]
+    tiles = [
+        Tile(capitalized(primary.label), f"{primary.points:+.2f}".replace("-", "−"), "points", " → ".join(values)),
+        Tile(
+            "Size",
+            *fold(before.size_bytes, after.size_bytes, "smaller", "larger"),
+            f"{megabytes(before.size_bytes)} → {megabytes(after.size_bytes)}",
+        ),
+        Tile(
+            "Latency, batch 1",
+            *fold(final.speedup, 1, "faster", "slower"),
+            f"{milliseconds(before.at(1).p50_ms)} → {milliseconds(after.at(1).p50_ms)}",
+        ),
     ]
-    if all(check["met"] for check in checks):
-        return Callout("The release keeps the budget", " · ".join(written), "good")
-    return Callout("The release misses the budget", " · ".join(written), "bad")
-
-
-_LIMITS = {"max_latency_ms": "latency in ms", "max_size_mb": "size in MB", "max_drop": "lost points"}
-
-
-def _limit(name: str) -> str:
-    return _LIMITS.get(name, name)
+    for speedup in final.speedups[1:]:
+        slow, fast = (side.at(speedup.batch).rows_per_second for side in (before, after))
+        tiles.append(
+            Tile(
+                f"Throughput, batch {speedup.batch}",
+                *fold(speedup.ratio, 1, "faster", "slower"),
+                f"{slow:,.0f} → {fast:,.0f} {final.row_noun}/s",
+            )
+        )
+    return Tiles(tuple(tiles))
 
 
 def failure_section(evidence: Evidence) -> Section | None:

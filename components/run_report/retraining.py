@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from components.core.report.drift import drift_blocks
 from components.core.report.page import Block, Callout, Section
-from components.core.report.retraining import decision_callout, judgement_blocks
+from components.core.stage_pages.drift import drift_blocks
+from components.core.stage_pages.judgement import decision_callout, judgement_blocks
 from components.run_report.evidence import Evidence
 
 

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from components.core.report.decisions import pareto_figures, recipe_table
 from components.core.report.figures import Point, line_chart, scatter
 from components.core.report.numbers import MISSING, compact, megabytes, milliseconds, percent
 from components.core.report.page import Block, Callout, Cell, Columns, Section, figure, table
+from components.core.stage_pages.decision import pareto_figures, recipe_table
 from components.run_report.evidence import Document, Evidence
 
 
@@ -85,18 +85,28 @@ def _backbone(candidate: Mapping[str, Any]) -> list[Any]:
 
 
 def training_section(evidence: Evidence) -> Section | None:
-    """Validation accuracy and training loss of everything that was trained."""
+    """Validation metric and training loss of everything that was trained."""
     documents = evidence.documents.get("curves.json") or ()
     if not documents:
         return None
     names = _series_names(documents, evidence.lanes)
-    accuracy = {name: _curve(document, "validation_metric") for name, document in names.items()}
+    quality = {name: _curve(document, "validation_metric") for name, document in names.items()}
+    metrics = (document.content.get("metric") for document in documents)
+    metric: Mapping[str, Any] = next((one for one in metrics if one), {})
+    label = str(metric.get("label", "metric"))
     loss = {name: _curve(document, "train_loss") for name, document in names.items()}
     best = {name: document.content.get("best_epoch") for name, document in names.items()}
     columns = Columns(
         (
             figure(
-                line_chart(accuracy, title="Validation top-1", x="epoch", y="top-1", percent=True, highlight=best),
+                line_chart(
+                    quality,
+                    title=f"Validation {label}",
+                    x="epoch",
+                    y=label,
+                    percent=bool(metric.get("percent")),
+                    highlight=best,
+                ),
                 "After each epoch, on validation data. Ringed: the epoch that was kept.",
             ),
             figure(

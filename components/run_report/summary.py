@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from components.run_report.comparison import COLUMNS, compare
+from components.run_report.comparison import COLUMNS, before_and_after
 from components.run_report.evidence import Evidence
 from components.run_report.result import headline
 from components.run_report.retraining import retraining_outputs
@@ -59,22 +59,22 @@ def summarize(evidence: Evidence, *, report: str) -> dict[str, Any]:
     if decision:
         outputs["recipe"] = decision["recipes"][decision["chosen"]].get("recipe")
     if final:
+        primary = final.primary
         outputs |= {
-            "meets_budget": bool((final.get("verdict") or {}).get("meets", True)),
-            "top1": final["candidate"].get("top1"),
-            "baseline_top1": final["baseline"].get("top1"),
-            "drop_points": round(-final["difference"]["top1_points"], 4),
-            "speedup_batch1": final["speedup"].get("batch1"),
-            "speedup_batch32": final["speedup"].get("batch32"),
-            "size_ratio": final["baseline"]["size_bytes"] / final["candidate"]["size_bytes"],
-            "test_images": final.get("rows"),
+            "meets_budget": final.verdict.meets,
+            primary.name: primary.candidate.value,
+            f"baseline_{primary.name}": primary.baseline.value,
+            "drop_points": round(-primary.points, 4),
+            **{f"speedup_batch{speedup.batch}": speedup.ratio for speedup in final.speedups},
+            "size_ratio": final.size_ratio,
+            "test_rows": final.rows,
         }
     outputs |= retraining_outputs(evidence)
     return {
         "title": title,
         "lead": lead,
         "columns": list(COLUMNS),
-        "rows": [row.cells for row in compare(final)] if final else [],
+        "rows": [row.cells for row in before_and_after(final)] if final else [],
         "files": files,
         "outputs": {name: value for name, value in outputs.items() if value is not None},
     }

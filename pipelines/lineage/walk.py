@@ -10,7 +10,7 @@ from pipelines.lineage.links import Link
 from pipelines.lineage.records import Made, Records
 from pipelines.lineage.release import ReleaseFiles
 
-_FACTS = ("stage", "backbone", "scheme", "macs_fraction", "top1", "rows", "counts", "fingerprint")
+_FACTS = ("stage", "backbone", "scheme", "macs_fraction", "rows", "counts", "fingerprint")
 _PARENTS = ("dataset", "model", "teacher", "student", "source_model")
 """What a manifest calls the artifacts that it was made of, each by its digest."""
 

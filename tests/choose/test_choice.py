@@ -13,7 +13,7 @@ from components.core.errors import UserError
 def measured(drop, latency, size_mb=2.0, macs=100, error=0.3):
     """A recipe against a baseline of 90 % and 10 ms."""
     return Measured(
-        top1=0.9 - drop / 100,
+        value=0.9 - drop / 100,
         drop_points=drop,
         drop_error=error,
         relative_latency=latency / 10,

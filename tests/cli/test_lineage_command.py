@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from components.core.artifacts.manifest import Manifest, publish
-from components.core.bundles.onnx_bundle import SERVING_FILES
 from components.core.data.dataset import write_dataset
 from components.core.store import Store, open_objects, open_store
 from components.core.store.backends.objects import Objects
@@ -88,7 +87,7 @@ def chain(tmp_path: Path, trimtab: Trimtab) -> Chain:
     record("backbone-selection", {"dataset": "dataset"}, "stock")
     make("tuned", "model", {"weights.safetensors": b"tuned"}, dataset=data, model=manifests["stock"].digest)
     record("fine-tune", {"dataset": "dataset", "model": "stock"}, "tuned")
-    files = {name: name.encode() for name in SERVING_FILES}
+    files = {name: name.encode() for name in ("model.onnx", "labels.json", "preprocess.json")}
     make("quantized", "onnx", files, source_model=manifests["tuned"].digest)
     record("quantize", {"dataset": "dataset", "model": "tuned"}, "quantized")
     record("choose", {"candidates": "quantized"}, "quantized")

@@ -19,6 +19,7 @@ from components.core.store import open_store
 from components.core.tasks import get_task
 from components.core.tasks.images.assets import ImageAssets
 from components.core.tasks.images.preprocess import Preprocess
+from components.evaluate.bundles import Opened
 
 CLASSES = ["red", "green", "blue"]
 
@@ -84,14 +85,30 @@ def make_bundle(tmp_path) -> Callable[..., OnnxBundle]:
         )
         path = tmp_path / f"{name}.onnx"
         onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path)
-        preprocess = Preprocess(image_size=image_size, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
         return OnnxBundle(
             graphs={"model": path},
-            assets=ImageAssets(preprocess=preprocess, labels=list(labels)),
-            provenance={"task": "classification", "scheme": "float32", "complexity": {"parameters": 3, "macs": 3}},
+            assets=ImageAssets(
+                preprocess=Preprocess(image_size=image_size, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)),
+                labels=list(labels),
+            ),
+            provenance={
+                "task": "classification",
+                "scheme": "float32",
+                "complexity": {"parameters": 3, "macs": 3},
+            },
         )
 
     return make
+
+
+@pytest.fixture
+def opened(make_bundle) -> Callable[..., Opened]:
+    """A bundle as the stage opens it."""
+
+    def open_bundle(name: str, **changes: Any) -> Opened:
+        return Opened(bundle=make_bundle(name, **changes), digest=sha256(name.encode()).hexdigest())
+
+    return open_bundle
 
 
 @pytest.fixture
@@ -110,13 +127,13 @@ def run_evaluate(tmp_path) -> Callable[..., dict[str, Any]]:
     def run(inputs: dict[str, Path], **parameters: Any) -> dict[str, Any]:
         from components.evaluate.component import evaluate
 
-        types = {"metrics": dsl.Metrics, "classification": dsl.ClassificationMetrics, "page": dsl.HTML}
+        types = {"metrics": dsl.Metrics, "visualization": dsl.ClassificationMetrics, "page": dsl.HTML}
         given = {name: dsl.Artifact(uri=str(path)) for name, path in inputs.items()}
         folder = tmp_path / "outputs"
         folder.mkdir(exist_ok=True)
         outputs = {
             name: types.get(name, dsl.Artifact)(uri=str(folder / name))
-            for name in ("evaluation", "metrics", "classification", "page")
+            for name in ("evaluation", "metrics", "visualization", "page")
         }
         evaluate.python_func(**given, **outputs, **parameters)
         return outputs

@@ -1,4 +1,4 @@
-"""Figures of each slice against their definitions, written out here."""
+"""Figures of each group and slice against their definitions, written out here."""
 
 from hashlib import sha256
 
@@ -8,9 +8,10 @@ import pytest
 from components.core.budget import Budget
 from components.core.data.dataset import open_dataset, write_dataset
 from components.core.tasks import get_task
-from components.evaluate.comparison import EvaluateConfig, compare
-from components.evaluate.groups import slice_differences
-from components.evaluate.inference import Outcome
+from components.core.tasks.classification.metrics import RECALL, TOP1, class_groups
+from components.evaluate.comparison import EvaluateConfig, evaluate_pair
+from components.evaluate.groups import group_comparisons, slice_comparisons
+from components.evaluate.intervals import PairedRows
 
 CAMERAS = ("day", "night", None)
 
@@ -40,56 +41,72 @@ def sliced(tmp_path, store):
     return open_dataset(tmp_path / "sliced", store)
 
 
-def outcome(dataset, correct: np.ndarray) -> Outcome:
-    """A model that is right where `correct` is 1."""
-    read = list(dataset.iterate("test"))
-    labels = np.array([row["label"] for row in read])
-    predictions = np.where(correct == 1, labels, 1 - labels)
-    return Outcome(
-        labels=labels, predictions=predictions, probabilities=np.eye(2)[predictions],
-        digests=[row["digest"] for row in read],
-    )  # fmt: skip
+@pytest.fixture
+def both() -> tuple[np.ndarray, np.ndarray]:
+    """Which images each model gets right, 1 or 0."""
+    rng = np.random.default_rng(0)
+    return (rng.random(180) < 0.8).astype(int), (rng.random(180) < 0.9).astype(int)
+
+
+def pairs(both) -> PairedRows:
+    return PairedRows(*(np.stack([correct, np.ones(180)], axis=1).astype(float) for correct in both))
 
 
 @pytest.fixture
-def both(sliced):
-    rng = np.random.default_rng(0)
-    ours, theirs = (rng.random(180) < 0.8).astype(int), (rng.random(180) < 0.9).astype(int)
-    return ours, theirs
+def found(sliced, both):
+    digests = [row["digest"] for row in sliced.iterate("test")]
+    return slice_comparisons(sliced, "test", digests, TOP1, pairs(both))
 
 
-def test_each_slice_has_its_rows_both_accuracies_and_the_paired_outcomes(sliced, both):
+def test_each_slice_has_its_rows_both_figures_and_the_paired_outcomes(sliced, both, found):
     ours, theirs = both
-    found = slice_differences(sliced, "test", outcome(sliced, ours), outcome(sliced, theirs))
-    assert [row["slice"] for row in found] == ["camera=dawn", "camera=day", "camera=night", "site=Graz"]
+    assert [row.name for row in found] == ["camera=dawn", "camera=day", "camera=night", "site=Graz"]
     cells = list(sliced.iterate("test"))
     for row in found[1:]:
-        mask = np.array([cell[f"slice:{row['column']}"] == row["value"] for cell in cells])
-        assert row["support"] == mask.sum() > 30
-        assert row["candidate_top1"] == pytest.approx(ours[mask].mean())
-        assert row["baseline_top1"] == pytest.approx(theirs[mask].mean())
-        assert row["gained"] == sum(1 for a, b in zip(ours[mask], theirs[mask], strict=True) if a > b)
-        assert row["lost"] == sum(1 for a, b in zip(ours[mask], theirs[mask], strict=True) if a < b)
-        assert row["points"] == pytest.approx(100 * (row["gained"] - row["lost"]) / row["support"])
+        column, value = row.name.split("=")
+        mask = np.array([cell[f"slice:{column}"] == value for cell in cells])
+        assert (row.kind, row.metric, row.percent) == ("slice", "top-1", True)
+        assert row.support == mask.sum() > 30
+        assert row.candidate == pytest.approx(ours[mask].mean())
+        assert row.baseline == pytest.approx(theirs[mask].mean())
+        assert row.gained == sum(1 for a, b in zip(ours[mask], theirs[mask], strict=True) if a > b)
+        assert row.lost == sum(1 for a, b in zip(ours[mask], theirs[mask], strict=True) if a < b)
+        assert row.points == pytest.approx(100 * (row.gained - row.lost) / row.support)
 
 
-def test_the_interval_is_that_of_resampling_the_pairs_of_the_slice(sliced, both):
+def test_the_interval_is_that_of_resampling_the_pairs_of_the_slice(found):
+    row = found[2]
+    outcomes = np.array([1] * row.gained + [-1] * row.lost + [0] * (row.support - row.gained - row.lost))
+    means = outcomes[np.random.default_rng(1).integers(0, len(outcomes), (20_000, len(outcomes)))].mean(axis=1)
+    assert [row.low, row.high] == pytest.approx(100 * np.quantile(means, [0.025, 0.975]), abs=1.0)
+
+
+def test_a_slice_without_a_row_in_the_split_is_listed_without_figures(found):
+    dawn = found[0]
+    assert (dawn.name, dawn.support, dawn.gained, dawn.lost) == ("camera=dawn", 0, 0, 0)
+    assert [dawn.candidate, dawn.baseline, dawn.points, dawn.low, dawn.high] == [None] * 5
+
+
+def test_a_group_is_compared_by_its_own_metric_on_its_own_rows(sliced, both):
     ours, theirs = both
-    row = slice_differences(sliced, "test", outcome(sliced, ours), outcome(sliced, theirs))[2]
-    pairs = np.array([1] * row["gained"] + [-1] * row["lost"] + [0] * (row["support"] - row["gained"] - row["lost"]))
-    means = pairs[np.random.default_rng(1).integers(0, len(pairs), (20_000, len(pairs)))].mean(axis=1)
-    assert [row["low"], row["high"]] == pytest.approx(100 * np.quantile(means, [0.025, 0.975]), abs=1.0)
+    labels = np.array([row["label"] for row in sliced.iterate("test")])
+    groups = class_groups(["a", "b", "never"])
+    members = labels[:, None] == np.arange(3)
+    compared = group_comparisons(groups, members, pairs(both))
+    assert [(group.kind, group.name, group.metric) for group in compared] == [
+        ("class", "a", "recall"), ("class", "b", "recall"), ("class", "never", "recall"),
+    ]  # fmt: skip
+    for number, group in enumerate(compared[:2]):
+        mine = labels == number
+        assert group.support == mine.sum()
+        assert group.candidate == pytest.approx(ours[mine].mean())
+        assert group.points == pytest.approx(100 * (ours[mine].mean() - theirs[mine].mean()))
+    assert (compared[2].support, compared[2].points) == (0, None)
+    assert RECALL.proportion
 
 
-def test_a_slice_without_an_image_in_the_split_is_listed_without_figures(sliced, both):
-    ours, theirs = both
-    dawn = slice_differences(sliced, "test", outcome(sliced, ours), outcome(sliced, theirs))[0]
-    assert (dawn["slice"], dawn["support"], dawn["gained"], dawn["lost"]) == ("camera=dawn", 0, 0, 0)
-    assert [dawn[name] for name in ("candidate_top1", "baseline_top1", "points", "low", "high")] == [None] * 5
-
-
-def test_a_data_set_without_slices_gives_an_evaluation_without_them(dataset, make_bundle):
+def test_a_data_set_without_slices_gives_an_evaluation_without_them(dataset, opened):
     config = EvaluateConfig(split="validation", threads=1, latency_rounds=2, budget=Budget())
-    document = compare(dataset, make_bundle("a"), make_bundle("b"), config)
-    assert "per_slice" not in document["difference"]
-    assert list(document["difference"]["per_class"][0]) == ["class", "support", "points", "low", "high"]
+    document = evaluate_pair(dataset, opened("a"), opened("b"), config)
+    assert document.slices == ()
+    assert [group.name for group in document.groups] == ["red", "green", "blue"]

@@ -1,100 +1,145 @@
-"""The stage on a data set and files whose accuracies are known."""
+"""The stage on a data set and files whose figures are known."""
 
 import base64
-import io
 import json
 from hashlib import sha256
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from components.core.artifacts.manifest import read_file, read_manifest
 from components.core.budget import Budget
 from components.core.errors import UserError
-from components.evaluate.comparison import EvaluateConfig, compare
-from components.evaluate.samples import embeddable
+from components.core.evaluation.document import Evaluation, read_evaluation
+from components.evaluate.comparison import EvaluateConfig, budget_verdict, evaluate_pair
 
 
 def config(**changes):
     return EvaluateConfig(**({"split": "validation", "threads": 1, "latency_rounds": 3, "budget": Budget()} | changes))
 
 
-def test_accuracies_are_those_of_the_labels(dataset, make_bundle):
-    document = compare(dataset, make_bundle("sees"), make_bundle("blind", blind=True), config())
-    ours, theirs = document["candidate"], document["baseline"]
+@pytest.fixture
+def document(dataset, opened) -> Evaluation:
+    return evaluate_pair(dataset, opened("sees"), opened("blind", blind=True), config(latency_rounds=4))
+
+
+def test_accuracies_are_those_of_the_labels(document):
     # 6 of 60 labels are wrong; two of these are blue pictures, which the blind one takes for red, and so is right once
     # where the label says red.
-    assert ours["top1"] == pytest.approx(54 / 60)
-    assert theirs["top1"] == pytest.approx(38 / 60)
-    assert ours["top1_low"] < ours["top1"] < ours["top1_high"]
-    difference = document["difference"]
-    assert difference["top1_points"] == pytest.approx(100 * 16 / 60)
-    assert difference["low"] < difference["top1_points"] < difference["high"]
-    assert sum(map(sum, ours["confusion"])) == document["rows"] == 60
+    metric = document.primary
+    assert (metric.name, metric.label, metric.interval) == ("top1", "top-1", "Wilson")
+    assert metric.candidate.value == pytest.approx(54 / 60)
+    assert metric.baseline.value == pytest.approx(38 / 60)
+    assert metric.candidate.low < metric.candidate.value < metric.candidate.high
+    assert metric.points == pytest.approx(100 * 16 / 60)
+    assert metric.difference.low < metric.points < metric.difference.high
+    assert document.rows == 60
+
+
+def test_the_task_keeps_confusions_and_classes_of_each_model(document):
+    ours, theirs = document.candidate.details, document.baseline.details
+    assert sum(map(sum, ours["confusion"])) == 60
     blue = theirs["per_class"][2]
     assert (blue["class"], blue["recall"], blue["precision"]) == ("blue", 0.0, 0.0)
+    group = document.groups[2]
+    assert (group.kind, group.name, group.support) == ("class", "blue", blue["support"])
+    assert (group.baseline, group.candidate) == (0.0, pytest.approx(ours["per_class"][2]["recall"]))
 
 
-def test_each_model_gets_its_own_image_size(dataset, make_bundle):
-    document = compare(dataset, make_bundle("small", image_size=4), make_bundle("large", image_size=16), config())
-    assert (document["candidate"]["image_size"], document["baseline"]["image_size"]) == (4, 16)
-    assert document["candidate"]["top1"] == document["baseline"]["top1"] == pytest.approx(54 / 60)
+def test_each_model_gets_its_own_image_size(dataset, opened):
+    found = evaluate_pair(dataset, opened("small", image_size=4), opened("large", image_size=16), config())
+    assert (found.candidate.inputs["input"], found.baseline.inputs["input"]) == ("4 × 4 px", "16 × 16 px")
+    assert found.primary.candidate.value == found.primary.baseline.value == pytest.approx(54 / 60)
 
 
-def test_latency_is_stated_with_threads_samples_and_host(dataset, make_bundle):
-    document = compare(dataset, make_bundle("a"), make_bundle("b"), config(latency_rounds=4))
-    for side in ("candidate", "baseline"):
-        one, many = document[side]["latency_batch1"], document[side]["latency_batch32"]
-        assert (one["threads"], one["samples"], one["batch"]) == (1, 4, 1)
-        assert (many["samples"], many["batch"]) == (10, 32)
-        assert document[side]["images_per_second_batch32"] == pytest.approx(32_000 / many["p50_ms"])
-    assert document["speedup"]["batch1"] == pytest.approx(
-        document["baseline"]["latency_batch1"]["p50_ms"] / document["candidate"]["latency_batch1"]["p50_ms"]
-    )
-    assert document["host"]["versions"]["onnxruntime"]
-    assert "1 thread" in document["method"]
+def test_latency_is_stated_with_threads_samples_and_host(document):
+    for side in (document.candidate, document.baseline):
+        one, many = side.at(1), side.at(32)
+        assert (one.threads, one.samples, one.batch) == (1, 4, 1)
+        assert (many.samples, many.batch) == (10, 32)
+        assert many.rows_per_second == pytest.approx(32_000 / many.p50_ms)
+    assert document.speedup == pytest.approx(document.baseline.at(1).p50_ms / document.candidate.at(1).p50_ms)
+    assert document.host["versions"]["onnxruntime"]
+    assert "1 thread" in document.method
+    assert "4 rounds at batch 1 and 10 rounds at batch 32" in document.method
 
 
-def test_samples_mix_right_and_wrong_and_embed_the_image_as_it_was(dataset, make_bundle):
-    samples = compare(dataset, make_bundle("a"), make_bundle("b"), config())["samples"]
-    wrong = [sample for sample in samples if sample["label"] != sample["candidate"]]
+def test_sizes_are_those_of_the_files(dataset, opened):
+    small, large = opened("small"), opened("large", image_size=128)
+    found = evaluate_pair(dataset, small, large, config())
+    size = small.bundle.graphs["model"].stat().st_size
+    assert (found.candidate.size_bytes, found.candidate.graphs) == (size, {"model": size})
+    assert found.size_ratio == pytest.approx(large.bundle.size_bytes / size)
+    assert (found.candidate.digest, found.baseline.digest) == (small.digest, large.digest)
+
+
+def test_samples_mix_right_and_wrong_and_hold_the_row_as_it_was(document):
+    samples = document.samples
+    wrong = [sample for sample in samples if sample.shown["label"] != sample.shown["candidate"]]
     assert len(samples) == 24
     assert len(wrong) == 6
-    assert samples[:6] == wrong
+    assert list(samples[:6]) == wrong
     for sample in samples:
-        assert sha256(base64.b64decode(sample["image_base64"])).hexdigest() == sample["digest"]
+        assert (sample.kind, sample.score) == (("wrong", 0.0) if sample in wrong else ("right", 1.0))
+        assert sample.said == sample.shown["candidate"]
+        image = base64.b64decode(sample.row["image"]["base64"])
+        assert sha256(image).hexdigest() == sample.digest
+        assert base64.b64decode(sample.shown["image_base64"]) == image
 
 
-def test_a_large_image_is_embedded_as_a_thumbnail():
-    noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (400, 300, 3), dtype=np.uint8))
-    buffer = io.BytesIO()
-    noise.save(buffer, format="PNG")
-    data, media_type = embeddable(buffer.getvalue())
-    assert media_type == "image/jpeg"
-    assert max(Image.open(io.BytesIO(data)).size) == 160
-
-
-def test_training_images_and_empty_or_unknown_splits_are_refused(dataset, make_bundle):
-    bundle = make_bundle("a")
+def test_training_images_and_empty_or_unknown_splits_are_refused(dataset, opened):
+    model = opened("a")
     with pytest.raises(UserError, match="not evaluated on the images it was trained on"):
-        compare(dataset, bundle, bundle, config(split="train"))
+        evaluate_pair(dataset, model, model, config(split="train"))
     with pytest.raises(UserError, match="unknown split 'holdout'; available: validation, test"):
-        compare(dataset, bundle, bundle, config(split="holdout"))
+        evaluate_pair(dataset, model, model, config(split="holdout"))
     with pytest.raises(UserError, match="the test split is empty"):
-        compare(dataset, bundle, bundle, config(split="test"))
+        evaluate_pair(dataset, model, model, config(split="test"))
 
 
-def test_a_model_of_other_classes_is_refused(dataset, make_bundle):
-    with pytest.raises(UserError, match=r"the model predicts 3 classes \(cat, dog, fox\), the data set has 3"):
-        compare(dataset, make_bundle("a", labels=["cat", "dog", "fox"]), make_bundle("b"), config())
+def test_a_model_of_other_classes_is_refused(dataset, opened):
+    with pytest.raises(UserError, match=r"the model predicts 3 classes \(cat, dog, fox\)"):
+        evaluate_pair(dataset, opened("a", labels=["cat", "dog", "fox"]), opened("b"), config())
 
 
 @pytest.mark.parametrize(("name", "value"), [("threads", 0), ("latency_rounds", 0)])
 def test_impossible_measurements_are_refused(name, value):
     with pytest.raises(UserError, match=f"{name} must be at least 1"):
         config(**{name: value})
+
+
+def test_no_limit_is_always_met():
+    verdict = budget_verdict(Budget(), latency_ms=1e9, size_bytes=10**12, difference_points=-99)
+    assert (verdict.meets, verdict.checks) == (True, ())
+
+
+def test_each_limit_is_checked_and_one_missed_limit_decides():
+    verdict = budget_verdict(
+        Budget(max_latency_ms=2.0, max_size_mb=4.0, max_drop=1.5),
+        latency_ms=2.0,
+        size_bytes=4_000_001,
+        difference_points=-1.5,
+    )
+    assert not verdict.meets
+    assert {check.limit: check.met for check in verdict.checks} == {
+        "max_latency_ms": True,
+        "max_size_mb": False,
+        "max_drop": True,
+    }
+
+
+def test_a_better_candidate_has_dropped_by_nothing():
+    (check,) = budget_verdict(Budget(max_drop=0.0), latency_ms=1, size_bytes=1, difference_points=0.7).checks
+    assert (check.limit, check.allowed, check.measured, check.met) == ("max_drop", 0.0, 0.0, True)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("max_latency_ms", 0.0), ("max_size_mb", -1.0), ("max_drop", -0.1), ("max_drop", float("nan"))],
+)
+def test_an_impossible_limit_is_refused_by_name(name, value):
+    with pytest.raises(UserError, match=name):
+        Budget(**{name: value})
 
 
 def test_component_writes_evaluation_metrics_confusions_and_page(
@@ -106,18 +151,21 @@ def test_component_writes_evaluation_metrics_confusions_and_page(
         "baseline": publish(make_bundle("b"), "baseline"),
     }
     outputs = run_evaluate(inputs, split="validation", latency_rounds=2, max_drop=5.0, max_size_mb=1.0)
+    found = read_evaluation(outputs["evaluation"].path, store)
     manifest = read_manifest(outputs["evaluation"].path, kind="evaluation")
-    document = json.loads(read_file(manifest, "evaluation.json", store))
-    assert document["format"] == 1
-    assert document["verdict"]["meets"] is False
-    assert document["candidate"]["digest"] == read_manifest(inputs["candidate"]).digest
-    assert outputs["metrics"].metadata["top1"] == document["candidate"]["top1"]
-    assert outputs["metrics"].metadata["meets_budget"] == 0
-    matrix = outputs["classification"].metadata["confusionMatrix"]
+    assert json.loads(read_file(manifest, "evaluation.json", store))["format"] == 2
+    assert found.verdict.meets is False
+    assert found.candidate.digest == read_manifest(inputs["candidate"]).digest
+    logged = outputs["metrics"].metadata
+    assert logged["top1"] == found.primary.candidate.value
+    assert logged["baseline_top1"] == found.primary.baseline.value
+    assert logged["meets_budget"] == 0
+    assert {"speedup_batch1", "speedup_batch32", "difference_points", "size_mb"} <= set(logged)
+    matrix = outputs["visualization"].metadata["confusionMatrix"]
     assert [entry["displayName"] for entry in matrix["annotationSpecs"]] == ["red", "green", "blue"]
     page = Path(outputs["page"].path).read_text()
     assert "misses the budget" in page
-    assert "lost accuracy" in page
+    assert "lost 26.67 points, allowed 5 points (missed)" in page
 
 
 def test_another_kind_of_artifact_is_refused(dataset_path, make_bundle, publish, run_evaluate):

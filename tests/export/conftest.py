@@ -15,17 +15,20 @@ from kfp import dsl
 from PIL import Image
 
 from components.core.artifacts.manifest import publish
+from components.core.budget import Budget
 from components.core.bundles.model_bundle import ModelBundle, save_model
 from components.core.bundles.onnx_bundle import save_onnx
 from components.core.data.dataset import open_dataset, write_dataset
+from components.core.evaluation.document import Evaluation, encode_evaluation
 from components.core.models.architecture import Architecture
+from components.core.runtime.conversion import float32_of
 from components.core.store import Store, open_store
 from components.core.tasks import get_task
 from components.core.tasks.images.assets import ImageAssets
 from components.core.tasks.images.preprocess import Preprocess
 from components.core.tasks.networks import build
-from components.evaluate.comparison import EvaluateConfig, compare
-from components.evaluate.verdict import Budget
+from components.evaluate.bundles import Opened
+from components.evaluate.comparison import EvaluateConfig, evaluate_pair
 from components.quantize.calibration import QuantizeConfig
 from components.quantize.quantization import convert
 
@@ -54,8 +57,7 @@ class Chain:
     store: Store
     folder: Path
 
-    def document(self) -> dict[str, Any]:
-        return json.loads((self.folder / "evaluation-source.json").read_text())
+    evaluation: Evaluation
 
 
 @pytest.fixture(scope="session")
@@ -75,24 +77,32 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
         model = network()
         source = save_model(folder / "model", model, store, {})
         config = QuantizeConfig(scheme="int8", method="minmax", images=20, seed=0)
-        int8, plain = convert(model, dataset, config, folder / "converted", source_digest=source.digest, threads=1)
+        plain = float32_of(source, store)
+        (folder / "converted").mkdir()
+        int8 = convert(plain, dataset, config, folder / "converted", threads=1)
         candidate = save_onnx(folder / "candidate", int8, store, {})
-        save_onnx(folder / "baseline", plain, store, {})
+        baseline = save_onnx(folder / "baseline", plain, store, {})
         settings = EvaluateConfig(
             split="test", threads=1, latency_rounds=3, budget=Budget(max_size_mb=0.001, max_drop=50)
         )
-        document = compare(dataset, int8, plain, settings)
-        document["candidate"]["digest"] = candidate.digest
-        (folder / "evaluation-source.json").write_text(json.dumps(document))
-        publish_json(folder / "evaluation", "evaluation", document, store)
-        publish_json(folder / "decision", "decision", DECISION, store)
+        evaluation = evaluate_pair(
+            dataset,
+            Opened(bundle=int8, digest=candidate.digest),
+            Opened(bundle=plain, digest=baseline.digest),
+            settings,
+        )
+        publish_evaluation(folder / "evaluation", evaluation, store)
+        content = {"decision.json": json.dumps(DECISION).encode()}
+        publish(folder / "decision", kind="decision", files=content, metadata={}, store=store)
     names = ("candidate", "model", "baseline", "evaluation", "decision")
     inputs = {**{name: folder / name for name in names}, "dataset": folder / "data"}
-    return Chain(inputs=inputs, store=store, folder=folder)
+    return Chain(inputs=inputs, store=store, folder=folder, evaluation=evaluation)
 
 
-def publish_json(path: Path, kind: str, document: dict[str, Any], store: Store) -> None:
-    publish(path, kind=kind, files={f"{kind}.json": json.dumps(document).encode()}, metadata={}, store=store)
+def publish_evaluation(path: Path, evaluation: Evaluation, store: Store) -> Path:
+    files = {"evaluation.json": encode_evaluation(evaluation)}
+    publish(path, kind="evaluation", files=files, metadata={}, store=store)
+    return path
 
 
 def network() -> ModelBundle:
@@ -101,6 +111,7 @@ def network() -> ModelBundle:
         backbone="efficientnet_lite0", source="timm:test_resnet", num_outputs=len(CLASSES), task="classification"
     )
     preprocess = Preprocess(image_size=SIZE, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    assets = ImageAssets(preprocess=preprocess, labels=list(CLASSES))
     module = build(architecture)
     images = torch.from_numpy(np.stack([preprocess(row["image"]) for row in rows("batch", 24)]))
     for part in module.modules():
@@ -108,7 +119,6 @@ def network() -> ModelBundle:
             part.momentum = None
     with torch.no_grad():
         module.train()(images)
-    assets = ImageAssets(preprocess=preprocess, labels=list(CLASSES))
     return ModelBundle(module=module.eval(), architecture=architecture, assets=assets)
 
 

@@ -3,12 +3,13 @@
 import json
 import subprocess
 import sys
-from copy import deepcopy
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 import pytest
+from evaluation_documents import comparison
 from minisign import KeyPair
 from PIL import Image
 
@@ -17,10 +18,11 @@ from components.core.bundles.model_bundle import load_model, save_model
 from components.core.bundles.onnx_bundle import load_onnx, save_onnx
 from components.core.bundles.released_sources import read_sources
 from components.core.errors import UserError
+from components.core.evaluation.document import Evaluation, encode_evaluation
+from components.core.report.markdown import code, escape
 from components.core.runtime.released import load_release
 from components.core.signing import check_signature
 from components.core.store import ReleaseExists, canonical_json, open_store
-from components.export.card import code, escape
 from components.export.release import checksums, publish_release, release_digest
 from components.export.verification import VerificationError
 
@@ -28,9 +30,14 @@ SERVING = ["labels.json", "model.onnx", "preprocess.json"]
 FILES = ["SHA256SUMS", "card.md", "decision.json", "evaluation.json", "labels.json", "model.onnx", "preprocess.json"]
 
 
-def publish_json(path: Path, kind: str, document: dict, store) -> Path:
-    publish(path, kind=kind, files={f"{kind}.json": json.dumps(document).encode()}, metadata={}, store=store)
+def publish_evaluation(path: Path, evaluation: Evaluation, store) -> Path:
+    files = {"evaluation.json": encode_evaluation(evaluation)}
+    publish(path, kind="evaluation", files=files, metadata={}, store=store)
     return path
+
+
+def released_evaluation(folder: Path) -> Evaluation:
+    return Evaluation.from_json(json.loads((folder / "evaluation.json").read_text()))
 
 
 def test_release_holds_serving_files_and_evidence_and_its_checksums_hold(run_export, chain):
@@ -42,7 +49,7 @@ def test_release_holds_serving_files_and_evidence_and_its_checksums_hold(run_exp
     assert done.returncode == 0, done.stderr
     assert done.stdout.count(": OK") == len(list(folder.iterdir())) - 2
     assert (folder / "card.md").read_bytes() == Path(outputs["card"].path).read_bytes()
-    assert "samples" not in json.loads((folder / "evaluation.json").read_text())
+    assert released_evaluation(folder).samples == ()
     assert read_manifest(outputs["release"].path, kind="release").metadata["release_digest"] == facts["release_digest"]
 
 
@@ -67,21 +74,20 @@ def test_the_released_file_alone_repeats_the_accuracy_that_was_stated(run_export
     release = load_release((folder / "model.onnx").read_bytes())
     predictions = release([row["image"] for row in rows])
     top1 = np.mean([prediction.index == row["label"] for prediction, row in zip(predictions, rows, strict=True)])
-    assert top1 == json.loads((folder / "evaluation.json").read_text())["candidate"]["top1"]
+    assert top1 == released_evaluation(folder).primary.candidate.value
 
 
 def test_the_digest_names_the_serving_files_and_nothing_else(run_export, chain, tmp_path):
     first = run_export()["release"].metadata
-    document = chain.document()
-    document["candidate"]["latency_batch1"]["p50_ms"] = 99.0
-    document["host"]["processor"] = "another one"
-    other = publish_json(tmp_path / "other", "evaluation", document, chain.store)
+    measured = replace(chain.evaluation, size_ratio=99.0, host={**chain.evaluation.host, "processor": "another one"})
+    other = publish_evaluation(tmp_path / "other", measured, chain.store)
     (tmp_path / "elsewhere").mkdir()
     elsewhere = copy_of(chain.store, tmp_path / "elsewhere" / "store")
     second = run_export(store=elsewhere, evaluation=other)["release"].metadata
     assert second["release_digest"] == first["release_digest"]
     assert second["version"] == first["release_digest"][:12]
-    files = {name: chain.store.releases.read("garments", first["version"], name) for name in SERVING}
+    served = ("labels.json", "model.onnx", "preprocess.json")
+    files = {name: chain.store.releases.read("garments", first["version"], name) for name in served}
     expected = sha256(canonical_json({name: sha256(data).hexdigest() for name, data in files.items()})).hexdigest()
     assert first["release_digest"] == expected
     assert release_digest({**files, "labels.json": b"[]"}) != expected
@@ -97,13 +103,11 @@ def copy_of(store, folder: Path):
 
 def test_releasing_the_same_files_again_keeps_the_first_evidence(run_export, chain, tmp_path):
     first = run_export(name="again")["release"].metadata
-    document = chain.document()
-    document["speedup"]["batch1"] = 123.0
-    other = publish_json(tmp_path / "slower", "evaluation", document, chain.store)
+    other = publish_evaluation(tmp_path / "slower", replace(chain.evaluation, size_ratio=123.0), chain.store)
     second = run_export(name="again", evaluation=other)["release"].metadata
     assert second["uri"] == first["uri"]
     kept = json.loads(chain.store.releases.read("again", first["version"], "evaluation.json"))
-    assert kept["speedup"]["batch1"] != 123.0
+    assert kept["size_ratio"] != 123.0
 
 
 def test_other_serving_files_under_a_published_version_are_refused(tmp_path):
@@ -122,8 +126,8 @@ def test_a_missed_budget_stands_first_and_how_it_was_measured_is_said(run_export
     card = Path(run_export()["card"].path).read_text()
     lines = [line for line in card.splitlines() if line]
     assert lines[1].startswith("**THIS RELEASE MISSES ITS BUDGET.**")
-    assert "size of the file is" in lines[1]
-    assert "| lost top-1 | 50 points |" in card
+    assert "size is" in lines[1]
+    assert "| loss | 50 points |" in card
     for said in ("of the test split, which was read once", "1 thread", "paired bootstrap", "Apache-2.0", "20 images"):
         assert said in card
     for left in ("{{", "{%", " None", "Undefined"):
@@ -153,20 +157,19 @@ def test_class_names_cannot_become_markup(run_export):
 
 
 def test_the_slices_stand_in_the_card_and_their_names_cannot_become_markup(run_export, chain, tmp_path):
-    document = chain.document()
-    row = {"candidate_top1": 0.7, "baseline_top1": 0.75, "points": -5.0, "low": -9.0, "high": -1.0}
-    document["difference"]["per_slice"] = [
-        {"slice": "camera=<script>|", "support": 120, **row},
-        {"slice": "camera=dusk", "support": 5, **row},
-        {"slice": "camera=dawn", "support": 0, **dict.fromkeys(row)},
-    ]
-    evaluation = publish_json(tmp_path / "sliced", "evaluation", document, chain.store)
+    figures = {"points": -5.0, "low": -9.0, "high": -1.0}
+    slices = (
+        comparison("camera=<script>|", support=120, **figures),
+        comparison("camera=dusk", support=5, **figures),
+        comparison("camera=dawn", support=0, points=None),
+    )
+    evaluation = publish_evaluation(tmp_path / "sliced", replace(chain.evaluation, slices=slices), chain.store)
     card = Path(run_export(name="sliced", evaluation=evaluation)["card"].path).read_text()
     lines = [line for line in card.splitlines() if line.startswith("| camera")]
     assert lines == [
         r"| camera=\<script\>\| | 120 | 75.00 % | 70.00 % | −5.00 points (-9.00 to -1.00) |",
         "| camera=dusk | 5 | 75.00 % | 70.00 % | −5.00 points (-9.00 to -1.00), too few images to tell |",
-        "| camera=dawn | 0 | – | – | no image |",
+        "| camera=dawn | 0 | – | – | no images |",
     ]
 
 
@@ -180,18 +183,17 @@ def test_a_network_that_the_file_was_not_made_of_is_refused(run_export, chain, t
 
 
 def test_an_evaluation_of_another_candidate_is_refused(run_export, chain, tmp_path):
-    document = chain.document()
-    document["candidate"]["digest"] = "f" * 64
+    other = replace(chain.evaluation, candidate=replace(chain.evaluation.candidate, digest="f" * 64))
     with pytest.raises(UserError, match="the evaluation is of candidate ffffffffffff"):
-        run_export(evaluation=publish_json(tmp_path / "other", "evaluation", document, chain.store))
+        run_export(evaluation=publish_evaluation(tmp_path / "other", other, chain.store))
 
 
 def test_a_file_that_does_not_repeat_the_evaluated_predictions_is_not_released(run_export, chain, tmp_path):
-    document = deepcopy(chain.document())
-    sample = document["samples"][0]
-    sample["candidate"] = next(name for name in ("a|b", "d_e*") if name != sample["candidate"])
-    with pytest.raises(VerificationError, match="the file alone says"):
-        run_export(name="never", evaluation=publish_json(tmp_path / "other", "evaluation", document, chain.store))
+    first, *others = chain.evaluation.samples
+    changed = replace(first, said=next(name for name in ("a|b", "d_e*") if name != first.said))
+    other = replace(chain.evaluation, samples=(changed, *others))
+    with pytest.raises(VerificationError, match="the release alone says"):
+        run_export(name="never", evaluation=publish_evaluation(tmp_path / "other", other, chain.store))
     assert not [name for name, _ in chain.store.releases.list() if name == "never"]
 
 
@@ -199,10 +201,9 @@ def test_a_float32_candidate_is_compared_with_torch_itself(run_export, chain, tm
     monkeypatch.setenv("TRIMTAB_CACHE", str(chain.folder / "cache"))
     plain = load_onnx(chain.inputs["baseline"], chain.store)
     manifest = save_onnx(tmp_path / "plain", plain, chain.store, {})
-    document = chain.document()
-    document["candidate"] |= {"digest": manifest.digest, "scheme": "float32"}
-    document["samples"] = []
-    evaluation = publish_json(tmp_path / "evaluation", "evaluation", document, chain.store)
+    side = replace(chain.evaluation.candidate, digest=manifest.digest, scheme="float32")
+    document = replace(chain.evaluation, candidate=side, samples=())
+    evaluation = publish_evaluation(tmp_path / "evaluation", document, chain.store)
     outputs = run_export(name="plain", candidate=tmp_path / "plain", evaluation=evaluation)
     provenance = json.loads(
         chain.store.releases.read("plain", outputs["release"].metadata["version"], "provenance.json")

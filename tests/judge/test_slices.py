@@ -15,7 +15,9 @@ from simulated_year import CHANNEL, CLASSES, SIDE, write_onnx
 
 from components.core.artifacts.manifest import publish, read_file, read_manifest
 from components.core.bundles.onnx_bundle import load_onnx, save_onnx
+from components.core.evaluation.document import Evaluation, read_evaluation
 from components.core.store import Store, open_store
+from components.core.tasks.card import CardText
 from components.data_prep.prepare import Settings, prepare
 from components.evaluate.component import evaluate
 from components.export.card import write_card
@@ -70,8 +72,8 @@ def head(leaning: int) -> np.ndarray:
 class Contest:
     """What the last stages leave behind."""
 
-    evaluation: dict[str, Any]
-    duel: dict[str, Any]
+    evaluation: Evaluation
+    duel: Evaluation
     judgement: dict[str, Any]
     verdict: str
     page: str
@@ -115,7 +117,7 @@ def contest(folder: Path) -> Callable[..., Contest]:
             evaluate.python_func(
                 dataset=dsl.Dataset(uri=str(folder / "prepared")), candidate=dsl.Model(uri=str(out / "challenger")),
                 baseline=dsl.Model(uri=str(baseline)), evaluation=dsl.Artifact(uri=str(out / name)),
-                metrics=dsl.Metrics(uri=""), classification=dsl.ClassificationMetrics(uri=""),
+                metrics=dsl.Metrics(uri=""), visualization=dsl.ClassificationMetrics(uri=""),
                 page=dsl.HTML(uri=str(out / f"{name}.html")), split="test", latency_rounds=1,
             )  # fmt: skip
         publish_decision(out / "decision", store)
@@ -125,7 +127,7 @@ def contest(folder: Path) -> Callable[..., Contest]:
             page=dsl.HTML(uri=str(out / "judge.html")), **{"max_class_loss": 30.0, **margins},
         )  # fmt: skip
         return Contest(
-            evaluation=read(out / "evaluation", "evaluation.json"), duel=read(out / "duel", "evaluation.json"),
+            evaluation=read_evaluation(out / "evaluation", store), duel=read_evaluation(out / "duel", store),
             judgement=read(out / "judgement", "judgement.json"), verdict=judged.verdict,
             page=(out / "judge.html").read_text() + (out / "duel.html").read_text(),
         )  # fmt: skip
@@ -148,9 +150,8 @@ def report(found: Contest) -> str:
     evidence = Evidence(
         run_id="r", pipeline="retrain", store_uri="s", parameters={}, state="SUCCEEDED", error="", tasks=[task]
     )
-    documents = {
-        "retraining.json": RETRAINING, "judgement.json": found.judgement, "evaluation.json": found.evaluation,
-    }  # fmt: skip
+    documents = {"retraining.json": RETRAINING, "judgement.json": found.judgement}
+    evidence.evaluations = [found.evaluation]
     evidence.documents = {name: [Document(task=task, content=content)] for name, content in documents.items()}
     return render_report(evidence)
 
@@ -158,42 +159,44 @@ def report(found: Contest) -> str:
 def card(found: Contest, folder: Path) -> str:
     bundle = load_onnx(folder / "champion", open_store(str(folder / "store")))
     return write_card(
+        found.evaluation,
+        CardText(intro="Colours.", figures="", use="", limits=()),
         {
-            "name": "colours", "version": "bbb", "digest": "b" * 64, "digests": {}, "evaluation": found.evaluation,
-            "decision": {"recipes": [], "reason": "A stand-in."}, "trimtab": "0", "licence": "none",
-            "provenance": {"calibration": None, **bundle.provenance}, "labels": bundle.labels,
+            "name": "colours", "version": "bbb", "digest": "b" * 64, "digests": {}, "trimtab": "0", "licence": "none",
+            "decision": {"recipes": [], "reason": "A stand-in."},
+            "provenance": {"calibration": None, **bundle.provenance},
             "verification": {
                 "parity": {"batch_sizes": [1], "relative_difference": 0.0, "tolerance": 1e-3}, "same_graph": True,
                 "samples_repeated": 0,
             },
-            "preprocess": bundle.preprocess.to_json(), "retraining": found.judgement,
-        }
+            "retraining": found.judgement,
+        },
     )  # fmt: skip
 
 
 def test_better_overall_and_worse_at_night_is_not_promoted(strong):
-    assert strong.duel["difference"]["low"] > 0, "better overall, beyond chance"
+    assert strong.duel.primary.difference.low > 0, "better overall, beyond chance"
     assert strong.verdict == "keep"
     missed = [check["check"] for check in strong.judgement["checks"] if not check["met"]]
     assert missed == ["slice camera=night"]
-    night = next(row for row in strong.duel["difference"]["per_slice"] if row["value"] == "night")
+    night = next(row for row in strong.duel.slices if row.name == "camera=night")
     # All that is not red is lost at night, and nothing is gained.
-    assert night["gained"] == 0
-    assert night["lost"] >= 20
-    said = f"camera=night: a loss of {-night['points']:.1f} points on {night['support']} images where 5 is allowed"
+    assert night.gained == 0
+    assert night.lost >= 20
+    said = f"camera=night: a loss of {-night.points:.1f} points on {night.support} images where 5 is allowed"
     assert strong.judgement["reason"].endswith(f"; {said}.")
 
 
 def test_the_report_and_the_card_name_the_slice_that_stopped_it(strong, folder):
-    night = next(row for row in strong.duel["difference"]["per_slice"] if row["value"] == "night")
-    said = f"camera=night: a loss of {-night['points']:.1f} points on {night['support']} images"
+    night = next(row for row in strong.duel.slices if row.name == "camera=night")
+    said = f"camera=night: a loss of {-night.points:.1f} points on {night.support} images"
     html, markdown = report(strong), card(strong, folder)
     assert "colours/aaa stays champion" in html
     assert "cannot be shown" not in html
     for text in (html, strong.page, markdown):
         assert said in text
         assert "slice camera=night" in text
-    assert f"| slice camera=night | {night['support']} | -5 |" in markdown
+    assert f"| slice camera=night | {night.support} | -5 |" in markdown
     assert "DOES NOT HOLD" in markdown
 
 
@@ -211,9 +214,9 @@ def test_a_slice_of_a_few_images_decides_nothing_and_its_name_is_text_everywhere
 
 def test_equal_at_night_is_promoted(contest):
     found = contest("slight")
-    night = next(row for row in found.duel["difference"]["per_slice"] if row["value"] == "night")
-    assert (night["gained"], night["lost"], night["points"]) == (0, 0, 0.0)
-    assert found.duel["difference"]["low"] > 5
+    night = next(row for row in found.duel.slices if row.name == "camera=night")
+    assert (night.gained, night.lost, night.points) == (0, 0, 0.0)
+    assert found.duel.primary.difference.low > 5
     assert found.verdict == "promote"
     assert found.judgement["reason"].endswith("every check holds.")
 

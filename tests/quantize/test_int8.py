@@ -15,6 +15,7 @@ from components.core.artifacts.manifest import read_manifest
 from components.core.bundles.model_bundle import save_model
 from components.core.bundles.onnx_bundle import load_onnx
 from components.core.errors import UserError
+from components.core.runtime.conversion import float32_bundle
 from components.core.runtime.released import load_release
 from components.core.runtime.sessions import open_session
 from components.quantize import int8
@@ -30,7 +31,10 @@ CONFIG = QuantizeConfig(scheme="int8", method="percentile", images=48, seed=0)
 @pytest.fixture(scope="module")
 def lite0_pair(lite0, dataset, tmp_path_factory):
     """(int8, float32) bundles of EfficientNet-Lite0 with random weights, converted once for this module."""
-    return convert(lite0, dataset, CONFIG, tmp_path_factory.mktemp("lite0"), source_digest="0" * 64, threads=1)
+    folder = tmp_path_factory.mktemp("lite0")
+    (folder / "plain").mkdir()
+    plain = float32_bundle(lite0, folder / "plain", source_digest="0" * 64)
+    return convert(plain, dataset, CONFIG, folder, threads=1), plain
 
 
 def test_every_convolution_and_the_classifier_run_as_integers(lite0_pair):
@@ -176,11 +180,11 @@ def test_the_component_publishes_bundle_metrics_and_page(scheme, tmp_path, store
     assert str(tmp_path) not in text
 
 
-def test_a_model_of_other_classes_is_refused_before_any_work(dataset, make_model, tmp_path):
+def test_a_model_of_other_classes_is_refused_before_any_work(dataset, lite0_pair, tmp_path):
     from dataclasses import replace
 
-    model = make_model("timm:test_resnet")
-    other = replace(model, assets=replace(model.assets, labels=["a", "b", "c"]))
+    plain = lite0_pair[1]
+    other = replace(plain, assets=replace(plain.assets, labels=["a", "b", "c"]))
     with pytest.raises(UserError, match=r"the model predicts 3 classes \(a, b, c\), the data set has 3 \(rows"):
-        convert(other, dataset, CONFIG, tmp_path, source_digest="0" * 64, threads=1)
+        convert(other, dataset, CONFIG, tmp_path, threads=1)
     assert not list(tmp_path.iterdir())

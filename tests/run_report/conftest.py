@@ -8,9 +8,12 @@ import random
 import sys
 
 import pytest
+from evaluation_documents import classifier_details, evaluation, metric_result, model, sample, verdict
 from PIL import Image
 
 from components.core.artifacts.manifest import publish, read_manifest
+from components.core.budget import Check
+from components.core.evaluation.document import encode_evaluation
 from components.core.store import open_store
 
 CLASSES = ["T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
@@ -21,69 +24,23 @@ RECIPES = [
 ]
 
 
-def side(*, scheme, top1, size_bytes, latency, macs, parameters, images=2000, classes=CLASSES):
-    """One model's half of an evaluation.json, with a confusion matrix of that accuracy."""
-    rng = random.Random(scheme + str(top1))
-    each = images // len(classes)
-    matrix = [[0] * len(classes) for _ in classes]
-    for true in range(len(classes)):
-        right = min(each, round(each * (top1 + rng.uniform(-0.06, 0.06))))
-        matrix[true][true] = right
-        for _ in range(each - right):
-            matrix[true][rng.choice([other for other in range(len(classes)) if other != true])] += 1
-    per_class = []
-    for index, name in enumerate(classes):
-        recall, seen = matrix[index][index] / each, sum(row[index] for row in matrix)
-        precision = matrix[index][index] / seen
-        f1 = 2 * precision * recall / (precision + recall)
-        per_class.append({"class": name, "support": each, "precision": precision, "recall": recall, "f1": f1})
-    times = {"p50_ms": latency, "p90_ms": latency * 1.08, "p99_ms": latency * 1.3, "cpu_ms": latency, "threads": 1}
-    return {
-        "scheme": scheme,
-        "image_size": 64,
-        "top1": top1,
-        "top1_low": top1 - 0.011,
-        "top1_high": top1 + 0.011,
-        "per_class": per_class,
-        "confusion": matrix,
-        "latency_batch1": {**times, "samples": 200},
-        "latency_batch32": {**times, "p50_ms": latency * 20, "p90_ms": latency * 21, "samples": 50},
-        "images_per_second_batch32": 32_000 / (latency * 20),
-        "size_bytes": size_bytes,
-        "parameters": parameters,
-        "macs": macs,
-        "expected_calibration_error": 0.031,
-    }
-
-
-def evaluation(*, split, top1, size_bytes, latency, macs, checks=(), samples=(), rows=2000):
-    """evaluation.json of a candidate against one fixed baseline."""
-    baseline = side(
-        scheme="float32", top1=0.9245, size_bytes=13_480_000, latency=2.31, macs=33_100_000, parameters=3_380_000
-    )
-    candidate = side(scheme="int8", top1=top1, size_bytes=size_bytes, latency=latency, macs=macs, parameters=size_bytes)
-    points = 100 * (top1 - 0.9245)
-    return {
-        "format": 1,
-        "split": split,
-        "rows": rows,
-        "task": "classification",
-        "candidate": candidate,
-        "baseline": baseline,
-        "difference": {
-            "top1_points": points,
-            "low": points - 0.7,
-            "high": points + 0.7,
-            "confidence": 0.95,
-            "method": "paired bootstrap, 10000 resamples",
-        },
-        "speedup": {"batch1": 2.31 / latency, "batch32": 1.2 * 2.31 / latency},
-        "size_ratio": 13_480_000 / size_bytes,
-        "verdict": {"meets": all(check["met"] for check in checks), "checks": list(checks)},
-        "host": {"processor": "A CPU @ 2.0 GHz", "cores": 2, "flags": ["avx512f", "avx512_vnni"], "vnni": True},
-        "method": "onnxruntime, CPU, 1 thread; baseline and candidate in turn, medians of 200 rounds",
-        "samples": list(samples),
-    }
+def measured(*, split, top1, size_bytes, latency, macs, checks=(), samples=(), rows=2000, classes=CLASSES):
+    """The evaluation of a candidate against one fixed baseline."""
+    return evaluation(
+        split=split,
+        rows=rows,
+        metrics=(metric_result(top1, 0.9245),),
+        candidate=model(
+            latency=latency, size_bytes=size_bytes, macs=macs, parameters=size_bytes,
+            details=classifier_details(top1, classes, images=2000),
+        ),
+        baseline=model(
+            digest="b" * 64, scheme="float32", latency=2.31, batch32=1.2 * 2.31 * 20, size_bytes=13_480_000,
+            macs=33_100_000, parameters=3_380_000, details=classifier_details(0.9245, classes, images=2000),
+        ),
+        verdict=verdict(*checks),
+        samples=tuple(samples),
+    )  # fmt: skip
 
 
 def samples(number=18, classes=CLASSES):
@@ -99,30 +56,23 @@ def samples(number=18, classes=CLASSES):
         picture.save(data, "PNG")
         label = classes[index % len(classes)]
         wrong = classes[(index + 1) % len(classes)]
-        found.append(
-            {
-                "digest": f"{index:064x}",
-                "label": label,
-                "candidate": wrong if index % 6 == 5 else label,
-                "baseline": label,
-                "image_base64": base64.b64encode(data.getvalue()).decode(),
-                "media_type": "image/png",
-            }
-        )
+        shown = wrong if index % 6 == 5 else label
+        found.append(sample(index, label, shown, base64.b64encode(data.getvalue()).decode()))
     return found
 
 
 def curves(*, start, end, epochs, loss=1.2):
     """curves.json of a training that goes from `start` to `end`."""
     return {
-        "format": 1,
+        "format": 2,
+        "metric": {"name": "top1", "label": "top-1", "percent": True},
         "steps": [],
         "epochs": [
             {
                 "epoch": epoch,
                 "train_loss": None if epoch == 0 else loss * math.exp(-epoch / 3) + 0.5,
                 "validation_loss": 0.9 * loss * math.exp(-epoch / 4) + 0.4,
-                "validation_top1": end - (end - start) * math.exp(-epoch / 1.7),
+                "validation_metric": end - (end - start) * math.exp(-epoch / 1.7),
             }
             for epoch in range(epochs + 1)
         ],
@@ -270,13 +220,13 @@ def run_until_distill(run, classes=CLASSES, recipes=RECIPES):
 def complete_run(run, *, classes=CLASSES, checks=None):
     """A whole successful run."""
     from components.choose.budget import Budget
-    from components.choose.decision import decide
+    from components.choose.decision import decide_recipe
 
     root, loop, begin = run_until_distill(run, classes)
     evaluations = []
     for number, recipe in enumerate(RECIPES):
         lane, start = f"{loop}/[{number}]", begin + 90 * (number // 2) + 4 * number + 77
-        content = evaluation(
+        content = measured(
             split="validation",
             top1=0.9215 - 0.0065 * number,
             size_bytes=2_950_000 - 480_000 * number,
@@ -293,9 +243,9 @@ def complete_run(run, *, classes=CLASSES, checks=None):
             after=[f"{lane}/quantize", f"{root}/baseline"],
             at=start + 9,
             iteration=recipe,
-            artifacts=run.artifact("evaluation", "evaluation", {"evaluation.json": json.dumps(content).encode()}),
+            artifacts=run.artifact("evaluation", "evaluation", {"evaluation.json": encode_evaluation(content)}),
         )
-    decision = decide(evaluations, RECIPES, Budget(max_drop=1.5))
+    decision = decide_recipe(evaluations, RECIPES, Budget(max_drop=1.5))
     run.task(
         f"{root}/choose",
         "choose",
@@ -304,8 +254,8 @@ def complete_run(run, *, classes=CLASSES, checks=None):
         artifacts=run.artifact("decision", "decision", {"decision.json": json.dumps(decision).encode()}),
     )
     if checks is None:
-        checks = [{"limit": "max_drop", "allowed": 1.5, "measured": 0.83, "met": True}]
-    final = evaluation(
+        checks = [Check(limit="max_drop", allowed=1.5, measured=0.83, met=True)]
+    final = measured(
         split="test",
         top1=0.9162,
         size_bytes=2_470_000,
@@ -313,17 +263,14 @@ def complete_run(run, *, classes=CLASSES, checks=None):
         macs=21_500_000,
         checks=checks,
         samples=samples(classes=classes),
+        classes=classes,
     )
-    if classes is not CLASSES:
-        for part in ("candidate", "baseline"):
-            for row, name in zip(final[part]["per_class"], classes, strict=True):
-                row["class"] = name
     run.task(
         f"{root}/evaluate-2",
         "comp-evaluate-2",
         14.0,
         after=[f"{root}/choose", f"{root}/baseline"],
-        artifacts=run.artifact("evaluation", "evaluation", {"evaluation.json": json.dumps(final).encode()}),
+        artifacts=run.artifact("evaluation", "evaluation", {"evaluation.json": encode_evaluation(final)}),
     )
     released = run.artifact(
         "release",

@@ -1,8 +1,10 @@
 """How a retraining ended, as the report says it."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from evaluation_documents import comparison, evaluation, model
 
 from components.core.artifacts.manifest import Manifest
 from components.core.report.page import render_page
@@ -32,11 +34,13 @@ def retraining(action: str = "fine-tune", *, attention: bool = False) -> dict[st
 def judgement(*, promote: bool) -> dict[str, Any]:
     return {
         "promote": promote,
+        "metric": {"name": "top1", "label": "top-1", "percent": True},
+        "row_noun": "images",
         "reason": "+0.50 points against the champion.",
-        "champion": {**CHAMPION, "digest": "b" * 64, "top1": 0.9},
-        "challenger": {"digest": "c" * 64, "top1": 0.905},
+        "champion": {**CHAMPION, "digest": "b" * 64, "value": 0.9},
+        "challenger": {"digest": "c" * 64, "value": 0.905},
         "rows": 1000,
-        "difference": {"top1_points": 0.5, "low": -0.2, "high": 1.2, "confidence": 0.95, "method": "paired bootstrap"},
+        "difference": {"points": 0.5, "low": -0.2, "high": 1.2, "confidence": 0.95, "method": "paired bootstrap"},
         "checks": [{"check": "overall", "allowed": -1.0, "measured": -0.2, "met": promote, "said": ""}],
     }
 
@@ -106,13 +110,12 @@ def test_a_retraining_that_failed_says_where_and_shows_what_was_decided_before()
 
 def test_the_result_is_the_comparison_with_the_float32_network_and_not_the_one_with_the_champion():
     served = Manifest(kind="onnx", metadata={"of": "champion"}, files=())
-    duel = {"split": "test", "baseline": {"digest": served.digest}}
-    measured = {"split": "test", "baseline": {"digest": "f" * 64}}
+    duel = evaluation(baseline=model(digest=served.digest))
+    measured = evaluation()
     found = evidence({})
-    task = found.tasks[0]
     found.manifests = [(Task(path="i", component="incumbent", status="succeeded"), "served", served)]
-    found.documents = {"evaluation.json": [Document(task=task, content=one) for one in (duel, measured)]}
-    assert found.final == measured
+    found.evaluations = [replace(measured, split="validation"), duel, measured]
+    assert found.final is measured
 
 
 def test_the_slice_that_stopped_a_promotion_is_named_with_its_images_and_its_name_stays_text():
@@ -122,30 +125,27 @@ def test_the_slice_that_stopped_a_promotion_is_named_with_its_images_and_its_nam
     judged["checks"] = [
         {"check": f"slice {name}", "allowed": -5.0, "measured": -8.0, "rows": 120, "met": False, "said": ""},
         {"check": "slice camera=dusk", "allowed": -5.0, "measured": None, "rows": 0, "met": True, "said": "",
-         "note": "no test image: nothing is decided"},
+         "note": "no test images: nothing is decided"},
     ]  # fmt: skip
     html = render_report(evidence({"retraining.json": retraining(), "judgement.json": judged}))
     assert "<script" not in html
     assert html.count("camera=&lt;script&gt;alert(1)&lt;/script&gt;: a loss of 8.0 points on 120 images") >= 1
-    assert "no test image: nothing is decided" in html
+    assert "no test images: nothing is decided" in html
     assert "cannot be shown" not in html
-
-
-def per_slice(name: str, support: int, points: float) -> dict[str, Any]:
-    seen = {"slice": name, "support": support, "candidate_top1": 0.7, "baseline_top1": 0.7 - points / 100}
-    return {**seen, "points": points, "low": points - 3, "high": points + 3}
 
 
 def test_the_slices_of_the_release_are_shown_with_their_images():
     names = ["camera=<b>day", "camera=night", "camera=dusk", "camera=dawn"]
-    rows = [
-        per_slice(name, n, points) for name, n, points in zip(names, (900, 120, 5, 0), (1, -8, -40, 0), strict=True)
+    slices = [
+        comparison(name, support=n, points=points, low=points - 3, high=points + 3)
+        for name, n, points in zip(names[:3], (900, 120, 5), (1, -8, -40), strict=True)
     ]
-    measured = {"split": "test", "baseline": {"digest": "f"}, "difference": {"per_slice": rows}}
-    section = slice_section(evidence({"evaluation.json": measured}))
+    found = evidence({})
+    found.evaluations = [evaluation(slices=(*slices, comparison(names[3], support=0, points=None)))]
+    section = slice_section(found)
     assert section is not None
     html = render_page("x", [section])
-    for part in ("camera=&lt;b&gt;day", "900", "−8.0 points", "−11.0 to −5.0", "too few images to tell", "no image"):
+    for part in ("camera=&lt;b&gt;day", "900", "−8.0 points", "−11.0 to −5.0", "too few images to tell", "no images"):
         assert part in html, part
     assert "<b>day" not in html
     # Of the two losses, the one on five images is not marked as one.
@@ -153,5 +153,6 @@ def test_the_slices_of_the_release_are_shown_with_their_images():
 
 
 def test_without_slices_there_is_no_such_section():
-    measured = {"split": "test", "baseline": {"digest": "f"}, "difference": {"top1_points": 0.0}}
-    assert slice_section(evidence({"evaluation.json": measured})) is None
+    found = evidence({})
+    found.evaluations = [evaluation()]
+    assert slice_section(found) is None

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 from kfp.dsl import PipelineTaskFinalStatus
 
+from components.core.budget import Check
 from components.run_report.component import run_report
 from components.run_report.evidence import Evidence, _asked
 from components.run_report.record import asked_section
@@ -80,9 +81,9 @@ def test_a_successful_run_is_reported_from_the_verdict_to_the_digests(run, runs,
     text = Text(html).text
     for expected in (
         "5.46× smaller, 2.01× faster",
-        "0.83 points below the fp32 baseline's 92.45 %",
+        "Top-1 91.62 % on 2,000 test images, 0.83 points below the float32 baseline's 92.45 %",
         "The release keeps the budget",
-        "lost points 0.83, allowed 1.5",
+        "lost 0.83 points, allowed 1.5 points.",
         "90.5 – 92.7 %",  # the interval of the release's accuracy
         "max_size_mb no limit",
         "Why 65% MACs",
@@ -94,7 +95,7 @@ def test_a_successful_run_is_reported_from_the_verdict_to_the_digests(run, runs,
         "exact copies left out 1",
         "3fa9c21b77aa",
         "avx512f, avx512_vnni",
-        "paired bootstrap, 10000 resamples",
+        "paired bootstrap, 10,000 resamples",
         run.store.uri,
         run.run_id,
     ):
@@ -157,14 +158,14 @@ def test_the_page_is_also_put_where_a_person_looks_for_it(run, runs, tmp_path, m
 
 def test_a_missed_budget_is_said_in_the_first_section(run, runs, tmp_path):
     checks = [
-        {"limit": "max_drop", "allowed": 0.5, "measured": 0.83, "met": False},
-        {"limit": "max_size_mb", "allowed": 4.0, "measured": 2.47, "met": True},
+        Check(limit="max_drop", allowed=0.5, measured=0.83, met=False),
+        Check(limit="max_size_mb", allowed=4.0, measured=2.47, met=True),
     ]
     runs.complete_run(run, checks=checks)
     html, summary = report(run, tmp_path)
     text = Text(html).text
     assert "The release misses the budget" in text
-    assert "lost points 0.83, allowed 0.5 (missed) · size in MB 2.47, allowed 4" in text
+    assert "lost 0.83 points, allowed 0.5 points (missed) · size 2.47 MB, allowed 4 MB" in text
     assert summary["outputs"]["meets_budget"] is False
 
 
@@ -283,3 +284,13 @@ def test_what_was_asked_has_flat_names_whether_the_first_task_resolved_them_or_n
         run = {"run_id": "r", "pipeline": "optimize", "store_uri": "s", "state": "SUCCEEDED", "error": ""}
         section = asked_section(Evidence(**run, parameters=asked, tasks=[first]))
         assert "no limit" in str(section)
+
+
+def test_an_evaluation_of_an_earlier_version_costs_the_result_and_is_named(run, tmp_path):
+    old = json.dumps({"format": 1, "split": "test", "candidate": {"top1": 0.9}}).encode()
+    artifacts = run.artifact("evaluation", "evaluation", {"evaluation.json": old})
+    run.task("exit-handler-1/evaluate", "evaluate", 1.0, artifacts=artifacts)
+    html, summary = report(run, tmp_path)
+    assert "Result" not in headings(html)
+    assert "this evaluation was made by an earlier version of trimtab (format 1); evaluate again" in html
+    assert summary["rows"] == []

@@ -8,9 +8,13 @@ def _signed(text: str) -> str:
     return text.replace("-", "−")
 
 
+def _percent(fraction: float, digits: int) -> str:
+    return _signed(f"{100 * fraction:.{digits}f} %")
+
+
 def percent(fraction: float | None, *, digits: int = 2) -> str:
     """A fraction in 0..1 as percent, `0.9132` → `91.32 %`."""
-    return MISSING if fraction is None else _signed(f"{100 * fraction:.{digits}f} %")
+    return MISSING if fraction is None else _percent(fraction, digits)
 
 
 def interval(low: float | None, high: float | None, *, digits: int = 1) -> str:
@@ -18,6 +22,32 @@ def interval(low: float | None, high: float | None, *, digits: int = 1) -> str:
     if low is None or high is None:
         return MISSING
     return _signed(f"{100 * low:.{digits}f}") + " – " + percent(high, digits=digits)
+
+
+def capitalized(label: str) -> str:
+    """A label at the beginning of a sentence or a heading; only its first letter changes (mIoU stays)."""
+    return label if label[:2] != label[:2].lower() else label[:1].upper() + label[1:]
+
+
+def figure_of_merit(value: float | None, *, percent: bool, digits: int = 2) -> str:
+    """The value of a metric: per cent for a fraction, `91.62 %`, else the number, `31.40`."""
+    if value is None:
+        return MISSING
+    return _percent(value, digits) if percent else _signed(f"{value:.{digits}f}")
+
+
+def merit_interval(low: float | None, high: float | None, *, percent: bool, digits: int = 1) -> str:
+    """The interval of a metric, `90.1 – 92.4 %` or `30.9 – 31.8`."""
+    if low is None or high is None:
+        return MISSING
+    if percent:
+        return interval(low, high, digits=digits)
+    return _signed(f"{low:.{digits}f} – {high:.{digits}f}")
+
+
+def spread(low: float | None, high: float | None, *, digits: int = 2) -> str:
+    """The interval of a difference, both ends signed, `−1.20 to +0.35`; empty where there is none."""
+    return "" if low is None or high is None else _signed(f"{low:+.{digits}f} to {high:+.{digits}f}")
 
 
 def points(value: float | None, *, digits: int = 2) -> str:

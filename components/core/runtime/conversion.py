@@ -1,18 +1,64 @@
 """From a trained network to the float32 ONNX bundle that every other one is measured against or made from."""
 
 import hashlib
+import tempfile
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import onnx
 
-from components.core.bundles.model_bundle import ModelBundle
-from components.core.bundles.onnx_bundle import SUFFIX, OnnxBundle
+from components.core.artifacts.manifest import Manifest, parse_manifest
+from components.core.bundles.model_bundle import ModelBundle, load_model
+from components.core.bundles.onnx_bundle import SUFFIX, OnnxBundle, load_onnx, save_onnx
 from components.core.models.complexity import count_macs, count_parameters
+from components.core.models.inputs import InputSpec
+from components.core.results.code import digest_of, files_of
 from components.core.runtime.metadata import trimtab_version, write_metadata
 from components.core.runtime.onnx_export import Export, export_onnx
+from components.core.runtime.serving import INPUTS
+from components.core.store import BlobDamaged, BlobMissing, Damaged, cache_key
+
+if TYPE_CHECKING:
+    from components.core.store import Store
 
 FLOAT32 = "float32"
+
+_REMEMBERED = "float32"
+"""What the exports are called among the store's results."""
+
+_CODE = ("bundles", "models", "runtime", "tasks")
+"""Folders of core on which an export rests."""
+
+
+def float32_of(manifest: Manifest, store: "Store") -> OnnxBundle:
+    """The float32 export of a model artifact: made once for its weights and this code, then read from the store.
+
+    Atomic: the record appears after all of its files. Two that export at once do the same work twice and write equal
+    records. Every file is verified when it is read; an export that cannot be read is made again.
+
+    Args:
+        manifest: of a "model" artifact.
+        store: where the weights are, and the export goes.
+
+    Raises:
+        ExportError, ParityError: see `export_onnx`.
+    """
+    code = digest_of(part for name in _CODE for part in files_of(Path(__file__).parents[1] / name))
+    key = cache_key(component=_REMEMBERED, code=code, parameters={}, inputs={"model": manifest.digest})
+    try:
+        record = store.results.load(_REMEMBERED, key)
+        if record is not None:
+            bundle = load_onnx(parse_manifest(record.get("manifest")), store)
+            store.results.renew(_REMEMBERED, key, record)
+            return bundle
+    except (ValueError, BlobMissing, BlobDamaged, Damaged) as error:
+        print(f"the float32 export of model {manifest.digest[:12]} cannot be used, so it is made again: {error}")
+    with tempfile.TemporaryDirectory(prefix="trimtab-float32-") as folder:
+        made = float32_bundle(load_model(manifest, store), Path(folder), source_digest=manifest.digest)
+        saved = save_onnx(Path(folder) / "artifact", made, store)
+    store.results.save(_REMEMBERED, key, {"manifest": saved.to_json()})
+    return load_onnx(saved, store)
 
 
 def float32_bundle(bundle: ModelBundle, folder: Path, *, source_digest: str) -> OnnxBundle:
@@ -42,6 +88,10 @@ def float32_bundle(bundle: ModelBundle, folder: Path, *, source_digest: str) -> 
             "macs": count_macs(bundle.module, bundle.inputs),
         },
     }
+    provenance[INPUTS] = {
+        name: {"inputs": [_described(spec) for spec in graph.inputs], "free": dict(graph.free)}
+        for name, graph in graphs.items()
+    }
     if bundle.architecture.options:
         provenance["options"] = dict(bundle.architecture.options)
     result = OnnxBundle(graphs=paths, assets=bundle.assets, provenance=provenance)
@@ -64,6 +114,10 @@ def describe_file(model: onnx.ModelProto, bundle: OnnxBundle) -> None:
             "version": trimtab_version(),
         },
     )
+
+
+def _described(spec: InputSpec) -> dict[str, Any]:
+    return {**asdict(spec), "shape": list(spec.shape)}
 
 
 def _digest(paths: dict[str, Path]) -> str:

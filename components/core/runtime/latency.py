@@ -7,6 +7,7 @@ moments; A B A B compares two models.
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,12 @@ import onnxruntime as ort
 
 Feed = dict[str, np.ndarray]
 MakeInput = Callable[[int], Feed]
+Call = Callable[[], object]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Latency:
-    """One variant's figures for one batch size; milliseconds a call, not an image."""
+    """One variant's figures for one batch size; milliseconds per call, not per row."""
 
     p50_ms: float
     p90_ms: float
@@ -30,7 +32,7 @@ class Latency:
     batch: int
 
     @property
-    def images_per_second(self) -> float:
+    def rows_per_second(self) -> float:
         """Throughput at the median: batch / p50."""
         return self.batch * 1000.0 / self.p50_ms
 
@@ -52,27 +54,50 @@ def measure(
         sessions: what to compare, by name.
         make_input: `batch → feed` for all sessions, or one such function by session name (variants may differ in
             image size). Default: normal noise in the shape that the session declares.
-        batch: images a call.
+        batch: rows per call.
         rounds: timed rounds; percentiles are over these.
         warmup: untimed rounds before (onnxruntime allocates and picks kernels in the first calls).
     """
+    _check(batch, rounds, warmup)
+    feeds = {name: _feed(name, session, make_input, batch) for name, session in sessions.items()}
+    calls: dict[str, Call] = {name: partial(session.run, None, feeds[name]) for name, session in sessions.items()}
+    timed = _interleaved(calls, rounds=rounds, warmup=warmup)
+    return {
+        name: _summary(*timed[name], session.get_session_options().intra_op_num_threads, batch)
+        for name, session in sessions.items()
+    }
+
+
+def measure_calls(
+    calls: Mapping[str, Call], *, threads: int, batch: int, rounds: int = 50, warmup: int = 5
+) -> dict[str, Latency]:
+    """`measure` of anything that can be called, such as a model of several graphs; `threads` and `batch` are stated."""
+    _check(batch, rounds, warmup)
+    timed = _interleaved(calls, rounds=rounds, warmup=warmup)
+    return {name: _summary(wall, cpu, threads, batch) for name, (wall, cpu) in timed.items()}
+
+
+def _check(batch: int, rounds: int, warmup: int) -> None:
     if batch < 1 or rounds < 1 or warmup < 0:
         raise ValueError(f"batch and rounds must be positive, warmup not negative: {batch}, {rounds}, {warmup}")
-    feeds = {name: _feed(name, session, make_input, batch) for name, session in sessions.items()}
-    order = list(sessions)
+
+
+def _interleaved(calls: Mapping[str, Call], *, rounds: int, warmup: int) -> dict[str, tuple[list[float], list[float]]]:
+    """Wall and CPU times of every call, in ms."""
+    order = list(calls)
     wall: dict[str, list[float]] = {name: [] for name in order}
     cpu: dict[str, list[float]] = {name: [] for name in order}
     for number in range(warmup + rounds):
         # Every second round backwards, so that no variant always runs on the caches of the same neighbour.
         for name in order if number % 2 == 0 else reversed(order):
-            run, feed = sessions[name].run, feeds[name]
+            call = calls[name]
             cpu_start, start = time.process_time_ns(), time.perf_counter_ns()
-            run(None, feed)
+            call()
             end, cpu_end = time.perf_counter_ns(), time.process_time_ns()
             if number >= warmup:
                 wall[name].append((end - start) / 1e6)
                 cpu[name].append((cpu_end - cpu_start) / 1e6)
-    return {name: _summary(wall[name], cpu[name], sessions[name], batch) for name in order}
+    return {name: (wall[name], cpu[name]) for name in order}
 
 
 def noise_input(session: ort.InferenceSession, batch: int, seed: int = 0) -> Feed:
@@ -101,7 +126,7 @@ def _feed(
     return maker(batch)
 
 
-def _summary(wall: list[float], cpu: list[float], session: ort.InferenceSession, batch: int) -> Latency:
+def _summary(wall: list[float], cpu: list[float], threads: int, batch: int) -> Latency:
     p50, p90, p99 = (float(value) for value in np.percentile(wall, (50, 90, 99)))
     return Latency(
         p50_ms=p50,
@@ -109,6 +134,6 @@ def _summary(wall: list[float], cpu: list[float], session: ort.InferenceSession,
         p99_ms=p99,
         cpu_ms=float(np.median(cpu)),
         samples=len(wall),
-        threads=session.get_session_options().intra_op_num_threads,
+        threads=threads,
         batch=batch,
     )

@@ -13,6 +13,7 @@ import onnxruntime as ort
 from components.core.errors import UserError
 from components.core.runtime.metadata import PREFIX, read_metadata
 from components.core.runtime.sessions import open_session
+from components.core.tasks.classification.serving import softmax
 from components.core.tasks.images.assets import ImageAssets, read_image_metadata
 from components.core.tasks.images.preprocess import Preprocess
 
@@ -87,9 +88,3 @@ def load_release(model: str | os.PathLike[str] | bytes, *, threads: int = 1) -> 
     except ValueError as error:
         raise UserError(f"the ONNX file's metadata cannot be used: {error}") from None
     return Release(session=session, assets=ImageAssets(preprocess=preprocess, labels=labels), facts=facts)
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """exp(zᵢ) / Σ exp(zⱼ) over the last axis, in float64, shifted by the maximum so that it cannot overflow."""
-    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
-    return shifted / shifted.sum(axis=-1, keepdims=True)

@@ -11,15 +11,18 @@ import numpy as np
 
 from components.core.data.batch import Batch, Transform
 from components.core.models.inputs import Graph, InputSpec
-from components.core.tasks.metric import Metric
+from components.core.tasks.card import CardText
+from components.core.tasks.metric import Group, Metric
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from components.core.data.dataset import Dataset
     from components.core.data.rows import RowFormat
+    from components.core.evaluation.document import Evaluation
     from components.core.models.architecture import Architecture
     from components.core.models.catalog import Backbone
+    from components.core.report.page import Section
 
 
 class Assets(Protocol):
@@ -57,6 +60,8 @@ class Task(Protocol):
     """For people: "image classification"."""
     row_noun: str
     """What a row is, in the plural: "images", "sentence pairs"."""
+    large_batch: int
+    """Rows per call where throughput counts: what an evaluation reads at a time, and times beside one row."""
 
     # Data
 
@@ -163,7 +168,7 @@ class Task(Protocol):
     def guess(self, outputs: Any, batch: Batch) -> Any:
         """Predictions from the network's outputs (tensors, on any device), as `statistics` takes them, on the CPU."""
 
-    def groups(self, dataset: "Dataset") -> "list[Group]":
+    def groups(self, dataset: "Dataset") -> list[Group]:
         """Per class, or whatever the task compares besides the whole."""
 
     def group_rows(self, batch: Batch, num_classes: int) -> np.ndarray:
@@ -188,21 +193,32 @@ class Task(Protocol):
         """What the task draws."""
 
 
-class Group(Protocol):
-    """A comparison besides the whole: "class boot". `metric` is of the same statistics, over the group's rows."""
-
-    name: str
-    metric: Metric
-
-
 class Pages(Protocol):
-    """The task's blocks of pages and cards; documents are those of `core.evaluation`."""
+    """What a task draws: its blocks of pages, and its part of the model card. Imported without torch or onnxruntime."""
 
-    def evaluation_sections(self, document: Any, samples: Any) -> list[Any]:
-        """Of an evaluation and of the run report: per class, confusions, best and worst rows."""
+    def sample(
+        self, row: Mapping[str, Any], batch: Batch, predictions: Mapping[str, Any], dataset: "Dataset"
+    ) -> dict[str, Any]:
+        """One row to look at, JSON-able and small: what `evaluation_sections` draws of it.
 
-    def card_block(self, document: Any, assets: Any) -> str:
-        """Markdown of the model card: per class, how to use it, its limits."""
+        Args:
+            row: all stored columns but `source`.
+            batch: the row alone, as the candidate takes it.
+            predictions: of `Task.predict`, for "candidate" and "baseline".
+            dataset: where the row is from.
+        """
 
-    def log_metrics(self, document: Any, outputs: Mapping[str, Any]) -> None:
-        """KFP visualizations: a confusion matrix."""
+    def said(self, predictions: Any, classes: Sequence[str]) -> str | None:
+        """What is predicted of the one row, where a short text says it (a class, a sentence); else None."""
+
+    def evaluation_sections(self, evaluation: "Evaluation", *, candidate: str = "candidate") -> "list[Section]":
+        """Of an evaluation and of the run report: per class, confusions, samples.
+
+        `candidate` is what the candidate is called there.
+        """
+
+    def card_text(self, evaluation: "Evaluation", assets: Any, provenance: Mapping[str, Any]) -> CardText:
+        """Its part of the model card; names from outside go through `core.report.markdown.escape`."""
+
+    def log_metrics(self, evaluation: "Evaluation", visualization: Any) -> None:
+        """Into KFP's ClassificationMetrics: a confusion matrix, where the task has one."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from components.core.report.numbers import MISSING, percent
+from components.core.report.numbers import figure_of_merit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +47,16 @@ class Metric:
 
     def write(self, value: float | None) -> str:
         """A value as people read it: "91.30 %", "31.20", or a dash."""
-        if value is None or np.isnan(value):
-            return MISSING
-        return percent(value) if self.percent else f"{value:.2f}"
+        return figure_of_merit(None if value is None or np.isnan(value) else value, percent=self.percent)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Rows that are compared besides the whole: kind "class", name "boot".
+
+    `metric` is of the same statistics as the task's own, over the rows of the group.
+    """
+
+    kind: str
+    name: str
+    metric: Metric

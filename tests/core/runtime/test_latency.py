@@ -42,7 +42,7 @@ def test_real_session_is_measured_with_its_stated_threads(toy_onnx):
     assert result.threads == 1
     assert result.batch == 2
     assert 0 < result.p50_ms <= result.p90_ms <= result.p99_ms
-    assert result.images_per_second == pytest.approx(2000 / result.p50_ms)
+    assert result.rows_per_second == pytest.approx(2000 / result.p50_ms)
 
 
 def test_noise_input_has_the_declared_shape(toy_onnx):
@@ -51,7 +51,7 @@ def test_noise_input_has_the_declared_shape(toy_onnx):
 
 def test_throughput_is_images_over_the_median():
     latency = Latency(p50_ms=8, p90_ms=9, p99_ms=9, cpu_ms=8, samples=1, threads=1, batch=32)
-    assert latency.images_per_second == 4000
+    assert latency.rows_per_second == 4000
 
 
 def test_no_rounds_is_refused():

@@ -13,7 +13,7 @@ from components.core.tasks.classification.examples import LabelledImages
 from components.core.tasks.classification.rows import ClassificationRows
 from components.core.tasks.images.assets import ImageAssets, check_classes, read_image_files, read_image_metadata
 from components.core.tasks.images.preprocess import Preprocess
-from components.core.tasks.metric import Metric
+from components.core.tasks.metric import Group, Metric
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from components.core.data.dataset import Dataset
     from components.core.models.architecture import Architecture
     from components.core.models.catalog import Backbone
+    from components.core.tasks.classification.details import ClassificationDetails
+    from components.core.tasks.classification.pages import ClassificationPages
 
 
 class Classification:
@@ -30,6 +32,7 @@ class Classification:
     title = "image classification"
     row_noun = "images"
     rows = ClassificationRows()
+    large_batch = 32
 
     def transform(
         self, assets: ImageAssets, *, full_size: bool = False, settings: Mapping[str, Any] | None = None
@@ -137,6 +140,13 @@ class Classification:
     def statistics(self, predictions: np.ndarray, batch: Batch, num_classes: int) -> np.ndarray:
         return metrics.statistics(predictions, np.asarray(batch.targets))
 
+    def groups(self, dataset: "Dataset") -> list[Group]:
+        """The classes, by recall."""
+        return metrics.class_groups(dataset.classes)
+
+    def group_rows(self, batch: Batch, num_classes: int) -> np.ndarray:
+        return metrics.class_rows(np.asarray(batch.targets), num_classes)
+
     def guess(self, outputs: "Tensor", batch: Batch) -> np.ndarray:
         """The class of the largest logit, `(N,)`."""
         return outputs.argmax(dim=1).cpu().numpy()
@@ -151,3 +161,14 @@ class Classification:
 
     def predict(self, outputs: Mapping[str, np.ndarray], batch: Batch, assets: ImageAssets) -> np.ndarray:
         return serving.predict(outputs)
+
+    def details(self, dataset: "Dataset") -> "ClassificationDetails":
+        from components.core.tasks.classification.details import ClassificationDetails
+
+        return ClassificationDetails(dataset.classes)
+
+    @property
+    def pages(self) -> "ClassificationPages":
+        from components.core.tasks.classification.pages import ClassificationPages
+
+        return ClassificationPages()

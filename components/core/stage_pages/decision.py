@@ -6,32 +6,32 @@ from typing import Any
 from markupsafe import Markup
 
 from components.core.report.figures import Point, scatter
-from components.core.report.numbers import compact, megabytes, milliseconds, percent, points, times
+from components.core.report.numbers import compact, figure_of_merit, megabytes, milliseconds, points, times
 from components.core.report.page import Cell, Columns, Table, figure, table
 
 
 def pareto_figures(decision: Mapping[str, Any]) -> Columns:
-    """Accuracy against latency and against size, of every recipe and the baseline, with the front and the budget."""
-    budget = decision.get("budget") or {}
+    """The metric against latency and against size, of every recipe and the baseline, with the front and the budget."""
+    budget = decision["budget"]
     by_latency = _pareto(
         decision,
         "latency_ms",
-        title="Accuracy against latency",
+        title=f"{_title(decision)} against latency",
         x="latency, batch 1, median (ms)",
-        limit=budget.get("max_latency_ms"),
+        limit=budget["max_latency_ms"],
     )
     by_size = _pareto(
         decision,
         "size_mb",
-        title="Accuracy against size",
-        x="size of the ONNX file (MB)",
-        limit=budget.get("max_size_mb"),
+        title=f"{_title(decision)} against size",
+        x="size of the ONNX files (MB)",
+        limit=budget["max_size_mb"],
     )
     return Columns(
         (
             figure(
                 by_latency,
-                "Up and to the left is better. Ringed: chosen; filled: on the front over accuracy, latency and size; "
+                "Up and to the left is better. Ringed: chosen; filled: on the front over quality, latency and size; "
                 "diamond: what the release is measured against. Milliseconds: a recipe's ratio to the baseline, timed "
                 "in turn, times the baseline's median.",
             ),
@@ -44,39 +44,46 @@ def _pareto(decision: Mapping[str, Any], cost: str, *, title: str, x: str, limit
     def x_of(model: Mapping[str, Any]) -> float:
         return model["size_bytes"] / 1e6 if cost == "size_mb" else model[cost]
 
-    baseline, max_drop = decision["baseline"], (decision.get("budget") or {}).get("max_drop")
+    baseline, max_drop, metric = decision["baseline"], decision["budget"]["max_drop"], decision["metric"]
+    # Up is better in this figure: of a metric of which less is better the change is shown, in points.
+    absolute = metric["higher_is_better"]
+
+    def y_of(model: Mapping[str, Any]) -> float:
+        return model["value"] if absolute else -model.get("drop_points", 0.0)
+
+    unit = metric["points_per_unit"] if absolute else 1.0
     shown = [
         Point(
             name=recipe["name"],
             x=x_of(recipe),
-            y=recipe["top1"],
-            error=recipe.get("drop_standard_error", 0.0) / 100,
+            y=y_of(recipe),
+            error=recipe["drop_standard_error"] / unit,
             kind="chosen" if number == decision["chosen"] else "candidate",
             on_front=recipe["on_front"],
-            detail=f"{recipe['name']}: {percent(recipe['top1'])}, {milliseconds(recipe['latency_ms'])}, "
+            detail=f"{recipe['name']}: {_value(recipe, metric)}, {milliseconds(recipe['latency_ms'])}, "
             f"{megabytes(recipe['size_bytes'])}",
         )
         for number, recipe in enumerate(decision["recipes"])
     ]
-    shown.append(Point(name="fp32 baseline", x=x_of(baseline), y=baseline["top1"], kind="baseline"))
+    shown.append(Point(name="fp32 baseline", x=x_of(baseline), y=y_of(baseline), kind="baseline"))
     return scatter(
         shown,
         title=title,
         x=x,
-        y="validation top-1",
-        percent=True,
+        y=f"validation {metric['label']}" + ("" if absolute else ", points gained"),
+        percent=metric["percent"] and absolute,
         x_limit=limit,
-        y_limit=None if max_drop is None else baseline["top1"] - max_drop / 100,
+        y_limit=None if max_drop is None else y_of(baseline) - max_drop / unit,
     )
 
 
 def recipe_table(decision: Mapping[str, Any]) -> Table:
     """Every recipe with what was measured; the chosen one is marked."""
-    baseline = decision["baseline"]
+    baseline, metric = decision["baseline"], decision["metric"]
     rows: list[list[Any]] = [
         [
             recipe["name"],
-            Cell(percent(recipe["top1"]), points(-recipe["drop_points"])),
+            Cell(_value(recipe, metric), points(-recipe["drop_points"])),
             Cell(milliseconds(recipe["latency_ms"]), f"{times(recipe['speedup'])} faster"),
             megabytes(recipe["size_bytes"]),
             compact(recipe["macs"]),
@@ -88,7 +95,7 @@ def recipe_table(decision: Mapping[str, Any]) -> Table:
     rows.append(
         [
             "fp32 baseline",
-            percent(baseline["top1"]),
+            _value(baseline, metric),
             milliseconds(baseline["latency_ms"]),
             megabytes(baseline["size_bytes"]),
             compact(baseline["macs"]),
@@ -96,5 +103,14 @@ def recipe_table(decision: Mapping[str, Any]) -> Table:
             "",
         ]
     )
-    columns = ["recipe", "top-1", "latency", "size", "MACs", "on front", "in budget"]
+    columns = ["recipe", metric["label"], "latency", "size", "MACs", "on front", "in budget"]
     return table(columns, rows, marked=[decision["chosen"]], faint=[len(rows) - 1])
+
+
+def _value(model: Mapping[str, Any], metric: Mapping[str, Any]) -> str:
+    return figure_of_merit(model["value"], percent=metric["percent"])
+
+
+def _title(decision: Mapping[str, Any]) -> str:
+    label = str(decision["metric"]["label"])
+    return label[:1].upper() + label[1:]

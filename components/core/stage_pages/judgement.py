@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from components.core.report.numbers import MISSING, percent, points
+from components.core.report.numbers import MISSING, figure_of_merit, points
 from components.core.report.page import Block, Callout, Cell, Details, table
 
 _UNFOLDED_CHECKS = 20
@@ -20,11 +20,11 @@ def judgement_blocks(judgement: Mapping[str, Any]) -> list[Block]:
     champion, challenger = judgement["champion"], judgement["challenger"]
     promote, difference = judgement["promote"], judgement["difference"]
     title = "The challenger may take the champion's place" if promote else "The champion stays"
-    rows = [
-        ["top-1", percent(champion["top1"]), percent(challenger["top1"]), points(difference["top1_points"])],
-    ]
+    metric, noun = judgement["metric"], judgement["row_noun"]
+    values = [figure_of_merit(side["value"], percent=metric["percent"]) for side in (champion, challenger)]
+    rows = [[metric["label"], *values, points(difference["points"])]]
     checks: Block = table(
-        ["check", "images", "allowed", "measured", ""],
+        ["check", noun, "allowed", "measured", ""],
         [
             [
                 check["check"],
@@ -35,13 +35,13 @@ def judgement_blocks(judgement: Mapping[str, Any]) -> list[Block]:
             ]
             for check in judgement["checks"]
         ],
-        caption=f"Differences in points of top-1, challenger minus champion; {difference['method']}.",
+        caption=f"Differences in points of {metric['label']}, challenger minus champion; {difference['method']}.",
     )
     if len(judgement["checks"]) > _UNFOLDED_CHECKS:
         checks = Details(f"All {len(judgement['checks'])} checks", (checks,))
     return [
         Callout(title, judgement["reason"], "good" if promote else "warn"),
-        table([f"{judgement['rows']:,} test images", "champion", "challenger", "change"], rows),
+        table([f"{judgement['rows']:,} test {noun}", "champion", "challenger", "change"], rows),
         checks,
     ]
 

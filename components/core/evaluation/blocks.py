@@ -1,0 +1,100 @@
+"""How an evaluation is shown, whatever its task: in the stage's page and in the run report."""
+
+from collections.abc import Sequence
+
+from components.core.evaluation.document import Comparison, Difference, Estimate, Evaluation, MetricResult
+from components.core.report.numbers import MISSING, figure_of_merit, merit_interval, points, spread
+from components.core.report.page import Block, Callout, Cell, Details, table
+from components.core.retraining import FEWEST_ROWS
+
+_UNFOLDED = 20
+_LIMITS = {
+    "max_latency_ms": ("latency", " ms"),
+    "max_size_mb": ("size", " MB"),
+    "max_drop": ("lost", " points"),
+}
+
+
+def value_cell(metric: MetricResult, estimate: Estimate) -> Cell:
+    """A metric's value with its interval below."""
+    return Cell(
+        figure_of_merit(estimate.value, percent=metric.percent),
+        sub=merit_interval(estimate.low, estimate.high, percent=metric.percent),
+    )
+
+
+def difference_cell(difference: Difference) -> Cell:
+    """A difference in points with its interval below."""
+    return Cell(points(difference.points), sub=spread(difference.low, difference.high))
+
+
+def verdict_callout(evaluation: Evaluation, *, candidate: str = "candidate", unlimited: str = "") -> Callout:
+    """Whether the limits are met, each with what was measured; `unlimited` is said where none was given."""
+    verdict, primary = evaluation.verdict, evaluation.primary
+    if not verdict.checks:
+        difference = primary.difference
+        span = f"{points(difference.points)} ({spread(difference.low, difference.high)})"
+        return Callout("No limits were given", unlimited or f"Difference in {primary.label}: {span}.", "info")
+    written = []
+    for check in verdict.checks:
+        name, unit = _LIMITS[check.limit]
+        missed = "" if check.met else " (missed)"
+        written.append(f"{name} {check.measured:.4g}{unit}, allowed {check.allowed:g}{unit}{missed}")
+    title = f"The {candidate} keeps the budget" if verdict.meets else f"The {candidate} misses the budget"
+    return Callout(title, " · ".join(written) + ".", "good" if verdict.meets else "bad")
+
+
+def slice_table(evaluation: Evaluation, *, candidate: str = "candidate") -> Block | None:
+    """Both models and the paired difference on each slice; None where the data set has none."""
+    if not evaluation.slices:
+        return None
+    metric, row = evaluation.primary.label, evaluation.row_noun
+    caption = (
+        f"{metric[:1].upper()}{metric[1:]} and difference in points, with the {evaluation.confidence:.0%} interval of "
+        f"the paired bootstrap. Slices of different columns share {row}; some {row} are in none. On fewer than "
+        f"{FEWEST_ROWS} {row} no loss can be told from chance."
+    )
+    return comparison_table(
+        evaluation.slices, title="slice", row_noun=row, candidate=candidate, caption=caption, plural="slices"
+    )
+
+
+def comparison_table(
+    comparisons: Sequence[Comparison], *, title: str, row_noun: str, candidate: str, caption: str, plural: str
+) -> Block:
+    """Both models on parts of the rows; folded where there are many.
+
+    Args:
+        comparisons: one per line.
+        title: heading of their names.
+        row_noun: heading of their support.
+        candidate: heading of the candidate.
+        caption: below the table.
+        plural: what they are, for the folded table's title.
+    """
+    shown: Block = table(
+        [title, row_noun, "baseline", candidate, "difference", ""],
+        [_line(comparison, row_noun) for comparison in comparisons],
+        caption=caption,
+    )
+    return shown if len(comparisons) <= _UNFOLDED else Details(f"All {len(comparisons)} {plural}", (shown,))
+
+
+def _line(comparison: Comparison, row_noun: str) -> list[object]:
+    if comparison.points is None:
+        said = f"no {row_noun}" if not comparison.support else "not defined here"
+        return [comparison.name, comparison.support, MISSING, MISSING, MISSING, said]
+    told = comparison.support >= FEWEST_ROWS
+    lost = told and comparison.high is not None and comparison.high < 0
+    return [
+        comparison.name,
+        comparison.support,
+        figure_of_merit(comparison.baseline, percent=comparison.percent, digits=1),
+        figure_of_merit(comparison.candidate, percent=comparison.percent, digits=1),
+        Cell(
+            points(comparison.points, digits=1),
+            sub=spread(comparison.low, comparison.high, digits=1),
+            tone="bad" if lost else "",
+        ),
+        "" if told else f"too few {row_noun} to tell",
+    ]

@@ -1,0 +1,310 @@
+"""evaluation.json, typed: what one evaluation measured of a candidate and a baseline on the same rows.
+
+Written by the stage evaluate; read by choose, judge, export and run_report. No figure of a task is known here by name:
+the first of `metrics` is the one that decisions are made by, and `details` belong to the task's own pages.
+"""
+
+import json
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from components.core.artifacts.manifest import Manifest, read_file, read_manifest
+from components.core.budget import Budget, Check
+from components.core.errors import UserError
+from components.core.evaluation.parsing import parse, to_json
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from components.core.store import Store
+
+FILE = "evaluation.json"
+KIND = "evaluation"
+FORMAT = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A figure with its interval; all None where the rows say nothing of it."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """Candidate minus baseline on the same rows, in points of the metric, positive = better; None where unknown."""
+
+    points: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricResult:
+    """One metric of both models.
+
+    Attributes:
+        name: for programs, e.g. the name of a KFP metric.
+        label: for people.
+        percent: whether people read it in per cent.
+        points_per_unit: how many points a difference of 1.0 is.
+        higher_is_better: direction.
+        interval: how the intervals of `candidate` and `baseline` were made.
+        candidate, baseline: its value for each.
+        difference: between them.
+    """
+
+    name: str
+    label: str
+    percent: bool
+    points_per_unit: float
+    higher_is_better: bool
+    interval: str
+    candidate: Estimate
+    baseline: Estimate
+    difference: Difference
+
+    @property
+    def points(self) -> float:
+        """The difference in points, positive = better; UserError when no row says anything of the metric."""
+        if self.difference.points is None:
+            raise UserError(f"the evaluated rows say nothing of {self.label}; evaluate on rows that have targets")
+        return self.difference.points
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Both models on some of the rows: those of a class, or of a slice of the data set.
+
+    Attributes:
+        kind: what groups these rows: "class", "slice", …
+        name: which: "boot", "camera=night".
+        metric: label of what is compared; `percent` says how people read it.
+        support: rows.
+        candidate, baseline: the metric of each; None without a row that says something of it.
+        points, low, high: candidate minus baseline in points, positive = better, with the paired interval; or None.
+        gained, lost: rows on which the candidate alone did better, and worse.
+    """
+
+    kind: str
+    name: str
+    metric: str
+    percent: bool
+    support: int
+    candidate: float | None
+    baseline: float | None
+    points: float | None
+    low: float | None
+    high: float | None
+    gained: int
+    lost: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """Latency of one call with `batch` rows on `threads` threads, milliseconds of wall time; `cpu_ms` is CPU time."""
+
+    batch: int
+    threads: int
+    samples: int
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float
+    cpu_ms: float
+    rows_per_second: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFigures:
+    """What was measured of one model.
+
+    Attributes:
+        digest: of its artifact's manifest.
+        scheme: float32, int8, …
+        inputs: what it takes, for people, by title.
+        size_bytes: of all its ONNX files.
+        graphs: the size of each, by the name of the graph.
+        parameters, macs: of one row.
+        latency: by batch size, ascending.
+        integer: how many operators run as integers, as its provenance has it; None for a float model.
+        details: the task's own, for its pages.
+    """
+
+    digest: str
+    scheme: str
+    inputs: dict[str, str]
+    size_bytes: int
+    graphs: dict[str, int]
+    parameters: int
+    macs: int
+    latency: tuple[Timing, ...]
+    integer: dict[str, Any] | None
+    details: dict[str, Any]
+
+    def at(self, batch: int) -> Timing:
+        """The latency at a batch size that was measured."""
+        return next(timing for timing in self.latency if timing.batch == batch)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Speedup:
+    """How many times as fast the candidate is at a batch size: ratio of the medians."""
+
+    batch: int
+    ratio: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """Whether the candidate keeps every limit of the budget, and one check per limit that was given."""
+
+    meets: bool
+    checks: tuple[Check, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetFacts:
+    """What was evaluated on: fingerprint, rows of each split, classes (none for a task without), licence if known."""
+
+    fingerprint: str
+    counts: dict[str, int]
+    classes: tuple[str, ...]
+    licence: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One row to look at.
+
+    Attributes:
+        digest: the row's.
+        kind: why it was picked: "wrong", "right", "worst", "typical", "best".
+        score: the primary metric of the candidate on this row alone; None where it says nothing.
+        said: what the candidate predicted, where a short text says it.
+        row: the row's columns, bytes as base64, for who wants to predict it again; None if it is large.
+        shown: the task's own, for its pages.
+    """
+
+    digest: str
+    kind: str
+    score: float | None
+    said: str | None
+    row: dict[str, Any] | None
+    shown: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """The whole document.
+
+    Attributes:
+        task: name of the task.
+        row_noun: what a row is, in the plural: "images".
+        split, rows: what was read.
+        dataset: of which data set.
+        confidence: coverage of every interval.
+        paired: how the intervals of the differences were made.
+        metrics: the first is the one that decisions are made by.
+        groups, slices: comparisons besides the whole: the task's (per class), and the data set's.
+        candidate, baseline: the two models.
+        speedups: by batch size, ascending; the first is of one row.
+        size_ratio: bytes of the baseline per byte of the candidate.
+        verdict: against `budget`.
+        host: the machine; see `core.runtime.host`.
+        method: how all of it was measured, in sentences.
+        samples: rows to look at.
+
+    Raises:
+        UserError: no metric, or models that were not timed at the batch sizes of the speedups, one row among them.
+    """
+
+    task: str
+    row_noun: str
+    split: str
+    rows: int
+    dataset: DatasetFacts
+    confidence: float
+    paired: str
+    metrics: tuple[MetricResult, ...]
+    groups: tuple[Comparison, ...]
+    slices: tuple[Comparison, ...]
+    candidate: ModelFigures
+    baseline: ModelFigures
+    speedups: tuple[Speedup, ...]
+    size_ratio: float
+    verdict: Verdict
+    budget: Budget
+    host: dict[str, Any]
+    method: str
+    samples: tuple[Sample, ...]
+
+    def __post_init__(self) -> None:
+        if not self.metrics:
+            raise UserError("an evaluation has at least one metric, got none")
+        timed = [[timing.batch for timing in side.latency] for side in (self.candidate, self.baseline)]
+        batches = [speedup.batch for speedup in self.speedups]
+        if any(sizes != batches for sizes in timed) or batches[:1] != [1]:
+            raise UserError(f"both models must be timed at batch 1 and the same others, got {timed[0]} and {timed[1]}")
+
+    @property
+    def primary(self) -> MetricResult:
+        """The metric that decisions are made by."""
+        return self.metrics[0]
+
+    @property
+    def batches(self) -> list[int]:
+        """The batch sizes that were timed."""
+        return [speedup.batch for speedup in self.speedups]
+
+    @property
+    def speedup(self) -> float:
+        """How many times as fast the candidate is with one row."""
+        return self.speedups[0].ratio
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of evaluation.json."""
+        return {"format": FORMAT, **to_json(self)}
+
+    @classmethod
+    def from_json(cls, document: Any) -> "Evaluation":
+        """The inverse of `to_json`.
+
+        Raises:
+            UserError: another format; or the first field that is missing, unknown or of another type, by its path.
+        """
+        found = document.get("format") if isinstance(document, dict) else None
+        if found == 1:
+            raise UserError("this evaluation was made by an earlier version of trimtab (format 1); evaluate again")
+        if found != FORMAT:
+            raise UserError(f"{FILE} must have format {FORMAT}, got {found!r}; evaluate again")
+        try:
+            return parse(cls, {name: value for name, value in document.items() if name != "format"})
+        except ValueError as error:
+            raise UserError(f"{FILE} cannot be read: {error}") from None
+
+
+def read_evaluation(artifact: "str | Path | Manifest", store: "Store") -> Evaluation:
+    """The evaluation at an artifact's path, or of its manifest.
+
+    Raises:
+        UserError: it is no evaluation, or one that cannot be read; StoreError: the store has not its bytes.
+    """
+    manifest = artifact if isinstance(artifact, Manifest) else read_manifest(artifact, kind=KIND)
+    content = read_file(manifest, FILE, store)
+    try:
+        document = json.loads(content)
+    except ValueError as error:
+        raise UserError(f"{FILE} is no JSON: {error}") from None
+    return Evaluation.from_json(document)
+
+
+def encode_evaluation(evaluation: Evaluation) -> bytes:
+    """The bytes of evaluation.json: sorted and indented."""
+    return json.dumps(evaluation.to_json(), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False).encode()
+
+
+def without_samples(evaluation: Evaluation) -> Evaluation:
+    """The same without the rows of the data set, which do not belong into a release."""
+    return replace(evaluation, samples=())

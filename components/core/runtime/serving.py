@@ -1,0 +1,45 @@
+"""The graphs of an ONNX bundle, opened and called as they are served."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import onnxruntime as ort
+
+from components.core.models.inputs import BATCH, InputSpec, examples
+from components.core.runtime.sessions import open_session
+
+if TYPE_CHECKING:
+    from components.core.bundles.onnx_bundle import OnnxBundle
+
+INPUTS = "graphs"
+"""Where a bundle's provenance describes what each graph takes: `{graph: {"inputs": [InputSpec], "free": {…}}}`."""
+
+
+def open_graphs(bundle: "OnnxBundle", *, threads: int = 1) -> dict[str, ort.InferenceSession]:
+    """A session per graph, by name."""
+    return {name: open_session(path, threads=threads) for name, path in bundle.graphs.items()}
+
+
+def graph_inputs(bundle: "OnnxBundle", graph: str) -> tuple[tuple[InputSpec, ...], dict[str, int]]:
+    """What a graph takes, and the sizes at which its free dimensions but the batch are measured."""
+    described: dict[str, Any] = bundle.provenance.get(INPUTS) or {}
+    if graph not in described:
+        # Made before graphs were described: one graph, which takes what the network takes.
+        return bundle.task.inputs(bundle.assets), {}
+    known = described[graph]
+    specs = tuple(InputSpec(**{**spec, "shape": tuple(spec["shape"])}) for spec in known["inputs"])
+    return specs, dict(known["free"])
+
+
+def graph_calls(bundle: "OnnxBundle", *, batch: int, threads: int) -> Callable[[], None]:
+    """A call that runs each graph once on `batch` random rows."""
+    runs = []
+    for name, session in open_graphs(bundle, threads=threads).items():
+        specs, free = graph_inputs(bundle, name)
+        runs.append((session, examples(specs, {BATCH: batch, **free})))
+
+    def call() -> None:
+        for session, feed in runs:
+            session.run(None, feed)
+
+    return call

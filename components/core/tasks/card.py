@@ -1,0 +1,20 @@
+"""What a task says in the model card, as Markdown; the rest of the card is the same for every task."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class CardText:
+    """Parts of a card, in the order in which they stand there.
+
+    Attributes:
+        intro: what the network is, takes and gives.
+        figures: of its parts, such as classes; stands below the figures of the whole.
+        use: how to use the files without trimtab, with a program.
+        limits: one sentence each.
+    """
+
+    intro: str
+    figures: str
+    use: str
+    limits: tuple[str, ...]

@@ -1,0 +1,24 @@
+"""Images for pages: small, in a form that every browser shows."""
+
+import io
+
+from PIL import Image
+
+from components.core.tasks.images.preprocess import open_image
+
+MEDIA_TYPES = {name: f"image/{name.lower()}" for name in ("PNG", "JPEG", "WEBP", "GIF", "BMP")}
+_WHOLE_BYTES = 12_000
+_SAMPLE_PIXELS = 160
+
+
+def embeddable(image: bytes) -> tuple[bytes, str]:
+    """Bytes and media type for a page: a small file that browsers show as it is, all else as a JPEG thumbnail."""
+    with Image.open(io.BytesIO(image)) as opened:
+        media_type = MEDIA_TYPES.get(opened.format or "")
+    if media_type and len(image) <= _WHOLE_BYTES:
+        return image, media_type
+    small = open_image(image)
+    small.thumbnail((_SAMPLE_PIXELS, _SAMPLE_PIXELS))
+    buffer = io.BytesIO()
+    small.save(buffer, format="JPEG", quality=85)
+    return buffer.getvalue(), "image/jpeg"

@@ -1,0 +1,171 @@
+"""Evaluations with invented figures: of a classifier, or of any task."""
+
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from components.core.budget import Budget, Check
+from components.core.evaluation.document import (
+    Comparison,
+    DatasetFacts,
+    Difference,
+    Estimate,
+    Evaluation,
+    MetricResult,
+    ModelFigures,
+    Sample,
+    Speedup,
+    Timing,
+    Verdict,
+)
+
+CLASSES = ("coat", "bag")
+
+
+def estimate(value: float, spread: float = 0.011) -> Estimate:
+    return Estimate(value=value, low=value - spread, high=value + spread)
+
+
+def metric_result(candidate: float, baseline: float, *, spread: float = 0.7, **changes: Any) -> MetricResult:
+    """Top-1 of both, with a difference that is known to ± `spread` points."""
+    points = 100 * (candidate - baseline)
+    given = {
+        "name": "top1",
+        "label": "top-1",
+        "percent": True,
+        "points_per_unit": 100.0,
+        "higher_is_better": True,
+        "interval": "Wilson",
+        "candidate": estimate(candidate),
+        "baseline": estimate(baseline),
+        "difference": Difference(points=points, low=points - spread, high=points + spread),
+    }
+    return MetricResult(**{**given, **changes})
+
+
+def timing(batch: int, ms: float) -> Timing:
+    return Timing(
+        batch=batch,
+        threads=1,
+        samples=50,
+        p50_ms=ms,
+        p90_ms=1.08 * ms,
+        p99_ms=1.3 * ms,
+        cpu_ms=ms,
+        rows_per_second=1000 * batch / ms,
+    )
+
+
+def model(
+    *, digest: str = "c" * 64, scheme: str = "int8", latency: float = 1.0, batch32: float | None = None,
+    size_bytes: int = 2_500_000, parameters: int = 1_000_000, macs: int = 20_000_000,
+    details: Mapping[str, Any] | None = None,
+) -> ModelFigures:  # fmt: skip
+    """One side; batch 32 takes 20 times as long as batch 1 unless it is said."""
+    return ModelFigures(
+        digest=digest,
+        scheme=scheme,
+        inputs={"input": "64 × 64 px"},
+        size_bytes=size_bytes,
+        graphs={"model": size_bytes},
+        parameters=parameters,
+        macs=macs,
+        latency=(timing(1, latency), timing(32, batch32 or 20 * latency)),
+        integer=None if scheme == "float32" else {"convolutions": 49, "convolutions_total": 49},
+        details=dict(details or classifier_details(0.9)),
+    )
+
+
+def comparison(
+    name: str, *, kind: str = "slice", support: int = 100, points: float | None = 0.5, low: float = -1.0,
+    high: float = 2.0, **changes: Any,
+) -> Comparison:  # fmt: skip
+    """Both models on some rows, by top-1."""
+    known = points is not None
+    given = {
+        "kind": kind,
+        "name": name,
+        "metric": "top-1",
+        "percent": True,
+        "support": support,
+        "candidate": 0.7 if known else None,
+        "baseline": 0.7 - points / 100 if known else None,
+        "points": points,
+        "low": low if known else None,
+        "high": high if known else None,
+        "gained": 0,
+        "lost": 0,
+    }
+    return Comparison(**{**given, **changes})
+
+
+def evaluation(**changes: Any) -> Evaluation:
+    """A classifier against its float32 network on test data, within its budget; fields replaced as given."""
+    candidate = changes.pop("candidate", None) or model()
+    baseline = changes.pop("baseline", None) or model(digest="b" * 64, scheme="float32", size_bytes=10_000_000)
+    given = {
+        "task": "classification",
+        "row_noun": "images",
+        "split": "test",
+        "rows": 1000,
+        "dataset": DatasetFacts(fingerprint="f" * 64, counts={"test": 1000}, classes=CLASSES, licence=None),
+        "confidence": 0.95,
+        "paired": "paired bootstrap, 10,000 resamples, seed 0",
+        "metrics": (metric_result(0.905, 0.9),),
+        "groups": (),
+        "slices": (),
+        "candidate": candidate,
+        "baseline": baseline,
+        "speedups": tuple(
+            Speedup(batch=fast.batch, ratio=slow.p50_ms / fast.p50_ms)
+            for fast, slow in zip(candidate.latency, baseline.latency, strict=True)
+        ),
+        "size_ratio": baseline.size_bytes / candidate.size_bytes,
+        "verdict": Verdict(meets=True, checks=()),
+        "budget": Budget(),
+        "host": {"processor": "A CPU @ 2.0 GHz", "cores": 2, "flags": ["avx512f", "avx512_vnni"], "vnni": True},
+        "method": "onnxruntime, CPU, 1 thread; baseline and candidate in turn, medians of 200 rounds",
+        "samples": (),
+    }
+    return Evaluation(**{**given, **changes})
+
+
+def verdict(*checks: Check) -> Verdict:
+    return Verdict(meets=all(check.met for check in checks), checks=checks)
+
+
+def classifier_details(top1: float, classes: Sequence[str] = CLASSES, images: int = 200) -> dict[str, Any]:
+    """Details of a classifier with about this accuracy: its confusion matrix and what follows from it."""
+    rng = random.Random(str(top1))
+    each = images // len(classes)
+    matrix = [[0] * len(classes) for _ in classes]
+    for true in range(len(classes)):
+        right = min(each, round(each * (top1 + rng.uniform(-0.06, 0.06))))
+        matrix[true][true] = right
+        for _ in range(each - right):
+            matrix[true][rng.choice([other for other in range(len(classes)) if other != true])] += 1
+    per_class = []
+    for index, name in enumerate(classes):
+        recall, seen = matrix[index][index] / each, sum(row[index] for row in matrix)
+        precision = matrix[index][index] / seen
+        f1 = 2 * precision * recall / (precision + recall)
+        per_class.append({"class": name, "support": each, "precision": precision, "recall": recall, "f1": f1})
+    return {"per_class": per_class, "confusion": matrix, "expected_calibration_error": 0.031}
+
+
+def sample(number: int, label: str, candidate: str, image_base64: str) -> Sample:
+    """An image with its class and what the candidate took it for; the baseline is right."""
+    return Sample(
+        digest=f"{number:064x}",
+        kind="right" if label == candidate else "wrong",
+        score=float(label == candidate),
+        said=candidate,
+        row=None,
+        shown={
+            "label": label,
+            "candidate": candidate,
+            "baseline": label,
+            "image_base64": image_base64,
+            "media_type": "image/png",
+        },
+    )
