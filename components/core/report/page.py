@@ -3,7 +3,7 @@
 A stage describes its page with the builders below and hands it to `write_page`:
 
     write_page(page.path, "Fine-tuning", [
-        Section("Result", facts({"top-1": percent(0.913), "epochs": 8})),
+        Section("Result", facts({"recall": percent(0.913), "epochs": 8})),
         Section("Learning curves", figure(line_chart(...), "Validation after each epoch.")),
         Section("Per class", table(["class", "recall"], [["boot", "98.1 %"]])),
     ])
@@ -125,10 +125,11 @@ class Image:
 
 @dataclass(frozen=True)
 class Images:
-    """A grid of pictures."""
+    """A grid of pictures: as many in a row as fit, or `per_row` (0 or 4), for pictures that belong together."""
 
     images: tuple[Image, ...]
     caption: str = ""
+    per_row: Literal[0, 4] = 0
     kind: ClassVar[str] = "images"
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from components.core.tasks.metric import Metric
+from components.core.tasks.metric import Group, Metric
 from components.core.tasks.segmentation import metrics
 from components.core.tasks.segmentation.masks import IGNORED
 
@@ -31,3 +31,17 @@ def statistics(predictions: Sequence[np.ndarray], targets: Sequence[np.ndarray],
         for prediction, target in zip(predictions, targets, strict=True)
     ]
     return np.concatenate(rows) if rows else np.zeros((0, 3 * num_classes + metrics.BOUNDARY_COLUMNS))
+
+
+def class_groups(classes: Sequence[str]) -> list[Group]:
+    """One group per class: the images that show it, by its IoU on them."""
+    return [Group(kind="class", name=name, metric=class_metric(number)) for number, name in enumerate(classes)]
+
+
+def class_rows(targets: Sequence[np.ndarray], num_classes: int) -> np.ndarray:
+    """Bool `(N, classes)`: the images whose mask has the class."""
+    rows = np.zeros((len(targets), num_classes), dtype=bool)
+    for row, target in zip(rows, targets, strict=True):
+        present = np.unique(target)
+        row[present[present < num_classes]] = True
+    return rows
