@@ -10,7 +10,7 @@ from components.core.errors import UserError
 from components.core.models.inputs import BATCH, Graph, InputSpec, OutputSpec
 from components.core.tasks.images.assets import check_classes
 from components.core.tasks.images.preprocess import Preprocess
-from components.core.tasks.metric import Metric
+from components.core.tasks.metric import Group, Metric
 from components.core.tasks.segmentation import assets as segmentation_assets
 from components.core.tasks.segmentation import figures, serving
 from components.core.tasks.segmentation.assets import SegmentationAssets
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from components.core.data.dataset import Dataset
     from components.core.models.architecture import Architecture
     from components.core.models.catalog import Backbone
+    from components.core.tasks.segmentation.details import SegmentationDetails
+    from components.core.tasks.segmentation.pages import SegmentationPages
 
 GRAPH, OUTPUT = "model", "logits"
 
@@ -175,6 +177,13 @@ class Segmentation:
         targets = [np.asarray(target) for target in batch.targets]
         return figures.statistics(predictions, targets, num_classes)
 
+    def groups(self, dataset: "Dataset") -> list[Group]:
+        """The classes, by IoU over the images that show them."""
+        return figures.class_groups(dataset.classes)
+
+    def group_rows(self, batch: Batch, num_classes: int) -> np.ndarray:
+        return figures.class_rows([np.asarray(target) for target in batch.targets], num_classes)
+
     def guess(self, outputs: Any, batch: Batch) -> np.ndarray:
         """The class of the largest logit of each pixel at the targets' size, uint8 `(N, H, W)`."""
         from components.core.tasks.segmentation.features import main_logits
@@ -199,3 +208,14 @@ class Segmentation:
             columns, rows = assets.preprocess.placed((width, height))
             found.append(serving.decode_mask(serving.cropped(logits, rows, columns), height, width))
         return found
+
+    def details(self, dataset: "Dataset") -> "SegmentationDetails":
+        from components.core.tasks.segmentation.details import SegmentationDetails
+
+        return SegmentationDetails(dataset.classes)
+
+    @property
+    def pages(self) -> "SegmentationPages":
+        from components.core.tasks.segmentation.pages import SegmentationPages
+
+        return SegmentationPages()
