@@ -22,14 +22,15 @@ import onnxruntime as ort
 import torch
 from torch import nn
 
-import components.prune.groups as prune_groups
 import components.quantize.int8 as int8
 from components.core.models.complexity import count_macs
+from components.core.models.inputs import BATCH, Graph, InputSpec, OutputSpec
 from components.core.runtime.fusion import _optimized_nodes
 from components.core.runtime.onnx_export import export_onnx
 from components.core.runtime.sessions import open_session
 from components.core.tasks.segmentation.networks import SegmentationNetwork, build
 from components.prune.costs import layer_costs
+from components.prune.groups import PruningGraph
 from components.prune.importance import per_cost
 from components.prune.plan import macs_per_channel, plan_removal
 from components.prune.pruning import MAX_RATIO, magnitude_importance
@@ -69,43 +70,43 @@ def network(head: str, width: int) -> SegmentationNetwork:
     return build(BACKBONE, CLASSES, head=head, seed=0, width=width).eval()
 
 
+def graph_of(module: nn.Module, size: int) -> Graph:
+    images = InputSpec(name="images", dtype="float32", shape=(BATCH, 3, size, size))
+    logits = OutputSpec(name="logits", shape=(BATCH, CLASSES, size, size))
+    return Graph(module=module, inputs=(images,), outputs=(logits,))
+
+
 def pruned(module: SegmentationNetwork, fraction: float, size: int) -> nn.Module:
     """The network with so much of its MACs, by magnitude over √MACs, as the stage prunes without data."""
     if fraction == 1:
         return module
-    prune_groups.find_head = lambda part: (module.output_layers[0], part.get_submodule(module.output_layers[0]))
-    graph = prune_groups.PruningGraph(module, image_size=size)
+    inputs = graph_of(module, size).inputs
+    graph = PruningGraph(module, inputs=inputs, output_layers=module.output_layers)
     groups = graph.groups()
-    layers = layer_costs(module, groups, image_size=size)
+    layers = layer_costs(module, groups, inputs=inputs)
     scores = magnitude_importance(module, groups)
     ranked = {name: per_cost(score, macs_per_channel(layers, name)) for name, score in scores.items()}
-    target = fraction * count_macs(module, size)
+    target = fraction * count_macs(module, inputs)
     prune_channels(graph, plan_removal(ranked, layers, target_macs=target, round_to=8, max_ratio=MAX_RATIO))
     return module.eval()
 
 
 def quantized(source: Path, size: int) -> bytes:
-    """The int8 file, with the two settings that this network needs of the quantizer.
-
-    Resize with a constant scale gives its output a batch of another name, which `auto_merge` reconciles; and the matrix
-    products of the last upsampling stay in float, where they take half of the time.
-    """
-    prepare, quantizer = int8.quant_pre_process, int8.QDQQuantizer
+    """The int8 file; the matrix products of the last upsampling stay in float, where they take half of the time."""
+    quantizer = int8.QDQQuantizer
 
     def in_float(model, **options):
         options["nodes_to_exclude"] = [node.name for node in model.graph.node if node.op_type == "MatMul"]
         return quantizer(model, **options)
 
-    int8.quant_pre_process = lambda first, second: prepare(first, second, auto_merge=True)
+    def images() -> Iterator[dict[str, np.ndarray]]:
+        yield {"images": np.random.default_rng(0).standard_normal((8, 3, size, size), dtype=np.float32)}
+
     int8.QDQQuantizer = in_float
-
-    def images() -> Iterator[np.ndarray]:
-        yield np.random.default_rng(0).standard_normal((8, 3, size, size), dtype=np.float32)
-
     try:
         return int8.quantize_int8(source, images, method="minmax").model.SerializeToString(deterministic=True)
     finally:
-        int8.quant_pre_process, int8.QDQQuantizer = prepare, quantizer
+        int8.QDQQuantizer = quantizer
 
 
 def cpu_milliseconds(sessions: dict[str, ort.InferenceSession], batch: int, rounds: int) -> dict[str, float]:
@@ -131,13 +132,12 @@ def measure(size: int, rounds: int, folder: Path) -> None:
     listed = variants(size)
     for head, width in sorted({(variant.head, variant.width) for variant in listed}):
         name = f"{head} {width}"
-        export_onnx(network(head, width), folder / "float.onnx", image_size=size)
+        export_onnx(graph_of(network(head, width), size), folder / "float.onnx")
         data = (folder / "float.onnx").read_bytes()
         sessions[name], bytes_of[name] = open_session(data), len(data)
     for variant in listed:
-        export_onnx(
-            pruned(network(variant.head, variant.width), variant.macs, size), folder / "v.onnx", image_size=variant.size
-        )
+        module = pruned(network(variant.head, variant.width), variant.macs, size)
+        export_onnx(graph_of(module, variant.size), folder / "v.onnx")
         data = quantized(folder / "v.onnx", variant.size)
         sessions[variant.name], bytes_of[variant.name] = open_session(data), len(data)
         if variant.macs == 1 and variant.size == size:

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from components.core.errors import UserError
 from components.core.models.catalog import load_catalog
+from components.core.models.inputs import BATCH, Graph, InputSpec, OutputSpec
 from components.core.models.zoo import create_module
 from components.core.runtime.onnx_export import export_onnx
 from components.core.runtime.sessions import open_session
@@ -208,7 +209,9 @@ def test_the_auxiliary_head_is_there_in_training_only_and_shares_the_network(sma
 @pytest.mark.parametrize("head", HEADS)
 def test_the_exported_file_computes_what_torch_computes(head: str, tmp_path: Path) -> None:
     network = build("timm:lcnet_050", 4, head=head, seed=0, width=16).eval()
-    export = export_onnx(network, tmp_path / "model.onnx", image_size=64)
+    images = InputSpec(name="images", dtype="float32", shape=(BATCH, 3, 64, 64))
+    logits = OutputSpec(name="logits", shape=(BATCH, 4, 64, 64))
+    export = export_onnx(Graph(module=network, inputs=(images,), outputs=(logits,)), tmp_path / "model.onnx")
     assert export.exporter == "dynamo"
     assert export.parity["relative_difference"] < 1e-4
     kinds = {node.op_type for node in onnx.load(tmp_path / "model.onnx").graph.node}
