@@ -11,6 +11,7 @@ import numpy as np
 from components.core.artifacts.manifest import read_file
 from components.core.bundles.model_bundle import ModelBundle
 from components.core.data.dataset import SPLITS, Dataset
+from components.core.tasks import get_task
 from components.drift.embeddings import embed
 from components.drift.features import feature_drift
 from components.drift.labels import label_shift
@@ -28,10 +29,17 @@ _QUARANTINE = "quarantine.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Arrivals:
-    """Digests of the new images in `LOOKED_AT` by class name, and of the reference's; counts over all splits."""
+    """What is new in `LOOKED_AT`, and the reference's rows there; numbers are over all splits.
+
+    new, reference: digests by the class that a row shows most of (a class, most often the only one). new_counts,
+    reference_counts: what each of these rows adds to each of `classes`, int64 `(rows, classes)`.
+    """
 
     new: dict[str, list[str]] = field(default_factory=dict)
     reference: dict[str, list[str]] = field(default_factory=dict)
+    classes: list[str] = field(default_factory=list)
+    new_counts: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), dtype=np.int64))
+    reference_counts: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), dtype=np.int64))
     num_new: int
     num_gone: int
     num_moved_to_test: int
@@ -51,10 +59,9 @@ def measure_drift(
         seed: of both tests.
     """
     found = arrivals(dataset, reference)
-    classes = list(dict.fromkeys([*reference.classes, *dataset.classes]))
-    counts = {side: np.array([len(digests.get(name, ())) for name in classes])
-              for side, digests in (("new", found.new), ("reference", found.reference))}  # fmt: skip
-    shift = label_shift(counts["reference"], counts["new"], seed=seed) if counts["new"].sum() else None
+    counted = found.reference_counts.any() and found.new_counts.any()
+    shift = label_shift(found.reference_counts, found.new_counts, seed=seed) if counted else None
+    totals = {"reference": found.reference_counts.sum(axis=0), "new": found.new_counts.sum(axis=0)}
     chosen_new, chosen_reference = matched_samples(found, max_images)
     drift = None
     if len(chosen_new) >= _FEWEST:
@@ -78,9 +85,10 @@ def measure_drift(
             "gone": [name for name in reference.classes if name not in dataset.classes],
             "reordered": sorted(dataset.classes) == sorted(reference.classes) and dataset.classes != reference.classes,
         },
+        "counted": get_task(dataset.task).rows.counted,
         "mix": [
-            {"class": name, "reference": int(counts["reference"][number]), "new": int(counts["new"][number])}
-            for number, name in enumerate(classes)
+            {"class": name, **{side: int(total[number]) for side, total in totals.items()}}
+            for number, name in enumerate(found.classes)
         ],
         "quarantine": {"new": faulty, "share": faulty / (faulty + found.num_new) if faulty else 0.0},
         "labels": asdict(shift) if shift else None,
@@ -90,22 +98,37 @@ def measure_drift(
 
 
 def arrivals(dataset: Dataset, reference: Dataset) -> Arrivals:
-    """Told apart by content: an image is new when the reference holds no image of these bytes, in any split."""
-    before = {digest: split for split, digest, _ in _rows(reference)}
-    found = Arrivals(
-        num_new=sum(digest not in before for _, digest, _ in _rows(dataset)),
-        num_gone=len(before) - sum(digest in before for _, digest, _ in _rows(dataset)),
-        num_moved_to_test=sum(
-            split == "test" and before.get(digest, "test") != "test" for split, digest, _ in _rows(dataset)
-        ),
-    )
-    for split, digest, name in _rows(reference):
+    """Told apart by content: a row is new when the reference holds no row of this digest, in any split."""
+    classes = list(dict.fromkeys([*reference.classes, *dataset.classes]))
+    before: dict[str, str] = {}
+    known: dict[str, list[str]] = {}
+    known_counts: list[np.ndarray] = []
+    for split, digest, counts in _rows(reference, classes):
+        before[digest] = split
         if split in LOOKED_AT:
-            found.reference.setdefault(name, []).append(digest)
-    for split, digest, name in _rows(dataset):
-        if split in LOOKED_AT and digest not in before:
-            found.new.setdefault(name, []).append(digest)
-    return found
+            known.setdefault(_stratum(counts, classes), []).append(digest)
+            known_counts.append(counts)
+    new: dict[str, list[str]] = {}
+    new_counts: list[np.ndarray] = []
+    num_new = num_kept = num_moved = 0
+    for split, digest, counts in _rows(dataset, classes):
+        is_new = digest not in before
+        num_new += is_new
+        num_kept += not is_new
+        num_moved += split == "test" and before.get(digest, "test") != "test"
+        if is_new and split in LOOKED_AT:
+            new.setdefault(_stratum(counts, classes), []).append(digest)
+            new_counts.append(counts)
+    return Arrivals(
+        new=new,
+        reference=known,
+        classes=classes,
+        new_counts=_stacked(new_counts, classes),
+        reference_counts=_stacked(known_counts, classes),
+        num_new=num_new,
+        num_gone=len(before) - num_kept,
+        num_moved_to_test=num_moved,
+    )
 
 
 def matched_samples(found: Arrivals, max_images: int) -> tuple[set[str], set[str]]:
@@ -135,10 +158,25 @@ def _spread(digests: list[str], number: int) -> list[str]:
     return [ordered[place * len(ordered) // number] for place in range(number)]
 
 
-def _rows(dataset: Dataset) -> Iterator[tuple[str, str, str]]:
+def _rows(dataset: Dataset, classes: list[str]) -> Iterator[tuple[str, str, np.ndarray]]:
+    """Split, digest, and what the row adds to each of `classes`, `(classes,)`; nothing for a task without classes."""
+    rows = get_task(dataset.task).rows
+    places = np.array([classes.index(name) for name in dataset.classes], dtype=np.int64)
     for split in SPLITS:
-        for row in dataset.iterate(split, columns=("digest", "label")):
-            yield split, row["digest"], dataset.classes[row["label"]]
+        for row in dataset.iterate(split, columns=("digest", *rows.target_columns)):
+            counts = np.zeros(len(classes), dtype=np.int64)
+            found = rows.class_counts(row, len(dataset.classes))
+            if found is not None:
+                counts[places] = found
+            yield split, row["digest"], counts
+
+
+def _stratum(counts: np.ndarray, classes: list[str]) -> str:
+    return classes[int(counts.argmax())] if counts.any() else ""
+
+
+def _stacked(counts: list[np.ndarray], classes: list[str]) -> np.ndarray:
+    return np.stack(counts) if counts else np.zeros((0, len(classes)), dtype=np.int64)
 
 
 def _newly_quarantined(dataset: Dataset, reference: Dataset, store: "Store") -> int:

@@ -1,4 +1,4 @@
-"""Label shift: do two samples have the same mix of classes? Plain numpy on counts."""
+"""Label shift: do two samples have the same mix of classes? Plain numpy on what each row adds to each class."""
 
 from dataclasses import dataclass
 
@@ -34,33 +34,43 @@ def total_variation(reference: np.ndarray, new: np.ndarray) -> float:
 
 
 def label_shift(reference: np.ndarray, new: np.ndarray, *, permutations: int = 2000, seed: int = 0) -> LabelShift:
-    """Permutation test of the χ² statistic.
+    """Permutation test of whether two samples of rows have the same mix of classes.
 
-    Under the null hypothesis every way to deal the labels of both samples together out to samples of these sizes is
-    equally likely, so tables are drawn from the multivariate hypergeometric distribution. That is exact for any
-    counts, where the χ² distribution needs five expected in every cell.
+    Under the null hypothesis every way to deal the rows of both samples out to samples of these sizes is equally
+    likely. Rows are dealt and not what they count: the pixels of one image are no independent observations.
+
+    The statistic is χ² of the 2 × K table of counts, with what rows count scaled so that all of them together count as
+    many as there are rows; for one label per row it is Pearson's. With one label per row, tables are drawn from the
+    multivariate hypergeometric distribution, which is the same and faster.
 
     Args:
-        reference: counts of each class, `(K,)`.
-        new: the same for the new sample.
+        reference: what each row adds to each class, `(n, K)`: one label, or its pixels.
+        new: the same for the new sample, `(m, K)`.
         permutations: tables drawn; the smallest p-value is 1 / (permutations + 1).
         seed: of the draws.
 
     Raises:
-        ValueError: different numbers of classes, or a sample without images.
+        ValueError: different numbers of classes, or a sample in which nothing is counted.
     """
-    if reference.shape != new.shape or reference.ndim != 1:
-        raise ValueError(f"need counts of the same classes, got shapes {reference.shape} and {new.shape}")
+    if reference.ndim != 2 or reference.shape[1:] != new.shape[1:]:
+        raise ValueError(f"need rows of the same classes, got shapes {reference.shape} and {new.shape}")
     if not reference.sum() or not new.sum():
-        raise ValueError(f"need images in both samples, got {reference.sum()} and {new.sum()}")
-    observed = chi_square(reference, new)
-    both = reference + new
-    drawn = np.random.default_rng(seed).multivariate_hypergeometric(both, int(new.sum()), size=permutations)
+        raise ValueError(f"need counts in both samples, got {reference.sum()} and {new.sum()}")
+    rows = np.concatenate([reference, new])
+    scale = len(rows) / rows.sum()
+    before, after = reference.sum(axis=0) * scale, new.sum(axis=0) * scale
+    observed = chi_square(before, after)
+    rng = np.random.default_rng(seed)
+    both = before + after
+    if (rows.sum(axis=1) == 1).all():
+        drawn = iter(rng.multivariate_hypergeometric(rows.sum(axis=0), len(new), size=permutations))
+    else:
+        drawn = (rows[rng.permutation(len(rows))[: len(new)]].sum(axis=0) * scale for _ in range(permutations))
     # A relative slack: equal tables must count as equal, whatever the order of their sums.
     larger = sum(chi_square(both - one, one) >= observed * (1 - 1e-9) for one in drawn)
     return LabelShift(
         statistic=observed,
         p_value=(1 + larger) / (1 + permutations),
-        distance=total_variation(reference, new),
+        distance=total_variation(before, after),
         cramers_v=float(np.sqrt(observed / both.sum())),
     )

@@ -47,7 +47,8 @@ def drift_blocks(document: Mapping[str, Any]) -> list[Block]:
             [row["class"], *(percent(row[side] / total[side], digits=1) for side in ("reference", "new"))]
             for row in document["mix"]
         ],
-        caption="Training and validation images; the test split is not looked at.",
+        caption=f"Share of {document.get('counted', 'images')}, in training and validation data; the test split is not "
+        "looked at.",
     )
     if len(document["mix"]) > _UNFOLDED_CLASSES:
         mix = Details(f"All {len(document['mix'])} classes", (mix,))
