@@ -1,0 +1,268 @@
+"""What every task promises, found by discovery: its folder, its data, its batches, loss, metrics and files.
+
+A toy task that only the tests know passes the same suite, with nothing changed for it elsewhere.
+"""
+
+import hashlib
+import importlib
+import json
+from collections import Counter
+from contextlib import closing
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import toy_task
+import yaml
+from kfp import dsl
+
+from components.core import tasks
+from components.core.bundles.model_bundle import ModelBundle, load_model, save_model
+from components.core.bundles.onnx_bundle import load_onnx, save_onnx
+from components.core.data.batch import Share
+from components.core.data.dataset import open_dataset, write_dataset
+from components.core.data.reading import read_batches
+from components.core.models.architecture import Architecture
+from components.core.models.catalog import load_catalog
+from components.core.runtime.conversion import float32_bundle
+from components.core.runtime.sessions import open_session
+from components.core.store import open_store
+from components.core.tasks import TASKS, get_task
+from components.core.tasks.networks import fresh_network
+from components.core.training.data import as_tensors
+from components.core.training.device import place_batch
+
+CPU = torch.device("cpu")
+MODULES = ("rows", "examples", "losses", "metrics", "parameters", "serving", "details", "pages", "data_page", "task")
+
+
+@pytest.fixture(params=[*TASKS, "toy"])
+def task(request, monkeypatch):
+    monkeypatch.setitem(tasks.REGISTRY, "toy", toy_task.Toy)
+    return get_task(request.param)
+
+
+@pytest.fixture
+def dataset(task, tmp_path, monkeypatch):
+    """Sixty rows of the task's own demo, read as a user's data are."""
+    monkeypatch.setenv("TRIMTAB_CACHE", str(tmp_path / "cache"))
+    rows, store = task.rows, open_store(str(tmp_path / "store"))
+    (tmp_path / "scratch").mkdir()
+    source = rows.open_source("demo", tmp_path / "scratch")
+    inspected = [rows.inspect(item, max_bytes=10**7) for item in islice(source.items(), 60)]
+    assert not [one.rejection for one in inspected if one.rejection]
+    found = Counter(name for one in inspected for name in one.classes)
+    classes = rows.order_classes(found, source.classes, "demo")
+    numbers = {name: number for number, name in enumerate(classes)}
+    stored = sorted(
+        (rows.finished({**one.row, "source": one.name}, numbers) for one in inspected), key=lambda row: row["digest"]
+    )
+    splits = {"train": stored[:40], "validation": stored[40:50], "test": stored[50:]}
+    write_dataset(tmp_path / "data", rows=rows, classes=classes, splits=splits, store=store)
+    return open_dataset(tmp_path / "data", store)
+
+
+@pytest.fixture
+def bundle(task, dataset):
+    backbone = load_catalog()["efficientnet_lite0"]
+    ((_, backbone, options), *_) = task.candidates([backbone], {})
+    architecture = Architecture(
+        backbone=backbone.name, source=backbone.architecture, num_outputs=task.num_outputs(dataset.classes),
+        task=task.name, options=options,
+    )  # fmt: skip
+    module = fresh_network(architecture, seed=0).eval()
+    return ModelBundle(module=module, architecture=architecture, assets=task.assets(backbone, dataset, 32))
+
+
+def batches(task, dataset, bundle, *, full_size=False, **options):
+    transform = task.transform(bundle.assets, full_size=full_size)
+    with closing(read_batches(dataset, "train", transform, batch_size=16, **options)) as read:
+        return list(read)
+
+
+def flat(read):
+    """Everything in the batches, as bytes."""
+    return [
+        ([values.tobytes() for values in batch.inputs.values()], np.asarray(batch.targets).tobytes(), batch.digests)
+        for batch in read
+    ]
+
+
+def test_every_folder_has_the_same_modules():
+    folder = Path(tasks.__file__).parent
+    for name in TASKS:
+        assert not [module for module in MODULES if not (folder / name / f"{module}.py").is_file()], name
+
+
+def test_rows_come_back_as_they_were_written(task, dataset):
+    rows = list(dataset.iterate("train"))
+    assert len(rows) == 40
+    assert set(rows[0]) == set(task.rows.schema.names) >= {"digest", "source", *task.rows.target_columns}
+    assert dataset.task == task.name
+    assert [row["digest"] for row in rows] == sorted(row["digest"] for row in rows)
+    assert all(len(bytes.fromhex(row["digest"])) == hashlib.sha256().digest_size for row in rows)
+    counts = [task.rows.class_counts(row, len(dataset.classes)) for row in rows]
+    assert np.sum(counts, axis=0).tolist() == dataset.class_counts["train"]
+
+
+def test_batches_are_the_same_again_and_after_a_resume_and_in_shares(task, dataset, bundle):
+    options = {"seed": 1, "epoch": 2, "augment": True}
+    whole = flat(batches(task, dataset, bundle, **options))
+    assert flat(batches(task, dataset, bundle, **options)) == whole
+    assert flat(batches(task, dataset, bundle, **options, skip=1)) == whole[1:]
+    parts = [batches(task, dataset, bundle, **options, share=Share(rank, 3)) for rank in range(3)]
+    for number, batch in enumerate(batches(task, dataset, bundle, **options)):
+        for name, values in batch.inputs.items():
+            np.testing.assert_array_equal(np.concatenate([part[number].inputs[name] for part in parts]), values)
+        assert sum(part[number].count for part in parts) == batch.count
+    assert flat(batches(task, dataset, bundle, seed=2)) != flat(batches(task, dataset, bundle, seed=1))
+
+
+def test_the_loss_of_a_batch_is_the_sum_over_its_rows(task, dataset, bundle):
+    (batch, *_) = as_tensors(read_batches(dataset, "train", task.transform(bundle.assets), batch_size=8))
+    with torch.no_grad():
+        outputs = bundle.module(*batch.inputs.values())
+        total = float(task.loss(outputs, batch))
+        apart = [float(task.loss(outputs[row : row + 1], batch.part(slice(row, row + 1)))) for row in range(8)]
+        compared = [task.comparable(outputs[row : row + 1], batch.part(slice(row, row + 1))) for row in range(8)]
+    assert total == pytest.approx(sum(apart), rel=1e-4)
+    assert batch.count == sum(batch.part(slice(row, row + 1)).count for row in range(8)) > 0
+    together = task.comparable(outputs, batch)
+    assert together.shape[0] == batch.count
+    torch.testing.assert_close(torch.cat(compared), together)
+
+
+def test_statistics_of_parts_add_up_and_a_perfect_answer_is_perfect(task, dataset, bundle):
+    (batch, *_) = batches(task, dataset, bundle)
+    tensors = place_batch(next(iter(as_tensors(iter_of([batch])))), CPU)
+    with torch.no_grad():
+        guessed = task.guess(bundle.module(*tensors.inputs.values()), tensors)
+    classes = len(dataset.classes)
+    whole = task.statistics(guessed, batch, classes)
+    assert whole.shape[0] == len(batch)
+    halves = [
+        task.statistics(guessed[part], batch.part(part), classes).sum(axis=0) for part in (slice(0, 5), slice(5, None))
+    ]
+    np.testing.assert_allclose(halves[0] + halves[1], whole.sum(axis=0))
+    for metric in task.metrics:
+        value = metric.value(whole)
+        assert np.isnan(value) or 0 <= value <= (1 if metric.percent else 100)
+        best = metric.value(task.statistics(np.asarray(batch.targets), batch, classes))
+        assert best == pytest.approx(1 if metric.percent else 100)
+        assert not metric.better(value, best)
+
+
+def iter_of(read):
+    yield from read
+
+
+def test_the_head_and_the_features_are_the_network(task, dataset, bundle):
+    (batch, *_) = as_tensors(read_batches(dataset, "train", task.transform(bundle.assets), batch_size=8))
+    features, head = task.split(bundle.module)
+    with torch.no_grad():
+        given = features(*batch.inputs.values())
+        torch.testing.assert_close(head(*given), bundle.module(*batch.inputs.values()), rtol=1e-4, atol=1e-5)
+        vectors, labels = task.labelled_vectors(bundle.module)(batch)
+        assert len(vectors) == len(labels) > 0
+        assert task.embeddings(bundle.module)(*batch.inputs.values()).shape[0] == 8
+    layers = dict(bundle.module.named_modules())
+    assert task.output_layers(bundle.module)
+    assert all(name in layers for name in task.output_layers(bundle.module))
+
+
+def test_a_model_comes_back_and_its_graphs_compute_what_it_computes(task, dataset, bundle, tmp_path):
+    store = open_store(str(tmp_path / "store"))
+    manifest = save_model(tmp_path / "model", bundle, store, {})
+    loaded = load_model(manifest, store)
+    assert (loaded.architecture, loaded.assets) == (bundle.architecture, bundle.assets)
+    plain = float32_bundle(loaded, tmp_path, source_digest=manifest.digest)
+    assert plain.provenance["parity"]["relative_difference"] < 1e-3
+    found = load_onnx(save_onnx(tmp_path / "onnx", plain, store), store)
+    assert found.assets == bundle.assets
+    assert found.serving_files() == plain.serving_files()
+    sessions = {name: open_session(path) for name, path in found.graphs.items()}
+    (batch, *_) = batches(task, dataset, bundle, full_size=True)
+    predicted = task.predict(task.run(sessions, batch, found.assets), batch, found.assets)
+    assert task.statistics(predicted, batch, len(dataset.classes)).shape[0] == len(batch)
+    inside = open_session(next(iter(found.graphs.values()))).get_modelmeta().custom_metadata_map
+    read = {key.removeprefix("trimtab."): json.loads(value) for key, value in inside.items()}
+    assert task.read_metadata(read) == bundle.assets
+
+
+def test_a_student_sees_the_same_view_smaller(task, dataset, bundle):
+    smaller = task.student_assets(bundle.assets, bundle.assets, 24)
+    (batch, *_) = as_tensors(read_batches(dataset, "train", task.transform(bundle.assets), batch_size=4))
+    seen = task.student_inputs(batch.inputs, bundle.assets, smaller)
+    sizes = {spec.name: spec.sizes({"batch": 4}) for spec in task.inputs(smaller)}
+    assert {name: tuple(values.shape) for name, values in seen.items()} == sizes
+
+
+@pytest.fixture
+def run_stage(tmp_path, monkeypatch):
+    """Runs a stage on artifacts by name, as KFP's executor would; returns its outputs by name."""
+    monkeypatch.setenv("TRIMTAB_STORE", str(tmp_path / "store"))
+
+    def run(stage, name, *, inputs, **parameters):
+        component = getattr(importlib.import_module(f"components.{stage}.component"), stage)
+        types = {"metrics": dsl.Metrics, "page": dsl.HTML, "visualization": dsl.ClassificationMetrics}
+        (tmp_path / name).mkdir()
+        outputs = {
+            output: types.get(output, dsl.Artifact)(uri=str(tmp_path / name / output))
+            for output in component.component_spec.outputs or {}
+        }
+        component.python_func(**inputs, **outputs, **parameters)
+        return outputs
+
+    return run
+
+
+@pytest.mark.timeout(600)
+def test_a_small_network_passes_through_every_stage(task, dataset, tmp_path, run_stage):
+    data = {"dataset": dsl.Dataset(uri=str(tmp_path / "data"))}
+    entry = {**vars(load_catalog()["efficientnet_lite0"]), "weights": "none", "sha256": None}
+    entry = {key: list(value) if isinstance(value, tuple) else value for key, value in entry.items() if value}
+    written = {key: value for key, value in entry.items() if key not in ("name", "origin")}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"backbones": {"bare": written}}))
+    selected = run_stage(
+        "backbone_selection", "selected", inputs=data, backbones=["bare"], catalog=str(tmp_path / "mine.yaml"),
+        image_size=32,
+    )  # fmt: skip
+    training = {"batch_size": 16, "epochs": 1}
+    tuned = run_stage("fine_tune", "tuned", inputs={**data, "model": selected["model"]}, head_epochs=1, **training)
+    recipe = {"name": "80% MACs", "macs_fraction": 0.8, "student_size": 0}
+    pruned = run_stage(
+        "prune", "pruned", inputs={**data, "model": tuned["tuned"]}, recipe=recipe, calibration_images=32
+    )
+    assert pruned["metrics"].metadata["macs_fraction"] < 0.85
+    distilled = run_stage(
+        "distill", "distilled", inputs={**data, "teacher": tuned["tuned"], "student": pruned["pruned"]}, recipe=recipe,
+        **training,
+    )  # fmt: skip
+    quantized = run_stage(
+        "quantize", "quantized", inputs={**data, "model": distilled["distilled"]}, recipe=recipe, calibration_images=16
+    )
+    assert quantized["metrics"].metadata["integer_convolutions"] == quantized["metrics"].metadata["convolutions"]
+    pair = {**data, "candidate": quantized["quantized"], "baseline": tuned["tuned"]}
+    measured = run_stage("evaluate", "measured", inputs=pair, split="validation", latency_rounds=2)
+    chosen = run_stage(
+        "choose", "chosen", recipes=[recipe],
+        inputs={
+            "candidates": [quantized["quantized"]], "models": [distilled["distilled"]],
+            "evaluations": [measured["evaluation"]],
+        },
+    )  # fmt: skip
+    tested = run_stage("evaluate", "tested", inputs=pair, split="test", latency_rounds=2)
+    released = run_stage(
+        "export", "released", name="small",
+        inputs={
+            **data, "candidate": chosen["chosen"], "model": chosen["chosen_model"], "baseline": tuned["tuned"],
+            "evaluation": tested["evaluation"], "decision": chosen["decision"],
+        },
+    )  # fmt: skip
+    facts = released["release"].metadata
+    store = open_store(str(tmp_path / "store"))
+    files = store.releases.files("small", facts["version"])
+    assert {"model.onnx", "labels.json", "card.md", "SHA256SUMS"} <= set(files)
+    assert task.metrics[0].label in store.releases.read("small", facts["version"], "card.md").decode()
