@@ -10,6 +10,7 @@ import pytest
 
 from components.core.artifacts.manifest import parse_manifest
 from components.core.data.dataset import Dataset
+from components.core.evaluation.document import Evaluation
 from components.core.runtime.fusion import fused_convolution_share
 from components.core.runtime.released import load_release
 from components.core.runtime.sessions import open_session
@@ -30,8 +31,8 @@ def release(reduced_run, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def stated(release) -> dict:
-    return json.loads((release / "evaluation.json").read_text())
+def stated(release) -> Evaluation:
+    return Evaluation.from_json(json.loads((release / "evaluation.json").read_text()))
 
 
 @pytest.fixture(scope="module")
@@ -48,23 +49,23 @@ def test_the_stated_accuracy_is_reproduced_from_the_file_alone(release, stated, 
     right = sum(
         prediction.label == prepared.classes[row["label"]] for prediction, row in zip(predictions, rows, strict=True)
     )
-    assert stated["split"] == "test"
-    assert stated["rows"] == len(rows) >= 2000
-    assert right / len(rows) == pytest.approx(stated["candidate"]["top1"], abs=1e-9)
+    assert stated.split == "test"
+    assert stated.rows == len(rows) >= 2000
+    assert right / len(rows) == pytest.approx(stated.primary.candidate.value, abs=1e-9)
 
 
 def test_the_model_has_learnt_something(stated):
     # Ten balanced classes: chance is 0.10, and a random-weight network of this size stays near it.
-    assert stated["candidate"]["top1"] > 0.75
-    assert stated["baseline"]["top1"] > 0.75
+    assert stated.primary.candidate.value > 0.75
+    assert stated.primary.baseline.value > 0.75
 
 
 def test_the_interval_holds_the_estimate_and_the_difference_is_paired(stated):
-    for side in ("candidate", "baseline"):
-        assert stated[side]["top1_low"] < stated[side]["top1"] < stated[side]["top1_high"]
-    difference = stated["difference"]
-    assert difference["low"] <= difference["top1_points"] <= difference["high"]
-    assert "bootstrap" in difference["method"]
+    for side in (stated.primary.candidate, stated.primary.baseline):
+        assert side.low < side.value < side.high
+    difference = stated.primary.difference
+    assert difference.low <= difference.points <= difference.high
+    assert "bootstrap" in stated.paired
 
 
 def test_the_file_takes_any_batch_and_names_what_it_is(release):
@@ -88,8 +89,8 @@ def test_every_convolution_of_the_int8_graph_is_fused(release):
 
 
 def test_the_int8_model_is_smaller_than_the_float_baseline(release, stated):
-    assert stated["candidate"]["size_bytes"] == (release / "model.onnx").stat().st_size
-    assert stated["baseline"]["size_bytes"] / stated["candidate"]["size_bytes"] > 3.5
+    assert stated.candidate.size_bytes == (release / "model.onnx").stat().st_size
+    assert stated.baseline.size_bytes / stated.candidate.size_bytes > 3.5
 
 
 def test_the_checksums_hold_with_the_usual_tool(release):
@@ -102,8 +103,8 @@ def test_the_checksums_hold_with_the_usual_tool(release):
 def test_the_card_states_accuracy_split_and_licences(release, stated):
     [card] = [path for path in release.iterdir() if path.suffix == ".md"]
     text = card.read_text()
-    assert f"{stated['candidate']['top1'] * 100:.2f}" in text
-    assert f"{stated['rows']:,}" in text or str(stated["rows"]) in text
+    assert f"{stated.primary.candidate.value * 100:.2f}" in text
+    assert f"{stated.rows:,}" in text
     assert "Apache-2.0" in text
 
 

@@ -135,7 +135,7 @@ def test_a_better_candidate_has_dropped_by_nothing():
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("max_latency_ms", 0.0), ("max_size_mb", -1.0), ("max_drop", -0.1), ("max_drop", float("nan"))],
+    [("max_latency_ms", 0.0), ("max_size_mb", -2.0), ("max_drop", -0.1), ("max_drop", float("nan"))],
 )
 def test_an_impossible_limit_is_refused_by_name(name, value):
     with pytest.raises(UserError, match=name):

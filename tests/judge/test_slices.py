@@ -17,6 +17,7 @@ from components.core.artifacts.manifest import publish, read_file, read_manifest
 from components.core.bundles.onnx_bundle import load_onnx, save_onnx
 from components.core.evaluation.document import Evaluation, read_evaluation
 from components.core.store import Store, open_store
+from components.core.tasks import get_task
 from components.core.tasks.card import CardText
 from components.data_prep.prepare import Settings, prepare
 from components.evaluate.component import evaluate
@@ -92,7 +93,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TRIMTAB_CACHE", str(folder / "cache"))
         patch.setenv("TRIMTAB_STORE", str(folder / "store"))
-        settings = Settings(dataset=str(folder / "data" / "list.csv"), test_fraction=0.5, slice_columns="camera")
+        rows, table = get_task("classification").rows, str(folder / "data" / "list.csv")
+        settings = Settings(rows=rows, dataset=table, test_fraction=0.5, slice_columns="camera")
         prepare(settings, folder / "prepared", open_store(str(folder / "store")))
         save(folder / "champion", head(0), folder)
         yield folder
