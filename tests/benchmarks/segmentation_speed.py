@@ -12,7 +12,6 @@ import argparse
 import platform
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,7 @@ from torch import nn
 import components.quantize.int8 as int8
 from components.core.models.complexity import count_macs
 from components.core.models.inputs import BATCH, Graph, InputSpec, OutputSpec
-from components.core.runtime.fusion import _optimized_nodes
+from components.core.runtime.fusion import integer_share
 from components.core.runtime.onnx_export import export_onnx
 from components.core.runtime.sessions import open_session
 from components.core.tasks.segmentation.networks import SegmentationNetwork, build
@@ -141,8 +140,9 @@ def measure(size: int, rounds: int, folder: Path) -> None:
         data = quantized(folder / "v.onnx", variant.size)
         sessions[variant.name], bytes_of[variant.name] = open_session(data), len(data)
         if variant.macs == 1 and variant.size == size:
-            kinds = Counter(node.op_type for node in _optimized_nodes(data))
-            print(f"  {variant.name}: {dict(kinds)}", flush=True)
+            share = integer_share(data)
+            left = ", ".join(f"{count} {kind}" for kind, count in share.floating_operators)
+            print(f"  {variant.name}: {share.operators} of {share.operators_total} operators integer, not: {left}")
     figures = {batch: cpu_milliseconds(sessions, batch, rounds) for batch in BATCHES}
     print(f"\n{size} px baseline | float32 -> int8 ms, ratio: batch {BATCHES[0]} | batch {BATCHES[1]} | smaller")
     for variant in listed:

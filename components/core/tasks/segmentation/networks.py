@@ -134,7 +134,8 @@ def upsampled(maps: Tensor, like: Tensor, scale: int) -> Tensor:
     """Bilinear (`align_corners=False`) to the height and width of `like`, with onnxruntime's Resize.
 
     For maps that are resized inside the network. Where `like` is `scale` times as large, which it is for images whose
-    sides are multiples of the deepest stride, the factor is a constant and Resize works on 8-bit integers.
+    sides are multiples of the deepest stride, the factor is a constant and no shape is computed in the graph.
+    onnxruntime 1.32 runs a bilinear Resize in float, between 8-bit neighbours too.
     """
     if is_free(maps) or (maps.shape[-2] * scale == like.shape[-2] and maps.shape[-1] * scale == like.shape[-1]):
         return F.interpolate(maps, scale_factor=float(scale), mode="bilinear", align_corners=False)
