@@ -32,7 +32,8 @@ class Toy(Classification):
     name, title, rows, metrics = "toy", "two questions", ToyRows(), (RIGHT,)
     pages = SimpleNamespace(
         sample=lambda *_: {}, said=lambda *_: None, evaluation_sections=lambda *_, **__: [],
-        log_metrics=lambda *_: None, card_text=lambda *_: CardText(intro="Two answers.", figures="", use="Ask.", limits=()),
+        log_metrics=lambda *_: None,
+        card_text=lambda *_: CardText(intro="Two answers.", figures="", use="Ask.", limits=()),
     )  # fmt: skip
     num_outputs = lambda self, classes: 2  # noqa: E731
     transform = lambda self, assets, **_: Questions(preprocess=assets.preprocess)  # noqa: E731

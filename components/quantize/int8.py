@@ -7,7 +7,7 @@ import contextlib
 import io
 import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,7 +45,13 @@ class Quantized:
 
 
 def quantize_int8(
-    source: Path, feeds: Feeds, *, method: str, percentile: float = PERCENTILE, threads: int = 1
+    source: Path,
+    feeds: Feeds,
+    *,
+    method: str,
+    percentile: float = PERCENTILE,
+    threads: int = 1,
+    stay_float: Collection[str] = (),
 ) -> Quantized:
     """Quantize the float32 ONNX file `source`; the same file and feeds give the same bytes.
 
@@ -55,6 +61,7 @@ def quantize_int8(
         method: of choosing activation ranges: minmax, percentile or entropy.
         percentile: for that method; percent of the values that the range keeps.
         threads: of onnxruntime during calibration.
+        stay_float: kinds of operators that are left as they are.
     """
     with tempfile.TemporaryDirectory(prefix="trimtab-quantize-") as folder:
         prepared = Path(folder) / "prepared.onnx"
@@ -65,7 +72,7 @@ def quantize_int8(
         model = onnx.load(prepared)
     give_every_layer_a_bias(model)
     ranges = activation_ranges(model, feeds, method, percentile=percentile, threads=threads)
-    quantized = _with_integer_weights(model, ranges)
+    quantized = _with_integer_weights(model, ranges, stay_float)
     corrected = correct_biases(quantized, model, feeds, threads=threads)
     _drop_zero_points(quantized)
     _drop_unused_constants(quantized)
@@ -74,7 +81,9 @@ def quantize_int8(
     return Quantized(model=quantized, corrected_layers=corrected)
 
 
-def _with_integer_weights(model: onnx.ModelProto, ranges: dict[str, tuple[float, float]]) -> onnx.ModelProto:
+def _with_integer_weights(
+    model: onnx.ModelProto, ranges: dict[str, tuple[float, float]], stay_float: Collection[str]
+) -> onnx.ModelProto:
     copied = onnx.ModelProto()
     copied.CopyFrom(model)
     data = TensorsData(
@@ -94,7 +103,7 @@ def _with_integer_weights(model: onnx.ModelProto, ranges: dict[str, tuple[float,
             activation_qType=QuantType.QUInt8,
             tensors_range=data,
             nodes_to_quantize=[],
-            nodes_to_exclude=[],
+            nodes_to_exclude=[node.name for node in copied.graph.node if node.op_type in stay_float],
             op_types_to_quantize=_OPERATORS,
             extra_options={},
         )

@@ -54,7 +54,10 @@ def convert(
     for name, path in plain.graphs.items():
         source = folder / "plain.onnx"
         source.write_bytes(_without_metadata(path))
-        quantized[name] = quantize_int8(source, feeds, method=config.method, percentile=PERCENTILE, threads=threads)
+        quantized[name] = quantize_int8(
+            source, feeds, method=config.method, percentile=PERCENTILE, threads=threads,
+            stay_float=plain.task.stay_float,
+        )  # fmt: skip
         source.unlink()
 
     shares = [integer_share(one.model.SerializeToString(deterministic=True)) for one in quantized.values()]

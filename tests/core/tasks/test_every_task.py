@@ -204,12 +204,12 @@ def run_stage(tmp_path, monkeypatch):
     """Runs a stage on artifacts by name, as KFP's executor would; returns its outputs by name."""
     monkeypatch.setenv("TRIMTAB_STORE", str(tmp_path / "store"))
 
-    def run(stage, name, *, inputs, **parameters):
+    def run(stage, folder, *, inputs, **parameters):
         component = getattr(importlib.import_module(f"components.{stage}.component"), stage)
         types = {"metrics": dsl.Metrics, "page": dsl.HTML, "visualization": dsl.ClassificationMetrics}
-        (tmp_path / name).mkdir()
+        (tmp_path / folder).mkdir()
         outputs = {
-            output: types.get(output, dsl.Artifact)(uri=str(tmp_path / name / output))
+            output: types.get(output, dsl.Artifact)(uri=str(tmp_path / folder / output))
             for output in component.component_spec.outputs or {}
         }
         component.python_func(**inputs, **outputs, **parameters)

@@ -33,6 +33,7 @@ class Classification:
     row_noun = "images"
     rows = ClassificationRows()
     large_batch = 32
+    stay_float = ()
 
     def transform(
         self, assets: ImageAssets, *, full_size: bool = False, settings: Mapping[str, Any] | None = None

@@ -31,8 +31,7 @@ class MaskedImages:
 
     @property
     def key(self) -> Hashable:
-        prepare = self.preprocess
-        return ("segmentation", prepare.image_size, prepare.interpolation, prepare.resize, prepare.mean, self.full_size)
+        return ("segmentation", *self.preprocess.pixels_key, self.full_size)
 
     def decode(self, row: Mapping[str, Any]) -> Example:
         """Pixels uint8 `(S, S, 3)`, and the mask uint8 in the square or at its own size."""

@@ -22,8 +22,8 @@ from components.core.tasks.segmentation.networks import (
 )
 from components.core.tasks.segmentation.parameters import DEFAULT_HEAD
 
-MIN_SHARE = 0.5
-"""Share of a cell's pixels that a class must have for the cell's vector to stand for the class."""
+MIN_SHARE = 0.01
+"""Share of an image's counted pixels from which a class stands for a region of it."""
 
 
 def create_network(architecture: Architecture) -> SegmentationNetwork:
@@ -121,8 +121,9 @@ class _Head(nn.Module):
 def labelled_vectors(module: nn.Module) -> Callable[[Batch], tuple[Tensor, Tensor]]:
     """Vectors of the deepest map that the head reads, `(M, D)`, with the class that each stands for, `(M,)`.
 
-    Of each image and class the cell that shows most of the class, if at least half of it: cells of one image are much
-    alike, and all of them would count the large classes only.
+    Of each image and class that it shows (at least `MIN_SHARE` of its counted pixels) the mean over the map, each cell
+    weighed by its share of the class: one vector per region, since cells of one image are much alike, and all of them
+    would count the large classes only.
     """
     deepest_map = _deepest(network_of(module))
     classes = network_of(module).get_submodule(network_of(module).output_layers[0]).out_channels
@@ -134,10 +135,11 @@ def labelled_vectors(module: nn.Module) -> Callable[[Batch], tuple[Tensor, Tenso
         shares = F.adaptive_avg_pool2d(
             F.one_hot(counted, classes + 1)[..., :classes].permute(0, 3, 1, 2).float(),
             (deepest.shape[-2], deepest.shape[-1]),
-        )
-        best, cells = shares.flatten(2).max(dim=2)
-        rows, found = (best >= MIN_SHARE).nonzero(as_tuple=True)
-        return deepest.flatten(2)[rows, :, cells[rows, found]], found
+        ).flatten(2)
+        totals = shares.sum(dim=2)
+        rows, found = (totals >= MIN_SHARE * totals.sum(dim=1, keepdim=True)).nonzero(as_tuple=True)
+        regions = torch.einsum("ncp,ndp->ncd", shares, deepest.flatten(2).float()) / totals.unsqueeze(2).clamp_min(1e-9)
+        return regions[rows, found], found
 
     return vectors
 
