@@ -55,7 +55,8 @@ def uses() -> set[tuple[str, str, str, str]]:
 
 
 USES = uses()
-PARAMETERS = {one.name: one for form in forms().values() for one in form.parameters}
+PARAMETERS = {one.name: one for name in reversed(forms()) for one in forms()[name].parameters}
+"""By name. Where tasks differ in a default it is that of classification, the first: a stage has the same."""
 ALONE = sorted({(stage, name, parameter) for _, stage, name, parameter in USES if parameter not in FACTS})
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from components.distill.losses import distillation_loss, soft_target_loss
+from components.distill.losses import mixed_loss, soft_target_loss
 
 
 def logits(samples=6, classes=100):
@@ -32,9 +32,8 @@ def test_soft_targets_are_t_squared_times_the_divergence_summed_over_classes_and
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
 def test_the_loss_mixes_labels_and_teacher_by_alpha(alpha):
     student, teacher = logits()
-    actual = distillation_loss(
-        torch.tensor(2.5), torch.tensor(student), torch.tensor(teacher), alpha=alpha, temperature=4.0
-    )
+    soft = soft_target_loss(torch.tensor(student), torch.tensor(teacher), temperature=4.0)
+    actual = mixed_loss(torch.tensor(2.5), soft, alpha=alpha)
     assert float(actual) == pytest.approx((1 - alpha) * 2.5 + alpha * reference(student, teacher, 4.0), rel=1e-6)
 
 

@@ -36,7 +36,7 @@ def statements() -> list[Object]:
 
 def calls_of_the_store() -> set[str]:
     """The S3 operations that the store's source names, as a call or to a paginator."""
-    source = "\n".join(path.read_text() for path in (INFRA.parent / "components" / "core" / "store").glob("*.py"))
+    source = "\n".join(path.read_text() for path in (INFRA.parent / "components" / "core" / "store").rglob("*.py"))
     return set(re.findall(rf"\b({'|'.join(ACTIONS)})\b", source))
 
 

@@ -82,21 +82,6 @@ def dice_sum(logits: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
     return (weight.sum(dim=(1, 2)).to(logits.dtype) * (1 - mean)).sum()
 
 
-def pixel_distillation_sum(
-    student_logits: Tensor, teacher_logits: Tensor, weight: Tensor, *, temperature: float
-) -> Tensor:
-    """`Σ_counted T² · KL(softmax(t/T) ‖ softmax(s/T))`, over classes at each counted pixel; a scalar ≥ 0.
-
-    The teacher's logits are resized to the student's height and width (bilinear) when they differ. Gradients reach the
-    student only. Hinton, Vinyals, Dean 2015, arXiv:1503.02531, at each pixel (Liu et al. 2019, arXiv:1903.04197, §3.1).
-    """
-    teacher_logits = _like(teacher_logits, student_logits)
-    student = F.log_softmax(student_logits / temperature, dim=1)
-    teacher = F.log_softmax(teacher_logits / temperature, dim=1)
-    divergence = F.kl_div(student, teacher, reduction="none", log_target=True).sum(dim=1)
-    return temperature**2 * torch.where(weight, divergence, 0).sum()
-
-
 def channel_distillation_sum(
     student_logits: Tensor, teacher_logits: Tensor, weight: Tensor, *, temperature: float
 ) -> Tensor:
@@ -104,25 +89,17 @@ def channel_distillation_sum(
 
     n_i is the number of counted pixels of image i: divided by the number of counted pixels it is the mean over images
     weighted by their pixels. Each class is a map of where it is, which lets the teacher's salient regions weigh most.
-    The teacher's logits are resized as in `pixel_distillation_sum`; gradients reach the student only.
+    Gradients reach the student only.
     Shu et al. 2021, arXiv:2011.13256, eq. 2–4.
     """
-    teacher_logits = _like(teacher_logits, student_logits)
     left_out = ~weight.unsqueeze(1)
     # The lowest finite number, not −∞: an image without counted pixels then gives 0, not NaN.
     lowest = torch.finfo(student_logits.dtype).min
     student = F.log_softmax((student_logits / temperature).masked_fill(left_out, lowest).flatten(2), dim=2)
-    teacher = F.log_softmax((teacher_logits / temperature).masked_fill(left_out, lowest).flatten(2), dim=2)
+    teacher = F.log_softmax((teacher_logits.detach() / temperature).masked_fill(left_out, lowest).flatten(2), dim=2)
     terms = teacher.exp() * (teacher - student)
     divergence = torch.where(weight.flatten(1).unsqueeze(1), terms, 0).sum(dim=2).mean(dim=1)
     return temperature**2 * (weight.sum(dim=(1, 2)).to(divergence.dtype) * divergence).sum()
-
-
-def _like(teacher_logits: Tensor, student_logits: Tensor) -> Tensor:
-    teacher_logits = teacher_logits.detach()
-    if teacher_logits.shape[2:] == student_logits.shape[2:]:
-        return teacher_logits
-    return F.interpolate(teacher_logits, size=student_logits.shape[2:], mode="bilinear", align_corners=False)
 
 
 _IGNORED = -100
