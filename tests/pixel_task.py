@@ -25,12 +25,14 @@ LAST = 5
 
 
 def _accuracy(sums: np.ndarray) -> np.ndarray:
-    return np.asarray(sums[..., 0] / sums[..., 1])
+    with np.errstate(invalid="ignore"):
+        return np.asarray(sums[..., 0] / sums[..., 1])
 
 
 class PixelTask:
     """Cross-entropy and accuracy over the pixels that count."""
 
+    row_noun = "images"
     metrics = (Metric(name="accuracy", label="accuracy", reduce=_accuracy),)
 
     def loss(self, outputs: Tensor, batch: Batch, *, settings: Any = None) -> Tensor:

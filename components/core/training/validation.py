@@ -1,5 +1,6 @@
 """Loss and metric of a network on a split, while training."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ import torch
 from torch import nn
 
 from components.core.data.batch import Batch
+from components.core.errors import UserError
 from components.core.training.device import autocast, place_batch
 from components.core.training.ranks import ALONE, Ranks
 
@@ -40,6 +42,9 @@ def validate(
 
     Sums of losses, counts and statistics are added over all batches and processes before anything is divided, so that
     each pixel or token weighs the same wherever it falls.
+
+    Raises:
+        UserError: the metric is not a number, since nothing in the split counts.
     """
     was_training = module.training
     module.eval()
@@ -64,6 +69,11 @@ def validate(
     )
     assert seen, "an empty split has no validation"
     metric = float(task.metrics[0].reduce(np.array(sums)))
+    if not math.isfinite(metric):
+        raise UserError(
+            f"the {round(seen)} validation {task.row_noun} have no {task.metrics[0].label}: in their targets "
+            f"{round(total)} places count; label what the network is to learn, in every split"
+        )
     return Validation(loss=loss / total if total else 0.0, metric=metric, rows=round(seen))
 
 

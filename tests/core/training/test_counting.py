@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from components.core.data.batch import Share
+from components.core.errors import UserError
 from components.core.training.history import History
 from components.core.training.loop import train
 from components.core.training.validation import validate
@@ -125,6 +126,12 @@ def test_validation_is_the_mean_over_all_pixels_that_count_not_over_rows_or_batc
     assert found.metric == pytest.approx(sum(right) / len(right))
     assert found.rows == 12
     assert network.training
+
+
+def test_a_validation_split_in_which_nothing_counts_is_refused() -> None:
+    batches = [pixel_task.batch_of([0, 0], seed=0)]
+    with pytest.raises(UserError, match="the 2 validation images have no accuracy: in their targets 0 places count"):
+        validate(pixel_task.network(), batches, task=TASK, num_classes=3, device=CPU)
 
 
 def test_two_processes_that_count_unequal_numbers_of_pixels_end_where_one_does(tmp_path: Path) -> None:
