@@ -136,7 +136,7 @@ RETRAINED = {
 
 @pytest.fixture(scope="session")
 def retrained_run(reduced_run: FinishedRun, tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
-    """The reduced run's release in office, new images of two classes, and a retraining, on a copy of its store."""
+    """The reduced run's release as champion, new images of two classes, and a retraining, on a copy of its store."""
     home = tmp_path_factory.mktemp("retrained")
     # Linked and not copied: objects never change in place. Its own store, for a retraining adds a release and a ref.
     shutil.copytree(reduced_run.store_uri, home / "out" / "store", copy_function=os.link)

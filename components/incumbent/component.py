@@ -49,5 +49,5 @@ def incumbent(
     for artifact, manifest in ((model, incumbent.model), (reference, incumbent.dataset), (latest, incumbent.latest)):
         kept = publish_entries(artifact.path, kind=manifest.kind, entries=manifest.files, metadata=manifest.metadata)
         describe(artifact, kept, store, release=release)
-    print(f"champion {release}, in office since {incumbent.since}")
+    print(f"champion {release}, champion since {incumbent.since}")
     return Incumbent(name=incumbent.name, version=incumbent.version, state=incumbent.state, prepared=incumbent.prepared)

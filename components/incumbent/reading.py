@@ -47,7 +47,7 @@ def read_incumbent(store: "Store", ref: str) -> ServedChampion:
     if champion is None:
         raise UserError(
             f"there is no champion {ref!r} in {store.uri} to retrain; release a first one with trimtab run optimize, "
-            "look at it, and put it into office with trimtab promote NAME/VERSION --why TEXT"
+            "look at it, and promote it with trimtab promote NAME/VERSION --why TEXT"
         )
     step = champion.step
     store.champions.check_whole(step.name, step.version)

@@ -31,11 +31,11 @@ def promote(
         judgement: The judgement that allows it; its reason goes into the history.
         champion: Name of the ref.
         state: The ref's state when the retraining began. If it has moved since, the challenger was compared with a
-            champion that is no longer in office, and nothing is promoted.
+            release that is no longer the champion, and nothing is promoted.
         run_id: Of this run; a retry finds by it that it had promoted already.
 
     Returns:
-        outcome: promoted, already (it is in office) or overtaken. release: who is in office now. message: in words.
+        outcome: promoted, already (it is the champion) or overtaken. release: the champion now. message: in words.
     """
     import json
 

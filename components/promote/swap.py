@@ -16,7 +16,7 @@ PROMOTED, ALREADY, OVERTAKEN = "promoted", "already", "overtaken"
 
 @dataclass(frozen=True, kw_only=True)
 class Swap:
-    """`outcome`, the release in office afterwards as `name/version`, and a sentence."""
+    """`outcome`, the champion afterwards as `name/version`, and a sentence."""
 
     outcome: str
     release: str

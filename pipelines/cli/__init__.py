@@ -224,7 +224,7 @@ def champion(
     ref: Annotated[str, _REF] = "champion",
     store: Annotated[str, _STORE] = "",
 ) -> None:
-    """Show the release in office, and who put it there, when and why."""
+    """Show the champion, and who promoted it, when and why."""
     from pipelines.cli.champion_command import show_champion
 
     show_champion(ref, store)
@@ -237,7 +237,7 @@ def promote(
     ref: Annotated[str, _REF] = "champion",
     store: Annotated[str, _STORE] = "",
 ) -> None:
-    """Put a whole release into office as the champion."""
+    """Promote a whole release: make it the champion."""
     from pipelines.cli.champion_command import promote
 
     promote(release, why=why, ref=ref, store=store)
@@ -250,7 +250,7 @@ def rollback(
     ref: Annotated[str, _REF] = "champion",
     store: Annotated[str, _STORE] = "",
 ) -> None:
-    """Put an earlier champion back into office."""
+    """Make an earlier champion the champion again."""
     from pipelines.cli.champion_command import roll_back
 
     roll_back(to=to, why=why, ref=ref, store=store)

@@ -11,10 +11,10 @@ from pipelines.runner.run import home_folder
 
 
 def show_champion(ref: str, store: str) -> None:
-    """Prints the release in office and the steps that led to it, the latest first."""
+    """Prints the champion and the steps that led to it, the latest first."""
     champion = _read(_store(store), ref)
     if champion is None:
-        raise UserError(f"there is no champion {ref!r} yet; put a release into office: trimtab promote NAME/VERSION")
+        raise UserError(f"there is no champion {ref!r} yet; promote a release: trimtab promote NAME/VERSION")
     print(champion.step.release)
     for step in reversed(champion.history):
         by = f"{step.who}, run {step.run}" if step.run else step.who
@@ -22,7 +22,7 @@ def show_champion(ref: str, store: str) -> None:
 
 
 def promote(release: str, *, why: str, ref: str, store: str) -> None:
-    """Puts a release into office, whatever is there now; for the comparison first, there is `trimtab run retrain`."""
+    """Promotes a release, whatever is the champion now; for the comparison first, there is `trimtab run retrain`."""
     opened = _store(store)
     before = _read(opened, ref)
     name, version = find_release(release, opened.releases.list())
@@ -37,7 +37,7 @@ def promote(release: str, *, why: str, ref: str, store: str) -> None:
 
 
 def roll_back(*, to: str, why: str, ref: str, store: str) -> None:
-    """Puts an earlier champion back into office."""
+    """Makes an earlier champion the champion again."""
     opened = _store(store)
     before = _read(opened, ref)
     target = "/".join(find_release(to, opened.releases.list())) if to else ""

@@ -116,7 +116,7 @@ def test_a_second_retraining_of_the_same_data_has_nothing_to_do(retrained_run, t
         ({"champion": "other"}, "there is no champion 'other'"),
     ],
 )
-def test_a_retraining_that_fails_leaves_the_champion_in_office(retrained_run, trimtab, change, words):
+def test_a_retraining_that_fails_leaves_the_champion(retrained_run, trimtab, change, words):
     champion = retrained_run.store.champions.read()
     failed = trimtab(retrained_run.home, "retrain", parameters={**retrained_run.parameters, **change})
     assert failed.code == 2, failed.printed

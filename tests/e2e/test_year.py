@@ -170,7 +170,7 @@ def test_of_two_retrainings_at_once_one_wins_and_the_other_is_told(simulated):
     assert simulated.race == ["promoted", "overtaken"]
 
 
-def test_every_release_that_was_in_office_is_still_whole(simulated):
+def test_every_release_that_was_champion_is_still_whole(simulated):
     champions = simulated.year.store.champions
     for step in _champion(simulated.year).history:
         champions.check_whole(step.name, step.version)

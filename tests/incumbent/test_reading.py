@@ -22,7 +22,7 @@ def store(tmp_path, monkeypatch) -> Store:
 
 @pytest.fixture
 def champion(store, tmp_path) -> dict[str, str]:
-    """A release in office; gives the digests of what it was made from."""
+    """A champion; gives the digests of what it was made from."""
     sources = {}
     for name, kind in (("model", "model"), ("dataset", "dataset")):
         publish(tmp_path / name, kind=kind, files={"bytes": name.encode()}, metadata={"of": name}, store=store)

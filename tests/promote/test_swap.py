@@ -11,7 +11,7 @@ JUDGED = {"promote": True, "reason": "Not worse.", "retraining": {"reason": "Gro
 
 @pytest.fixture
 def store(tmp_path) -> Store:
-    """Releases m/1 to m/3, of which m/1 is in office."""
+    """Releases m/1 to m/3, of which m/1 is the champion."""
     found = open_store(str(tmp_path / "store"))
     for version in "123":
         found.releases.publish("m", version, {"model.onnx": version.encode()})
@@ -74,7 +74,7 @@ def test_a_judgement_that_says_keep_is_not_overruled(store):
     assert store.champions.read().step.release == "m/1"
 
 
-def test_a_release_that_is_not_whole_leaves_the_champion_in_office(store, tmp_path):
+def test_a_release_that_is_not_whole_leaves_the_champion(store, tmp_path):
     (tmp_path / "store" / "releases" / "m" / "2" / "model.onnx").write_bytes(b"?")
     with pytest.raises(UserError, match="not a whole release"):
         swap(store, "2", state=state_of(store))

@@ -13,7 +13,7 @@ Layout, the same in both:
     checkpoints/<key>/<generation>/...    its files
     releases/<name>/<version>/...         plain files for the serving side
     releases/<name>/<version>/release.json    written last: sizes and sha256; a folder without it is no release
-    refs/<name>.json                      a pointer, moved by compare-and-swap; `champion`: the release in office, with
+    refs/<name>.json                      a pointer, moved by compare-and-swap; `champion`: the release in use, with
                                           who put it there, when and why, and all before it, in the same object
     journal/<run>/<task>.<hash>.json      what happened, one record a task
     held/ab/<digest>                      marks a blob as needed since then, for the garbage collection

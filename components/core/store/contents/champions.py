@@ -1,4 +1,4 @@
-"""Which release is in office: a ref that carries its own history."""
+"""Which release is the champion: a ref that carries its own history."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PROMOTED, ROLLED_BACK = "promoted", "rolled back"
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One change of the champion: which release came into office, how, by whom, when (ISO 8601, UTC) and why.
+    """One change of the champion: which release became champion, how, by whom, when (ISO 8601, UTC) and why.
 
     `action` is "promoted" or "rolled back"; `run` is the run that did it, empty for a person at a command line.
     """
@@ -40,7 +40,7 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class Champion:
-    """The release in office, and every step that led there, oldest first. `state` names this very state of the ref."""
+    """The champion, and every step that led there, oldest first. `state` names this very state of the ref."""
 
     ref: str
     history: tuple[Step, ...]
@@ -48,12 +48,12 @@ class Champion:
 
     @property
     def step(self) -> Step:
-        """The step that brought the present release into office."""
+        """The step that made the present release the champion."""
         return self.history[-1]
 
     @property
     def line(self) -> list[str]:
-        """The releases that a rollback can return to, oldest first, the one in office last.
+        """The releases that a rollback can return to, oldest first, the champion last.
 
         A rollback takes away what came after its target, so that a second one goes further back, and does not return
         to the release that the first one left.
@@ -96,7 +96,7 @@ class Champions:
         state: str | None = None,
         run: str = "",
     ) -> Champion:
-        """Atomic: puts a whole release into office. The one that is in office already is left there, without a step.
+        """Atomic: promotes a whole release. One that is the champion already stays so, without a step.
 
         Args:
             name: of the release.
@@ -122,7 +122,7 @@ class Champions:
         return self._move(ref, now, step, state)
 
     def roll_back(self, *, who: str, why: str, to: str = "", ref: str = CHAMPION) -> Champion:
-        """Atomic: puts an earlier champion back into office, by default the one before.
+        """Atomic: promotes an earlier champion again, by default the one before.
 
         Args:
             who: for the history.
@@ -140,7 +140,7 @@ class Champions:
         earlier = now.line[:-1]
         if not earlier:
             raise UserError(
-                f"there was no champion before {now.step.release}; trimtab promote puts another into office"
+                f"there was no champion before {now.step.release}; trimtab promote makes another release the champion"
             )
         target = to or earlier[-1]
         if target not in earlier:

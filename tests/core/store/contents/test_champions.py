@@ -22,7 +22,7 @@ def promote(store: Store, version: str, **how: str | None) -> str:
     return store.champions.promote("model", version, **{"who": "ann", "why": "better", **how}).state  # type: ignore[arg-type]
 
 
-def in_office(store: Store) -> str:
+def champion_of(store: Store) -> str:
     champion = store.champions.read()
     assert champion is not None
     return champion.step.release
@@ -48,7 +48,7 @@ def test_each_step_says_who_when_and_why_and_none_is_lost(releases: Store, anoth
 def test_another_ref_has_a_champion_of_its_own(releases: Store) -> None:
     promote(releases, "1")
     promote(releases, "2", ref="flowers/champion")
-    assert in_office(releases) == "model/1"
+    assert champion_of(releases) == "model/1"
 
 
 def test_whoever_compared_with_an_older_champion_does_not_overwrite_a_newer_one(releases: Store) -> None:
@@ -58,7 +58,7 @@ def test_whoever_compared_with_an_older_champion_does_not_overwrite_a_newer_one(
         promote(releases, "3", state=seen)
     with pytest.raises(RefConflict):
         promote(releases, "3", state="")
-    assert in_office(releases) == "model/2"
+    assert champion_of(releases) == "model/2"
 
 
 def test_of_many_who_promote_from_one_state_one_wins_and_the_others_are_told(releases: Store) -> None:
@@ -95,9 +95,9 @@ def test_a_rollback_goes_back_one_and_a_second_one_further(releases: Store) -> N
     for version in "123":
         promote(releases, version)
     releases.champions.roll_back(who="bob", why="complaints")
-    assert in_office(releases) == "model/2"
+    assert champion_of(releases) == "model/2"
     releases.champions.roll_back(who="bob", why="still complaints")
-    assert in_office(releases) == "model/1"
+    assert champion_of(releases) == "model/1"
     with pytest.raises(UserError, match="no champion before"):
         releases.champions.roll_back(who="bob", why="and again")
     promote(releases, "4")
@@ -118,7 +118,7 @@ def test_a_rollback_to_a_named_release_takes_earlier_champions_only(releases: St
 
 
 @pytest.mark.parametrize("harm", ["changed", "removed", "no marker"])
-def test_a_release_that_is_not_whole_never_comes_into_office(releases: Store, objects: Objects, harm: str) -> None:
+def test_a_release_that_is_not_whole_never_becomes_champion(releases: Store, objects: Objects, harm: str) -> None:
     promote(releases, "1")
     if harm == "changed":
         objects.put("releases/model/2/model.onnx", b"3")
@@ -126,7 +126,7 @@ def test_a_release_that_is_not_whole_never_comes_into_office(releases: Store, ob
         objects.delete(f"releases/model/2/{'card.md' if harm == 'removed' else 'release.json'}")
     with pytest.raises(UserError, match="model/2 is not a whole release"):
         promote(releases, "2")
-    assert in_office(releases) == "model/1"
+    assert champion_of(releases) == "model/1"
 
 
 def test_a_rollback_to_a_release_that_was_damaged_since_is_refused(releases: Store, objects: Objects) -> None:
@@ -135,7 +135,7 @@ def test_a_rollback_to_a_release_that_was_damaged_since_is_refused(releases: Sto
     objects.put("releases/model/1/model.onnx", b"?")
     with pytest.raises(UserError, match="model/1 is not a whole release"):
         releases.champions.roll_back(who="bob", why="x")
-    assert in_office(releases) == "model/2"
+    assert champion_of(releases) == "model/2"
 
 
 @pytest.mark.parametrize("field", ["who", "why"])
