@@ -191,7 +191,7 @@ def digest(root: Path, stage: str) -> str:
     [
         ("prune/importance.py", {"prune"}, {"fine_tune", "distill", "quantize", "evaluate", "data_prep"}),
         ("fine_tune/tuning.py", {"fine_tune"}, {"distill", "prune", "evaluate"}),
-        ("core/report/page.py", {"fine_tune", "run_report"}, {"preflight", "incumbent", "decide"}),
+        ("core/report/page.py", {"fine_tune", "run_report"}, {"decide", "promote"}),
         ("core/report/page.css", {"fine_tune", "run_report"}, {"decide", "promote"}),
         ("core/models/catalog.yaml", {"backbone_selection"}, {"choose", "decide", "judge"}),
         ("core/training/loop.py", {"fine_tune", "distill"}, {"data_prep", "choose", "judge", "export"}),
