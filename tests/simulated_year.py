@@ -128,7 +128,7 @@ class Year:
         """A week's retraining up to the swap; the second is None if there is nothing to promote."""
         run = _Run(self.folder / "runs" / f"{week:02d}")
         before = self.stored_bytes()
-        incumbent = run.call(
+        current = run.call(
             incumbent,
             {"served": dsl.Model, "model": dsl.Model, "reference": dsl.Dataset, "latest": dsl.Dataset},
             champion="champion",
@@ -137,7 +137,7 @@ class Year:
             data_prep,
             {"prepared": dsl.Dataset, "metrics": dsl.Metrics, "page": dsl.HTML},
             previous=run.given("latest"),
-            remember=incumbent.prepared,
+            remember=current.prepared,
             **self._data_settings(),
         )
         run.call(
@@ -148,14 +148,14 @@ class Year:
         decided = run.call(
             decide,
             {"decision": dsl.Artifact},
-            drift=run.given("drift"), name=incumbent.name, version=incumbent.version, **POLICY,
+            drift=run.given("drift"), name=current.name, version=current.version, **POLICY,
         )  # fmt: skip
         found = json.loads(read_file(read_manifest(run.folder / "decision"), "retraining.json", self.store))
         result = Week(action=decided.action, attention=found["attention"], reason=found["reason"])
         pending = None
         if decided.action != "skip":
             head = np.zeros((3, 4), np.float32) if bad_training else train(run.dataset(self.store))
-            pending = self._contest(run, head, result, state=incumbent.state)
+            pending = self._contest(run, head, result, state=current.state)
         result.grown_bytes = self.stored_bytes() - before
         return result, pending
 
