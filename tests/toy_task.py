@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import numpy as np
+import torch
 
 from components.core.data.batch import Batch
 from components.core.tasks.card import CardText
@@ -50,7 +51,8 @@ class Toy(Classification):
         return outputs.reshape(-1, 1) * outputs.new_tensor([[0.0, 1.0]])
 
     def labelled_vectors(self, module):
-        return lambda batch: (self.embeddings(module)(*batch.inputs.values()), batch.targets[:, 0].long())
+        compute = self.embeddings(module)
+        return lambda batch: (compute(*batch.inputs.values()), batch.targets[:, 0].long(), torch.arange(len(batch)))
 
     def statistics(self, predictions, batch, num_classes):
         right = (predictions == (np.asarray(batch.targets) > 0.5)).sum(axis=1)

@@ -152,14 +152,15 @@ def _transfer_scores(bundle: ModelBundle, dataset: "Dataset", config: SelectionC
     # The training split only: the choice is a choice, and validation and test rows judge what follows from it.
     transform = bundle.task.transform(bundle.assets)
     batches = read_batches(dataset, "train", transform, batch_size=BATCH_SIZE, limit=config.max_images)
-    vectors, labels = labelled_vectors(bundle.task.labelled_vectors(bundle.module), bundle.module, as_tensors(batches))
+    compute = bundle.task.labelled_vectors(bundle.module)
+    vectors, labels, of_rows = labelled_vectors(compute, bundle.module, as_tensors(batches))
     rows = min(config.max_images, dataset.rows("train"))
     if len(set(labels.tolist())) < 2:
         raise UserError(
             f"the {rows} training {bundle.task.row_noun} looked at are all of class {dataset.classes[labels[0]]!r}; "
             "backbones cannot be compared on one class: add data of the others, or allow more (max_images)"
         )
-    knn = knn_score(vectors, labels)
+    knn = knn_score(vectors, labels, groups=of_rows)
     return rows, {
         "knn_accuracy": knn.accuracy,
         "knn_standard_error": knn.standard_error,
@@ -168,21 +169,23 @@ def _transfer_scores(bundle: ModelBundle, dataset: "Dataset", config: SelectionC
 
 
 def labelled_vectors(
-    compute: Callable[[Batch], tuple[Tensor, Tensor]], module: "nn.Module", batches: Iterable[Batch]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Frozen features `(n, D)` float32 of all batches, and their labels `(n,)` int64.
+    compute: Callable[[Batch], tuple[Tensor, Tensor, Tensor]], module: "nn.Module", batches: Iterable[Batch]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Frozen features `(n, D)` float32 of all batches, their labels and the rows that they are of, both `(n,)` int64.
 
     The network runs in eval mode and is given back in eval mode on the CPU. Raises ValueError when there is no batch.
     """
     device = choose_device()
     place(module.eval(), device)
-    vectors, labels = [], []
+    vectors, labels, of_rows, before = [], [], [], 0
     with torch.inference_mode():
         for batch in batches:
-            found, classes = compute(place_batch(batch, device))
+            found, classes, rows = compute(place_batch(batch, device))
             vectors.append(found.float().cpu().numpy())
             labels.append(classes.cpu().numpy())
+            of_rows.append(rows.cpu().numpy() + before)
+            before += len(batch)
     module.to("cpu")
     if not vectors:
         raise ValueError("there are no rows to compute features of")
-    return np.concatenate(vectors), np.concatenate(labels).astype(np.int64)
+    return np.concatenate(vectors), np.concatenate(labels).astype(np.int64), np.concatenate(of_rows)

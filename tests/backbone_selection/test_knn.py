@@ -6,15 +6,16 @@ import pytest
 from components.backbone_selection.knn import KnnScore, knn_score
 
 
-def reference(features: np.ndarray, labels: np.ndarray, k: int) -> float:
+def reference(features: np.ndarray, labels: np.ndarray, k: int, groups: np.ndarray | None = None) -> float:
     """The formula of the docstring, one sample and one neighbour at a time."""
+    of = range(len(features)) if groups is None else groups.tolist()
     correct = 0
     for i in range(len(features)):
         similar = sorted(
             (
                 (float(features[i] @ features[j] / (np.linalg.norm(features[i]) * np.linalg.norm(features[j]))), j)
                 for j in range(len(features))
-                if j != i
+                if of[j] != of[i]
             ),
             reverse=True,
         )[:k]
@@ -33,6 +34,20 @@ def test_accuracy_is_that_of_the_formula(k: int) -> None:
     score = knn_score(features, labels, neighbours=k)
     assert score.accuracy == pytest.approx(reference(features, labels, k))
     assert 0.3 < score.accuracy < 1
+
+
+def test_what_is_of_one_group_is_no_neighbour() -> None:
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(30), 3)
+    labels = np.tile(np.arange(3), 30)
+    # Alike within a group, as the regions of one image are: their labels are never equal.
+    features = rng.normal(size=(30, 8))[groups] * 2 + np.eye(3, 8)[labels] * 1.5
+    apart = knn_score(features, labels, groups=groups, neighbours=5)
+    assert apart.accuracy == pytest.approx(reference(features, labels, 5, groups))
+    assert knn_score(features, labels, neighbours=2).accuracy == 0 < 1 / 3 < apart.accuracy
+    assert knn_score(features, labels, groups=groups, neighbours=500).samples == 90
+    with pytest.raises(ValueError, match="at least two of them"):
+        knn_score(features, labels, groups=np.zeros(90))
 
 
 def test_chunks_leave_out_the_sample_itself_too(monkeypatch: pytest.MonkeyPatch) -> None:

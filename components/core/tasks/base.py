@@ -132,8 +132,8 @@ class Task(Protocol):
         Each feature is `(N, …)`. The head is made of the module's own layers: training it trains the module.
         """
 
-    def labelled_vectors(self, module: "nn.Module") -> "Callable[[Batch], tuple[Tensor, Tensor]]":
-        """Frozen features `(M, D)` and labels `(M,)` of a batch of tensors, to tell how well classes lie apart."""
+    def labelled_vectors(self, module: "nn.Module") -> "Callable[[Batch], tuple[Tensor, Tensor, Tensor]]":
+        """Frozen features `(M, D)`, their labels `(M,)` and rows of the batch `(M,)`: how well do classes lie apart?"""
 
     def embeddings(self, module: "nn.Module") -> "Callable[..., Tensor]":
         """One vector per row, `(N, D)`, of the inputs: what drift compares."""

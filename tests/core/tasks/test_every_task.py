@@ -164,8 +164,9 @@ def test_the_head_and_the_features_are_the_network(task, dataset, bundle):
     with torch.no_grad():
         given = features(*batch.inputs.values())
         torch.testing.assert_close(head(*given), bundle.module(*batch.inputs.values()), rtol=1e-4, atol=1e-5)
-        vectors, labels = task.labelled_vectors(bundle.module)(batch)
-        assert len(vectors) == len(labels) > 0
+        vectors, labels, rows = task.labelled_vectors(bundle.module)(batch)
+        assert len(vectors) == len(labels) == len(rows) > 0
+        assert set(rows.tolist()) <= set(range(8))
         assert task.embeddings(bundle.module)(*batch.inputs.values()).shape[0] == 8
     layers = dict(bundle.module.named_modules())
     assert task.output_layers(bundle.module)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 
 from components.core.data.batch import Batch
@@ -14,7 +15,7 @@ def split(module: nn.Module) -> tuple[Callable[..., tuple[Tensor, ...]], nn.Modu
     return (lambda images: (compute(images),)), head
 
 
-def labelled_vectors(module: nn.Module) -> Callable[[Batch], tuple[Tensor, Tensor]]:
-    """Pooled features `(N, D)` and labels `(N,)`."""
+def labelled_vectors(module: nn.Module) -> Callable[[Batch], tuple[Tensor, Tensor, Tensor]]:
+    """Pooled features `(N, D)`, labels `(N,)` and rows 0..N−1."""
     compute, _ = split_features(module)
-    return lambda batch: (compute(*batch.inputs.values()), batch.targets)
+    return lambda batch: (compute(*batch.inputs.values()), batch.targets, torch.arange(len(batch)))

@@ -107,7 +107,7 @@ class Classification:
 
         return split(module)
 
-    def labelled_vectors(self, module: "nn.Module") -> "Callable[[Batch], tuple[Tensor, Tensor]]":
+    def labelled_vectors(self, module: "nn.Module") -> "Callable[[Batch], tuple[Tensor, Tensor, Tensor]]":
         from components.core.tasks.classification.networks import labelled_vectors
 
         return labelled_vectors(module)

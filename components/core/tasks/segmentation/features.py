@@ -118,8 +118,8 @@ class _Head(nn.Module):
         return F.interpolate(logits, size=self.size, mode="bilinear", align_corners=False)
 
 
-def labelled_vectors(module: nn.Module) -> Callable[[Batch], tuple[Tensor, Tensor]]:
-    """Vectors of the deepest map that the head reads, `(M, D)`, with the class that each stands for, `(M,)`.
+def labelled_vectors(module: nn.Module) -> Callable[[Batch], tuple[Tensor, Tensor, Tensor]]:
+    """Vectors of the deepest map that the head reads, `(M, D)`, with the class and the image of each, `(M,)`.
 
     Of each image and class that it shows (at least `MIN_SHARE` of its counted pixels) the mean over the map, each cell
     weighed by its share of the class: one vector per region, since cells of one image are much alike, and all of them
@@ -129,7 +129,7 @@ def labelled_vectors(module: nn.Module) -> Callable[[Batch], tuple[Tensor, Tenso
     classes = network_of(module).get_submodule(network_of(module).output_layers[0]).out_channels
     assert isinstance(classes, int)
 
-    def vectors(batch: Batch) -> tuple[Tensor, Tensor]:
+    def vectors(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         deepest = deepest_map(*batch.inputs.values())
         counted = torch.where(batch.weight, batch.targets.long(), classes)
         shares = F.adaptive_avg_pool2d(
@@ -139,7 +139,7 @@ def labelled_vectors(module: nn.Module) -> Callable[[Batch], tuple[Tensor, Tenso
         totals = shares.sum(dim=2)
         rows, found = (totals >= MIN_SHARE * totals.sum(dim=1, keepdim=True)).nonzero(as_tuple=True)
         regions = torch.einsum("ncp,ndp->ncd", shares, deepest.flatten(2).float()) / totals.unsqueeze(2).clamp_min(1e-9)
-        return regions[rows, found], found
+        return regions[rows, found], found, rows
 
     return vectors
 

@@ -128,7 +128,7 @@ class Segmentation:
 
         return split(module)
 
-    def labelled_vectors(self, module: "nn.Module") -> "Callable[[Batch], tuple[Tensor, Tensor]]":
+    def labelled_vectors(self, module: "nn.Module") -> "Callable[[Batch], tuple[Tensor, Tensor, Tensor]]":
         from components.core.tasks.segmentation.features import labelled_vectors
 
         return labelled_vectors(module)
