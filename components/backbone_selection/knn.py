@@ -28,8 +28,9 @@ def knn_score(
 
     Each sample i is classified from those of other groups: with s_ij = f_i·f_j / (|f_i||f_j|) and N(i) the `neighbours`
     of them of largest s_ij (fewer when there are fewer), the prediction is
-    argmax_c Σ_{j ∈ N(i), y_j = c} exp(s_ij / 0.07); the lowest class wins a tie. Standard error: sqrt(p̃(1 − p̃)/n) with p̃ = (correct + 1)/(n + 2), the binomial one with
-    Laplace's correction, without which an accuracy of 1 would claim to be exact.
+    argmax_c Σ_{j ∈ N(i), y_j = c} exp(s_ij / 0.07); the lowest class wins a tie. Standard error: sqrt(p̃(1 − p̃)/n)
+    with p̃ = (correct + 1)/(n + 2), the binomial one with Laplace's correction, without which an accuracy of 1 would
+    claim to be exact.
 
     Args:
         features: `(n, D)`, n ≥ 2; a row of zeros is similar to nothing.
