@@ -108,7 +108,9 @@ def evaluation(**changes: Any) -> Evaluation:
         "row_noun": "images",
         "split": "test",
         "rows": 1000,
-        "dataset": DatasetFacts(fingerprint="f" * 64, counts={"test": 1000}, classes=CLASSES, licence=None),
+        "dataset": DatasetFacts(
+            fingerprint="f" * 64, counts={"test": 1000}, classes=CLASSES, licence=None, description=None
+        ),
         "confidence": 0.95,
         "paired": "paired bootstrap, 10,000 resamples, seed 0",
         "metrics": (metric_result(0.905, 0.9),),

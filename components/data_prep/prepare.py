@@ -120,6 +120,7 @@ def prepare(
             metadata={
                 **({"source": facts} if (facts := source.facts()) else {}),
                 "licence": rows.demo.licence if settings.dataset == DEMO else "not stated",
+                **({"description": said} if settings.dataset == DEMO and (said := rows.demo.description) else {}),
                 "validation_fraction": settings.validation_fraction,
                 "test_fraction": settings.test_fraction,
                 "quarantined": quarantine.counts,

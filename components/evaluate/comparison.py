@@ -80,6 +80,7 @@ def evaluate_pair(dataset: "Dataset", candidate: Opened, baseline: Opened, confi
             counts=dict(dataset.counts),
             classes=tuple(dataset.classes),
             licence=dataset.manifest.metadata.get("licence"),
+            description=dataset.manifest.metadata.get("description"),
         ),
         confidence=CONFIDENCE,
         paired=f"paired bootstrap, {RESAMPLES:,} resamples ({DENSE_RESAMPLES:,} where many rows differ), seed {SEED}",

@@ -21,7 +21,7 @@ def write_evaluation_page(path: str | Path, evaluation: Evaluation) -> None:
         *get_task(evaluation.task).pages.evaluation_sections(evaluation, candidate="candidate"),
         Section("How it was measured", [facts({"method": evaluation.method}), facts(_flat(evaluation.host))]),
     ]
-    lead = f"{evaluation.rows:,} {evaluation.row_noun} of the {evaluation.split} split."
+    lead = f"{evaluation.rows:,} {evaluation.row_noun} of the {evaluation.split} split{evaluation.aside}."
     write_page(path, "Evaluation", sections, eyebrow="evaluate", lead=lead)
 
 

@@ -39,8 +39,8 @@ def headline(evidence: Evidence) -> tuple[str, str]:
         figure_of_merit(side.value, percent=primary.percent) for side in (primary.candidate, primary.baseline)
     )
     lead = (
-        f"{capitalized(primary.label)} {after} on {final.rows:,} test {final.row_noun}, {change} the "
-        f"{final.baseline.scheme} baseline's {before}."
+        f"{capitalized(primary.label)} {after} on {final.rows:,} test {final.row_noun}{final.aside}, {change} "
+        f"the {final.baseline.scheme} baseline's {before}."
     )
     return title, lead
 
@@ -67,8 +67,8 @@ def result_section(evidence: Evidence) -> Section | None:
         f"{final.paired}), p90 of the times."
     )
     note = (
-        f"Measured once on the test split: {final.rows:,} {final.row_noun} on which nothing was chosen, calibrated or "
-        "stopped."
+        f"Measured once on the test split: {final.rows:,} {final.row_noun}{final.aside} on which nothing was chosen, "
+        "calibrated or stopped."
     )
     reason = str((evidence.decision or {}).get("reason", ""))
     verdict = verdict_callout(final, candidate="release", unlimited=reason)

@@ -9,10 +9,13 @@ from rich.text import Text
 
 
 def print_summary(console: Console, summary: Mapping[str, Any]) -> None:
-    """Prints `{"title", "columns", "rows", "files", "outputs"}`; what is missing or of another form is left out."""
+    """Prints `{"title", "lead", "columns", "rows", "files"}`; what is missing or of another form is left out."""
     columns, rows = summary.get("columns"), summary.get("rows")
     if isinstance(columns, list) and isinstance(rows, list) and columns and rows:
-        table = Table(title=Text(str(summary.get("title", ""))), title_justify="left")
+        table = Table(
+            title=Text(str(summary.get("title", ""))), title_justify="left",
+            caption=Text(str(summary.get("lead", ""))), caption_justify="left",
+        )  # fmt: skip
         for index, column in enumerate(columns):
             table.add_column(Text(_cell(column)), justify="left" if index == 0 else "right")
         for row in rows:

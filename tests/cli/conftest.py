@@ -53,6 +53,7 @@ def work(n: int, mode: str) -> int:
 def report(status: dsl.PipelineTaskFinalStatus) -> dict:
     return {
         "title": f"The run {status.state}",
+        "lead": "One point below the baseline.",
         "columns": ["what", "baseline", "release"],
         "rows": [["top-1", 0.91234, 0.9], ["note", None, "x"]],
         "files": {"report": "/runs/report.html"},

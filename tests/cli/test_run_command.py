@@ -17,7 +17,15 @@ def test_a_run_prints_its_tasks_the_table_and_the_files(trimtab: Trimtab, pipeli
     said = trimtab("run", pipeline, "-p", "n=1")
     assert said.code == 0
     assert said.err == ""
-    for part in ("work: started", "work: succeeded", "The run SUCCEEDED", "0.9123", "–", "/runs/report.html"):
+    for part in (
+        "work: started",
+        "work: succeeded",
+        "The run SUCCEEDED",
+        "0.9123",
+        "–",
+        "/runs/report.html",
+        "One point",
+    ):
         assert part in said.out
 
 

@@ -22,10 +22,14 @@ DEMO = "demo"
 
 @dataclass(frozen=True, kw_only=True)
 class Demo:
-    """A data set in the repository: its table, and its licence as manifests and cards state it."""
+    """A data set in the repository: its table, and its licence as manifests and cards state it.
+
+    description: what must be said of its rows wherever a figure of them is shown: that they are synthetic.
+    """
 
     file: Path
     licence: str
+    description: str | None = None
 
 
 class StoredRows(Protocol):

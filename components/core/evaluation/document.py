@@ -166,12 +166,16 @@ class Verdict:
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetFacts:
-    """What was evaluated on: fingerprint, rows of each split, classes (none for a task without), licence if known."""
+    """What was evaluated on: fingerprint, rows of each split, classes (none for a task without), licence if known.
+
+    description: what must be said of the rows beside each figure; None where there is nothing.
+    """
 
     fingerprint: str
     counts: dict[str, int]
     classes: tuple[str, ...]
     licence: str | None
+    description: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -252,6 +256,11 @@ class Evaluation:
     def primary(self) -> MetricResult:
         """The metric that decisions are made by."""
         return self.metrics[0]
+
+    @property
+    def aside(self) -> str:
+        """What must be said of the rows, in brackets after their number: " (synthetic scenes)", most often nothing."""
+        return f" ({self.dataset.description})" if self.dataset.description else ""
 
     @property
     def batches(self) -> list[int]:

@@ -6,7 +6,7 @@ from typing import Any
 from markupsafe import Markup
 
 from components.core.report.figures import Point, scatter
-from components.core.report.numbers import compact, figure_of_merit, megabytes, milliseconds, points, times
+from components.core.report.numbers import capitalized, compact, figure_of_merit, megabytes, milliseconds, points, times
 from components.core.report.page import Cell, Columns, Table, figure, table
 
 
@@ -112,5 +112,4 @@ def _value(model: Mapping[str, Any], metric: Mapping[str, Any]) -> str:
 
 
 def _title(decision: Mapping[str, Any]) -> str:
-    label = str(decision["metric"]["label"])
-    return label[:1].upper() + label[1:]
+    return capitalized(str(decision["metric"]["label"]))

@@ -23,6 +23,7 @@ from components.core.evaluation.document import (
 )
 from components.core.evaluation.parsing import parse, to_json
 from components.core.store import open_store
+from components.evaluate.page import write_evaluation_page
 
 FULL = evaluation(
     metrics=(metric_result(0.9, 0.91), metric_result(31.2, 30.9, name="bleu", label="BLEU", percent=False)),
@@ -165,6 +166,14 @@ def test_it_is_read_from_an_artifact_and_another_kind_is_refused(tmp_path):
 
 def test_without_its_samples_the_rest_stays():
     assert without_samples(FULL) == replace(FULL, samples=())
+
+
+def test_what_must_be_said_of_the_rows_stands_in_brackets(tmp_path):
+    facts = evaluation().dataset
+    assert evaluation().aside == ""
+    scenes = evaluation(dataset=replace(facts, description="synthetic scenes"))
+    write_evaluation_page(tmp_path / "page.html", scenes)
+    assert "1,000 images of the test split (synthetic scenes)." in (tmp_path / "page.html").read_text()
 
 
 def test_a_metric_of_which_no_row_says_anything_gives_no_points():

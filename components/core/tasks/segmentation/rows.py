@@ -75,6 +75,7 @@ class SegmentationRows:
             "MIT (synthetic scenes of Fashion-MNIST items, Zalando SE; see "
             "components/core/tasks/segmentation/demo/NOTICE)"
         ),
+        description="synthetic scenes of Fashion-MNIST items",
     )
     conflict = "conflicting masks"
 

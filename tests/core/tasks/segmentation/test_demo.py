@@ -25,6 +25,7 @@ def test_it_is_small_and_says_that_it_is_synthetic() -> None:
     info = json.loads(pq.read_schema(DEMO).metadata[b"huggingface"])["info"]
     assert "Synthetic" in info["description"]
     assert "synthetic" in ROWS.demo.licence
+    assert "synthetic" in ROWS.demo.description
     notice = DEMO.with_name("NOTICE").read_text()
     assert "synthetic" in notice
     assert "Permission is hereby granted, free of charge" in notice
@@ -32,6 +33,7 @@ def test_it_is_small_and_says_that_it_is_synthetic() -> None:
 
 def test_defaults_give_500_test_scenes_and_no_group_in_two_splits(tmp_path: Path, store: Store) -> None:
     manifest = prepare(Settings(dataset="demo", rows=ROWS), tmp_path / "out", store).manifest
+    assert manifest.metadata["description"] == ROWS.demo.description
     dataset = open_dataset(tmp_path / "out", store)
     assert dataset.counts == {"train": 1200, "validation": 300, "test": 500}
     assert dataset.classes == build.CLASSES
