@@ -12,8 +12,7 @@ from components.core.data.dataset import SPLITS
 from components.core.report import page
 from components.core.report.numbers import percent
 from components.core.tasks.images.preprocess import open_image
-from components.core.tasks.segmentation.masks import IGNORED, default_palette, resized
-from components.core.tasks.segmentation.rows import stored_mask
+from components.core.tasks.segmentation.masks import IGNORED, default_palette, resized, stored_mask
 
 if TYPE_CHECKING:
     from components.core.data.dataset import Dataset

@@ -88,6 +88,11 @@ def decode(
     return np.where(ignored, IGNORED, values).astype(np.uint8)
 
 
+def stored_mask(mask: bytes) -> np.ndarray:
+    """The class numbers of a stored mask: uint8 `(H, W)`, 255 where ignored."""
+    return decode(mask, classes=MAX_CLASSES)
+
+
 def encode(mask: np.ndarray, palette: Palette | None = None) -> bytes:
     """A mask uint8 `(H, W)` as PNG: palette mode with 1, 2, 4 or 8 bits a pixel, `decode`'s inverse.
 

@@ -27,7 +27,7 @@ from components.core.tasks.images import inspection
 from components.core.tasks.segmentation.class_list import FILE_NAMES, ClassList, find_class_list
 from components.core.tasks.segmentation.coco import CocoSource
 from components.core.tasks.segmentation.layouts import PairedFolders, find_layout
-from components.core.tasks.segmentation.masks import IGNORED, MAX_CLASSES, decode, encode
+from components.core.tasks.segmentation.masks import IGNORED, MAX_CLASSES, encode, stored_mask
 from components.core.tasks.segmentation.targets import NO_PAIR, MaskFile
 
 if TYPE_CHECKING:
@@ -304,11 +304,6 @@ class SegmentationRows:
         from components.core.tasks.segmentation.data_page import samples
 
         return samples(dataset)
-
-
-def stored_mask(mask: bytes) -> np.ndarray:
-    """The class numbers of a stored mask: uint8 `(H, W)`, 255 where ignored."""
-    return decode(mask, classes=MAX_CLASSES)
 
 
 def _mask_digest(mask: np.ndarray) -> bytes:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from components.core.data.ingestion.sources import quick_look
 from components.core.errors import UserError
 from components.core.tasks.segmentation.coco import decompressed, drawn, polygon_mask, run_length_mask
-from components.core.tasks.segmentation.rows import SegmentationRows, stored_mask
+from components.core.tasks.segmentation.masks import stored_mask
+from components.core.tasks.segmentation.rows import SegmentationRows
 
 ROWS = SegmentationRows()
 SQUARE = [1, 1, 4, 1, 4, 3, 1, 3]

@@ -13,7 +13,8 @@ from components.core.data.dataset import SPLITS, open_dataset
 from components.core.data.ingestion.sources import quick_look
 from components.core.store import Store
 from components.core.tasks.segmentation.demo import build
-from components.core.tasks.segmentation.rows import SegmentationRows, stored_mask
+from components.core.tasks.segmentation.masks import stored_mask
+from components.core.tasks.segmentation.rows import SegmentationRows
 from components.data_prep.prepare import Settings, prepare
 
 ROWS = SegmentationRows()

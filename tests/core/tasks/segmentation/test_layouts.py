@@ -17,8 +17,8 @@ from components.core.data.ingestion.sources import quick_look, source_state
 from components.core.errors import UserError
 from components.core.store.backends.local_objects import LocalObjects
 from components.core.tasks.segmentation.layouts import VOC_CLASSES
-from components.core.tasks.segmentation.masks import default_palette
-from components.core.tasks.segmentation.rows import SegmentationRows, stored_mask
+from components.core.tasks.segmentation.masks import default_palette, stored_mask
+from components.core.tasks.segmentation.rows import SegmentationRows
 
 Pairs = Callable[..., Path]
 Encode = Callable[..., bytes]

@@ -17,7 +17,8 @@ from components.core.data.ingestion.sources import quick_look
 from components.core.errors import UserError
 from components.core.store import Store
 from components.core.tasks.segmentation.masks import encode as encode_mask
-from components.core.tasks.segmentation.rows import SegmentationRows, stored_mask
+from components.core.tasks.segmentation.masks import stored_mask
+from components.core.tasks.segmentation.rows import SegmentationRows
 from components.data_prep.prepare import Prepared, Settings, prepare
 
 Pairs = Callable[..., Path]
