@@ -3,7 +3,7 @@
 import os
 import tempfile
 from collections import Counter, defaultdict, deque
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -121,6 +121,7 @@ def prepare(
                 **({"source": facts} if (facts := source.facts()) else {}),
                 "licence": rows.demo.licence if settings.dataset == DEMO else "not stated",
                 **({"description": said} if settings.dataset == DEMO and (said := rows.demo.description) else {}),
+                **({"palette": palette} if (palette := _palette(source.colours, classes)) else {}),
                 "validation_fraction": settings.validation_fraction,
                 "test_fraction": settings.test_fraction,
                 "quarantined": quarantine.counts,
@@ -130,6 +131,11 @@ def prepare(
             extra_files={QUARANTINE_NAME: quarantine.to_json()},
         )
     return Prepared(manifest=manifest, quarantine=quarantine, small_classes=plan.small_classes)
+
+
+def _palette(colours: Mapping[str, tuple[int, int, int]], classes: Sequence[str]) -> list[list[int]]:
+    """The colours of the classes in their order; nothing where the source has none of one of them."""
+    return [list(colours[name]) for name in classes] if set(classes) <= set(colours) else []
 
 
 def _comparable(previous: Dataset, settings: Settings, classes: list[str]) -> bool:

@@ -1,6 +1,6 @@
 """What a user's data set is made of before it is checked: items, and why one is not used."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -45,6 +45,9 @@ class Source(Protocol):
 
     classes: list[str]
     """Class names that the source declares, in their order; empty when it declares none."""
+
+    colours: Mapping[str, tuple[int, int, int]]
+    """RGB of the classes that the source declares a colour of, each 0..255."""
 
     def items(self) -> Iterator[Item]:
         """All items, streamed; also those that cannot be used."""

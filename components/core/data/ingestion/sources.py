@@ -7,10 +7,11 @@ tables with the files that their rows hold or point to.
 import hashlib
 import posixpath
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NoReturn
 
 from components.core.data.ingestion.items import Item, Rejection
@@ -219,6 +220,7 @@ class TableSource:
     """
 
     kind = "table"
+    colours: Mapping[str, tuple[int, int, int]] = MappingProxyType({})
 
     def __init__(
         self,

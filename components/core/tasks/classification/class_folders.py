@@ -1,7 +1,8 @@
 """A folder with one sub-folder of images per class."""
 
 import posixpath
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 from components.core.data.ingestion.items import Item, Rejection
 from components.core.data.ingestion.locations import Location
@@ -12,6 +13,7 @@ class ClassFolders:
     """One sub-folder per class, images at any depth below it. An image outside of all class folders is unlabelled."""
 
     kind = "folder"
+    colours: Mapping[str, tuple[int, int, int]] = MappingProxyType({})
 
     def __init__(self, location: Location, folders: Sequence[str]) -> None:
         self.classes: list[str] = []

@@ -53,6 +53,13 @@ class ClassList:
         _refuse_twice("class", list(self.names))
         _refuse_twice("colour", list(self.palette or ()))
 
+    @property
+    def colours(self) -> Mapping[str, Colour]:
+        """The colour of each class, where the list has any; grey values that only number the classes are none."""
+        if self.palette is None or self.numbers is not None:
+            return {}
+        return dict(zip(self.names, self.palette, strict=True))
+
 
 def find_class_list(location: Location, classes_file: str = "") -> ClassList:
     """The list in `classes_file` (a path or ``s3://`` URI), else in the first of `FILE_NAMES` that the location has.

@@ -8,6 +8,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,7 @@ class CocoSource:
     """
 
     kind = "COCO"
+    colours: Mapping[str, tuple[int, int, int]] = MappingProxyType({})
 
     def __init__(self, location: Location, name: str, dataset: str) -> None:
         document = _read(location, name, dataset)

@@ -91,7 +91,7 @@ class PairedFolders:
         if layout.voc:
             classes = with_voc_palette(classes)
         self._location, self._layout, self._list, self._grouped = location, layout, classes, group_folders
-        self.classes = list(classes.names)
+        self.classes, self.colours = list(classes.names), classes.colours
         nested = location.folder(layout.images).folders()
         if splits := [name for name in nested if name.lower() in SPLIT_NAMES]:
             raise _splits(dataset, [f"{layout.images}/{name}" for name in splits])

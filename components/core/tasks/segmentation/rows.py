@@ -172,7 +172,7 @@ class SegmentationRows:
             classes = ClassList(names=tuple(source.declared))
         else:
             classes = find_class_list(location, self.classes_file)
-        source.classes = list(classes.names)
+        source.classes, source.colours = list(classes.names), classes.colours
         return source
 
     def _refuse_columns(self, slice_columns: Sequence[str], dataset: str) -> None:

@@ -51,3 +51,10 @@ def test_each_form_is_read(name: str, content: str, expected: ClassList) -> None
 def test_what_is_no_list_is_refused(name: str, content: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         parse_class_list(name, content.encode())
+
+
+def test_grey_values_that_number_the_classes_are_no_colours() -> None:
+    named = ClassList(names=("sky", "sea"), palette=((1, 2, 3), (4, 5, 6)))
+    assert named.colours == {"sky": (1, 2, 3), "sea": (4, 5, 6)}
+    grey = ClassList(names=("b", "a"), palette=((0, 0, 0), (255, 255, 255)), numbers={0: 0, 255: 1})
+    assert grey.colours == ClassList(names=("b", "a")).colours == {}

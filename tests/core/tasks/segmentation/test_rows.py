@@ -15,7 +15,9 @@ from PIL import Image
 from components.core.data.dataset import SPLITS, Dataset, open_dataset
 from components.core.data.ingestion.sources import quick_look
 from components.core.errors import UserError
+from components.core.models.catalog import find_backbone, load_catalog
 from components.core.store import Store
+from components.core.tasks import get_task
 from components.core.tasks.segmentation.masks import encode as encode_mask
 from components.core.tasks.segmentation.masks import stored_mask
 from components.core.tasks.segmentation.rows import SegmentationRows
@@ -140,6 +142,8 @@ def test_colours_become_classes_with_a_palette(pairs: Pairs, store: Store, encod
     (folder / "palette.json").write_text('{"sky": [10, 20, 30], "sea": [40, 50, 60], "land": [70, 80, 90]}')
     _, dataset = prepared(folder, store)
     assert dataset.classes == ["sky", "sea", "land"]
+    backbone = find_backbone("efficientnet_lite0", load_catalog())
+    assert get_task("segmentation").assets(backbone, dataset, 32).palette == [(10, 20, 30), (40, 50, 60), (70, 80, 90)]
     for source, mask in masks_of(dataset).items():
         np.testing.assert_array_equal(mask, given[source])
 
