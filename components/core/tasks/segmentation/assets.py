@@ -3,10 +3,14 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from components.core.store.keys import canonical_json
 from components.core.tasks.images.assets import ImageAssets, read_image_files, read_image_metadata
+from components.core.tasks.segmentation.masks import default_palette
+
+if TYPE_CHECKING:
+    from components.core.data.dataset import Dataset
 
 PALETTE = "palette.json"
 
@@ -53,6 +57,14 @@ def read_metadata(metadata: Mapping[str, Any]) -> SegmentationAssets:
     if "palette" not in metadata:
         raise ValueError("palette is missing")
     return SegmentationAssets(preprocess=preprocess, labels=labels, palette=_colours(metadata["palette"]))
+
+
+def palette_of(dataset: "Dataset") -> list[Colour]:
+    """The data set's colours, or Pascal VOC's."""
+    stored = dataset.manifest.metadata.get("palette")
+    if not stored:
+        return default_palette(len(dataset.classes))
+    return [(int(red), int(green), int(blue)) for red, green, blue in stored]
 
 
 def _colours(document: Any) -> list[Colour]:

@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +12,8 @@ from components.core.data.dataset import SPLITS
 from components.core.report import page
 from components.core.report.numbers import percent
 from components.core.tasks.images.preprocess import open_image
-from components.core.tasks.segmentation.masks import IGNORED, default_palette, resized, stored_mask
+from components.core.tasks.segmentation.assets import palette_of
+from components.core.tasks.segmentation.masks import IGNORED, resized, stored_mask
 
 if TYPE_CHECKING:
     from components.core.data.dataset import Dataset
@@ -51,28 +52,33 @@ def samples(dataset: "Dataset") -> list[Any]:
     return [page.Images(images, caption)]
 
 
-def overlay(image: np.ndarray, mask: np.ndarray, opacity: float = _OPACITY) -> np.ndarray:
+def overlay(
+    image: np.ndarray, mask: np.ndarray, palette: Sequence[tuple[int, int, int]], opacity: float = _OPACITY
+) -> np.ndarray:
     """The mask's colours over a greyed image, white where ignored: uint8 `(H, W, 3)`.
 
     Args:
         image: uint8 `(H, W, 3)`.
         mask: uint8 `(H, W)`, class numbers and 255.
+        palette: a colour per class.
         opacity: of the colours, in [0, 1]; the background (class 0) is left as it is.
     """
-    colours = np.array(default_palette(256), dtype=np.float64)
-    colours[IGNORED] = 255
+    colours = np.full((256, 3), 255.0)
+    colours[: len(palette)] = palette
     weight = np.where(mask == 0, 0.0, opacity)[..., None]
     return np.round(image * (1 - weight) + colours[mask] * weight).astype(np.uint8)
 
 
 def _samples(dataset: "Dataset") -> Iterator[page.Image]:
+    palette = palette_of(dataset)
     for row in dataset.iterate("train", columns=("image", "mask"), limit=SHOWN_SAMPLES):
         picture = open_image(row["image"])
         mask = stored_mask(row["mask"])
         names = [dataset.classes[number] for number in np.unique(mask[mask != IGNORED])]
         picture.thumbnail((_SHOWN_PIXELS, _SHOWN_PIXELS), Image.Resampling.BILINEAR)
         pixels = np.asarray(picture)
-        for title, shown in (("image", pixels), (", ".join(names), overlay(pixels, resized(mask, *pixels.shape[:2])))):
+        over = overlay(pixels, resized(mask, *pixels.shape[:2]), palette)
+        for title, shown in (("image", pixels), (", ".join(names), over)):
             yield page.Image(title=title, base64=_png(shown), media_type="image/png")
 
 

@@ -18,7 +18,8 @@ from components.core.report.page import Block, Cell, Columns, Details, Image, Im
 from components.core.tasks.card import CardText
 from components.core.tasks.images.preprocess import open_image
 from components.core.tasks.segmentation import figures
-from components.core.tasks.segmentation.masks import IGNORED, default_palette, resized
+from components.core.tasks.segmentation.assets import palette_of
+from components.core.tasks.segmentation.masks import IGNORED, resized
 from components.core.tasks.segmentation.serving import overlay
 
 if TYPE_CHECKING:
@@ -111,14 +112,6 @@ class SegmentationPages:
         """The candidate's confusion matrix over pixels, into a KFP ClassificationMetrics."""
         details = evaluation.candidate.details
         visualization.log_confusion_matrix([row["class"] for row in details["per_class"]], details["confusion"])
-
-
-def palette_of(dataset: "Dataset") -> list[tuple[int, int, int]]:
-    """The data set's colours, or Pascal VOC's."""
-    stored = dataset.manifest.metadata.get("palette")
-    if not stored:
-        return default_palette(len(dataset.classes))
-    return [(int(red), int(green), int(blue)) for red, green, blue in stored]
 
 
 def _class_section(evaluation: Evaluation, candidate: str) -> Section:

@@ -13,10 +13,9 @@ from components.core.tasks.images.preprocess import Preprocess
 from components.core.tasks.metric import Group, Metric
 from components.core.tasks.segmentation import assets as segmentation_assets
 from components.core.tasks.segmentation import figures, serving
-from components.core.tasks.segmentation.assets import SegmentationAssets
+from components.core.tasks.segmentation.assets import SegmentationAssets, palette_of
 from components.core.tasks.segmentation.augment import Augmentation
 from components.core.tasks.segmentation.examples import MaskedImages
-from components.core.tasks.segmentation.masks import default_palette
 from components.core.tasks.segmentation.parameters import DEFAULT_HEAD, HEADS
 from components.core.tasks.segmentation.rows import SegmentationRows
 
@@ -58,11 +57,10 @@ class Segmentation:
     def assets(self, backbone: "Backbone", dataset: "Dataset", image_size: int) -> SegmentationAssets:
         """The backbone's normalisation, images fitted with their aspect ratio, the data set's classes and colours."""
         side = image_size or backbone.image_size
-        palette = dataset.manifest.metadata.get("palette")
         return SegmentationAssets(
             preprocess=Preprocess(image_size=side, mean=backbone.mean, std=backbone.std, resize="fit"),
             labels=list(dataset.classes),
-            palette=[tuple(colour) for colour in palette] if palette else default_palette(len(dataset.classes)),
+            palette=palette_of(dataset),
         )
 
     def read_assets(self, files: Mapping[str, bytes]) -> SegmentationAssets:

@@ -64,7 +64,7 @@ def test_the_page_of_the_demo_says_that_it_is_synthetic_and_a_voc_folder_s_lists
 
 def test_an_overlay_mixes_the_classes_colours_in_and_leaves_the_background() -> None:
     image = np.full((1, 3, 3), 100, dtype=np.uint8)
-    mixed = overlay(image, np.array([[0, 2, 255]], dtype=np.uint8), opacity=0.5)
+    mixed = overlay(image, np.array([[0, 2, 255]], dtype=np.uint8), default_palette(3), opacity=0.5)
     colour = np.array(default_palette(3)[2])
     np.testing.assert_array_equal(mixed[0, 0], [100, 100, 100])
     np.testing.assert_array_equal(mixed[0, 1], np.round(50 + 0.5 * colour))
