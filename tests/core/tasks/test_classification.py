@@ -132,7 +132,7 @@ def test_a_model_of_other_classes_or_another_order_is_refused(image_dataset: Ope
 def test_every_task_has_its_name_and_the_columns_that_every_dataset_needs(name: str) -> None:
     found = get_task(name)
     assert found.name == name
-    assert {"digest", "source"} <= set(found.schema.names)
+    assert {"digest", "source"} <= set(found.rows.schema.names)
 
 
 def test_an_unknown_task_is_refused_with_what_is_available() -> None:
