@@ -65,8 +65,11 @@ class FinishedRun:
 
 
 def stage_of(record: dict) -> str:
-    """The stage that a journal record is of; the compiler calls its second use in a pipeline `fine-tune-2`."""
-    return re.sub(r"-\d+$", "", record["component"]).replace("-", "_")
+    """The stage that a journal record is of.
+
+    The compiler calls its second use in a pipeline `fine-tune-2`; `preflight__retrain` is the check of one form.
+    """
+    return re.sub(r"-\d+$", "", record["component"]).replace("-", "_").partition("__")[0]
 
 
 def run_trimtab(
