@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.core.artifacts.manifest import Manifest, materialize, publish, read_manifest
+from components.core.bundles.asset_files import read_asset_files
 from components.core.errors import UserError
 from components.core.models.architecture import Architecture
 from components.core.models.inputs import Graph, InputSpec
@@ -103,11 +104,6 @@ def load_model(artifact: str | Path | Manifest, store: "Store") -> ModelBundle:
         raise UserError(f"model {manifest.digest[:12]} does not fit its architecture: {problem}")
     module.load_state_dict(state, strict=True)
     return ModelBundle(module=module.eval(), architecture=architecture, assets=assets)
-
-
-def read_asset_files(manifest: Manifest, folder: Path, others: tuple[str, ...]) -> dict[str, bytes]:
-    """The files of an artifact that are not among `others`, by name, from the folder where they lie."""
-    return {entry.path: (folder / entry.path).read_bytes() for entry in manifest.files if entry.path not in others}
 
 
 def _mismatch(model: "Mapping[str, torch.Tensor]", disk: "Mapping[str, torch.Tensor]") -> str | None:

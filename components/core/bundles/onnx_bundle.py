@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.core.artifacts.manifest import Manifest, materialize, publish, read_manifest
-from components.core.bundles.model_bundle import read_asset_files
+from components.core.bundles.asset_files import read_asset_files
 from components.core.errors import UserError
 from components.core.store.keys import canonical_json
 from components.core.tasks import Task, get_task
