@@ -202,7 +202,7 @@ def _written(documents: list[Any]) -> bytes:
 
 
 def _as_job(spec: dict[str, Any]) -> list[Any]:
-    values = {"parameterValues": {"seed": 3}, "parameters": {"image_size": {"intValue": "32"}}}
+    values = {"parameterValues": {"search_seed": 3}, "parameters": {"search_image_size": {"intValue": "32"}}}
     return [{"displayName": "job", "pipelineSpec": copy.deepcopy(spec), "runtimeConfig": values}]
 
 

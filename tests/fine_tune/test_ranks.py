@@ -107,8 +107,8 @@ def test_a_mistake_in_the_processes_is_one_line_and_is_not_tried_again(tune: Any
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"num_processes": 3}, "num_processes must be a divisor of batch_size 16, got 3"),
-        ({"num_processes": 0}, "num_processes must be a divisor of batch_size 16, got 0"),
+        ({"num_processes": 3}, "num_processes must be a divisor of batch_size 16; got 3"),
+        ({"num_processes": 0}, "num_processes must be at least 1; got 0"),
         ({"num_processes": 2, "batch_norm": "train"}, "batch_norm must be frozen with several processes"),
     ],
 )

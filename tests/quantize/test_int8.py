@@ -116,7 +116,7 @@ def test_a_wrong_scale_of_the_weights_is_made_good_by_the_biases(toy_graph):
         return ({"images": images[start : start + 16]} for start in range(0, 64, 16))
 
     ranges = activation_ranges(model, batches, "minmax", percentile=100.0, threads=1)
-    quantized = int8._with_integer_weights(model, ranges)
+    quantized = int8._with_integer_weights(model, ranges, stay_float=())
     for tensor in quantized.graph.initializer:
         if tensor.name == "kernel_quantized":
             coarse = np.floor(numpy_helper.to_array(tensor) / 16.0) * 16
