@@ -182,6 +182,7 @@ def test_the_store_grows_by_what_is_new_only(simulated):
     # Beside its images a quiet week writes Parquet's own bookkeeping for three small shards, the list of files put
     # aside, drift.json and retraining.json, and the lists of shards, of which there are more each week.
     assert max(grown[week] for week in quiet) < 3, grown
-    # Its data set, written whole each week, would come to more than ten times what arrived.
+    # Its data set, written whole each week, would come to more than ten times what arrived. A week with a contest also
+    # writes its evaluation: every metric, class and slice of both models, with intervals.
     whole = sum(done.new_bytes for done in simulated.weeks.values())
-    assert sum(done.grown_bytes for done in simulated.weeks.values()) < 3 * whole
+    assert sum(done.grown_bytes for done in simulated.weeks.values()) < 3.5 * whole
