@@ -4,8 +4,8 @@ Knows no stage, no task and neither torch nor kfp. A task composes its parameter
 (`components/core/tasks/TASK/parameters.py`).
 """
 
-from components.core.parameters.common import COMMON, RELEASE
 from components.core.parameters.declared import DECLARED, check_declared
+from components.core.parameters.every_task import COMMON, RELEASE
 from components.core.parameters.form import ADVANCED, MOST_FIELDS, Form
 from components.core.parameters.images import IMAGES
 from components.core.parameters.parameter import Parameter, near, with_defaults

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from components.core.parameters.common import COMMON, RELEASE
+from components.core.parameters.every_task import COMMON, RELEASE
 from components.core.parameters.images import IMAGES
 from components.core.parameters.parameter import Parameter
 from components.core.parameters.retraining import RETRAIN

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from components.core.errors import UserError
-from components.core.parameters.common import RELEASE
+from components.core.parameters.every_task import RELEASE
 from components.core.parameters.parameter import PARTS, Parameter, near
 from components.core.parameters.retraining import IN_ADVANCED, RETRAIN
 from components.core.parameters.rules import check_between
