@@ -64,12 +64,14 @@ class FinishedRun:
         return {record["task"]: record for record in self.store.journal.read(self.run_id)}
 
 
-def stage_of(record: dict) -> str:
-    """The stage that a journal record is of.
+def function_of(record: dict) -> str:
+    """The component's function that a journal record is of; the compiler calls its second use `fine-tune-2`."""
+    return re.sub(r"-\d+$", "", record["component"]).replace("-", "_")
 
-    The compiler calls its second use in a pipeline `fine-tune-2`; `preflight__retrain` is the check of one form.
-    """
-    return re.sub(r"-\d+$", "", record["component"]).replace("-", "_").partition("__")[0]
+
+def stage_of(record: dict) -> str:
+    """The stage that a journal record is of: `preflight__retrain` is the stage preflight with the form of retrain."""
+    return function_of(record).partition("__")[0]
 
 
 def run_trimtab(
