@@ -13,10 +13,10 @@ _Z95 = 1.959964
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """One recipe, compared with the baseline on the same rows and in the same interleaved timing run.
+    """One recipe, compared with the baseline on the same rows and in the same timing run.
 
     `value` is the primary metric; `drop_points` is positive when something of it was lost, in points; `drop_error` is
-    its standard error; `relative_latency` is the candidate's median latency at batch 1 divided by the baseline's.
+    its standard error; `relative_latency` is the candidate's warm latency at batch 1 divided by the baseline's.
     """
 
     value: float | None
@@ -37,8 +37,8 @@ def measure_recipes(evaluations: Sequence[Evaluation]) -> list[Measured]:
     """The facts of each evaluation, with latencies brought to one scale.
 
     Evaluations may run at the same time or on different machines, so their milliseconds cannot be compared. Within
-    each, candidate and baseline were timed in turn; that ratio can. `latency_ms` is the ratio times the median of all
-    baselines.
+    each, candidate and baseline were timed in alternating blocks; that ratio can. `latency_ms` is the ratio times the
+    median of all baselines.
 
     Raises:
         UserError: An evaluation was made on test data, or on another split or by another metric than the others.
@@ -61,7 +61,7 @@ def measure_recipes(evaluations: Sequence[Evaluation]) -> list[Measured]:
 
 def _measured(evaluation: Evaluation, common_baseline_ms: float) -> Measured:
     primary, difference = evaluation.primary, evaluation.primary.difference
-    relative = evaluation.candidate.at(1).p50_ms / evaluation.baseline.at(1).p50_ms
+    relative = 1 / evaluation.speedup
     low, high = difference.low or 0.0, difference.high or 0.0
     return Measured(
         value=primary.candidate.value,

@@ -1,4 +1,4 @@
-"""The stage's work in order: predictions of both, figures, latency in turn, verdict; the content of evaluation.json."""
+"""The stage's work in order: predictions of both, figures, latency, verdict; the content of evaluation.json."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -9,7 +9,6 @@ from components.core.evaluation.document import (
     Evaluation,
     MetricResult,
     ModelFigures,
-    Speedup,
     Timing,
     Verdict,
 )
@@ -22,7 +21,7 @@ from components.evaluate.bundles import Opened
 from components.evaluate.groups import group_comparisons, slice_comparisons
 from components.evaluate.inference import check_split, run_split
 from components.evaluate.intervals import CONFIDENCE, DENSE_RESAMPLES, RESAMPLES, SEED, PairedRows, interval_name
-from components.evaluate.latency import measure_both
+from components.evaluate.latency import Timings, measure_both
 from components.evaluate.samples import pick_samples, read_samples
 
 if TYPE_CHECKING:
@@ -38,7 +37,8 @@ class EvaluateConfig:
     Attributes:
         split: validation or test.
         threads: of onnxruntime, for predictions and latency.
-        latency_rounds: interleaved rounds at batch 1; a fifth of it, at least 10, at the task's large batch.
+        latency_rounds: timed calls of each model at batch 1, at least; a fifth of it, at least 10, at the task's large
+            batch. More follow until the speed-up is known well enough; see `core.runtime.latency`.
         budget: limits.
 
     Raises:
@@ -69,7 +69,7 @@ def evaluate_pair(dataset: "Dataset", candidate: Opened, baseline: Opened, confi
     metrics = tuple(_metric(metric, pairs) for metric in task.metrics)
 
     rounds = {1: config.latency_rounds, task.large_batch: max(_FEWEST_ROUNDS, config.latency_rounds // 5)}
-    fast, slow = measure_both(candidate.bundle, baseline.bundle, threads=config.threads, rounds=rounds)
+    timings = measure_both(candidate.bundle, baseline.bundle, threads=config.threads, rounds=rounds)
     return Evaluation(
         task=task.name,
         row_noun=task.row_noun,
@@ -87,21 +87,20 @@ def evaluate_pair(dataset: "Dataset", candidate: Opened, baseline: Opened, confi
         metrics=metrics,
         groups=tuple(group_comparisons(task.groups(dataset), ours.groups, pairs)),
         slices=tuple(slice_comparisons(dataset, config.split, ours.digests, primary, pairs)),
-        candidate=_figures(candidate, fast, ours.details),
-        baseline=_figures(baseline, slow, theirs.details),
-        speedups=tuple(
-            Speedup(batch=mine.batch, ratio=other.p50_ms / mine.p50_ms) for mine, other in zip(fast, slow, strict=True)
-        ),
+        candidate=_figures(candidate, timings.candidate, ours.details),
+        baseline=_figures(baseline, timings.baseline, theirs.details),
+        speedups=timings.speedups,
         size_ratio=baseline.bundle.size_bytes / candidate.bundle.size_bytes,
         verdict=budget_verdict(
             config.budget,
-            latency_ms=fast[0].p50_ms,
+            latency_ms=timings.candidate[0].p50_ms,
             size_bytes=candidate.bundle.size_bytes,
             difference_points=metrics[0].points,
         ),
         budget=config.budget,
         host=describe_host(),
-        method=_method(config, rounds, metrics),
+        method=_method(config, timings, metrics),
+        warnings=timings.warnings,
         samples=tuple(
             read_samples(
                 dataset,
@@ -121,7 +120,7 @@ def budget_verdict(budget: Budget, *, latency_ms: float, size_bytes: int, differ
 
     Args:
         budget: the limits.
-        latency_ms: median at batch 1.
+        latency_ms: median of a warm call at batch 1.
         size_bytes: of all ONNX files.
         difference_points: candidate minus baseline in points of the primary metric (negative = worse).
     """
@@ -160,13 +159,15 @@ def _figures(opened: Opened, latency: tuple[Timing, ...], details: dict) -> Mode
     )
 
 
-def _method(config: EvaluateConfig, rounds: dict[int, int], metrics: tuple[MetricResult, ...]) -> str:
+def _method(config: EvaluateConfig, timings: Timings, metrics: tuple[MetricResult, ...]) -> str:
     threads = "1 thread" if config.threads == 1 else f"{config.threads} threads"
     share = f"{100 * CONFIDENCE:g} %"
     intervals = "; ".join(f"{capitalized(metric.label)}: {share} interval ({metric.interval})" for metric in metrics)
-    timed = " and ".join(f"{count} rounds at batch {batch}" for batch, count in rounds.items())
+    timed = " and ".join(f"{one.samples} calls at batch {one.batch}" for one in timings.candidate)
     return (
         f"Both models in onnxruntime on the CPU, {threads}. {intervals}; difference: {share} paired "
-        f"bootstrap. Latency: candidate and baseline in turn, {timed} after a warm-up, medians of wall time, CPU time "
-        "beside it; inference only, without preparing the inputs."
+        f"bootstrap. Latency: warm and alone, {timed} of each model, in alternating blocks whose first calls are not "
+        f"counted; medians of wall time, CPU time beside it; cold: the first call after the other model. Speed-up: "
+        f"from pairs of neighbouring blocks (Hodges-Lehmann, {share} signed-rank interval). Inference only, without "
+        "preparing the inputs."
     )

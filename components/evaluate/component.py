@@ -36,9 +36,9 @@ def evaluate(
         page: All of it as a page, with samples.
         split: validation, or test. The test split is to be read once, for the model that was chosen.
         threads: Threads of onnxruntime, for predictions and latency; at least 1.
-        latency_rounds: Timed rounds, candidate and baseline in turn, at batch 1; a fifth of it, at least 10, at
-            the task's large batch (32 of images).
-        max_latency_ms: Limit on the candidate's median latency at batch 1, milliseconds; -1 is no limit.
+        latency_rounds: Timed calls of each model at batch 1, at least; a fifth of it, at least 10, at the task's
+            large batch (32 of images). More follow until the speed-up is known to ±3 %.
+        max_latency_ms: Limit on the candidate's median latency at batch 1, warm, milliseconds; -1 is no limit.
         max_size_mb: Limit on the size of its ONNX files, megabytes of 10⁶ bytes; -1 is no limit.
         max_drop: Limit on how far its primary metric lies below the baseline's, points; -1 is no limit.
     """

@@ -4,7 +4,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from components.core.evaluation.blocks import difference_cell, slice_table, value_cell, verdict_callout
+from components.core.evaluation.blocks import (
+    difference_cell,
+    slice_table,
+    speedup_cell,
+    timing_note,
+    value_cell,
+    verdict_callout,
+    warnings_callout,
+)
 from components.core.evaluation.document import Evaluation, ModelFigures
 from components.core.report.numbers import compact, megabytes, milliseconds, times
 from components.core.report.page import Cell, Section, facts, table, write_page
@@ -15,7 +23,7 @@ def write_evaluation_page(path: str | Path, evaluation: Evaluation) -> None:
     """Verdict, both models side by side, slices, what the task shows, and how it was measured."""
     slices = slice_table(evaluation)
     sections = [
-        Section("", verdict_callout(evaluation)),
+        Section("", [verdict_callout(evaluation), *warnings_callout(evaluation)]),
         Section("Candidate and baseline", table(("", "baseline", "candidate", "change"), _rows(evaluation))),
         *([Section("Slices", slices)] if slices else []),
         *get_task(evaluation.task).pages.evaluation_sections(evaluation, candidate="candidate"),
@@ -41,7 +49,7 @@ def _rows(evaluation: Evaluation) -> list[list[Any]]:
         )
     for speedup in evaluation.speedups:
         batch = speedup.batch
-        rows.append([f"latency, batch {batch}", _latency(theirs, batch), _latency(ours, batch), times(speedup.ratio)])
+        rows.append([f"latency, batch {batch}", _latency(theirs, batch), _latency(ours, batch), speedup_cell(speedup)])
     largest = evaluation.batches[-1]
     rates = [f"{side.at(largest).rows_per_second:,.0f} {noun}/s" for side in (theirs, ours)]
     rows.append([f"throughput, batch {largest}", *rates, ""])
@@ -68,8 +76,7 @@ def _sizes(evaluation: Evaluation) -> list[list[Any]]:
 
 def _latency(side: ModelFigures, batch: int) -> Cell:
     timing = side.at(batch)
-    tail = (("p90", timing.p90_ms), ("p99", timing.p99_ms), ("CPU", timing.cpu_ms))
-    return Cell(milliseconds(timing.p50_ms), sub=", ".join(f"{name} {milliseconds(value)}" for name, value in tail))
+    return Cell(milliseconds(timing.p50_ms), sub=timing_note(timing))
 
 
 def _flat(host: Mapping[str, Any]) -> dict[str, Any]:

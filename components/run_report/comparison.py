@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from components.core.evaluation.document import Estimate, Evaluation, MetricResult, Timing
+from components.core.evaluation.blocks import timing_note
+from components.core.evaluation.document import Estimate, Evaluation, MetricResult, Speedup, Timing
 from components.core.report.numbers import (
     MISSING,
     compact,
@@ -54,8 +55,9 @@ def before_and_after(evaluation: Evaluation) -> list[Row]:
             before=milliseconds(before.at(1).p50_ms),
             after=milliseconds(after.at(1).p50_ms),
             change=_change(evaluation.speedup, 1, "faster", "slower"),
-            before_note=_tail(before.at(1)),
-            after_note=_tail(after.at(1)),
+            before_note=timing_note(before.at(1)),
+            after_note=timing_note(after.at(1)),
+            change_note=_speedup_interval(evaluation.speedups[0]),
         )
     )
     for speedup in evaluation.speedups[1:]:
@@ -66,8 +68,9 @@ def before_and_after(evaluation: Evaluation) -> list[Row]:
                 before=rate(first, evaluation.row_noun),
                 after=rate(second, evaluation.row_noun),
                 change=_change(speedup.ratio, 1, "faster", "slower"),
-                before_note=_tail(first),
-                after_note=_tail(second),
+                before_note=timing_note(first),
+                after_note=timing_note(second),
+                change_note=_speedup_interval(speedup),
             )
         )
     for name, was, now in (("MACs", before.macs, after.macs), ("parameters", before.parameters, after.parameters)):
@@ -106,5 +109,8 @@ def _change(before: float | None, after: float | None, less: str, more: str) -> 
     return " ".join(fold(before, after, less, more)).strip()
 
 
-def _tail(timing: Timing) -> str:
-    return f"p90 {milliseconds(timing.p90_ms)}"
+def _speedup_interval(speedup: Speedup) -> str:
+    """The interval as `fold` says the change: of the slow-down where the release is slower."""
+    if speedup.ratio >= 1:
+        return f"{times(speedup.low)} to {times(speedup.high)}"
+    return f"{times(1 / speedup.high)} to {times(1 / speedup.low)}"

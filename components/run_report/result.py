@@ -3,7 +3,7 @@
 from collections import deque
 from pathlib import Path
 
-from components.core.evaluation.blocks import verdict_callout
+from components.core.evaluation.blocks import verdict_callout, warnings_callout
 from components.core.evaluation.document import Evaluation
 from components.core.report.numbers import capitalized, duration, figure_of_merit, megabytes, milliseconds
 from components.core.report.page import Block, Callout, Cell, Details, Log, Section, Tile, Tiles, facts, table
@@ -64,7 +64,8 @@ def result_section(evidence: Evidence) -> Section | None:
     columns[2] = f"release ({final.candidate.scheme})"
     caption = (
         f"Second lines: {100 * final.confidence:g} % intervals of the metrics ({final.primary.interval}; of the change "
-        f"{final.paired}), p90 of the times."
+        f"{final.paired}); of latency and throughput the p90, the first call after the other model (cold), CPU time, "
+        "and the interval of the ratio."
     )
     note = (
         f"Measured once on the test split: {final.rows:,} {final.row_noun}{final.aside} on which nothing was chosen, "
@@ -72,7 +73,9 @@ def result_section(evidence: Evidence) -> Section | None:
     )
     reason = str((evidence.decision or {}).get("reason", ""))
     verdict = verdict_callout(final, candidate="release", unlimited=reason)
-    return Section("Result", [_tiles(final), verdict, table(columns, rows, caption=caption)], note=note)
+    return Section(
+        "Result", [_tiles(final), verdict, *warnings_callout(final), table(columns, rows, caption=caption)], note=note
+    )
 
 
 def _tiles(final: Evaluation) -> Tiles:

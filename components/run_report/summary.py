@@ -37,7 +37,7 @@ def find_release(evidence: Evidence) -> dict[str, Any]:
 
 
 def summarize(evidence: Evidence, *, report: str) -> dict[str, Any]:
-    """Title, the table of before and after, where the files are, and the outputs; JSON-able.
+    """Title, the table of before and after, warnings, where the files are, and the outputs; JSON-able.
 
     Args:
         evidence: What is known of the run.
@@ -75,6 +75,7 @@ def summarize(evidence: Evidence, *, report: str) -> dict[str, Any]:
         "lead": lead,
         "columns": list(COLUMNS),
         "rows": [row.cells for row in before_and_after(final)] if final else [],
+        "warnings": list(final.warnings) if final else [],
         "files": files,
         "outputs": {name: value for name, value in outputs.items() if value is not None},
     }

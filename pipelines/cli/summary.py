@@ -9,7 +9,7 @@ from rich.text import Text
 
 
 def print_summary(console: Console, summary: Mapping[str, Any]) -> None:
-    """Prints `{"title", "lead", "columns", "rows", "files"}`; what is missing or of another form is left out."""
+    """Prints `{"title", "lead", "columns", "rows", "warnings", "files"}`; what is missing or malformed is left out."""
     columns, rows = summary.get("columns"), summary.get("rows")
     if isinstance(columns, list) and isinstance(rows, list) and columns and rows:
         table = Table(
@@ -25,6 +25,9 @@ def print_summary(console: Console, summary: Mapping[str, Any]) -> None:
         console.print(table, soft_wrap=False)
     elif summary.get("title"):
         console.print(Text(str(summary["title"])))
+    warnings = summary.get("warnings")
+    for warning in warnings if isinstance(warnings, list) else ():
+        console.print(Text(f"warning: {warning}"))
     files = summary.get("files")
     if isinstance(files, Mapping) and files:
         width = max(len(str(name)) for name in files)

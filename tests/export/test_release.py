@@ -20,6 +20,7 @@ from components.core.bundles.released_sources import read_sources
 from components.core.errors import UserError
 from components.core.evaluation.document import Evaluation, encode_evaluation
 from components.core.report.markdown import code, escape
+from components.core.report.numbers import milliseconds
 from components.core.runtime.released import load_release
 from components.core.signing import check_signature
 from components.core.store import ReleaseExists, canonical_json, open_store
@@ -145,6 +146,19 @@ def test_the_program_in_the_card_runs_and_says_what_the_release_says(run_export,
     assert done.returncode == 0, done.stderr
     expected = load_release(tmp_path / "model.onnx")([(tmp_path / "image.jpg").read_bytes()])[0].label
     assert done.stdout.strip() == expected
+
+
+def test_the_card_states_cold_latency_the_interval_of_the_speed_up_and_what_was_measured_badly(
+    run_export, chain, tmp_path
+):
+    measured = replace(chain.evaluation, warnings=("Latency at batch 1: the machine was busy.",))
+    evaluation = publish_evaluation(tmp_path / "busy", measured, chain.store)
+    card = Path(run_export(name="busy", evaluation=evaluation)["card"].path).read_text()
+    speedup, cold = measured.speedups[0], measured.candidate.at(1).cold_ms
+    assert f"× as fast ({speedup.low:.2f} to {speedup.high:.2f}) |" in card
+    assert f"| latency, batch 1 (median, cold) | {milliseconds(measured.baseline.at(1).cold_ms)} | " in card
+    assert f"| {milliseconds(cold)} |" in card
+    assert "**Latency at batch 1: the machine was busy.**" in card
 
 
 def test_class_names_cannot_become_markup(run_export):

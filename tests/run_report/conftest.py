@@ -24,7 +24,7 @@ RECIPES = [
 ]
 
 
-def measured(*, split, top1, size_bytes, latency, macs, checks=(), samples=(), rows=2000, classes=CLASSES):
+def measured(*, split, top1, size_bytes, latency, macs, checks=(), samples=(), rows=2000, classes=CLASSES, warnings=()):
     """The evaluation of a candidate against one fixed baseline."""
     return evaluation(
         split=split,
@@ -39,7 +39,7 @@ def measured(*, split, top1, size_bytes, latency, macs, checks=(), samples=(), r
             macs=33_100_000, parameters=3_380_000, details=classifier_details(0.9245, classes, images=2000),
         ),
         verdict=verdict(*checks),
-        samples=tuple(samples),
+        samples=tuple(samples), warnings=tuple(warnings),
     )  # fmt: skip
 
 
@@ -217,7 +217,7 @@ def run_until_distill(run, classes=CLASSES, recipes=RECIPES):
     return root, loop, begin
 
 
-def complete_run(run, *, classes=CLASSES, checks=None):
+def complete_run(run, *, classes=CLASSES, checks=None, warnings=()):
     """A whole successful run."""
     from components.choose.budget import Budget
     from components.choose.decision import decide_recipe
@@ -264,6 +264,7 @@ def complete_run(run, *, classes=CLASSES, checks=None):
         checks=checks,
         samples=samples(classes=classes),
         classes=classes,
+        warnings=warnings,
     )
     run.task(
         f"{root}/evaluate-2",

@@ -286,6 +286,15 @@ def test_what_was_asked_has_flat_names_whether_the_first_task_resolved_them_or_n
         assert "no limit" in str(section)
 
 
+def test_warnings_of_the_measurement_stand_in_the_report_and_in_the_summary(run, runs, tmp_path):
+    warning = "Latency at batch 1: the machine was busy."
+    runs.complete_run(run, warnings=(warning,))
+    html, summary = report(run, tmp_path)
+    assert summary["warnings"] == [warning]
+    assert "Not measured as it should be" in html
+    assert warning in html
+
+
 def test_an_evaluation_of_an_earlier_version_costs_the_result_and_is_named(run, tmp_path):
     old = json.dumps({"format": 1, "split": "test", "candidate": {"top1": 0.9}}).encode()
     artifacts = run.artifact("evaluation", "evaluation", {"evaluation.json": old})

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 FILE = "evaluation.json"
 KIND = "evaluation"
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,14 +104,22 @@ class Comparison:
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """Latency of one call with `batch` rows on `threads` threads, milliseconds of wall time; `cpu_ms` is CPU time."""
+    """Latency of calls with `batch` rows on `threads` threads; see `core.runtime.latency`.
+
+    Attributes:
+        samples: warm calls that were timed; `p50_ms`, `p90_ms` and `cpu_ms` are of these.
+        p50_ms, p90_ms: milliseconds of wall time of a warm call: one after others of the same model.
+        cold_ms: median of the first call after the other model.
+        cpu_ms: median CPU time of a warm call.
+        rows_per_second: at the median.
+    """
 
     batch: int
     threads: int
     samples: int
     p50_ms: float
     p90_ms: float
-    p99_ms: float
+    cold_ms: float | None
     cpu_ms: float
     rows_per_second: float
 
@@ -150,10 +158,16 @@ class ModelFigures:
 
 @dataclass(frozen=True, kw_only=True)
 class Speedup:
-    """How many times as fast the candidate is at a batch size: ratio of the medians."""
+    """How many times as fast the candidate is at a batch size, warm, with the interval of this ratio.
+
+    It is estimated from pairs of neighbouring blocks of calls, and so differs a little from the ratio of the medians.
+    """
 
     batch: int
     ratio: float
+    low: float
+    high: float
+    pairs: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,6 +232,7 @@ class Evaluation:
         verdict: against `budget`.
         host: the machine; see `core.runtime.host`.
         method: how all of it was measured, in sentences.
+        warnings: what was not measured as it should be, in sentences; whoever shows the figures shows these.
         samples: rows to look at.
 
     Raises:
@@ -242,6 +257,7 @@ class Evaluation:
     budget: Budget
     host: dict[str, Any]
     method: str
+    warnings: tuple[str, ...]
     samples: tuple[Sample, ...]
 
     def __post_init__(self) -> None:
@@ -284,8 +300,10 @@ class Evaluation:
             UserError: another format; or the first field that is missing, unknown or of another type, by its path.
         """
         found = document.get("format") if isinstance(document, dict) else None
-        if found == 1:
-            raise UserError("this evaluation was made by an earlier version of trimtab (format 1); evaluate again")
+        if isinstance(found, int) and not isinstance(found, bool) and 0 < found < FORMAT:
+            raise UserError(
+                f"this evaluation was made by an earlier version of trimtab (format {found}); evaluate again"
+            )
         if found != FORMAT:
             raise UserError(f"{FILE} must have format {FORMAT}, got {found!r}; evaluate again")
         try:

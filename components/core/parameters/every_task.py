@@ -42,7 +42,7 @@ _BUDGET = (
     ),
     Parameter(
         name="max_latency_ms", field="budget_max_latency_ms", type=float, default=NO_LIMIT, rule=LIMIT,
-        text="Longest median latency of the release at batch 1, in milliseconds. -1 is no limit.",
+        text="Longest median latency of the release at batch 1, warm, in milliseconds. -1 is no limit.",
     ),
     Parameter(
         name="max_size_mb", field="budget_max_size_mb", type=float, default=NO_LIMIT, rule=LIMIT,
@@ -212,7 +212,7 @@ _MEASUREMENT = (
     ),
     Parameter(
         name="latency_rounds", type=int, default=50, rule=AT_LEAST_ONE,
-        text="Rounds of the latency measurement, in which the models take turns.",
+        text="Timed calls of each model, at least; more follow until the speed-up is known to ±3 %.",
     ),
 )  # fmt: skip
 

@@ -1,9 +1,12 @@
-"""Measure latency fairly: variants interleaved, wall and CPU time, medians, stated threads.
+"""Measure latency fairly: warm and alone, in alternating blocks; wall and CPU time, medians, stated threads.
 
-A machine's speed drifts (frequency, neighbours). Measuring A a hundred times and then B a hundred times compares two
-moments; A B A B compares two models.
+A machine's speed drifts (frequency, neighbours): a hundred calls of A and then a hundred of B compare two moments.
+Calls in turn (A B A B) compare two models, but each call then begins on the other's caches, which a small model pays
+for most (int8 EfficientNet-Lite0 at 64 px: 0.44 ms after itself, 0.96 ms after its float32 network). Therefore blocks
+alternate, the calls that refill the caches are dropped, and the ratio is taken within each pair of neighbouring blocks.
 """
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -13,20 +16,46 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
+from components.core.runtime.ratio import Ratio, paired_ratio
+
 Feed = dict[str, np.ndarray]
 MakeInput = Callable[[int], Feed]
 Call = Callable[[], object]
 
+PAIRS = 8
+"""Blocks per model, at least."""
+MOST_PAIRS = 24
+PRECISION = 0.03
+"""Blocks are added until the interval of each ratio reaches no further than this from it, relative to it."""
+BUSY = 0.10
+"""A block is measured again when its CPU time lies this fraction below its wall time."""
+ATTEMPTS = 3
+"""How often one block is measured, at most."""
+_LEAST_TIMED = 3
+_MOST_SECONDS = 30.0  # blocks beyond PAIRS and repetitions begin within this time; large models keep to the fewest
+_WARM_UP = 3
+# Calls that are dropped at the beginning of a block: as many as take about 8 ms, within these bounds. The int8 network
+# above is warm after 5 calls (2.5 ms), its float32 network after 8 (9 ms); at batch 32 (13 ms and more) after one.
+_REFILL_MS = 8.0
+_MOST_DROPPED = 8
+
 
 @dataclass(frozen=True, kw_only=True)
 class Latency:
-    """One variant's figures for one batch size; milliseconds per call, not per row."""
+    """One variant's figures for one batch size; milliseconds per call, not per row.
+
+    Attributes:
+        p50_ms, p90_ms: wall time of a warm call: one after others of the same model.
+        cold_ms: median of the first call after another model's block; None if there was no other model.
+        cpu_ms: median CPU time of the process per warm call.
+        samples: warm calls that were timed.
+        threads, batch: of onnxruntime; rows per call.
+    """
 
     p50_ms: float
     p90_ms: float
-    p99_ms: float
+    cold_ms: float | None
     cpu_ms: float
-    """Median CPU time of the process; well below `p50_ms` means that the machine was busy with something else."""
     samples: int
     threads: int
     batch: int
@@ -40,64 +69,143 @@ class Latency:
         return asdict(self)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """What one run of alternating blocks gave.
+
+    Attributes:
+        latencies: by name.
+        ratios: the first one's time divided by each other one's, by the other's name.
+        blocks: of all models together.
+        busy_blocks: of these, where CPU time stayed more than `BUSY` below wall time in each attempt: the machine did
+            something else meanwhile. With several threads this is seen only when less than one core was left.
+    """
+
+    latencies: dict[str, Latency]
+    ratios: dict[str, Ratio]
+    blocks: int
+    busy_blocks: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Block:
+    """Times of one block in ms: of its first call, and of the calls after the dropped ones."""
+
+    first: float
+    wall: list[float]
+    cpu: list[float]
+
+    @property
+    def shortfall(self) -> float:
+        """How far CPU time lies below wall time (medians), as a fraction of wall time."""
+        wall = float(np.median(self.wall))
+        return 1 - float(np.median(self.cpu)) / wall if wall else 0.0
+
+
 def measure(
     sessions: Mapping[str, ort.InferenceSession],
     make_input: MakeInput | Mapping[str, MakeInput] | None = None,
     *,
     batch: int = 1,
     rounds: int = 50,
-    warmup: int = 5,
-) -> dict[str, Latency]:
-    """Latency of each session over `rounds` interleaved rounds (each round runs every session once).
+    precision: float | None = PRECISION,
+) -> Measurement:
+    """Latency of each session, warm and alone; the ratios to the first one.
 
     Args:
         sessions: what to compare, by name.
         make_input: `batch → feed` for all sessions, or one such function by session name (variants may differ in
             image size). Default: normal noise in the shape that the session declares.
         batch: rows per call.
-        rounds: timed rounds; percentiles are over these.
-        warmup: untimed rounds before (onnxruntime allocates and picks kernels in the first calls).
+        rounds: timed calls of each, at least; in `PAIRS` blocks of at least 3.
+        precision: at which interval of the ratios to stop; None stops after `PAIRS` blocks.
     """
-    _check(batch, rounds, warmup)
+    _check(batch, rounds)
     feeds = {name: _feed(name, session, make_input, batch) for name, session in sessions.items()}
     calls: dict[str, Call] = {name: partial(session.run, None, feeds[name]) for name, session in sessions.items()}
-    timed = _interleaved(calls, rounds=rounds, warmup=warmup)
-    return {
-        name: _summary(*timed[name], session.get_session_options().intra_op_num_threads, batch)
-        for name, session in sessions.items()
-    }
+    threads = {name: session.get_session_options().intra_op_num_threads for name, session in sessions.items()}
+    return _measured(calls, threads=threads, batch=batch, rounds=rounds, precision=precision)
 
 
 def measure_calls(
-    calls: Mapping[str, Call], *, threads: int, batch: int, rounds: int = 50, warmup: int = 5
-) -> dict[str, Latency]:
+    calls: Mapping[str, Call], *, threads: int, batch: int, rounds: int = 50, precision: float | None = PRECISION
+) -> Measurement:
     """`measure` of anything that can be called, such as a model of several graphs; `threads` and `batch` are stated."""
-    _check(batch, rounds, warmup)
-    timed = _interleaved(calls, rounds=rounds, warmup=warmup)
-    return {name: _summary(wall, cpu, threads, batch) for name, (wall, cpu) in timed.items()}
+    _check(batch, rounds)
+    stated = dict.fromkeys(calls, threads)
+    return _measured(calls, threads=stated, batch=batch, rounds=rounds, precision=precision)
 
 
-def _check(batch: int, rounds: int, warmup: int) -> None:
-    if batch < 1 or rounds < 1 or warmup < 0:
-        raise ValueError(f"batch and rounds must be positive, warmup not negative: {batch}, {rounds}, {warmup}")
+def _check(batch: int, rounds: int) -> None:
+    if batch < 1 or rounds < 1:
+        raise ValueError(f"batch and rounds must be positive, got {batch} and {rounds}")
 
 
-def _interleaved(calls: Mapping[str, Call], *, rounds: int, warmup: int) -> dict[str, tuple[list[float], list[float]]]:
-    """Wall and CPU times of every call, in ms."""
-    order = list(calls)
-    wall: dict[str, list[float]] = {name: [] for name in order}
-    cpu: dict[str, list[float]] = {name: [] for name in order}
-    for number in range(warmup + rounds):
-        # Every second round backwards, so that no variant always runs on the caches of the same neighbour.
-        for name in order if number % 2 == 0 else reversed(order):
-            call = calls[name]
-            cpu_start, start = time.process_time_ns(), time.perf_counter_ns()
-            call()
-            end, cpu_end = time.perf_counter_ns(), time.process_time_ns()
-            if number >= warmup:
-                wall[name].append((end - start) / 1e6)
-                cpu[name].append((cpu_end - cpu_start) / 1e6)
-    return {name: (wall[name], cpu[name]) for name in order}
+def _measured(
+    calls: Mapping[str, Call], *, threads: Mapping[str, int], batch: int, rounds: int, precision: float | None
+) -> Measurement:
+    blocks = _alternating_blocks(calls, length=max(_LEAST_TIMED, math.ceil(rounds / PAIRS)), precision=precision)
+    every = [block for found in blocks.values() for block in found]
+    return Measurement(
+        latencies={
+            name: _summary(found, alone=len(blocks) == 1, threads=threads[name], batch=batch)
+            for name, found in blocks.items()
+        },
+        ratios=_ratios(blocks),
+        blocks=len(every),
+        busy_blocks=sum(block.shortfall > BUSY for block in every),
+    )
+
+
+def _alternating_blocks(calls: Mapping[str, Call], *, length: int, precision: float | None) -> dict[str, list[_Block]]:
+    """A B A B …, until the ratios are known, or `MOST_PAIRS` of each or `_MOST_SECONDS` are reached."""
+    dropped = {name: _warm_up(call) for name, call in calls.items()}
+    blocks: dict[str, list[_Block]] = {name: [] for name in calls}
+    deadline = time.perf_counter_ns() + _MOST_SECONDS * 1e9
+    for number in range(1, MOST_PAIRS + 1):
+        for name, call in calls.items():
+            blocks[name].append(_quiet_block(call, dropped=dropped[name], length=length, deadline=deadline))
+        known = precision is None or all(ratio.precision <= precision for ratio in _ratios(blocks).values())
+        if number >= PAIRS and (known or time.perf_counter_ns() > deadline):
+            break
+    return blocks
+
+
+def _warm_up(call: Call) -> int:
+    """Runs the call a few times (onnxruntime allocates and picks kernels then); how many a block drops of it."""
+    fastest = min(_timed(call)[0] for _ in range(_WARM_UP))
+    return max(1, min(_MOST_DROPPED, math.ceil(_REFILL_MS / fastest))) if fastest else _MOST_DROPPED
+
+
+def _quiet_block(call: Call, *, dropped: int, length: int, deadline: float) -> _Block:
+    """The first attempt in which CPU time keeps up with wall time, else the one in which it lies least below."""
+    attempts = [_block(call, dropped=dropped, length=length)]
+    while attempts[-1].shortfall > BUSY and len(attempts) < ATTEMPTS and time.perf_counter_ns() < deadline:
+        attempts.append(_block(call, dropped=dropped, length=length))
+    best = min(attempts, key=lambda block: block.shortfall)
+    # A repetition begins after the same model; only the first attempt's first call came after another one.
+    return _Block(first=attempts[0].first, wall=best.wall, cpu=best.cpu)
+
+
+def _block(call: Call, *, dropped: int, length: int) -> _Block:
+    times = [_timed(call) for _ in range(dropped + length)]
+    warm = times[dropped:]
+    return _Block(first=times[0][0], wall=[wall for wall, _ in warm], cpu=[cpu for _, cpu in warm])
+
+
+def _timed(call: Call) -> tuple[float, float]:
+    """Wall and CPU time of one call, in ms."""
+    cpu_start, start = time.process_time_ns(), time.perf_counter_ns()
+    call()
+    end, cpu_end = time.perf_counter_ns(), time.process_time_ns()
+    return (end - start) / 1e6, (cpu_end - cpu_start) / 1e6
+
+
+def _ratios(blocks: Mapping[str, list[_Block]]) -> dict[str, Ratio]:
+    """From the medians of the n-th block of the first and of the n-th of each other; none before `PAIRS` blocks."""
+    medians = {name: [float(np.median(block.wall)) for block in found] for name, found in blocks.items()}
+    first, *others = medians
+    return {name: paired_ratio(medians[first], medians[name]) for name in others if len(medians[first]) >= PAIRS}
 
 
 def noise_input(session: ort.InferenceSession, batch: int, seed: int = 0) -> Feed:
@@ -126,13 +234,14 @@ def _feed(
     return maker(batch)
 
 
-def _summary(wall: list[float], cpu: list[float], threads: int, batch: int) -> Latency:
-    p50, p90, p99 = (float(value) for value in np.percentile(wall, (50, 90, 99)))
+def _summary(blocks: list[_Block], *, alone: bool, threads: int, batch: int) -> Latency:
+    wall = [value for block in blocks for value in block.wall]
+    p50, p90 = (float(value) for value in np.percentile(wall, (50, 90)))
     return Latency(
         p50_ms=p50,
         p90_ms=p90,
-        p99_ms=p99,
-        cpu_ms=float(np.median(cpu)),
+        cold_ms=None if alone else float(np.median([block.first for block in blocks])),
+        cpu_ms=float(np.median([value for block in blocks for value in block.cpu])),
         samples=len(wall),
         threads=threads,
         batch=batch,

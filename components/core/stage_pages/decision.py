@@ -33,7 +33,7 @@ def pareto_figures(decision: Mapping[str, Any]) -> Columns:
                 by_latency,
                 "Up and to the left is better. Ringed: chosen; filled: on the front over quality, latency and size; "
                 "diamond: what the release is measured against. Milliseconds: a recipe's ratio to the baseline, timed "
-                "in turn, times the baseline's median.",
+                "in alternating blocks, times the baseline's median.",
             ),
             figure(by_size, "Whiskers: one standard error of the difference to the baseline (paired bootstrap)."),
         )

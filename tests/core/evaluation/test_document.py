@@ -137,8 +137,10 @@ def test_what_cannot_be_is_refused(change, said):
 def test_an_evaluation_of_an_earlier_version_is_refused_in_one_line_that_says_what_to_do():
     with pytest.raises(UserError, match=r"made by an earlier version of trimtab \(format 1\); evaluate again"):
         Evaluation.from_json({"format": 1, "split": "test", "candidate": {"top1": 0.9}})
-    for odd in ({}, [], "text", {"format": 3}):
-        with pytest.raises(UserError, match="must have format 2"):
+    with pytest.raises(UserError, match=r"made by an earlier version of trimtab \(format 2\); evaluate again"):
+        Evaluation.from_json({**FULL.to_json(), "format": 2})
+    for odd in ({}, [], "text", {"format": 4}, {"format": True}):
+        with pytest.raises(UserError, match="must have format 3"):
             Evaluation.from_json(odd)
 
 
