@@ -17,7 +17,7 @@ def prune(
     page: Output[HTML],
     recipe: dict,
     importance: str = "taylor",
-    round_to: int = 8,
+    round_to: int = 16,
     calibration_images: int = 512,
     seed: int = 0,
 ):
@@ -34,7 +34,7 @@ def prune(
         page: What was removed from each layer.
         recipe: What is done to the model (core.recipe); read here: macs_fraction, the multiply-accumulates to keep.
         importance: How channels are ranked: taylor (first-order change of the loss) or magnitude (length of filters).
-        round_to: Channels left in each layer are a multiple of this; runtimes compute in multiples of 8.
+        round_to: Channels left in each layer are a multiple of this; onnxruntime computes int8 depthwise layers by 16.
         calibration_images: Training images for importance and batch-norm statistics.
         seed: Seed of everything random.
     """

@@ -47,7 +47,7 @@ def test_the_untouched_form_is_resolved_to_the_declared_defaults(pipeline):
     for one in forms()[pipeline].parameters:
         assert getattr(checked, one.name) == one.default
     assert checked.task == forms()[pipeline].task
-    assert [recipe["macs_fraction"] for recipe in checked.recipes] == [0.55, 0.45]
+    assert [recipe["macs_fraction"] for recipe in checked.recipes] == [0.58, 0.48]
     assert len(checked.dataset_state) == 64
 
 

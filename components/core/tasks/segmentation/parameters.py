@@ -65,8 +65,8 @@ _OWN = (
 PARAMETERS = (
     *with_defaults(
         (*COMMON, *IMAGES),
-        image_size=96, batch_size=32, power=0.9, epochs=6, head_epochs=3, distill_epochs=6, learning_rate=0.002,
-        distill_learning_rate=0.002, prune_targets=[0.5, 0.35], backbones=["efficientnet_lite0"], layer_decay=1.0,
+        image_size=96, batch_size=32, power=0.9, epochs=6, head_epochs=3, distill_epochs=8, learning_rate=0.002,
+        distill_learning_rate=0.002, prune_targets=[0.65, 0.5], backbones=["efficientnet_lite0"], layer_decay=1.0,
         weight_decay=0.01,
     ),
     *_OWN,
