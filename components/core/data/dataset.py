@@ -401,8 +401,11 @@ class _ShardWriter:
         if not self._rows:
             return
         if self._file is None:
-            # Content is compressed already; a dictionary of unique values would only cost memory.
-            self._file = pq.ParquetWriter(self._path, self._schema, compression="none", use_dictionary=False)
+            # Content is compressed already; a dictionary of unique values would only cost memory. Statistics would
+            # repeat the smallest and the largest image of each row group twice, if below 4 KiB; no reader uses them.
+            self._file = pq.ParquetWriter(
+                self._path, self._schema, compression="none", use_dictionary=False, write_statistics=False
+            )
         self._file.write_table(pa.Table.from_pylist(self._rows, schema=self._schema))
         self._rows, self._group_bytes = [], 0
 

@@ -54,6 +54,13 @@ def test_rows_come_back_in_stored_order_from_several_shards(tmp_path: Path, stor
     assert list(dataset.iterate("validation")) == []
 
 
+def test_a_shard_holds_each_content_once(tmp_path: Path, store: Store) -> None:
+    train = rows(3)
+    dataset = written(tmp_path, store, {"train": train})
+    (shard,) = (store.blobs.get(entry.sha256) for entry in dataset.manifest.files)
+    assert [shard.count(row["image"]) for row in train] == [1, 1, 1]
+
+
 @pytest.mark.usefixtures("small_shards")
 def test_no_shard_is_larger_than_the_limit_allows(tmp_path: Path, store: Store) -> None:
     dataset = written(tmp_path, store, {"train": rows(40)})
