@@ -65,14 +65,15 @@ def read_samples(
         results = {name: model(row) for name, model in models.items()}
         batch = results["candidate"][0]
         shown = task.pages.sample(row, batch, {name: result[1] for name, result in results.items()}, dataset)
+        kept = _embedded(row)
         found.append(
             Sample(
                 digest=row["digest"],
                 kind=picked[number],
                 score=float(scores[number]) if math.isfinite(scores[number]) else None,
                 said=task.pages.said(results["candidate"][1], dataset.classes),
-                row=_embedded(row),
-                shown=shown,
+                row=kept,
+                shown=_without_repeats(shown, kept),
             )
         )
     return sorted(found, key=lambda sample: KINDS.index(sample.kind))
@@ -112,6 +113,12 @@ def _embedded(row: Mapping[str, Any]) -> dict[str, Any] | None:
         name: {"base64": base64.b64encode(value).decode("ascii")} if isinstance(value, bytes) else value
         for name, value in row.items()
     }
+
+
+def _without_repeats(shown: Mapping[str, Any], kept: Mapping[str, Any] | None) -> dict[str, Any]:
+    """`shown` without the entries that are a bytes column of the kept row, such as a small image shown as it is."""
+    columns = [value["base64"] for value in (kept or {}).values() if isinstance(value, dict)]
+    return {name: value for name, value in shown.items() if value not in columns}
 
 
 def _spread(rows: np.ndarray, number: int) -> np.ndarray:

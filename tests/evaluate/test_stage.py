@@ -10,7 +10,10 @@ import pytest
 from components.core.artifacts.manifest import read_file, read_manifest
 from components.core.budget import Budget
 from components.core.errors import UserError
-from components.core.evaluation.document import Evaluation, read_evaluation
+from components.core.evaluation.document import Evaluation, encode_evaluation, read_evaluation
+from components.core.report.page import render_page
+from components.core.tasks import get_task
+from components.evaluate import samples
 from components.evaluate.comparison import EvaluateConfig, budget_verdict, evaluate_pair
 
 
@@ -77,17 +80,33 @@ def test_sizes_are_those_of_the_files(dataset, opened):
 
 
 def test_samples_mix_right_and_wrong_and_hold_the_row_as_it_was(document):
-    samples = document.samples
-    wrong = [sample for sample in samples if sample.shown["label"] != sample.shown["candidate"]]
-    assert len(samples) == 24
+    found = document.samples
+    wrong = [sample for sample in found if sample.shown["label"] != sample.shown["candidate"]]
+    assert len(found) == 24
     assert len(wrong) == 6
-    assert list(samples[:6]) == wrong
-    for sample in samples:
+    assert list(found[:6]) == wrong
+    for sample in found:
         assert (sample.kind, sample.score) == (("wrong", 0.0) if sample in wrong else ("right", 1.0))
         assert sample.said == sample.shown["candidate"]
         image = base64.b64decode(sample.row["image"]["base64"])
         assert sha256(image).hexdigest() == sample.digest
-        assert base64.b64decode(sample.shown["image_base64"]) == image
+
+
+def test_the_document_holds_each_small_image_once_and_the_page_shows_it(document):
+    encoded = encode_evaluation(document).decode()
+    page = render_page("x", get_task("classification").pages.evaluation_sections(document))
+    for sample in document.samples:
+        assert encoded.count(sample.row["image"]["base64"]) == 1
+        assert f'src="data:image/png;base64,{sample.row["image"]["base64"]}"' in page
+
+
+def test_of_a_row_that_is_too_large_for_the_document_the_picture_is_kept(dataset, opened, monkeypatch):
+    monkeypatch.setattr(samples, "_ROW_BYTES", 10)
+    found = evaluate_pair(dataset, opened("a"), opened("b"), config())
+    page = render_page("x", get_task("classification").pages.evaluation_sections(found))
+    assert {sample.row for sample in found.samples} == {None}
+    for sample in found.samples:
+        assert f'src="data:image/png;base64,{sample.shown["image_base64"]}"' in page
 
 
 def test_training_images_and_empty_or_unknown_splits_are_refused(dataset, opened):

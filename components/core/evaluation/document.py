@@ -202,7 +202,7 @@ class Sample:
         score: the primary metric of the candidate on this row alone; None where it says nothing.
         said: what the candidate predicted, where a short text says it.
         row: the row's columns, bytes as base64, for who wants to predict it again; None if it is large.
-        shown: the task's own, for its pages.
+        shown: the task's own, for its pages; what `row` holds as base64 is not repeated in it.
     """
 
     digest: str

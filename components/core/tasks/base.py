@@ -204,6 +204,9 @@ class Pages(Protocol):
     ) -> dict[str, Any]:
         """One row to look at, JSON-able and small: what `evaluation_sections` draws of it.
 
+        An entry that is a bytes column of the row as base64 is stored once: it is left out of `Sample.shown` where
+        `Sample.row` holds it.
+
         Args:
             row: all stored columns but `source`.
             batch: the row alone, as the candidate takes it.

@@ -129,11 +129,18 @@ def _picture(sample: Sample, candidate: str) -> Image:
     said = ((candidate, str(shown["candidate"])), ("baseline", str(shown["baseline"])))
     return Image(
         title=label,
-        base64=str(shown["image_base64"]),
+        base64=_image_base64(sample),
         media_type=str(shown["media_type"]),
         lines=tuple(f"{who}: {name}" for who, name in said if name != label),
         wrong=said[0][1] != label,
     )
+
+
+def _image_base64(sample: Sample) -> str:
+    """The picture; a small image is shown as it is, and then the row alone holds it."""
+    if "image_base64" in sample.shown or sample.row is None:
+        return str(sample.shown["image_base64"])
+    return str(sample.row["image"]["base64"])
 
 
 def _card_figures(evaluation: Evaluation) -> Raw:
