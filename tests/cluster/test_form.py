@@ -38,6 +38,7 @@ def test_the_untouched_form_can_be_started(path: Path) -> None:
         assert field["parameterType"] in kinds, name
         assert "defaultValue" in field, name
         assert len(field["description"]) > 10, f"{name} has no description"
+        assert "\n" not in field["description"], name
         # A back end of KFP 2.14 or 2.15 refuses a specification with a key that it does not know.
         assert "literals" not in field, name
 
