@@ -1,4 +1,4 @@
-"""The pipelines that this package carries, and finding one by name or path."""
+"""The pipelines of this package, and lookup by name or path."""
 
 import difflib
 from pathlib import Path
@@ -9,7 +9,7 @@ COMPILED = Path(__file__).parent.parent / "compiled"
 
 
 def pipeline_names() -> list[str]:
-    """What `trimtab compile` compiles when nothing is named, the default first: two for each task."""
+    """Names of all pipelines, two per task, the default first; `trimtab compile` without a name compiles these."""
     from components.core.tasks.parameters import forms
 
     return list(forms())
@@ -21,7 +21,7 @@ def compiled_names() -> list[str]:
 
 
 def find_pipeline(text: str) -> Path:
-    """The YAML file that a name or a path means; the default task's name means the default pipeline.
+    """Return the YAML file for a name or path; the default task's name means the default pipeline.
 
     Raises:
         UserError: neither a compiled pipeline's name nor a file.

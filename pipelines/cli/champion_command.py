@@ -11,7 +11,7 @@ from pipelines.runner.run import home_folder
 
 
 def show_champion(ref: str, store: str) -> None:
-    """Prints the champion and the steps that led to it, the latest first."""
+    """Prints the champion and its history, latest first."""
     champion = _read(_store(store), ref)
     if champion is None:
         raise UserError(f"there is no champion {ref!r} yet; promote a release: trimtab promote NAME/VERSION")
@@ -22,7 +22,7 @@ def show_champion(ref: str, store: str) -> None:
 
 
 def promote(release: str, *, why: str, ref: str, store: str) -> None:
-    """Promotes a release, whatever is the champion now; for the comparison first, there is `trimtab run retrain`."""
+    """Promotes a release without comparing it with the champion; `trimtab run retrain` compares first."""
     opened = _store(store)
     before = _read(opened, ref)
     name, version = find_release(release, opened.releases.list())
@@ -49,10 +49,10 @@ def roll_back(*, to: str, why: str, ref: str, store: str) -> None:
 
 
 def find_release(text: str, known: list[tuple[str, str]]) -> tuple[str, str]:
-    """(name, version) of `NAME/VERSION`, or of a name or a version that only one release has.
+    """(name, version) of `NAME/VERSION`, or of a name or version that identifies one release.
 
     Raises:
-        UserError: none or several; what there is, is listed.
+        UserError: no release or several match; lists the known ones.
     """
     found = [(name, version) for name, version in known if text in (f"{name}/{version}", name, version)]
     if len(found) == 1:
@@ -63,7 +63,7 @@ def find_release(text: str, known: list[tuple[str, str]]) -> tuple[str, str]:
 
 
 def who() -> str:
-    """The person: `$TRIMTAB_USER`, else the user and the machine."""
+    """Who acts: `$TRIMTAB_USER`, else user and machine."""
     named = os.environ.get("TRIMTAB_USER", "").strip()
     if named:
         return named

@@ -218,6 +218,6 @@ def delete(
 
 
 def _inherited(context: typer.Context, host: str, namespace: str, token_file: Path | None) -> "Endpoint":
-    """Also what was written before the word: `trimtab schedule --host URL ls`."""
+    """Endpoint from the options of the subcommand, else from those before it: `trimtab schedule --host URL ls`."""
     before_host, before_namespace, before_token = context.obj
     return _endpoint(host or before_host, namespace or before_namespace, token_file or before_token)

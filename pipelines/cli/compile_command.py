@@ -1,7 +1,7 @@
-"""`trimtab compile`: Python pipeline → YAML, and the check that the checked-in YAML has not drifted from the code.
+"""`trimtab compile`: Python pipeline → YAML, and a check that the YAML in the repository matches the code.
 
-Without `--output` it writes the YAML of this repository, in which nothing of any cluster stands. What goes elsewhere is
-made ready for a cluster: images by digest, from a mirror, with the settings of a values file.
+Without `--output` it writes the repository's YAML, which is independent of any cluster. With `--output` the pipeline is
+prepared for a cluster: images by digest, from a mirror, with the settings of a values file.
 """
 
 import importlib
@@ -49,7 +49,7 @@ def compile_command(
 
 
 def _make_ready(path: Path, *, form: str, namespace: str, deployment: Deployment) -> str:
-    """Rewrites the file for a cluster; returns what there is to say about it."""
+    """Rewrites the file for a cluster; returns a note on its version and images."""
     from pipelines.cluster.package import write_ir, write_manifests
 
     package = deployment.package(path)
@@ -68,7 +68,7 @@ def _compile(name: str, path: Path) -> None:
 
 
 def _pipeline(name: str) -> Any:
-    """The pipeline of a form; else the one that a module `pipelines.NAME` defines by that name."""
+    """The pipeline of a form, else the one called NAME in the module `pipelines.NAME`."""
     if name in pipeline_names():
         from pipelines import optimize, retrain
 
@@ -88,7 +88,7 @@ def _pipeline(name: str) -> Any:
 
 
 def _content(path: Path) -> list[Any]:
-    """The documents without the version of the SDK, which changes with every release of it."""
+    """The documents without the SDK's version, which changes with every KFP release."""
     _, documents = read_documents(path)
     for document in documents:
         for spec in (document, document.get("spec", {}).get("pipelineSpec")) if isinstance(document, dict) else ():

@@ -1,4 +1,4 @@
-"""What the commands that deal with a cluster have in common: which images, which settings."""
+"""Options that all cluster commands share: images and settings."""
 
 import os
 from dataclasses import dataclass
@@ -11,8 +11,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Deployment:
-    """`values`: the settings' file. `lock`: the images' lock file, by default the repository's if there is one.
-    `registry`: a mirror, by default that of $TRIMTAB_REGISTRY."""
+    """Where settings and images come from.
+
+    `values`: settings file. `lock`: lock file of the images, by default the repository's if it exists. `registry`: a
+    mirror, by default $TRIMTAB_REGISTRY.
+    """
 
     values: Path | None = None
     lock: Path | None = None
@@ -20,11 +23,11 @@ class Deployment:
 
     @property
     def given(self) -> bool:
-        """Whether anything was asked for on the command line."""
+        """Whether any of these options was given on the command line."""
         return bool(self.values or self.lock or self.registry)
 
     def package(self, path: Path) -> "Package":
-        """The compiled pipeline at `path`, made ready for the cluster.
+        """Prepare the compiled pipeline at `path` for the cluster.
 
         Raises:
             UserError: the pipeline, the values or the lock file are wrong.

@@ -18,7 +18,7 @@ _DIGEST = 12
 
 
 def print_difference(first: str, second: str) -> None:
-    """Prints a table of everything in which two runs differ; what is equal is left out."""
+    """Prints a table of the differences between two runs."""
     folders = [find_folder(run_id) for run_id in (first, second)]
     runs = [read_run(folder) for folder in folders]
     rows = [*_of_runs(*runs), *_of_tasks(*({task.task: task for task in read_tasks(folder)} for folder in folders))]
@@ -52,7 +52,7 @@ def _of_tasks(one: Mapping[str, TaskRecord], other: Mapping[str, TaskRecord]) ->
 
 
 def _facts(task: TaskRecord | None) -> dict[str, Any]:
-    """What a task made of what, by name: `→` marks what came out, and artifacts are digests beside their metrics."""
+    """Inputs and outputs of a task by name, outputs marked with `→`; artifacts as digests, with their metrics."""
     if task is None:
         return {}
     facts: dict[str, Any] = {"status": task.status, "error": task.error or None, **task.parameters}

@@ -1,4 +1,4 @@
-"""`trimtab doctor`: what this machine is, what is missing, and how to get it. Imports none of what it looks for."""
+"""`trimtab doctor`: describes this machine and says how to get what is missing. Imports nothing it checks for."""
 
 import os
 import platform
@@ -29,7 +29,7 @@ _FLAGS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One line of the report. `missing` says how to get what is needed and not there; "" when all is well."""
+    """One line of the report. `missing` says how to get a missing requirement; "" if nothing is missing."""
 
     name: str
     value: str
@@ -38,7 +38,7 @@ class Finding:
 
 
 def doctor_command(store: str) -> int:
-    """Prints the report; returns 1 if something that is needed is missing, else 0."""
+    """Prints the report; returns 1 if a requirement is missing, else 0."""
     console = Console(highlight=False, soft_wrap=True)
     findings = list(examine(store))
     width = max(len(finding.name) for finding in findings)
@@ -53,7 +53,7 @@ def doctor_command(store: str) -> int:
 
 
 def examine(store: str) -> Iterator[Finding]:
-    """Every finding about this machine."""
+    """All findings about this machine."""
     version = platform.python_version()
     old = "" if sys.version_info >= (3, 11) else "trimtab needs Python 3.11 or newer"
     yield Finding(name="python", value=version, missing=old)
@@ -127,7 +127,7 @@ def _containers() -> Finding:
 
 
 def _weights() -> Iterator[Finding]:
-    """Backbones whose weights come from packages: at least one must be there for a run without internet."""
+    """Backbones whose weights come from packages; a run without internet needs at least one."""
     from components.core.models.catalog import check_weights_available, load_catalog
 
     here, absent = [], []

@@ -1,4 +1,4 @@
-"""Runs and tasks by the names that people give them."""
+"""Look up runs and tasks by the names that users type."""
 
 import difflib
 from pathlib import Path
@@ -9,15 +9,15 @@ from pipelines.runner.run import home_folder
 
 
 def run_folders() -> list[Path]:
-    """Every run's folder."""
+    """Folders of all runs."""
     return [path.parent for path in (home_folder() / "runs").glob(f"*/{DATABASE}")]
 
 
 def find_folder(run_id: str) -> Path:
-    """The folder of a run, of the latest if none is named.
+    """Return the folder of a run; without a name, of the latest.
 
     Raises:
-        UserError: there is no such run; the nearest name is suggested.
+        UserError: no such run; suggests the nearest name.
     """
     folders = {folder.name: folder for folder in run_folders()}
     if not folders:
@@ -32,10 +32,10 @@ def find_folder(run_id: str) -> Path:
 
 
 def find_task(wanted: str, tasks: list[TaskRecord]) -> TaskRecord:
-    """The task with this path, or with this name if only one has it.
+    """Return the task with this path, or with this name if it is unique.
 
     Raises:
-        UserError: there is none, or there are several; what there is, is listed.
+        UserError: no task or several match; lists the known ones.
     """
     found = [task for task in tasks if task.task == wanted] or [
         task for task in tasks if wanted in (task.task.rpartition("/")[2], task.label)

@@ -18,7 +18,7 @@ _UNITS = {"m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 
 
 def collect_garbage(store: str, *, grace: str, dry_run: bool) -> None:
-    """Deletes what nothing needs any more, or says what it would delete."""
+    """Deletes unreferenced objects, or lists what it would delete."""
     seconds = seconds_from(grace)
     with existing_store(store) as objects:
         if seconds < SHORT_SECONDS and not dry_run:

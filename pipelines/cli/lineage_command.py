@@ -19,7 +19,7 @@ _PIPE_COLUMNS = 1000
 
 
 def show_lineage(name: str, store: str, *, as_json: bool) -> int:
-    """Prints the chain from a release to its raw data; the exit code: 1 if a link is broken, else 0."""
+    """Prints the chain from a release to its raw data; returns the exit code, 1 if a link is broken."""
     with existing_store(store) as objects:
         opened = Store(objects)
         release, version = find_named_release(opened, name)
@@ -27,7 +27,7 @@ def show_lineage(name: str, store: str, *, as_json: bool) -> int:
     if as_json:
         print(json.dumps(chain.to_json(), indent=1, ensure_ascii=False))
         return 0 if chain.is_whole else 1
-    # In a pipe nothing is folded: a program, or a person with grep, reads on.
+    # Lines are not wrapped in a pipe, so that grep and programs can read them.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_COLUMNS)
     console.print(_tree(chain))
     console.print(_summary([link for link in chain.all() if not link.repeated]))

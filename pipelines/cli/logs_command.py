@@ -13,7 +13,7 @@ def print_log(run_id: str, wanted: str) -> None:
     """Writes one task's whole log to standard output, byte for byte.
 
     Raises:
-        UserError: no such run or task, or a task that has no log, with the reason.
+        UserError: no such run or task, or the task has no log; gives the reason.
     """
     task = find_task(wanted, read_tasks(find_folder(run_id)))
     if not task.log:

@@ -1,4 +1,4 @@
-"""A store that a command looks after: it must be there, and what is wrong with it is one line."""
+"""Open an existing store for maintenance commands, with errors in one line."""
 
 import os
 from collections.abc import Iterator
@@ -14,10 +14,10 @@ AREAS = ("blobs", "results", "checkpoints", "releases", "refs", "journal")
 
 @contextmanager
 def existing_store(uri: str) -> Iterator[Objects]:
-    """The objects of the store at a URI, or where a run would put it; errors of the store leave as one line.
+    """Context manager: the objects of the store at a URI, or of the default store; store errors become one line.
 
     Raises:
-        UserError: there is no store, or what the block met.
+        UserError: there is no store, or the block raised a store error.
     """
     try:
         objects = open_objects(uri or os.environ.get("TRIMTAB_STORE") or str(home_folder() / "store"))

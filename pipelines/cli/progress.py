@@ -1,4 +1,4 @@
-"""What the user sees while a pipeline runs: a live view on a terminal, plain lines anywhere else."""
+"""Progress of a running pipeline: a live view on a terminal, plain lines elsewhere."""
 
 import time
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ _MARKS = {"succeeded": ("✓", "green"), "failed": ("✗", "red"), "skipped": ("
 
 @contextmanager
 def make_progress(console: Console) -> Iterator[Listener]:
-    """A listener that prints to the console until the block ends."""
+    """Context manager: a listener that prints events to the console."""
     if not console.is_terminal:
         yield PlainProgress(console).hear
         return
@@ -37,14 +37,14 @@ def seconds_text(seconds: float) -> str:
 
 
 class PlainProgress:
-    """One line an event."""
+    """Prints one line per event."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
         self.began = time.monotonic()
 
     def hear(self, event: Event) -> None:
-        """Prints the event's line, if it has one."""
+        """Prints the event's line, if any."""
         line = line_of(event)
         if line:
             passed = time.monotonic() - self.began
@@ -52,7 +52,7 @@ class PlainProgress:
 
 
 def line_of(event: Event) -> str:
-    """An event in one line; "" for one that is not worth a line."""
+    """Format an event as one line; "" for events that are not printed."""
     match event:
         case RunStarted():
             return f"run {event.run_id} ({event.pipeline}), store {event.store}"
@@ -84,7 +84,7 @@ def _ending(event: TaskEnded) -> str:
 
 
 class LiveProgress:
-    """Finished tasks scroll up as lines; the running ones stay below, each with the last line of its log."""
+    """Finished tasks scroll up as lines; running tasks stay below, each with the last line of its log."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -93,7 +93,7 @@ class LiveProgress:
         self.done = 0
 
     def hear(self, event: Event) -> None:
-        """Prints what is final and remembers what is running."""
+        """Prints finished tasks and keeps track of running ones."""
         match event:
             case TaskStarted():
                 self.running[event.task] = (event, time.monotonic(), Spinner("dots"))

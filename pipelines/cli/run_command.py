@@ -36,7 +36,7 @@ def run_command(
     json_file: Path | None,
     options: RunOptions,
 ) -> int:
-    """Runs a pipeline, prints what happens and what came out, and returns the exit code."""
+    """Runs a pipeline, prints its progress and result, and returns the exit code."""
 
     def start(listener: Listener) -> RunResult:
         path = find_pipeline(pipeline)
@@ -49,7 +49,7 @@ def run_command(
 
 
 def resume_command(run_id: str, *, from_task: str, json_file: Path | None) -> int:
-    """Goes on with a run, prints what happens and what came out, and returns the exit code."""
+    """Resumes a run, prints its progress and result, and returns the exit code."""
     run_id = find_folder(run_id).name
     return _carry_out(lambda listener: resume_run(run_id, from_task=from_task, listener=listener), run_id, json_file)
 
@@ -65,7 +65,7 @@ def _carry_out(start: Callable[[Listener], RunResult], run_id: str, json_file: P
         _write_json(json_file, {"run_id": run_id, "status": "failed", "tasks": [], "outputs": {}, "error": str(error)})
         raise
     except (OSError, sqlite3.Error) as error:
-        # A full disk, a folder that was taken away: nothing that a traceback would help with.
+        # A full disk or a removed folder: a traceback would not help.
         place = f" (in {home_folder()})" if isinstance(error, sqlite3.Error) else ""
         message = f"the run cannot go on: {error}{place}; what had finished is kept: trimtab runs, trimtab resume"
         _write_json(json_file, {"run_id": run_id, "status": "failed", "tasks": [], "outputs": {}, "error": message})
@@ -78,7 +78,7 @@ def _carry_out(start: Callable[[Listener], RunResult], run_id: str, json_file: P
 
 
 def _arguments(path: Path, given: dict[str, str]) -> Mapping[str, Any]:
-    """The pipeline's inputs: by its form if it is one of ours, as they are if not."""
+    """The pipeline's inputs: checked against the form for our own pipelines, unchanged for others."""
     if not given or not path.is_file():
         return given
     from pipelines.form_arguments import form_arguments, form_of, name_and_inputs
@@ -92,10 +92,10 @@ def _arguments(path: Path, given: dict[str, str]) -> Mapping[str, Any]:
 
 
 def given_parameters(parameters: Sequence[str], *, option: str = "-p") -> dict[str, str]:
-    """`-p name=value`, or another option of that form: name → text.
+    """Parse repeated `-p name=value` options into name → text.
 
     Raises:
-        UserError: no such form, or a name twice.
+        UserError: not of the form name=value, or a name is given twice.
     """
     given: dict[str, str] = {}
     for text in parameters:
@@ -109,12 +109,12 @@ def given_parameters(parameters: Sequence[str], *, option: str = "-p") -> dict[s
 
 
 def secrets_from(options: Sequence[str]) -> dict[str, Path]:
-    """`--secret name=path`: what stands for each secret or config map."""
+    """Parse `--secret name=path`: the file or folder that stands for each secret or config map."""
     given: dict[str, Path] = {}
     for text in options:
         name, equals, path = text.partition("=")
         if not equals or not name.strip() or not path.strip():
-            # Not shown: someone may have written the secret itself.
+            # The value is not shown: it may be the secret itself.
             raise UserError("--secret must be of the form name=path, where path is a file or a folder")
         if name.strip() in given:
             raise UserError(f"--secret {name.strip()} is given twice")
@@ -171,7 +171,7 @@ def _check_json_place(path: Path) -> None:
 
 
 def _write_json(path: Path | None, content: dict[str, Any]) -> None:
-    """Atomic: a reader sees the whole file or the earlier one."""
+    """Atomic: a reader sees either the new file or the old one."""
     if path is None:
         return
     text = json.dumps(content, indent=2) + "\n"

@@ -11,7 +11,7 @@ from pipelines.cluster.schedules import Schedule, cron_of, find_schedules, is_en
 def place_schedule(
     submission: Submission, endpoint: Endpoint, *, name: str, cron: str, catch_up: bool, max_concurrency: int
 ) -> None:
-    """Makes a schedule, in place of what has its name, and says what became of it."""
+    """Creates a schedule, replacing one of the same name, and prints the result."""
     when = parse_cron(cron)
     prepared = prepare(submission)
     client = connect(endpoint)
@@ -31,7 +31,7 @@ def place_schedule(
 
 
 def print_schedules(endpoint: Endpoint) -> None:
-    """One line for each schedule of the namespace."""
+    """Prints one line per schedule of the namespace."""
     found = list_schedules(connect(endpoint))
     if not found:
         print("there are no schedules; make one with: trimtab schedule --cron '0 3 * * 1'")
@@ -57,17 +57,17 @@ def print_schedules(endpoint: Endpoint) -> None:
 
 
 def pause_schedule(endpoint: Endpoint, name: str) -> None:
-    """It starts no more runs until it is resumed; what runs, runs on."""
+    """Pauses a schedule: no new runs until it is resumed; running ones continue."""
     _each(endpoint, name, "paused", lambda client, identifier: client.disable_recurring_run(identifier))
 
 
 def resume_schedule(endpoint: Endpoint, name: str) -> None:
-    """It starts runs again."""
+    """Resumes a paused schedule."""
     _each(endpoint, name, "resumed", lambda client, identifier: client.enable_recurring_run(identifier))
 
 
 def delete_schedule(endpoint: Endpoint, name: str) -> None:
-    """It is gone; its runs stay."""
+    """Deletes a schedule and keeps its runs."""
     _each(endpoint, name, "deleted", lambda client, identifier: client.delete_recurring_run(identifier))
 
 

@@ -28,7 +28,7 @@ def list_runs() -> None:
         return
     table = Table(box=None, pad_edge=False)
     for name in ("run", "pipeline", "status", "started", "took"):
-        # A run's id is there to be copied: it is never broken.
+        # A run's id is meant to be copied, so it is never wrapped.
         table.add_column(name, no_wrap=name == "run", overflow="fold")
     for run, folder in sorted(records, key=lambda found: found[0].started, reverse=True):
         status = _status(run, folder)
@@ -78,7 +78,7 @@ def _tree(run: RunRecord, tasks: list[TaskRecord], status: str) -> Tree:
 
 
 def _group_name(part: str, task: TaskRecord) -> str:
-    """An iteration is shown with the item it runs for, when that is known."""
+    """Name of a loop iteration with its item, if known."""
     name = task.iteration.get("name") if part.startswith("[") and task.iteration else None
     return f"{part} {name}" if isinstance(name, str) else part
 

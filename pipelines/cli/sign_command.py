@@ -18,7 +18,7 @@ from pipelines.runner.run import home_folder
 
 
 def sign(release: str, *, key: str, store: str) -> None:
-    """Signs a release whose files are all there and right."""
+    """Signs a release after checking that all its files exist and are intact."""
     path = key or os.environ.get(KEY_VARIABLE, "")
     if not path:
         raise UserError(f"no signing key: give --key FILE or ${KEY_VARIABLE}; minisign -G makes one")

@@ -20,7 +20,7 @@ from pipelines.cli.store_names import find_blob, find_key, find_named_release, i
 
 
 def list_objects(prefix: str, store: str) -> None:
-    """Prints a line an object under a prefix; without one, a line an area of the store."""
+    """Prints one line per object under a prefix; without a prefix, one line per area of the store."""
     with existing_store(store) as objects:
         if not prefix.strip("/"):
             _print_areas(objects)
@@ -31,7 +31,7 @@ def list_objects(prefix: str, store: str) -> None:
             found = True
             _print_object(listed)
         if not found:
-            # Perhaps it names one object, or an area that is spelt another way.
+            # The prefix may name a single object, or misspell an area.
             _print_object(objects.stat(find_key(objects, folder)))
 
 
@@ -40,7 +40,7 @@ def print_object(name: str, store: str) -> None:
     with existing_store(store) as objects, tempfile.TemporaryDirectory(prefix="trimtab-cat-") as folder:
         copy = Path(folder, "object")
         if is_digest_like(name):
-            # Whole before the first byte is shown: damaged bytes must not reach a pipe.
+            # Read and verified before the first byte is written: damaged bytes must not reach a pipe.
             Store(objects).blobs.fetch(find_blob(objects, name), copy)
         else:
             with copy.open("wb") as file:
@@ -52,7 +52,7 @@ def print_object(name: str, store: str) -> None:
 
 
 def get(name: str, destination: Path, store: str) -> None:
-    """Brings a blob to a file, or a release to a folder: verified, whole or not at all, and never over something."""
+    """Copies a blob to a file, or a release to a folder: verified, whole or not at all, never overwriting."""
     if destination.exists() or destination.is_symlink():
         raise UserError(f"{destination} exists; choose another place")
     with existing_store(store) as objects:
@@ -79,7 +79,7 @@ def get(name: str, destination: Path, store: str) -> None:
 
 
 def verify_store(store: str, *, quarantine: bool) -> int:
-    """Prints what is damaged or missing; the exit code: 1 if something is, else 0."""
+    """Prints damaged and missing objects; returns the exit code, 1 if there are any."""
     console = Console(stderr=True, highlight=False)
     columns = (TextColumn("reading"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with existing_store(store) as objects, Progress(*columns, console=console, transient=True) as progress:

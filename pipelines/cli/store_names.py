@@ -1,4 +1,4 @@
-"""Objects, blobs and releases by the names that people give them."""
+"""Look up objects, blobs and releases by the names that users type."""
 
 import difflib
 import re
@@ -19,7 +19,7 @@ def is_digest_like(name: str) -> bool:
 
 
 def find_blob(objects: Objects, name: str) -> str:
-    """The digest of the blob with this digest, or whose digest begins so.
+    """Return the digest of the blob with this digest or digest prefix.
 
     Raises:
         UserError: there is none, or there are several.
@@ -37,7 +37,7 @@ def find_blob(objects: Objects, name: str) -> str:
 
 
 def find_key(objects: Objects, key: str) -> str:
-    """The key, if there is such an object; else UserError with the nearest one in its folder."""
+    """Return the key if the object exists; else UserError with the nearest key in its folder."""
     try:
         objects.stat(key)
     except NotFound:
@@ -54,7 +54,7 @@ def find_key(objects: Objects, key: str) -> str:
 
 
 def find_named_release(store: Store, name: str) -> tuple[str, str]:
-    """(name, version) of the release called `NAME/VERSION`, of a name or version that only one has, or of a ref.
+    """(name, version) of the release given as `NAME/VERSION`, as a unique name or version, or as a ref.
 
     Raises:
         UserError: there is none, or there are several.
@@ -78,7 +78,7 @@ def find_named_release(store: Store, name: str) -> tuple[str, str]:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """`; did you mean …?`, or what there is, or that there is nothing."""
+    """`; did you mean …?`, else the known names, else nothing."""
     names = list(dict.fromkeys(known))
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     if close:

@@ -23,7 +23,7 @@ SUCCEEDED, FAILED = 0, 1
 
 @dataclass(frozen=True, kw_only=True)
 class Submission:
-    """What is to run, as the command line says it. `experiment` and `service_account` may be ""."""
+    """The run to start, as given on the command line. `experiment` and `service_account` may be ""."""
 
     pipeline: str
     parameters: tuple[str, ...] = ()
@@ -34,7 +34,7 @@ class Submission:
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """The same, read and checked on this machine: nothing has been asked of a cluster yet."""
+    """A submission that was read and checked locally, before any request to the cluster."""
 
     package: Package
     parameters: dict[str, Any]
@@ -43,7 +43,7 @@ class Prepared:
 
 
 def prepare(submission: Submission) -> Prepared:
-    """Reads and checks all that can be without a cluster.
+    """Reads and checks everything that needs no cluster.
 
     Raises:
         UserError: the pipeline, a parameter, the values or the images are wrong.
@@ -60,7 +60,7 @@ def prepare(submission: Submission) -> Prepared:
 
 
 def upload(client: Client, prepared: Prepared) -> Version:
-    """Makes sure that the cluster has this version, and says which it is."""
+    """Uploads the pipeline version unless the cluster has it, and prints which it is."""
     version = ensure_version(client, prepared.package)
     print(f"pipeline {prepared.package.name}, version {prepared.package.version}{' (new)' if version.is_new else ''}")
     for before, after in sorted(prepared.package.images.items()):
@@ -69,7 +69,7 @@ def upload(client: Client, prepared: Prepared) -> Version:
 
 
 def submit_command(submission: Submission, endpoint: Endpoint, *, name: str, wait: bool, timeout: str) -> int:
-    """Starts a run, says where it is seen, and, if asked, waits for it; returns the exit code."""
+    """Starts a run, prints its address and, if requested, waits for it; returns the exit code."""
     seconds = _seconds(timeout)
     if timeout and not wait:
         raise UserError("--timeout is for waiting; give --wait with it")
@@ -126,7 +126,7 @@ def _seconds(timeout: str) -> float | None:
 
 
 def _follow_line(run_id: str, endpoint: Endpoint) -> str:
-    """The command that goes on waiting, for a shell."""
+    """Shell command that continues to wait for the run."""
     words: Sequence[str] = (
         "trimtab", "follow", run_id,
         *(("--host", endpoint.host) if endpoint.host else ()),

@@ -1,4 +1,4 @@
-"""`trimtab trainjob`: a training task of a pipeline as a Kubeflow Trainer TrainJob, to be applied by kubectl."""
+"""`trimtab trainjob`: a training task of a pipeline as a Kubeflow Trainer TrainJob for kubectl."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -40,13 +40,13 @@ class Wanted:
 
 
 def trainjob_command(wanted: Wanted, job: Job, deployment: Deployment, output: Path) -> None:
-    """Writes the manifest and says what it needs.
+    """Writes the manifest and prints what it needs.
 
     Args:
-        job: with 0 `processes_per_node` for as many as a node has accelerators.
+        job: `processes_per_node` 0 means one process per accelerator of a node.
 
     Raises:
-        UserError: anything that would not work; nothing is written then.
+        UserError: the job cannot work; nothing is written.
     """
     if job.api not in APIS:
         raise UserError(f"--trainer must be one of {', '.join(APIS)}; got {job.api!r}")
@@ -85,7 +85,7 @@ def trainjob_command(wanted: Wanted, job: Job, deployment: Deployment, output: P
 def _parameters(
     task: GivenTask, wanted: Wanted, chosen: Mapping[str, Any], job: Job, given: Mapping[str, str]
 ) -> dict[str, Any]:
-    """The task's, as its stage in the pipeline gets them when the pipeline runs with so many processes."""
+    """Parameters of the task as the pipeline would pass them, with this number of processes."""
     asked = chosen.get(NUM_PROCESSES)
     if NUM_PROCESSES in given and asked != job.num_processes:
         raise UserError(

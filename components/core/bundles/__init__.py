@@ -1,1 +1,1 @@
-"""What a network is between stages and in a release: named graphs or weights, and the assets that belong to them."""
+"""Networks as stages exchange and releases publish them: named graphs or weights, with their assets."""

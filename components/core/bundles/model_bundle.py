@@ -1,7 +1,7 @@
-"""The model bundle: a trained network between stages, as weights and data, never as code.
+"""The model bundle: a trained network stored as weights and data, never as code.
 
 Files: `weights.safetensors`, `architecture.json` (source and recorded surgery), and the assets of its task
-(preprocessing, labels, …), which the task writes and reads.
+(preprocessing, labels, …), written and read by the task.
 """
 
 import json
@@ -30,9 +30,9 @@ WEIGHTS, ARCHITECTURE = "weights.safetensors", "architecture.json"
 
 @dataclass(frozen=True, kw_only=True)
 class ModelBundle:
-    """A network with all that is needed to rebuild and to use it.
+    """A network with everything needed to rebuild and use it.
 
-    `module` takes the inputs of `inputs`, in their order; `assets` are those of the architecture's task.
+    `module` takes `inputs` in their order; `assets` belong to the architecture's task.
     """
 
     module: "torch.nn.Module"
@@ -46,12 +46,12 @@ class ModelBundle:
 
     @property
     def inputs(self) -> tuple[InputSpec, ...]:
-        """What the module takes."""
+        """Inputs of the module, in order."""
         return self.task.inputs(self.assets)
 
     @property
     def graphs(self) -> dict[str, Graph]:
-        """The parts that become ONNX files."""
+        """Parts of the network that are exported as ONNX files."""
         return self.task.graphs(self.module, self.assets)
 
 
@@ -59,7 +59,7 @@ def save_model(artifact_path: str | Path, bundle: ModelBundle, store: "Store", m
     """Publishes the bundle as a "model" artifact. Equal weights and facts give equal bytes, hence an equal digest.
 
     `metadata` must be deterministic (no time, host or latency). The network's mode and device do not matter. Raises
-    ValueError when the architecture does not rebuild to the shapes of the weights: better now than for the reader.
+    ValueError when rebuilding the architecture gives other shapes than the weights have.
     """
     from safetensors.torch import save
 
@@ -77,10 +77,10 @@ def save_model(artifact_path: str | Path, bundle: ModelBundle, store: "Store", m
 
 
 def load_model(artifact: str | Path | Manifest, store: "Store") -> ModelBundle:
-    """The bundle at an artifact's path (or of its manifest): rebuilt, strictly loaded, on the CPU, in eval mode.
+    """Load the bundle at an artifact's path (or of its manifest): rebuilt, strictly loaded, on the CPU, in eval mode.
 
-    Nothing in a bundle can run: the weights are read by safetensors alone, the assets by the task, the rest is JSON.
-    UserError names the file that cannot be read, or the first tensor that is missing, unknown or of another shape.
+    A bundle contains no code: safetensors reads the weights, the task reads the assets, the rest is JSON. UserError
+    names the file that cannot be read, or the first tensor that is missing, unknown or of another shape.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file

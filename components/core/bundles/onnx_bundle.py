@@ -1,7 +1,7 @@
-"""The ONNX bundle: a network as it will be served, with where it came from.
+"""The ONNX bundle: a network as it is served, and its provenance.
 
-Files: one `<graph>.onnx` per graph (the assets also in its metadata), the assets of the task, and `provenance.json`.
-All but the last are the serving files: a release's digest is taken over them alone.
+Files: one `<graph>.onnx` per graph (its metadata repeats the assets), the assets of the task, and `provenance.json`.
+All except `provenance.json` are serving files; the release digest covers only these.
 """
 
 import json
@@ -28,10 +28,10 @@ FORMAT = 1
 
 @dataclass(frozen=True, kw_only=True)
 class OnnxBundle:
-    """ONNX files and what belongs to them.
+    """ONNX files with their assets and provenance.
 
     Attributes:
-        graphs: path of each file by the name of its graph.
+        graphs: path of each file, by name of its graph.
         assets: of the task: preprocessing, labels, …
         provenance: deterministic facts: task, scheme, source model, parity, calibration, integer share, complexity.
     """
@@ -51,7 +51,7 @@ class OnnxBundle:
         return sum(path.stat().st_size for path in self.graphs.values())
 
     def serving_files(self) -> dict[str, bytes]:
-        """The bytes that a server needs, by file name."""
+        """Contents of the files that a server needs, by file name."""
         graphs = {f"{name}{SUFFIX}": path.read_bytes() for name, path in self.graphs.items()}
         return {**graphs, **self.assets.to_files()}
 
@@ -63,8 +63,8 @@ def save_onnx(
 
     Args:
         artifact_path: directory of the KFP artifact.
-        bundle: what to publish; `provenance` must hold no time, host, path or latency.
-        store: where the bytes go.
+        bundle: to publish; `provenance` must contain no time, host, path or latency.
+        store: receives the files.
         metadata: further deterministic facts for the manifest.
     """
     files: dict[str, bytes | Path] = {
@@ -76,7 +76,7 @@ def save_onnx(
 
 
 def load_onnx(artifact: str | Path | Manifest, store: "Store") -> OnnxBundle:
-    """The bundle at an artifact's path (or of its manifest), its files on local disk and verified.
+    """Load the bundle at an artifact's path (or of its manifest); its files are fetched to local disk and verified.
 
     Raises:
         UserError: no such artifact, another kind, or a file in it that is missing or cannot be read.
@@ -95,7 +95,7 @@ def load_onnx(artifact: str | Path | Manifest, store: "Store") -> OnnxBundle:
 
 
 def read_onnx(graphs: Mapping[str, Path], provenance: Any, files: Mapping[str, bytes]) -> OnnxBundle:
-    """The bundle of ONNX files by file name, the content of provenance.json and the other files.
+    """Build the bundle from ONNX files by file name, the content of provenance.json and the other files.
 
     Raises:
         ValueError: no graph, another format, or assets that the task does not read.

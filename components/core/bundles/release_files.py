@@ -1,4 +1,4 @@
-"""What the files of a release are: those that a server needs, and the evidence beside them."""
+"""Files of a release: serving files and evidence."""
 
 from collections.abc import Iterable
 
@@ -11,5 +11,5 @@ _SIGNATURE_SUFFIX = ".minisig"
 
 
 def serving_names(files: Iterable[str]) -> list[str]:
-    """Those of a release's files that a server needs: graphs and assets, sorted; neither evidence nor signatures."""
+    """Names of the files that a server needs (graphs and assets), sorted; without evidence and signatures."""
     return sorted(name for name in files if name not in EVIDENCE and not name.endswith(_SIGNATURE_SUFFIX))

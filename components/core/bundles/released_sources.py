@@ -1,7 +1,7 @@
 """`sources.json` of a release: the manifests of the network and the data set that it was made from.
 
-A release's plain files are all that serving needs. Retraining needs more: the network to train further, and the data
-to compare the new data with. Their bytes are blobs in the same store; here is how to find them.
+Serving needs only a release's plain files. Retraining also needs the network to train further and the data set to
+compare new data with. Both are blobs in the same store; `sources.json` has their manifests.
 """
 
 import json
@@ -18,16 +18,16 @@ SOURCES = "sources.json"
 
 
 def encode_sources(sources: Mapping[str, Manifest]) -> bytes:
-    """The file's content."""
+    """Content of sources.json."""
     documents = {name: manifest.to_json() for name, manifest in sources.items()}
     return json.dumps(documents, indent=1, sort_keys=True).encode() + b"\n"
 
 
 def read_sources(store: "Store", name: str, version: str) -> dict[str, Manifest]:
-    """The manifests by name ("model", "dataset").
+    """Read the manifests, by name ("model", "dataset").
 
     Raises:
-        UserError: the release does not say what it was made from. StoreError: there is no such release, or no answer.
+        UserError: the release has no sources. StoreError: there is no such release, or the store does not answer.
     """
     where = f"release {name}/{version}"
     if SOURCES not in store.releases.files(name, version):

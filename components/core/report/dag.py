@@ -1,4 +1,4 @@
-"""The tasks of a run as a picture: what depended on what, and when it ran."""
+"""Figures of a run's tasks: the dependency graph and the timeline."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ _BOX_WIDTH, _BOX_HEIGHT = 164.0, 44.0
 _GAP_X, _GAP_Y = 20.0, 26.0
 _LANE_HEAD = 24.0
 _INSET = 8.0
-"""How far the shade of a loop iteration goes beyond its boxes."""
+"""Padding of a loop iteration's background around its boxes, pixels."""
 _ROW = 22.0
 _SHRINKS_BELOW = 600.0
 
@@ -37,7 +37,7 @@ class TaskBox:
 
     @property
     def words(self) -> str:
-        """What is written below the name."""
+        """Second line of the box, below the name."""
         if self.cached:
             return "from cache"
         if self.status == "succeeded":
@@ -46,7 +46,7 @@ class TaskBox:
 
 
 def ancestors(depends_on: Mapping[str, Sequence[str]]) -> dict[str, set[str]]:
-    """For each task all tasks before it; a dependency on something unknown or on itself counts for nothing."""
+    """All ancestors of each task; dependencies on unknown tasks or on itself are ignored."""
     found: dict[str, set[str]] = {}
 
     def visit(task: str, path: tuple[str, ...]) -> set[str]:
@@ -64,7 +64,7 @@ def ancestors(depends_on: Mapping[str, Sequence[str]]) -> dict[str, set[str]]:
 
 
 def reduced(depends_on: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
-    """The dependencies without those that follow from others (transitive reduction): a picture needs no more."""
+    """Transitive reduction: the dependencies without those that follow from others."""
     before = ancestors(depends_on)
     return {
         task: [
@@ -77,7 +77,7 @@ def reduced(depends_on: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
 
 
 def _ranks(edges: Mapping[str, Sequence[str]]) -> dict[str, int]:
-    """For each task the length of the longest way to it: its row."""
+    """Row of each task: the length of the longest path to it."""
     before = ancestors(edges)
     ranks: dict[str, int] = {}
     for task in sorted(edges, key=lambda task: len(before[task])):
@@ -86,7 +86,7 @@ def _ranks(edges: Mapping[str, Sequence[str]]) -> dict[str, int]:
 
 
 def dag(tasks: Sequence[TaskBox], *, title: str = "Tasks and their dependencies") -> Markup:
-    """The dependency graph, top to bottom; loop iterations stand beside each other.
+    """The dependency graph, top to bottom, with loop iterations side by side.
 
     Args:
         tasks: The tasks in the order in which they started.
@@ -102,7 +102,7 @@ def dag(tasks: Sequence[TaskBox], *, title: str = "Tasks and their dependencies"
     head = _LANE_HEAD if lanes else 0.0
     top, places = 34.0, {}
     for rank in range(max(ranks.values(), default=-1) + 1):
-        # Above the first row of a loop there is room for the names of its iterations.
+        # Leaves room for the iterations' names above the first row of a loop.
         top += head if lane_rows and rank == min(lane_rows) else 0.0
         for task, column in columns.items():
             if ranks[task] == rank:
@@ -118,7 +118,7 @@ def dag(tasks: Sequence[TaskBox], *, title: str = "Tasks and their dependencies"
 
 
 def _columns(tasks: Sequence[TaskBox], ranks: Mapping[str, int], lanes: Sequence[str]) -> dict[str, float]:
-    """For each task its column: iterations in order, other tasks of the same row right of them, lone tasks centred."""
+    """Column of each task: iterations in order, other tasks of the row to their right, single tasks centred."""
     rows: dict[int, list[TaskBox]] = {}
     for task in tasks:
         rows.setdefault(ranks[task.id], []).append(task)
@@ -172,10 +172,10 @@ def _box(task: TaskBox, x: float, y: float) -> Markup:
 
 
 def timeline(tasks: Sequence[TaskBox], *, title: str = "When each task ran", width: float = 520.0) -> Markup:
-    """A bar for each task from its start to its end, in the order of their starts.
+    """One bar per task from start to end, in order of start.
 
     Args:
-        tasks: The tasks; those from the cache are drawn as marks.
+        tasks: The tasks; cached ones are drawn as marks.
         title: What the figure shows.
         width: Width in pixels.
     """

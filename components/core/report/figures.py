@@ -1,8 +1,8 @@
 """The figures of stage pages and of the run report: pure functions from data to inline SVG; equal data, equal bytes.
 
 Drawn by hand rather than with matplotlib: a fully cached pipeline has three seconds in all and importing matplotlib
-takes one; and text, colours and dark mode stay those of the page (see `page.css`). Every function returns `Markup`,
-in which whatever came from a user (class names, file names) has been escaped.
+takes one; and text, colours and dark mode follow the page (see `page.css`). Every function returns `Markup` in which
+user input (class names, file names) is escaped.
 """
 
 import math
@@ -44,7 +44,7 @@ def line_chart(
         x: Name and unit of the x axis.
         y: Name and unit of the y axis.
         percent: The y values are fractions and shown in percent.
-        highlight: For a series, the x of the point to be ringed (the best epoch).
+        highlight: Per series, the x of a point to ring (the best epoch).
     """
     clean = {
         name: [(float(a), float(b)) for a, b in points if math.isfinite(a) and math.isfinite(b)]
@@ -120,7 +120,7 @@ def scatter(
 ) -> Markup:
     """Models by cost and quality, with the staircase of the front and the budget.
 
-    Among many points, a candidate whose name finds no room goes without; resting on it with the pointer shows it.
+    Among many points, names that do not fit are left out; hovering over a point shows its name.
 
     Args:
         points: The models; smaller x and larger y are better.
@@ -130,7 +130,7 @@ def scatter(
         percent: The y values are fractions and shown in percent.
         x_limit: Largest x allowed; None = no limit.
         y_limit: Smallest y allowed, in units of y; None = no limit.
-        limit_name: What the allowed area is called.
+        limit_name: Label of the allowed area.
     """
     points = [point for point in points if math.isfinite(point.x) and math.isfinite(point.y)]
     if not points:
@@ -197,14 +197,14 @@ def bars(
     intervals: Mapping[str, tuple[float, float]] | None = None,
     digits: int = 1,
 ) -> Markup:
-    """Horizontal bars from zero, one a row, with the value at the end.
+    """Horizontal bars from zero, one per row, with the value at the end.
 
     Args:
         values: A finite value ≥ 0 for each name.
         title: What the figure shows.
         unit: Written after each value.
         percent: Values are fractions and shown in percent.
-        highlight: Names of the bars that matter (the chosen one); without any, all are equal.
+        highlight: Names of the bars to emphasise (the chosen one); empty draws all alike.
         intervals: Confidence interval (low, high) of a value, drawn as a whisker.
         digits: Decimals of the values.
     """
@@ -248,7 +248,7 @@ def confusion_matrix(
         matrix: Counts, `matrix[true][predicted]`, square.
         labels: Class names in that order.
         title: What the figure shows.
-        largest: With more classes than this, only those with the most confusions are drawn, and the figure says so.
+        largest: Maximum number of classes; beyond it only those with the most confusions are drawn, with a note.
     """
     if len(matrix) != len(labels) or any(len(row) != len(labels) for row in matrix):
         raise ValueError(f"confusion matrix of {len(matrix)} rows for {len(labels)} labels; it must be square")
@@ -267,7 +267,7 @@ def confusion_matrix(
     cell = min(38.0, max(18.0, (WIDTH - left) / len(kept)))
     top = 50 + 0.72 * max(text_width(name) for name in names)
     size = cell * len(kept)
-    # Names of columns lean to the right; the last one needs room beyond its column.
+    # Column names are slanted to the right, so the last one needs room beyond its column.
     width = max(left + size + 0.72 * text_width(names[-1]), text_width(title, 14))
     parts = [
         label(0, 14, title, class_="t title"),
@@ -291,7 +291,7 @@ def confusion_matrix(
 
 def _cell(x: float, y: float, size: float, number: float, total: float, *, right: bool, hint: str) -> Markup:
     share = number / total if total else 0.0
-    # The root keeps rare confusions visible: one image in fifty is what one looks for in such a figure.
+    # The root keeps rare confusions visible, such as one image in fifty.
     shade = math.sqrt(share) * 0.9
     parts = [
         element("title", hint),

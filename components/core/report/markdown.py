@@ -1,4 +1,4 @@
-"""Markdown in which values from outside stay text."""
+"""Markdown in which untrusted values are escaped."""
 
 import re
 from typing import Any
@@ -7,13 +7,13 @@ _SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~!&])")
 
 
 class Raw(str):
-    """Text that is Markdown already."""
+    """Text that is already Markdown and is not escaped."""
 
     __slots__ = ()
 
 
 def escape(value: Any) -> str:
-    """A value as inert Markdown text on one line: no markup, no HTML, no table cell can come out of it."""
+    """Escape a value as one line of plain Markdown text, without markup, HTML or table separators."""
     if isinstance(value, Raw):
         return value
     if value is None:
@@ -22,7 +22,7 @@ def escape(value: Any) -> str:
 
 
 def code(value: Any) -> Raw:
-    """A value in code style."""
+    """Format a value as inline code."""
     return Raw("`" + " ".join(str(value).split()).replace("`", "'").replace("|", "\\|") + "`")
 
 

@@ -1,4 +1,4 @@
-"""How quantities are written in pages and tables: one way for each unit, with a typographic minus."""
+"""Format quantities for pages and tables: one format per unit, with a typographic minus."""
 
 MISSING = "–"
 """Shown where a value was not measured; never a zero."""
@@ -25,12 +25,12 @@ def interval(low: float | None, high: float | None, *, digits: int = 1) -> str:
 
 
 def capitalized(label: str) -> str:
-    """A label at the beginning of a sentence or a heading; only its first letter changes (mIoU stays)."""
+    """Capitalise a label's first letter for the start of a sentence; labels such as mIoU stay as they are."""
     return label if label[:2] != label[:2].lower() else label[:1].upper() + label[1:]
 
 
 def figure_of_merit(value: float | None, *, percent: bool, digits: int = 2) -> str:
-    """The value of a metric: per cent for a fraction, `91.62 %`, else the number, `31.40`."""
+    """A metric's value: `91.62 %` for a fraction, else the number, `31.40`."""
     if value is None:
         return MISSING
     return _percent(value, digits) if percent else _signed(f"{value:.{digits}f}")

@@ -8,7 +8,7 @@ A stage describes its page with the builders below and hands it to `write_page`:
         Section("Per class", table(["class", "recall"], [["boot", "98.1 %"]])),
     ])
 
-Everything is escaped; only the `Markup` that `figures.py` returns goes in as it is.
+Everything is escaped except the `Markup` that `figures.py` returns.
 """
 
 import re
@@ -40,7 +40,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Callout:
-    """One statement that must not be missed: a verdict, a warning, an error."""
+    """A prominent statement: a verdict, a warning, an error."""
 
     title: str
     body: str = ""
@@ -78,7 +78,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """Columns and rows; numeric columns are set flush right with tabular figures."""
+    """Columns and rows; numeric columns are right-aligned with tabular figures."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[Any, ...], ...]
@@ -91,7 +91,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Facts:
-    """Names and values below each other."""
+    """A list of names with their values."""
 
     rows: tuple[tuple[str, str], ...]
     kind: ClassVar[str] = "facts"
@@ -108,7 +108,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Image:
-    """One picture of a grid, embedded; `wrong` outlines it."""
+    """One embedded picture of a grid; `wrong` outlines it."""
 
     title: str
     base64: str
@@ -125,7 +125,7 @@ class Image:
 
 @dataclass(frozen=True)
 class Images:
-    """A grid of pictures: as many in a row as fit, or `per_row` (0 or 4), for pictures that belong together."""
+    """A grid of pictures: as many per row as fit (`per_row` 0), or 4, for pictures that belong together."""
 
     images: tuple[Image, ...]
     caption: str = ""
@@ -135,7 +135,7 @@ class Images:
 
 @dataclass(frozen=True)
 class Log:
-    """Text set as it is, for the end of a log."""
+    """Preformatted text, such as the end of a log."""
 
     text: str
     kind: ClassVar[str] = "log"
@@ -143,7 +143,7 @@ class Log:
 
 @dataclass(frozen=True)
 class Columns:
-    """Blocks beside each other where the page is wide enough, else below each other."""
+    """Blocks side by side on a wide page, stacked on a narrow one."""
 
     blocks: tuple["Block", ...]
     kind: ClassVar[str] = "columns"
@@ -151,7 +151,7 @@ class Columns:
 
 @dataclass(frozen=True)
 class Details:
-    """Blocks folded behind one line; `unfolded` shows them at first."""
+    """Blocks that fold behind a summary line; `unfolded` opens them initially."""
 
     summary: str
     blocks: tuple["Block", ...]
@@ -164,7 +164,7 @@ Block: TypeAlias = Text | Callout | Tiles | Table | Facts | Figure | Images | Lo
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what belongs below it; `note` says in a line how the content was obtained."""
+    """A heading with its blocks; `note` says in one line how the content was obtained."""
 
     title: str
     body: Block | Sequence[Block]
@@ -192,13 +192,13 @@ def table(
 
     Args:
         columns: Headings.
-        rows: One sequence a row, as long as `columns`; values are str, int, float, bool, None or `Cell`.
-        marked: Numbers of the rows that stand out (the chosen one).
-        faint: Numbers of the rows that step back (rejected ones).
+        rows: One sequence per row, as long as `columns`; values are str, int, float, bool, None or `Cell`.
+        marked: Indices of rows to highlight (the chosen one).
+        faint: Indices of rows to dim (rejected ones).
         caption: One line below the table.
 
     Raises:
-        ValueError: A row has another length than `columns`.
+        ValueError: A row does not have as many values as `columns`.
     """
     for number, row in enumerate(rows):
         if len(row) != len(columns):
@@ -228,7 +228,7 @@ def _is_number(value: str | Cell) -> bool:
 
 
 def facts(rows: Mapping[str, Any]) -> Facts:
-    """Names and values below each other; None is shown as a dash."""
+    """A list of names with their values; None is shown as a dash."""
     shown = ((name, _written(value)) for name, value in rows.items())
     return Facts(tuple((name, value.text if isinstance(value, Cell) else value) for name, value in shown))
 
@@ -237,7 +237,7 @@ def figure(svg: Markup, caption: str = "") -> Figure:
     """An inline SVG from `figures.py`.
 
     Raises:
-        TypeError: `svg` is plain text, which could carry a script; only `Markup` is set unescaped.
+        TypeError: `svg` is a plain string, which could contain a script; only `Markup` is inserted unescaped.
     """
     if not isinstance(svg, Markup):
         raise TypeError(f"a figure is Markup from components.core.report.figures, got {type(svg).__name__}")
@@ -245,7 +245,7 @@ def figure(svg: Markup, caption: str = "") -> Figure:
 
 
 def sample_grid(samples: Sequence[Mapping[str, Any]], *, caption: str = "") -> Images:
-    """Images with their true class, and what a model took them for where it was wrong.
+    """Images with their true class, and each model's prediction where it was wrong.
 
     Args:
         samples: `{"image_base64", "media_type", "label", "candidate"?, "baseline"?}` with class names, as in
@@ -296,21 +296,21 @@ def write_page(
     lead: str = "",
     footer: str = "",
 ) -> None:
-    """Write one self-contained HTML page; creates the folder of `path` (KFP does not always).
+    """Write one self-contained HTML page; creates the folder of `path`, which KFP does not always do.
 
     Args:
         path: The file, for a KFP output `page.path`.
         title: The heading.
-        sections: In the order of reading; more than three give a row of links below the heading.
-        eyebrow: A quiet line above the heading (run, stage).
-        lead: One sentence below the heading: the result.
-        footer: A quiet line at the end.
+        sections: In reading order; more than three add a row of links below the heading.
+        eyebrow: A small line above the heading (run, stage).
+        lead: One sentence below the heading that states the result.
+        footer: A small line at the end.
     """
     save_html(path, render_page(title, sections, eyebrow=eyebrow, lead=lead, footer=footer))
 
 
 def save_html(path: str | Path, html: str) -> None:
-    """Write a rendered page; a name that is no valid Unicode must not cost the page: `?` stands for such bytes."""
+    """Write a rendered page; invalid Unicode, for example in file names, becomes `?`."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(html, encoding="utf-8", errors="replace")

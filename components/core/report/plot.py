@@ -1,4 +1,4 @@
-"""The frame of an x-y figure, and the placing of names in it so that they do not cover each other."""
+"""The frame of an x-y figure, and label placement without overlaps."""
 
 import itertools
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ def frame(
     tight_x: bool = False,
     width: float = WIDTH,
 ) -> Plot:
-    """The frame around the data; `right` is the room kept for names, `tight_x` ends the x axis with the data."""
+    """The frame around the data; `right` reserves room for names, `tight_x` ends the x axis with the data."""
     x_ticks = ticks(min(xs), max(xs), wanted=6)
     x_low, x_high = x_ticks[0], x_ticks[-1]
     if tight_x and max(xs) > min(xs):
@@ -62,7 +62,7 @@ def frame(
 
 
 def spread(positions: Sequence[float], gap: float) -> list[float]:
-    """The positions moved apart so that neighbours keep `gap` pixels, near to where they were."""
+    """Move positions apart until neighbours keep `gap` pixels; their mean stays."""
     order = sorted(range(len(positions)), key=lambda index: positions[index])
     placed = list(positions)
     for earlier, later in itertools.pairwise(order):
@@ -79,10 +79,10 @@ def place_labels(
     needed: Sequence[bool],
     lines: Sequence[tuple[float, float]] = (),
 ) -> list[tuple[float, float, str] | None]:
-    """For each point where its name goes, (x, y, anchor), so that names cover neither each other nor the points.
+    """Place a name at each point as (x, y, anchor), so that names overlap neither each other nor the points.
 
-    Needed names are placed first, on the side where they hide least. Of the others, one without a free side is left
-    out (None). `lines` are the corners of a staircase, which no name should cover either.
+    Required names are placed first, on the side with the least overlap. Of the others, names without a free side are
+    left out (None). `lines` are the corners of a staircase that names should not cover either.
     """
     taken = [(x - 7, y - 7, x + 7, y + 7) for x, y in pixels]
     taken += [

@@ -1,6 +1,6 @@
-"""The pieces that every figure is made of: escaped elements, scales, ticks, text widths.
+"""Building blocks of figures: escaped elements, scales, ticks, text widths.
 
-Figures carry no colours of their own. They use the classes and CSS variables of `page.css`, so that the same figure
+Figures define no colours. They use the classes and CSS variables of `page.css`, so that the same figure
 reads well on light paper, on a dark screen and in print.
 """
 
@@ -33,7 +33,7 @@ def element(name: str, content: str | Markup | None = None, **attributes: object
 
 
 def group(parts: Iterable[Markup], **attributes: object) -> Markup:
-    """The parts inside one `<g>`."""
+    """Wrap the parts in one `<g>`."""
     return element("g", Markup("").join(parts), **attributes)
 
 
@@ -48,7 +48,7 @@ def line(x1: float, y1: float, x2: float, y2: float, *, class_: str) -> Markup:
 
 
 def picture(parts: Iterable[Markup], *, width: float, height: float, title: str, class_: str = "fig") -> Markup:
-    """The whole `<svg>`: scales down with its column, and is announced by its title."""
+    """The whole `<svg>`; it shrinks with its column, and its title is its accessible name."""
     inner = element("title", title) + Markup("").join(parts)
     return element(
         "svg",
@@ -63,7 +63,7 @@ def picture(parts: Iterable[Markup], *, width: float, height: float, title: str,
 
 
 def text_width(content: str, size: float = FONT_SIZE) -> float:
-    """Width in pixels that `content` takes at most in a wide sans-serif face (DejaVu Sans); an estimate."""
+    """Estimated upper bound of the width of `content` in pixels, for a wide sans-serif font (DejaVu Sans)."""
     narrow = sum(character in "iljtfrI.,:;'|!()[] " for character in content)
     wide = sum(character in "mwMW@%" for character in content)
     return size * (0.64 * (len(content) - narrow - wide) + 0.37 * narrow + 0.96 * wide)
@@ -106,7 +106,7 @@ def ticks(low: float, high: float, *, wanted: int = 5) -> list[float]:
 
 
 def tick_labels(values: list[float], *, as_percent: bool = False) -> list[str]:
-    """The ticks written with as many decimals as their step needs."""
+    """Format ticks with as many decimals as their step needs."""
     factor = 100 if as_percent else 1
     step = factor * (values[1] - values[0]) if len(values) > 1 else 1.0
     if step >= 1e6:

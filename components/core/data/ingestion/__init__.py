@@ -1,1 +1,1 @@
-"""A user's own data, wherever and however it is kept, as one stream of items."""
+"""Read a user's data set, local or in S3 and in any supported layout, as one stream of items."""

@@ -1,4 +1,4 @@
-"""What a user's data set is made of before it is checked: items, and why one is not used."""
+"""Items of a user's data set before and after inspection, and the reasons for rejecting one."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Protocol
 
 
 class Rejection(NamedTuple):
-    """Why an item is not used: a `reason` to count by, and a `detail` for the reader."""
+    """Why an item is rejected: `reason` is the category that is counted, `detail` explains this one case."""
 
     reason: str
     detail: str
@@ -17,7 +17,7 @@ class Item:
     """One row of a source.
 
     Attributes:
-        name: unique as far as the source is, relative to the dataset; never a path of this machine.
+        name: relative to the dataset, never an absolute path; as unique as the names in the source are.
         label: class name, None when the item has none.
         read: `read(limit)` gives the content's bytes, at most `limit` + 1; raises `UnreadableError`.
         size: bytes, when known without reading.
@@ -38,10 +38,10 @@ class Item:
 
 
 class Source(Protocol):
-    """A user's data set, opened; nothing is decoded yet."""
+    """An opened data set whose items have not been decoded yet."""
 
     kind: str
-    """What it is, for people: "folder", "table"."""
+    """Kind of source, for messages: "folder", "table"."""
 
     classes: list[str]
     """Class names that the source declares, in their order; empty when it declares none."""
@@ -50,10 +50,10 @@ class Source(Protocol):
     """RGB of the classes that the source declares a colour of, each 0..255."""
 
     def items(self) -> Iterator[Item]:
-        """All items, streamed; also those that cannot be used."""
+        """Stream all items, including those that cannot be used."""
 
     def slice_values(self) -> Iterator[tuple[str | None, ...]]:
-        """The slices alone, of one row after another, as cheaply as the source allows."""
+        """Stream only the slice values of each row, as cheaply as the source allows."""
 
     def facts(self) -> dict[str, str]:
         """What the source says of itself and the preparation does not follow, by title, for the page and manifest."""
@@ -65,11 +65,11 @@ class Inspected:
 
     Attributes:
         name: of the item.
-        label: class name for the quarantine table, None for a task without labels.
-        row: the columns of the task's raw schema but `source`; empty for a rejected item.
-        classes: names of the classes that the row has something of.
-        rejection: why it is not used.
-        slices: as the item had them.
+        label: class name for the quarantine table; None for a task without labels.
+        row: the columns of the task's raw schema except `source`; empty for a rejected item.
+        classes: names of the classes that occur in the row.
+        rejection: why it is not used, or None.
+        slices: copied from the item.
     """
 
     name: str
@@ -81,5 +81,5 @@ class Inspected:
 
 
 def printable(name: str) -> str:
-    """A name that a Parquet string can hold: a file name on disk need not be valid Unicode."""
+    """Escape what is invalid Unicode: a file name may contain it, a Parquet string may not."""
     return name.encode("utf-8", "backslashreplace").decode()

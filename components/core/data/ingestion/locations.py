@@ -1,6 +1,6 @@
-"""Where a user's data lies: a local folder or an ``s3://`` prefix, read the same way.
+"""Local folders and ``s3://`` prefixes with a user's data, behind one interface.
 
-Not the store: its keys are its own, these names are whatever a camera or a colleague has written.
+Separate from the store: the store chooses its keys, a user's files may have any name.
 """
 
 import os
@@ -14,7 +14,7 @@ from components.core.store import NotFound, StoreError, open_objects
 
 
 class UnreadableError(OSError):
-    """One file cannot be read; the message says why, without a path of this machine."""
+    """One file cannot be read; the message gives the reason without an absolute path."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,7 @@ class Location(Protocol):
         """All files, lazily, in no promised order."""
 
     def find(self, name: str) -> SourceFile:
-        """One file; `UnreadableError` when it is not there."""
+        """Return one file; raises `UnreadableError` if it does not exist."""
 
     def folders(self) -> list[str]:
         """Names of the folders directly below, sorted."""
@@ -45,14 +45,14 @@ class Location(Protocol):
         """The location one level down."""
 
     def read(self, name: str, limit: int | None) -> bytes:
-        """The file's bytes, at most `limit` + 1 of them: one more tells that it is too long.
+        """Read at most `limit` + 1 bytes; getting the extra byte means that the file is larger than `limit`.
 
         Raises:
             UnreadableError: the file is missing or cannot be read. StoreError: the store as a whole does not answer.
         """
 
     def fetch(self, name: str, scratch: Path) -> Path:
-        """The file on local disk: itself, or a copy in `scratch`."""
+        """Return a local path: the file itself, or a copy in `scratch`."""
 
 
 class LocalLocation:
@@ -113,7 +113,7 @@ class LocalLocation:
 
 
 class ObjectLocation:
-    """A prefix in a bucket. Credentials and endpoint come from boto3's own chain."""
+    """A prefix in a bucket. Credentials and endpoint come from boto3's default chain."""
 
     def __init__(self, uri: str) -> None:
         self.address = uri.rstrip("/")
