@@ -177,8 +177,8 @@ _COMPRESSION = (
     ),
     Parameter(
         name="round_to", type=int, default=16, rule=AT_LEAST_ONE,
-        text="Pruned layers keep a multiple of this many channels. onnxruntime's int8 depthwise convolutions take twice "
-        "as long for any number that is not a multiple of 16.",
+        text="Pruned layers keep a multiple of this many channels. Numbers that are not multiples of 16 make int8 "
+        "depthwise convolutions twice as slow in onnxruntime.",
     ),
     Parameter(
         name="distill_epochs", type=int, default=3, rule=NOT_NEGATIVE,
