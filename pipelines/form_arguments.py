@@ -15,7 +15,8 @@ _TYPES = {str: "STRING", int: "NUMBER_INTEGER", float: "NUMBER_DOUBLE", bool: "B
 
 def form_of(pipeline: str, inputs: Collection[str]) -> Form | None:
     """The form of a compiled pipeline: of one of ours that has the fields which this version gives it, else None."""
-    form = forms().get(pipeline)
+    # KFP writes `retrain_segmentation` as `retrain-segmentation`.
+    form = next((form for name, form in forms().items() if name.replace("_", "-") == pipeline), None)
     return form if form and set(inputs) == {*form.fields, ADVANCED} else None
 
 

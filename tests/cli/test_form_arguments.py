@@ -1,11 +1,13 @@
 """The flat names of the command line, and the form of the pipeline that they fill."""
 
 import pytest
+import yaml
 
 from components.core.errors import UserError
 from components.core.parameters import ADVANCED
 from components.core.tasks.parameters import forms
-from pipelines.form_arguments import form_arguments, form_of, resolved
+from pipelines.cli.catalog import COMPILED
+from pipelines.form_arguments import form_arguments, form_of, name_and_inputs, resolved
 
 OPTIMIZE, RETRAIN = forms()["optimize"], forms()["retrain"]
 
@@ -82,3 +84,9 @@ def test_a_pipeline_of_another_version_or_of_somebody_else_is_taken_as_it_is():
     assert form_of("optimize", [*OPTIMIZE.fields, ADVANCED]) is OPTIMIZE
     assert form_of("optimize", ["dataset", "epochs"]) is None
     assert form_of("mine", [*OPTIMIZE.fields, ADVANCED]) is None
+
+
+@pytest.mark.parametrize("path", [COMPILED / f"{name}.yaml" for name in forms()], ids=lambda path: path.stem)
+def test_every_compiled_pipeline_is_known_by_the_name_that_kfp_gave_it(path):
+    spec = next(yaml.load_all(path.read_text(), getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
+    assert form_of(*name_and_inputs(spec)) is forms()[path.stem]
