@@ -62,7 +62,7 @@ def _row(candidate: Candidate) -> tuple[object, ...]:
     knn = None if candidate.knn_accuracy is None else percent(candidate.knn_accuracy, digits=1)
     error = candidate.knn_standard_error
     return (
-        Cell(candidate.name, sub=candidate.rejected or candidate.input),
+        Cell(candidate.name, sub=candidate.rejected or _start(candidate)),
         None if knn is None else Cell(knn, sub=f"± {100 * (error or 0.0):.1f} points"),
         None if candidate.logme is None else f"{candidate.logme:.3f}".replace("-", "−"),
         candidate.transfer_rank,
@@ -73,3 +73,7 @@ def _row(candidate: Candidate) -> tuple[object, ...]:
         milliseconds(candidate.latency_ms),
         None if candidate.top1_published is None else percent(candidate.top1_published, digits=1),
     )
+
+
+def _start(candidate: Candidate) -> str:
+    return f"{candidate.input}; pretrained: {candidate.pretrained or 'nothing'}"

@@ -13,7 +13,8 @@ class Candidate:
     """One row of the ranking. Transfer columns are None for a rejected candidate, whose features are not computed.
 
     Ranks start at 1. `static_rank` orders all candidates by parameters, largest first, without looking at the data;
-    `transfer_rank` orders those within the limits by k-NN accuracy, then LogME.
+    `transfer_rank` orders those within the limits by k-NN accuracy, then LogME. `pretrained` says which published
+    weights it starts from; None where it has none, or was rejected before they were read.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Candidate:
     static_rank: int | None = None
     transfer_rank: int | None = None
     rejected: str | None = None
+    pretrained: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -17,7 +17,13 @@ from components.core.data.batch import Batch
 from components.core.data.reading import read_batches
 from components.core.errors import UserError
 from components.core.models.architecture import Architecture
-from components.core.models.catalog import Backbone, check_weights_available, find_backbones, load_catalog
+from components.core.models.catalog import (
+    Backbone,
+    check_task,
+    check_weights_available,
+    find_backbones,
+    load_catalog,
+)
 from components.core.parameters import check_declared
 from components.core.tasks import Task, get_task
 from components.core.tasks.networks import fresh_network
@@ -84,9 +90,10 @@ def select(dataset: "Dataset", config: SelectionConfig) -> Selection:
             within the limits.
     """
     backbones = find_backbones(config.backbones, load_catalog(config.catalog))
-    for backbone in backbones:
-        check_weights_available(backbone)
     task = get_task(dataset.task)
+    for backbone in backbones:
+        check_task(backbone, dataset.task)
+        check_weights_available(backbone)
     candidates = {
         name: _candidate(task, backbone, options, dataset, config)
         for name, backbone, options in task.candidates(backbones, config.settings)
@@ -100,7 +107,8 @@ def select(dataset: "Dataset", config: SelectionConfig) -> Selection:
         scores: dict[str, Any] = {"rejected": reasons.get(name)}
         if name not in reasons:
             if one.backbone.weights != "none":
-                task.load_pretrained(one.bundle.module, one.backbone)
+                scores["pretrained"] = task.load_pretrained(one.bundle.module, one.backbone, dataset.classes)
+                print(f"{name}: pretrained {scores['pretrained']}")
             used, transfer = _transfer_scores(one.bundle, dataset, config)
             scores |= transfer
         cost = costs[name]

@@ -27,7 +27,13 @@ when the files do, for the cache keys of what reads them; the task's own paramet
 def _check(form: Form, given: Mapping[str, Any]) -> dict[str, Any]:
     from components.core.data.ingestion.sources import quick_look, source_state
     from components.core.data.slices import parse_slice_columns
-    from components.core.models.catalog import catalog_state, check_weights_available, find_backbone, load_catalog
+    from components.core.models.catalog import (
+        catalog_state,
+        check_task,
+        check_weights_available,
+        find_backbone,
+        load_catalog,
+    )
     from components.core.parameters import limit
     from components.core.store.names import check_name
     from components.core.tasks import get_task
@@ -44,7 +50,9 @@ def _check(form: Form, given: Mapping[str, Any]) -> dict[str, Any]:
     known = load_catalog(asked["catalog"] or None)
     found = [find_backbone(name, known) for name in asked["backbones"]]
     for backbone in found:
+        check_task(backbone, form.task)
         check_weights_available(backbone)
+    get_task(form.task).candidates(found, form.settings(asked)["network_settings"])
     plan.check_size_budget(
         max_size_mb=limit(asked["max_size_mb"]),
         parameters={backbone.name: backbone.parameters for backbone in found},

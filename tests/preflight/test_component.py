@@ -90,3 +90,17 @@ def test_a_parameter_of_retraining_belongs_to_its_form():
     assert (checked.action, checked.min_growth, checked.champion) == ("skip", 1.0, "champion")
     with pytest.raises(UserError, match=r"label_shift 0\.5 must be at most large_label_shift 0\.3"):
         preflight_of("retrain").python_func(advanced={"label_shift": 0.5})
+
+
+def test_whole_weights_are_refused_by_name_where_they_do_not_belong(tmp_path):
+    with pytest.raises(UserError, match="'fcn_resnet50' has the weights of a whole network for 'segmentation'"):
+        preflight_of("optimize").python_func(search_backbones=["fcn_resnet50"])
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(
+        "backbones:\n  unet: {task: segmentation, architecture: torchvision:unet, weights: none, licence: MIT,"
+        " image_size: 64, mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5]}\n"
+    )
+    with pytest.raises(UserError, match=r"backbone 'unet': whole weights are of .* got torchvision:unet"):
+        preflight_of("segmentation").python_func(search_backbones=["unet"], advanced={"catalog": str(mine)})
+    checked = preflight_of("segmentation").python_func(search_backbones=["fcn_resnet50"])
+    assert checked.backbones == ["fcn_resnet50"]

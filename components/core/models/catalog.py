@@ -7,7 +7,7 @@ import difflib
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,8 @@ class Backbone:
     """One entry of the catalog. The fields are described at the head of `catalog.yaml`.
 
     `image_size` is in pixels a side, `mean` and `std` normalise RGB in 0..1, `top1` is the published ImageNet-1k
-    fraction. `origin` names the catalog file, for messages. Raises UserError that names entry, field and value.
+    fraction. With a `task` the weights are of a whole network of that task, built by its `options`, for these
+    `classes`. `origin` names the catalog file, for messages. Raises UserError that names entry, field and value.
     """
 
     name: str
@@ -47,6 +48,9 @@ class Backbone:
     mapping: str = "name"
     parameters: int | None = None
     top1: float | None = None
+    task: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()
     origin: str = "catalog.yaml"
 
     def __post_init__(self) -> None:
@@ -67,6 +71,11 @@ class Backbone:
             self._refuse("parameters", self.parameters, "a positive count")
         if self.top1 is not None and not 0 < self.top1 < 1:
             self._refuse("top1", self.top1, "a fraction between 0 and 1")
+        for name in ("options", "classes"):
+            if getattr(self, name) and not self.task:
+                self._refuse("task", self.task, f"given, since {name} is: of which task is the whole network?")
+        if len(set(self.classes)) < len(self.classes):
+            self._refuse("classes", list(self.classes), "names that differ")
 
     def _refuse(self, field: str, value: object, wanted: str) -> None:
         raise UserError(f"{self.origin}: backbone {self.name!r}: {field} must be {wanted}, got {value!r}")
@@ -123,6 +132,15 @@ def find_backbones(names: str | Iterable[str], catalog: Mapping[str, Backbone]) 
         if wanted.count(name) > 1:
             raise UserError(f"backbone {name!r} is named twice")
     return [find_backbone(name, catalog) for name in wanted]
+
+
+def check_task(backbone: Backbone, task: str) -> None:
+    """UserError when the entry's weights are of a whole network for another task."""
+    if backbone.task not in ("", task):
+        raise UserError(
+            f"{backbone.origin}: backbone {backbone.name!r} has the weights of a whole network for {backbone.task!r}, "
+            f"this run is {task!r}: name an entry without 'task', or one of this task"
+        )
 
 
 def check_weights_available(backbone: Backbone) -> None:
@@ -213,6 +231,9 @@ def _backbone(name: str, entry: dict[str, Any], origin: str) -> Backbone:
             sha256=None if entry.get("sha256") is None else str(entry["sha256"]),
             parameters=None if entry.get("parameters") is None else int(entry["parameters"]),
             top1=None if entry.get("top1") is None else float(entry["top1"]),
+            task=str(entry.get("task") or ""),
+            options=_mapping(entry.get("options"), "options"),
+            classes=_names(entry.get("classes"), "classes"),
         )
     except UserError:
         raise
@@ -223,3 +244,15 @@ def _backbone(name: str, entry: dict[str, Any], origin: str) -> Backbone:
 def _triple(values: Iterable[Any]) -> tuple[float, float, float]:
     red, green, blue = values
     return float(red), float(green), float(blue)
+
+
+def _mapping(value: Any, field: str) -> dict[str, Any]:
+    if value is not None and not isinstance(value, dict):
+        raise ValueError(f"{field} must be a mapping, got {value!r}")
+    return {str(key): one for key, one in (value or {}).items()}
+
+
+def _names(value: Any, field: str) -> tuple[str, ...]:
+    if value is not None and not isinstance(value, list):
+        raise ValueError(f"{field} must be a list of names, got {value!r}")
+    return tuple(str(name) for name in value or ())

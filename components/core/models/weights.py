@@ -1,6 +1,7 @@
 """Finds, verifies and reads a backbone's published weights. No file is opened before its digest is right."""
 
 import hashlib
+import json
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 def read_weights(backbone: Backbone) -> "dict[str, torch.Tensor]":
     """The tensors of the backbone's weights file, in the file's order, on the CPU.
 
-    `.safetensors` is read by safetensors, anything else by `torch.load(weights_only=True)`; neither can run code.
+    Safetensors, known by their first bytes, are read by safetensors, anything else by `torch.load(weights_only=True)`;
+    neither can run code.
     UserError when the file cannot be had, its digest is not the pinned one, or it is no state dict.
     """
     check_weights_available(backbone)
@@ -88,6 +90,32 @@ def _unreachable(backbone: Backbone, error: Exception) -> UserError:
     )
 
 
+def is_safetensors(path: Path) -> bool:
+    """Whether the file begins as safetensors do (eight bytes of length, then JSON) or is called so."""
+    with path.open("rb") as stream:
+        return path.suffix == ".safetensors" or stream.read(9)[8:] == b"{"
+
+
+def tensor_shapes(backbone: Backbone) -> dict[str, tuple[int, ...]] | None:
+    """Names and shapes of the tensors of a weights file that is on this machine, in milliseconds and without torch.
+
+    None where they cannot be told so: another kind of file, or one in object storage or on a hub. UserError as for
+    `check_weights_available`, and when the file's header cannot be read.
+    """
+    check_weights_available(backbone)
+    if weight_scheme(backbone.weights) not in ("package:", "file:"):
+        return None
+    with _weights_file(backbone) as path:
+        if not is_safetensors(path):
+            return None
+        try:
+            with path.open("rb") as stream:
+                header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
+            return {name: tuple(one["shape"]) for name, one in header.items() if name != "__metadata__"}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, MemoryError) as error:
+            raise UserError(f"weights of backbone {backbone.name!r}: {path} is no safetensors file: {error}") from None
+
+
 def _verify(path: Path, backbone: Backbone) -> None:
     with path.open("rb") as stream:
         actual = hashlib.file_digest(stream, "sha256").hexdigest()
@@ -107,10 +135,8 @@ def _read_file(path: Path, backbone: Backbone) -> "dict[str, torch.Tensor]":
 
     state: object
     try:
-        if path.suffix == ".safetensors":
-            state = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+        # By content: the objects of a store have no suffix.
+        state = load_file(path) if is_safetensors(path) else torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(f"weights of backbone {backbone.name!r}: {backbone.weights} cannot be read: {reason}") from None

@@ -109,7 +109,10 @@ class Task(Protocol):
     def candidates(
         self, backbones: Sequence["Backbone"], settings: Mapping[str, Any]
     ) -> "list[tuple[str, Backbone, dict[str, Any]]]":
-        """Networks to compare: a name, the backbone, and the `options` of its architecture."""
+        """Networks to compare: a name, the backbone, and the `options` of its architecture.
+
+        UserError for a backbone or settings that cannot be. Needs no torch, since it is asked before anything starts.
+        """
 
     def num_outputs(self, classes: Sequence[str]) -> int:
         """How many outputs the head has for these classes."""
@@ -120,8 +123,11 @@ class Task(Protocol):
     def reset_head(self, module: "nn.Module") -> None:
         """Draws fresh weights of the head from torch's generator: first outputs near 0."""
 
-    def load_pretrained(self, module: "nn.Module", backbone: "Backbone") -> None:
-        """Copies the backbone's published weights in, all but the head; UserError naming what does not fit."""
+    def load_pretrained(self, module: "nn.Module", backbone: "Backbone", classes: Sequence[str]) -> str:
+        """Copies the backbone's published weights in and says in a few words which; UserError naming what does not fit.
+
+        `classes` are the data set's. What makes the outputs is copied only from a whole network for the same classes.
+        """
 
     def output_layers(self, module: "nn.Module") -> tuple[str, ...]:
         """Dotted names of the layers whose outputs are the classes: pruning keeps these outputs."""

@@ -8,6 +8,7 @@ from components.core.errors import UserError
 from components.core.models.catalog import (
     DEMO_PACKAGES,
     catalog_state,
+    check_task,
     check_weights_available,
     find_backbone,
     find_backbones,
@@ -139,3 +140,28 @@ def test_missing_package_is_named_with_the_command_that_installs_it(tmp_path: Pa
         check_weights_available(catalog["efficientnet_lite0"])
     with pytest.raises(UserError, match=r"installed package pyyaml has no file absent\.pth"):
         check_weights_available(catalog["efficientnet_lite1"])
+
+
+def test_a_whole_network_belongs_to_one_task() -> None:
+    entry = load_catalog()["fcn_resnet50"]
+    check_task(entry, "segmentation")
+    check_task(load_catalog()["resnet50"], "segmentation")
+    with pytest.raises(
+        UserError, match="'fcn_resnet50' has the weights of a whole network for 'segmentation', this run"
+    ):
+        check_task(entry, "classification")
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("options: {head: fcn}", "task must be given, since options is"),
+        ("classes: [a, b]", "task must be given, since classes is"),
+        ("task: segmentation\n    classes: [a, a]", "classes must be names that differ"),
+        ("task: segmentation\n    classes: a", "classes must be a list of names, got 'a'"),
+        ("task: segmentation\n    options: fcn", "options must be a mapping, got 'fcn'"),
+    ],
+)
+def test_a_malformed_whole_network_is_refused(tmp_path: Path, lines: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        load_catalog(write_catalog(tmp_path, f"backbones:\n  resnet18:\n    {lines}\n"))

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from components.core.errors import UserError
 from components.core.models import weights
 from components.core.models.catalog import load_catalog
-from components.core.models.weights import read_weights
+from components.core.models.weights import read_weights, tensor_shapes
 
 CATALOG = load_catalog()
 
@@ -65,3 +65,19 @@ def test_file_without_tensors_is_refused(tmp_path: Path) -> None:
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     with pytest.raises(UserError, match="holds no state dict of tensors"):
         read_weights(replace(CATALOG["resnet18"], weights=f"file:{path}", sha256=digest))
+
+
+def test_safetensors_are_known_by_their_content_and_described_without_torch(tmp_path: Path) -> None:
+    blob = tmp_path / "0123"
+    save_file({"a": torch.zeros(2, 3), "b.c": torch.ones(())}, blob)
+    entry = replace(CATALOG["resnet18"], weights=f"file:{blob}", sha256=hashlib.sha256(blob.read_bytes()).hexdigest())
+    assert set(read_weights(entry)) == {"a", "b.c"}
+    assert tensor_shapes(entry) == {"a": (2, 3), "b.c": ()}
+    assert tensor_shapes(replace(entry, weights="s3://bucket/w.safetensors")) is None
+    torch.save({"a": torch.zeros(2)}, blob)
+    assert tensor_shapes(entry) is None
+    for content in (b"", b"\x05\0\0\0\0\0\0\0{1:2}", b"\xff" * 8 + b"{", b"\x02\0\0\0\0\0\0\0[]"):
+        path = tmp_path / "broken.safetensors"
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=r"'resnet18': .*broken\.safetensors is no safetensors file"):
+            tensor_shapes(replace(entry, weights=f"file:{path}"))

@@ -21,7 +21,7 @@ from components.core.models.zoo import (
 from components.core.tasks.images.preprocess import Preprocess
 from components.core.tasks.networks import fresh_network
 
-CATALOG = load_catalog()
+CATALOG = {name: entry for name, entry in load_catalog().items() if not entry.task}
 
 
 def backbone_from_file(path: Path, *, architecture: str = "torchvision:squeezenet1_1", **fields: object) -> Backbone:

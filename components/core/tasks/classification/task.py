@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from components.core.data.batch import Batch
+from components.core.errors import UserError
 from components.core.models.inputs import BATCH, Graph, InputSpec, OutputSpec
 from components.core.tasks.classification import metrics, serving
 from components.core.tasks.classification.examples import LabelledImages
@@ -75,7 +76,17 @@ class Classification:
     def candidates(
         self, backbones: "Sequence[Backbone]", settings: Mapping[str, Any]
     ) -> "list[tuple[str, Backbone, dict[str, Any]]]":
-        """Every backbone, under its own name."""
+        """Every backbone, under its own name.
+
+        Raises:
+            UserError: whole weights: of a classification network the backbone is taken, and no more.
+        """
+        for backbone in backbones:
+            if backbone.task:
+                raise UserError(
+                    f"{backbone.origin}: backbone {backbone.name!r}: leave out 'task', 'options' and 'classes'; of a "
+                    "classification network all but the classifier is taken"
+                )
         return [(backbone.name, backbone, {}) for backbone in backbones]
 
     def num_outputs(self, classes: Sequence[str]) -> int:
@@ -92,10 +103,11 @@ class Classification:
 
         reset_head(module)
 
-    def load_pretrained(self, module: "nn.Module", backbone: "Backbone") -> None:
+    def load_pretrained(self, module: "nn.Module", backbone: "Backbone", classes: Sequence[str]) -> str:
         from components.core.models.zoo import load_pretrained
 
         load_pretrained(module, backbone)
+        return "all but the classifier, which is new"
 
     def output_layers(self, module: "nn.Module") -> tuple[str, ...]:
         from components.core.models.zoo import find_head

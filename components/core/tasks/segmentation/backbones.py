@@ -7,7 +7,7 @@ classification network, so that its published weights load by name, and the laye
 import copy
 import math
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -49,20 +49,20 @@ class FeatureChain:
         return next((tap for tap in self.taps if tap.stride == stride), None)
 
 
-def feature_chain(source: str) -> FeatureChain:
+def feature_chain(source: str, steps: Collection[str] = ()) -> FeatureChain:
     """The feature maps of the network `source` ("timm:NAME" or "torchvision:NAME"), with random weights.
 
     Nothing behind the deepest map is kept, nor is a last 1 × 1 convolution that only widens the map for the classifier
-    (MobileNetV2's 1280 channels).
+    (MobileNetV2's 1280 channels). The maps of `steps` are taken in the place of those.
 
     Raises:
         UserError: the library does not know the name, or the network is no chain of feature maps.
     """
     network = create_module(source, 1)
     chain = _until_head(network)
-    taps = _taps(chain, source)
-    steps = truncated(chain, taps[-1].step)
-    return FeatureChain(steps=steps, taps=taps, behind=frozenset(network.state_dict()) - frozenset(steps.state_dict()))
+    taps = _taps(chain, source, steps)
+    kept = truncated(chain, taps[-1].step)
+    return FeatureChain(steps=kept, taps=taps, behind=frozenset(network.state_dict()) - frozenset(kept.state_dict()))
 
 
 def step_names(chain: nn.Sequential) -> list[str]:
@@ -100,11 +100,12 @@ def truncated(chain: nn.Sequential, last: str) -> nn.Sequential:
     raise ValueError(f"the chain has no step {last!r}")
 
 
-def dilated(chain: nn.Sequential, *, after: str) -> None:
+def dilated(chain: nn.Sequential, *, after: str, with_strided: bool = False) -> None:
     """Stops the chain from shrinking its map behind the step `after`, in place; the weights fit as before.
 
     Strides of the convolutions behind it become 1, and the convolutions that then see a map twice as fine as they
-    were trained on reach twice as far (Chen et al. 2017, arXiv:1706.05587, §3.2).
+    were trained on reach twice as far (Chen et al. 2017, arXiv:1706.05587, §3.2). `with_strided`: so does the
+    convolution that lost its stride, as torchvision's MobileNetV3 was trained.
 
     Raises:
         UserError: a pooling layer shrinks the map there, which cannot be dilated.
@@ -117,16 +118,18 @@ def dilated(chain: nn.Sequential, *, after: str) -> None:
                 raise UserError(f"{name}: a {type(part).__name__} shrinks the map; this backbone has no atrous form")
             if not isinstance(part, nn.Conv2d):
                 continue
-            kernel = part.kernel_size[0]
+            kernel, stride = part.kernel_size[0], part.stride[0]
+            if kernel > 1 and with_strided:
+                rate *= stride
             if kernel > 1 and rate > 1:
                 part.dilation = (rate, rate)
                 if not isinstance(part.padding, str) and any(part.padding):
                     part.padding = (rate * (kernel - 1) // 2,) * 2
-            if part.stride[0] > 1:
+            if stride > 1:
                 # The strided convolution itself still sees the map it was trained on. A shortcut beside it has
                 # kernel 1 and gets no rate; it must not double the rate again.
-                if kernel > 1:
-                    rate *= part.stride[0]
+                if kernel > 1 and not with_strided:
+                    rate *= stride
                 part.stride = (1, 1)
 
 
@@ -181,7 +184,7 @@ def _until_head(network: nn.Module) -> nn.Sequential:
 
 
 @torch.no_grad()
-def _taps(chain: nn.Sequential, source: str) -> tuple[Tap, ...]:
+def _taps(chain: nn.Sequential, source: str, steps: Collection[str]) -> tuple[Tap, ...]:
     probe = copy.deepcopy(chain).eval()
     current = torch.zeros(1, 3, _PROBE, _PROBE)
     taps: dict[int, Tap] = {}
@@ -197,9 +200,9 @@ def _taps(chain: nn.Sequential, source: str) -> tuple[Tap, ...]:
         stride = 2 ** round(math.log2(_PROBE / current.shape[3]))
         if stride > _DEEPEST:
             break
-        if name == names[-1] and stride in taps and _only_widens(probe.get_submodule(name)):
+        if name == names[-1] and stride in taps and name not in steps and _only_widens(probe.get_submodule(name)):
             break
-        if stride > 1:
+        if stride > 1 and not (stride in taps and taps[stride].step in steps):
             taps[stride] = Tap(step=name, stride=stride, channels=current.shape[1])
     if not taps:
         raise UserError(f"{source} gives no feature maps: it has no step that shrinks the image")

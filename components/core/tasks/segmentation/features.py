@@ -1,6 +1,6 @@
 """A segmentation network as the house handles it: built, loaded, split, compared."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,15 +12,16 @@ from components.core.errors import UserError
 from components.core.models.architecture import Architecture
 from components.core.models.catalog import Backbone
 from components.core.models.zoo import create_module, named_weights
+from components.core.tasks.segmentation.forms import PUBLISHED, WIDTH
 from components.core.tasks.segmentation.losses import AUXILIARY_WEIGHT, channel_distillation_sum, segmentation_loss
 from components.core.tasks.segmentation.networks import (
-    WIDTH,
     SegmentationNetwork,
     WithAuxiliary,
     build,
     load_backbone_weights,
 )
 from components.core.tasks.segmentation.parameters import DEFAULT_HEAD
+from components.core.tasks.segmentation.whole import load_whole
 
 MIN_SHARE = 0.01
 """Share of an image's counted pixels from which a class stands for a region of it."""
@@ -28,13 +29,23 @@ MIN_SHARE = 0.01
 
 def create_network(architecture: Architecture) -> SegmentationNetwork:
     """The network of the architecture, before surgery; `options` may name `head` and `width`."""
+    # Drawn, so that whoever seeds torch's generator decides over the weights.
+    seed = int(torch.randint(2**31, ()))
+    if published := PUBLISHED.get(architecture.source):
+        return build(
+            published.backbone,
+            architecture.num_outputs,
+            head=published.head,
+            width=published.width,
+            form=published.form,
+            seed=seed,
+        )
     return build(
         architecture.source,
         architecture.num_outputs,
         head=architecture.options.get("head", DEFAULT_HEAD),
         width=architecture.options.get("width", WIDTH),
-        # Drawn, so that whoever seeds torch's generator decides over the weights.
-        seed=int(torch.randint(2**31, ())),
+        seed=seed,
     )
 
 
@@ -44,12 +55,17 @@ def network_of(module: nn.Module) -> SegmentationNetwork:
     return module
 
 
-def load_pretrained(module: nn.Module, backbone: Backbone) -> None:
-    """Copies a classification network's published weights into the backbone; the head keeps what it has.
+def load_pretrained(module: nn.Module, backbone: Backbone, classes: Sequence[str]) -> str:
+    """Copies published weights in; returns in a few words which.
+
+    Those of a classification network go into the backbone, and the head keeps what it has. Of a whole segmentation
+    network all are taken, the classifier only if they are of the same `classes`.
 
     Raises:
         UserError: the weights cannot be had, or do not fit; names the first tensor that does not.
     """
+    if backbone.task:
+        return load_whole(network_of(module), backbone, classes)
     whole = create_module(backbone.architecture, 1).state_dict()
     try:
         load_backbone_weights(network_of(module), named_weights(backbone, whole))
@@ -57,6 +73,7 @@ def load_pretrained(module: nn.Module, backbone: Backbone) -> None:
         if isinstance(error, UserError):
             raise
         raise UserError(f"weights of backbone {backbone.name!r}: {error}") from None
+    return "backbone; new head"
 
 
 def with_auxiliary(module: nn.Module, *, seed: int) -> WithAuxiliary:

@@ -18,13 +18,10 @@ from components.core.tasks.segmentation.backbones import (
     feature_maps,
     with_even_padding,
 )
+from components.core.tasks.segmentation.forms import CLASSIFIERS, OURS, WIDTH, Form
 from components.core.tasks.segmentation.parameters import HEADS
 
-WIDTH = 128
-"""Channels inside a head."""
-
 _FINE_STRIDE = 8
-_ATROUS_STRIDE = 16
 _DROPOUT = 0.1
 
 
@@ -53,7 +50,7 @@ class FcnHead(nn.Module):
     Long et al. 2015, arXiv:1411.4038, in torchvision's form.
     """
 
-    outputs = ("classifier",)
+    outputs = CLASSIFIERS["fcn"]
 
     def __init__(self, taps: tuple[Tap, ...], classes: int, width: int) -> None:
         super().__init__()
@@ -71,15 +68,18 @@ class FcnHead(nn.Module):
 class DeepLabV3Head(nn.Module):
     """Atrous spatial pyramid pooling: 1 × 1, three 3 × 3 at growing rates, and the image's mean; then 3 × 3 and 1 × 1.
 
-    Chen et al. 2017, arXiv:1706.05587. Rates are 96/stride · (1, 2, 3): the paper's 6, 12, 18 at stride 16 and
-    12, 24, 36 at stride 8. Two changes leave what can be computed as it is and keep the graph in integers: the 1 × 1
-    projection of the concatenation is split, so that the image's mean is added as a vector instead of being spread
-    over the map; and the branch of the mean has a bias instead of a batch norm, which a batch of one could not train.
+    Chen et al. 2017, arXiv:1706.05587. Without `rates` they are 96/stride · (1, 2, 3): the paper's 6, 12, 18 at stride
+    16 and 12, 24, 36 at stride 8. Two changes leave what can be computed as it is and keep the graph in integers: the
+    1 × 1 projection of the concatenation is split, so that the image's mean is added as a vector instead of being
+    spread over the map; and the branch of the mean has a bias instead of a batch norm, which a batch of one could not
+    train.
     """
 
-    outputs = ("classifier",)
+    outputs = CLASSIFIERS["deeplabv3"]
 
-    def __init__(self, taps: tuple[Tap, ...], classes: int, width: int) -> None:
+    def __init__(
+        self, taps: tuple[Tap, ...], classes: int, width: int, *, rates: tuple[int, int, int] | None = None
+    ) -> None:
         super().__init__()
         (tap,) = taps
         self.strides = (tap.stride,)
@@ -87,7 +87,7 @@ class DeepLabV3Head(nn.Module):
         self.branches = nn.ModuleList(
             [
                 convolution_block(tap.channels, width),
-                *(convolution_block(tap.channels, width, 3, rate=base * times) for times in (1, 2, 3)),
+                *(convolution_block(tap.channels, width, 3, rate=rate) for rate in rates or (base, 2 * base, 3 * base)),
             ]
         )
         self.mean = nn.Sequential(ImageMean(), nn.Conv2d(tap.channels, width, 1), nn.ReLU(inplace=True))
@@ -113,7 +113,7 @@ class LrasppHead(nn.Module):
     is the same, with `classes` maps to resize instead of `width`.
     """
 
-    outputs = ("fine_classifier", "coarse_classifier")
+    outputs = CLASSIFIERS["lraspp"]
 
     def __init__(self, taps: tuple[Tap, ...], classes: int, width: int) -> None:
         super().__init__()
@@ -173,12 +173,6 @@ def bilinear_matrix(size: int, target: int, *, device: torch.device | None = Non
 
 
 Head = FcnHead | DeepLabV3Head | LrasppHead
-
-_HEAD_TYPES: dict[str, type[FcnHead] | type[DeepLabV3Head] | type[LrasppHead]] = {
-    "fcn": FcnHead,
-    "deeplabv3": DeepLabV3Head,
-    "lraspp": LrasppHead,
-}
 
 
 class SegmentationNetwork(nn.Module):
@@ -257,7 +251,9 @@ class WithAuxiliary(nn.Module):
         return enlarged(both[0], images, strides[0]), enlarged(both[1], images, strides[-1])
 
 
-def build(source: str, classes: int, *, head: str, seed: int, width: int = WIDTH) -> SegmentationNetwork:
+def build(
+    source: str, classes: int, *, head: str, seed: int, width: int = WIDTH, form: Form | None = None
+) -> SegmentationNetwork:
     """The network of a backbone and a head with random weights, the same for the same seed.
 
     Args:
@@ -267,25 +263,25 @@ def build(source: str, classes: int, *, head: str, seed: int, width: int = WIDTH
             goes to 32 is dilated), "lraspp" on the maps of stride 8 and the deepest.
         seed: of the weights; the global random state is left alone.
         width: channels inside the head.
+        form: how the head sits on the backbone where it is not as above.
 
     Raises:
         UserError: an unknown head, a source that is unknown or gives no such maps.
     """
-    if head not in _HEAD_TYPES:
+    if head not in HEADS:
         raise UserError(f"unknown head {head!r}; available: {', '.join(HEADS)}")
     if classes < 1 or width < 1:
         raise UserError(f"classes and width must be at least 1, got {classes} and {width}")
     with _seeded(seed):
-        chain = feature_chain(source)
-        if head == "deeplabv3":
-            chain = _at_stride_16(chain)
+        form = form or OURS[head]
+        chain = _at_stride(feature_chain(source, form.steps), form)
         used = [chain.taps[-1]]
         if head == "lraspp":
             fine = chain.tap(_FINE_STRIDE)
             if fine is None or fine is used[0]:
                 raise UserError(f"lraspp needs maps of stride {_FINE_STRIDE} and deeper, which {source} does not have")
             used.insert(0, fine)
-        made = _HEAD_TYPES[head](tuple(used), classes, width)
+        made = _head(head, tuple(used), classes, width, form)
         _start_small(made)
         return SegmentationNetwork(chain, made)
 
@@ -310,14 +306,20 @@ def load_backbone_weights(network: SegmentationNetwork, state: Mapping[str, Tens
     network.backbone.load_state_dict({name: state[name] for name in wanted}, strict=True)
 
 
-def _at_stride_16(chain: FeatureChain) -> FeatureChain:
-    """The chain with its deepest map at stride 16 instead of 32."""
-    middle, deepest = chain.tap(_ATROUS_STRIDE), chain.taps[-1]
-    if deepest.stride <= _ATROUS_STRIDE or middle is None:
+def _head(kind: str, taps: tuple[Tap, ...], classes: int, width: int, form: Form) -> Head:
+    if kind == "deeplabv3":
+        return DeepLabV3Head(taps, classes, width, rates=form.rates)
+    return (FcnHead if kind == "fcn" else LrasppHead)(taps, classes, width)
+
+
+def _at_stride(chain: FeatureChain, form: Form) -> FeatureChain:
+    """The chain with its deepest map at the form's stride; as it is where that is not finer."""
+    last, deepest = chain.tap(form.stride), chain.taps[-1]
+    if deepest.stride <= form.stride or last is None:
         return chain
-    dilated(chain.steps, after=middle.step)
-    finer = tuple(tap for tap in chain.taps if tap.stride < _ATROUS_STRIDE)
-    return replace(chain, taps=(*finer, replace(deepest, stride=_ATROUS_STRIDE)))
+    dilated(chain.steps, after=last.step, with_strided=form.dilates_strided)
+    finer = tuple(tap for tap in chain.taps if tap.stride < form.stride)
+    return replace(chain, taps=(*finer, replace(deepest, stride=form.stride)))
 
 
 def _start_small(head: Head) -> None:

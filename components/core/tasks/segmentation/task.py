@@ -16,6 +16,7 @@ from components.core.tasks.segmentation import figures, serving
 from components.core.tasks.segmentation.assets import SegmentationAssets, palette_of
 from components.core.tasks.segmentation.augment import Augmentation
 from components.core.tasks.segmentation.examples import MaskedImages
+from components.core.tasks.segmentation.forms import PUBLISHED, whole_options
 from components.core.tasks.segmentation.parameters import DEFAULT_HEAD, HEADS
 from components.core.tasks.segmentation.rows import SegmentationRows
 
@@ -88,16 +89,28 @@ class Segmentation:
     def candidates(
         self, backbones: "Sequence[Backbone]", settings: Mapping[str, Any]
     ) -> "list[tuple[str, Backbone, dict[str, Any]]]":
-        """Every backbone with every head of `settings["heads"]`, as "backbone+head".
+        """Every backbone with every head of `settings["heads"]`, as "backbone+head"; whole weights with their own.
 
         Raises:
-            UserError: an unknown head, or none.
+            UserError: an unknown head; whole weights of a network that is none of ours.
         """
         heads = list(dict.fromkeys(settings.get("heads") or [DEFAULT_HEAD]))
         for head in heads:
             if head not in HEADS:
                 raise UserError(f"heads must be some of {', '.join(HEADS)}; got {head!r}")
-        return [(f"{backbone.name}+{head}", backbone, {"head": head}) for backbone in backbones for head in heads]
+        found: list[tuple[str, Backbone, dict[str, Any]]] = []
+        for backbone in backbones:
+            if backbone.task:
+                options = whole_options(backbone)
+                found.append((f"{backbone.name}+{options['head']}", backbone, options))
+            elif backbone.architecture in PUBLISHED:
+                raise UserError(
+                    f"{backbone.origin}: backbone {backbone.name!r}: {backbone.architecture} is a whole network; "
+                    f"give 'task: {self.name}' with it"
+                )
+            else:
+                found += [(f"{backbone.name}+{head}", backbone, {"head": head}) for head in heads]
+        return found
 
     def num_outputs(self, classes: Sequence[str]) -> int:
         """One logit per class and pixel."""
@@ -111,10 +124,10 @@ class Segmentation:
     def reset_head(self, module: "nn.Module") -> None:
         """Nothing: a fresh head has small weights as it is built."""
 
-    def load_pretrained(self, module: "nn.Module", backbone: "Backbone") -> None:
+    def load_pretrained(self, module: "nn.Module", backbone: "Backbone", classes: Sequence[str]) -> str:
         from components.core.tasks.segmentation.features import load_pretrained
 
-        load_pretrained(module, backbone)
+        return load_pretrained(module, backbone, classes)
 
     def output_layers(self, module: "nn.Module") -> tuple[str, ...]:
         from components.core.tasks.segmentation.features import network_of

@@ -27,7 +27,7 @@ from components.core.tasks.segmentation.networks import (
 from components.core.training.parameter_groups import layer_depths
 
 LITE0 = "timm:tf_efficientnet_lite0"
-SOURCES = sorted({backbone.architecture for backbone in load_catalog().values()})
+SOURCES = sorted({backbone.architecture for backbone in load_catalog().values() if not backbone.task})
 
 
 @pytest.fixture(scope="module")
