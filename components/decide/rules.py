@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from components.core.report.numbers import percent
 from components.core.retraining import AUTO, FINE_TUNE, OPTIMIZE, SKIP, RetrainPolicy
 
 
@@ -46,8 +47,8 @@ def _decide(drift: Mapping[str, Any], policy: RetrainPolicy) -> Decision:
     if policy.action != AUTO:
         return Decision(action=policy.action, reason=f"The run was asked to {policy.action}.")
     if quarantine["share"] > policy.max_quarantined:
-        share = f"{quarantine['new']:,} of the files that arrived ({quarantine['share']:.0%}) cannot be used"
-        return Decision(action=SKIP, reason=f"{share}; {policy.max_quarantined:.0%} is allowed.", attention=True)
+        share = f"{quarantine['new']:,} of the files that arrived ({_share(quarantine['share'])}) cannot be used"
+        return Decision(action=SKIP, reason=f"{share}; {_share(policy.max_quarantined)} is allowed.", attention=True)
     if images["new"] < policy.min_new_images:
         reason = f"{images['new']:,} images are new; {policy.min_new_images:,} are waited for."
         return Decision(action=SKIP, reason=reason)
@@ -57,9 +58,10 @@ def _decide(drift: Mapping[str, Any], policy: RetrainPolicy) -> Decision:
         return Decision(action=FINE_TUNE, reason=f"The data have changed: {some}.")
     growth = images["new"] / images["reference"]
     if growth >= policy.min_growth:
-        reason = f"The data have grown by {growth:.0%}; {policy.min_growth:.0%} is reason enough."
+        reason = f"The data have grown by {_share(growth)}; {_share(policy.min_growth)} is reason enough."
         return Decision(action=FINE_TUNE, reason=reason)
-    reason = f"No drift, and the data have grown by {growth:.0%} only ({policy.min_growth:.0%} would be reason enough)."
+    enough = _share(policy.min_growth)
+    reason = f"No drift, and the data have grown by {_share(growth)} only ({enough} would be reason enough)."
     return Decision(action=SKIP, reason=reason)
 
 
@@ -75,7 +77,11 @@ def _drifts(drift: Mapping[str, Any], policy: RetrainPolicy, *, label: float, fe
     found = []
     labels, features = drift["labels"], drift["features"]
     if labels and labels["p_value"] <= policy.drift_alpha and labels["distance"] >= label:
-        found.append(f"labels by {labels['distance']:.0%}, allowed {label:.0%} (p {labels['p_value']:.2g})")
+        found.append(f"labels by {_share(labels['distance'])} ({_share(label)} is allowed; p {labels['p_value']:.2g})")
     if features and features["p_value"] <= policy.drift_alpha and features["auc"] >= feature:
-        found.append(f"features, AUC {features['auc']:.2f}, allowed {feature:.2f} (p {features['p_value']:.2g})")
+        found.append(f"features, AUC {features['auc']:.2f} ({feature:.2f} is allowed; p {features['p_value']:.2g})")
     return " and ".join(found)
+
+
+def _share(fraction: float) -> str:
+    return percent(fraction, digits=0)

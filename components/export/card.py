@@ -11,8 +11,9 @@ import jinja2
 from components.core.budget import Check
 from components.core.evaluation.document import Comparison, Estimate, Evaluation, MetricResult
 from components.core.report.markdown import Raw, code, escape
-from components.core.report.numbers import compact, figure_of_merit, megabytes, milliseconds, percent, points
+from components.core.report.numbers import compact, figure_of_merit, megabytes, milliseconds, percent, points, spread
 from components.core.retraining import FEWEST_ROWS
+from components.core.stage_pages.judgement import amount
 from components.core.tasks.card import CardText
 
 _LIMITS = {
@@ -95,6 +96,8 @@ def _template() -> jinja2.Template:
         "code": code,
         "percent": percent,
         "points": points,
+        "spread": spread,
+        "amount": amount,
         "merit": _merit,
         "part": _part,
         "megabytes": megabytes,

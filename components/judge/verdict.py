@@ -6,7 +6,9 @@ from typing import Any
 
 from components.core.errors import UserError
 from components.core.evaluation.document import Comparison, Evaluation
+from components.core.report.numbers import points, spread
 from components.core.retraining import FEWEST_ROWS, PromotionPolicy
+from components.core.stage_pages.judgement import POINTS
 
 FORMAT = 2
 TEST = "test"
@@ -48,8 +50,8 @@ def decide_promotion(
     missed = [check["said"] for check in checks if not check["met"]]
     primary, difference = duel.primary, duel.primary.difference
     compared = (
-        f"{primary.points:+.2f} points against the champion on {duel.rows:,} test {duel.row_noun} "
-        f"({100 * duel.confidence:g} % interval {difference.low:+.2f} to {difference.high:+.2f})"
+        f"{points(primary.points)} against the champion on {duel.rows:,} test {duel.row_noun} "
+        f"({100 * duel.confidence:g} % interval {spread(difference.low, difference.high)})"
     )
     return {
         "format": FORMAT,
@@ -93,6 +95,8 @@ def _overall(duel: Evaluation, policy: PromotionPolicy) -> dict[str, Any]:
         "check": "overall",
         "allowed": -policy.max_loss,
         "measured": low,
+        "unit": POINTS,
+        "rows": duel.rows,
         "met": low >= -policy.max_loss,
         "said": f"a loss of {-low:.2f} points cannot be excluded where {policy.max_loss:g} is allowed",
     }
@@ -118,6 +122,7 @@ def _part(part: Comparison, loses: str, row_noun: str, margin: float) -> dict[st
         "check": f"{part.kind} {part.name}",
         "allowed": -margin,
         "measured": part.points,
+        "unit": POINTS,
         "rows": part.support,
         "met": not (beyond and told),
         "said": f"{loses} {-(part.points or 0):.1f} points on {part.support} {row_noun} where {margin:g} is allowed",

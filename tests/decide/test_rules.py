@@ -30,13 +30,13 @@ def images(**changes: int) -> dict[str, int]:
 @pytest.mark.parametrize(
     ("found", "action", "words"),
     [
-        ({}, "skip", "grown by 20% only"),
-        ({"images": images(new=250)}, "fine-tune", "grown by 25%"),
+        ({}, "skip", "grown by 20 % only"),
+        ({"images": images(new=250)}, "fine-tune", "grown by 25 %"),
         ({"images": images(new=99)}, "skip", "99 images are new; 100 are waited for"),
-        ({"labels": {"distance": 0.1, "p_value": 0.01}}, "fine-tune", "labels by 10%"),
+        ({"labels": {"distance": 0.1, "p_value": 0.01}}, "fine-tune", "labels by 10 %"),
         ({"labels": {"distance": 0.1, "p_value": 0.011}}, "skip", "No drift"),
         ({"labels": {"distance": 0.099, "p_value": 0.001}}, "skip", "No drift"),
-        ({"labels": {"distance": 0.3, "p_value": 0.001}}, "optimize", "much: labels by 30%"),
+        ({"labels": {"distance": 0.3, "p_value": 0.001}}, "optimize", "much: labels by 30 %"),
         ({"features": {"auc": 0.6, "p_value": 0.01}}, "fine-tune", "AUC 0.60"),
         ({"features": {"auc": 0.8, "p_value": 0.01}}, "optimize", "AUC 0.80"),
         ({"features": {"auc": 0.9, "p_value": 0.02}}, "skip", "No drift"),

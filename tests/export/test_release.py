@@ -181,8 +181,8 @@ def test_the_slices_stand_in_the_card_and_their_names_cannot_become_markup(run_e
     card = Path(run_export(name="sliced", evaluation=evaluation)["card"].path).read_text()
     lines = [line for line in card.splitlines() if line.startswith("| camera")]
     assert lines == [
-        r"| camera=\<script\>\| | 120 | 75.00 % | 70.00 % | −5.00 points (-9.00 to -1.00) |",
-        "| camera=dusk | 5 | 75.00 % | 70.00 % | −5.00 points (-9.00 to -1.00), too few images to tell |",
+        r"| camera=\<script\>\| | 120 | 75.00 % | 70.00 % | −5.00 points (−9.00 to −1.00) |",
+        "| camera=dusk | 5 | 75.00 % | 70.00 % | −5.00 points (−9.00 to −1.00), too few images to tell |",
         "| camera=dawn | 0 | – | – | no images |",
     ]
 

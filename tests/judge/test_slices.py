@@ -198,7 +198,7 @@ def test_the_report_and_the_card_name_the_slice_that_stopped_it(strong, folder):
     for text in (html, strong.page, markdown):
         assert said in text
         assert "slice camera=night" in text
-    assert f"| slice camera=night | {night.support} | -5 |" in markdown
+    assert f"| slice camera=night | {night.support} | −5.00 points |" in markdown
     assert "DOES NOT HOLD" in markdown
 
 

@@ -40,7 +40,7 @@ def test_what_is_better_and_within_its_budget_may_take_the_place():
     found = judged(measured(), duel())
     assert found["promote"] is True
     assert found["reason"] == (
-        "+0.50 points against the champion on 1,000 test images (95 % interval -0.90 to +1.90); every check holds."
+        "+0.50 points against the champion on 1,000 test images (95 % interval −0.90 to +1.90); every check holds."
     )
     assert [check["check"] for check in found["checks"]] == ["max_size_mb", "overall", "class coat", "class bag"]
     assert found["metric"] == {"name": "top1", "label": "top-1", "percent": True}
@@ -124,8 +124,8 @@ def test_a_slice_without_a_test_image_is_said_to_be_undecided():
     found = judged(measured(), sliced(support=0, points=None))
     assert found["promote"] is True
     assert found["checks"][-1] | {"said": ""} == {
-        "check": "slice camera=night", "allowed": -2.0, "measured": None, "rows": 0, "met": True, "said": "",
-        "note": "no test images: nothing is decided",
+        "check": "slice camera=night", "allowed": -2.0, "measured": None, "unit": "points", "rows": 0, "met": True,
+        "said": "", "note": "no test images: nothing is decided",
     }  # fmt: skip
 
 

@@ -41,7 +41,9 @@ def judgement(*, promote: bool) -> dict[str, Any]:
         "challenger": {"digest": "c" * 64, "value": 0.905},
         "rows": 1000,
         "difference": {"points": 0.5, "low": -0.2, "high": 1.2, "confidence": 0.95, "method": "paired bootstrap"},
-        "checks": [{"check": "overall", "allowed": -1.0, "measured": -0.2, "met": promote, "said": ""}],
+        "checks": [
+            {"check": "overall", "allowed": -1.0, "measured": -0.2031, "unit": "points", "met": promote, "said": ""}
+        ],
     }
 
 
@@ -93,7 +95,8 @@ def test_the_page_shows_drift_decision_judgement_and_swap():
     documents = {"drift.json": DRIFT, "retraining.json": retraining(), "judgement.json": judgement(promote=True)}
     html = render_report(evidence(documents, promoted=swapped("promoted")))
     for part in ("The champion is fine-tuned", "labels by 43%", "χ², permutation test", "AUC 0.610", "300", "Promoted",
-                 "+0.50 points against the champion", "The challenger may take", "93.3 %"):  # fmt: skip
+                 "+0.50 points against the champion", "The challenger may take", "93.3 %",
+                 "−1.00 points", "−0.20 points", "overall the lower end of the interval"):  # fmt: skip
         assert part in html, part
     assert "<b>coat" not in html
     assert "cannot be shown" not in html

@@ -8,6 +8,12 @@ def _signed(text: str) -> str:
     return text.replace("-", "−")
 
 
+def _difference(value: float, digits: int) -> str:
+    # "−0.0" beside "+0.0" would look like a change of sign.
+    text = f"{value:+.{digits}f}"
+    return _signed(text) if float(text) else text[1:]
+
+
 def _percent(fraction: float, digits: int) -> str:
     return _signed(f"{100 * fraction:.{digits}f} %")
 
@@ -46,13 +52,13 @@ def merit_interval(low: float | None, high: float | None, *, percent: bool, digi
 
 
 def spread(low: float | None, high: float | None, *, digits: int = 2) -> str:
-    """The interval of a difference, both ends signed, `−1.20 to +0.35`; empty where there is none."""
-    return "" if low is None or high is None else _signed(f"{low:+.{digits}f} to {high:+.{digits}f}")
+    """The interval of a difference, both ends signed as `points` are, `−1.20 to +0.35`; empty where there is none."""
+    return "" if low is None or high is None else f"{_difference(low, digits)} to {_difference(high, digits)}"
 
 
 def points(value: float | None, *, digits: int = 2) -> str:
-    """A difference in percentage points, always signed, `−0.85 points`."""
-    return MISSING if value is None else _signed(f"{value:+.{digits}f} points")
+    """A difference in percentage points, signed unless it is written as zero, `−0.85 points`."""
+    return MISSING if value is None else f"{_difference(value, digits)} points"
 
 
 def megabytes(size_bytes: float | None) -> str:

@@ -3,8 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from components.core.report.numbers import MISSING, figure_of_merit, points
+from components.core.report.numbers import MISSING, capitalized, figure_of_merit, points
 from components.core.report.page import Block, Callout, Cell, Details, table
+
+POINTS = "points"
+"""The unit of a check that is a difference of the primary metric."""
 
 _UNFOLDED_CHECKS = 20
 _TITLES = {"skip": "Nothing is trained", "fine-tune": "The champion is fine-tuned", "optimize": "A new search is made"}
@@ -29,13 +32,14 @@ def judgement_blocks(judgement: Mapping[str, Any]) -> list[Block]:
             [
                 check["check"],
                 check.get("rows", ""),
-                f"{check['allowed']:g}",
-                MISSING if check["measured"] is None else f"{check['measured']:.4g}",
+                amount(check, "allowed"),
+                amount(check, "measured"),
                 _outcome(check),
             ]
             for check in judgement["checks"]
         ],
-        caption=f"Differences in points of {metric['label']}, challenger minus champion; {difference['method']}.",
+        caption=f"Differences in {metric['label']}, challenger minus champion; overall the lower end of the interval. "
+        f"{capitalized(difference['method'])}.",
     )
     if len(judgement["checks"]) > _UNFOLDED_CHECKS:
         checks = Details(f"All {len(judgement['checks'])} checks", (checks,))
@@ -44,6 +48,14 @@ def judgement_blocks(judgement: Mapping[str, Any]) -> list[Block]:
         table([f"{judgement['rows']:,} test {noun}", "champion", "challenger", "change"], rows),
         checks,
     ]
+
+
+def amount(check: Mapping[str, Any], which: str) -> str:
+    """What is "allowed" or "measured": a signed difference in points, or a limit of the budget as its name says."""
+    value = check[which]
+    if value is None:
+        return MISSING
+    return points(value) if check.get("unit") == POINTS else f"{value:.4g}"
 
 
 def _outcome(check: Mapping[str, Any]) -> Cell:
