@@ -92,7 +92,7 @@ def data_section(evidence: Evidence) -> Section | None:
     quarantined = quarantine_rows(evidence)
     if quarantined:
         title = "1 file was put aside" if len(quarantined) == 1 else f"{len(quarantined):,} files were put aside"
-        blocks.append(Callout(title, "They are in none of the splits; mend or remove them.", "warn"))
+        blocks.append(Callout(title, "Not part of any split. Mend or remove what is named below.", "warn"))
         caption = f"The first {_SHOWN_FILES} of {len(quarantined):,}." if len(quarantined) > _SHOWN_FILES else ""
         blocks.append(table(["file", "reason"], quarantined[:_SHOWN_FILES], caption=caption))
     note = f"The split of {noun} follows from a hash of their content: new data never move old test rows into training."
