@@ -12,15 +12,16 @@ def magnitude_scores(weight: Tensor, *, dim: int = 0) -> Tensor:
     return weight.transpose(0, dim).flatten(1).norm(dim=1)
 
 
-def taylor_scores(weight: Tensor, gradient: Tensor, *, dim: int = 0) -> Tensor:
-    """`|Σ w·g|` for each channel c, the sum over all entries of the channel.
+def taylor_terms(weight: Tensor, gradient: Tensor, *, dim: int = 0) -> Tensor:
+    """`Σ w·g` for each channel c, the sum over all entries of the channel, with its sign.
 
-    To first order it is the change of the loss when the channel is set to zero: ΔL ≈ |Σ_i (0 − w_i) · ∂L/∂w_i|.
-    weight, gradient: same shape, channels along `dim`. Returns (channels,) ≥ 0. At a minimum the gradient of the whole
-    data set vanishes, so take the score of each batch and combine with `root_mean_square`.
-    Molchanov et al. 2019, arXiv:1906.10771.
+    To first order the loss falls by this when the channel is set to zero: ΔL ≈ Σ_i (0 − w_i) · ∂L/∂w_i. A channel that
+    several layers read, or one layer at several positions, has one term for each: they are added before the magnitude
+    is taken, because they may cancel. weight, gradient: same shape, channels along `dim`. Returns (channels,).
+    At a minimum the gradient of the whole data set vanishes, so take the magnitude of each batch and combine with
+    `root_mean_square`. Molchanov et al. 2019, arXiv:1906.10771.
     """
-    return (weight * gradient).transpose(0, dim).flatten(1).sum(dim=1).abs()
+    return (weight * gradient).transpose(0, dim).flatten(1).sum(dim=1)
 
 
 def root_mean_square(scores: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from components.core.training.device import choose_device, deterministic, place,
 from components.core.training.validation import Validation, validate
 from components.prune.costs import layer_costs
 from components.prune.groups import ChannelGroup, Member, PruningGraph
-from components.prune.importance import magnitude_scores, per_cost, root_mean_square, taylor_scores
+from components.prune.importance import magnitude_scores, per_cost, root_mean_square, taylor_terms
 from components.prune.plan import macs_per_channel, plan_removal
 from components.prune.surgery import check_record, prune_channels
 
@@ -183,11 +183,7 @@ def taylor_importance(
     bundle: ModelBundle,
     config: PruneConfig,
 ) -> dict[str, Tensor]:
-    """Group → root mean square over batches of `|Σ w·g|` of the layers that read its channels.
-
-    What a channel contributes enters the network through its readers, so the sum over their weights is the first-order
-    change of the loss when the channel goes.
-    """
+    """Group → root mean square over batches of `first_order_changes`."""
     device = next(module.parameters()).device
     scores: dict[str, list[Tensor]] = {group.name: [] for group in groups}
     batches = calibration_batches(task, dataset, bundle.assets, rows=config.calibration_images, batch_size=32)
@@ -195,15 +191,28 @@ def taylor_importance(
         placed = place_batch(batch, device)
         module.zero_grad(set_to_none=True)
         (task.loss(module(*placed.inputs.values()), placed) / max(batch.count, 1)).backward()
-        for group in groups:
-            total = torch.zeros(group.channels)
-            for member, weight, dim in _weights(module, group):
-                if member.dimension == "in":
-                    assert weight.grad is not None
-                    total += _per_group_channel(taylor_scores(weight.detach(), weight.grad, dim=dim), member)
-            scores[group.name].append(total)
+        for name, changes in first_order_changes(module, groups).items():
+            scores[name].append(changes)
     module.zero_grad(set_to_none=True)
     return {name: root_mean_square(torch.stack(rows)) for name, rows in scores.items()}
+
+
+def first_order_changes(module: nn.Module, groups: list[ChannelGroup]) -> dict[str, Tensor]:
+    """Group → `|Σ w·g|` for each channel, from the gradients that the parameters hold; (channels,) ≥ 0.
+
+    What a channel contributes enters the network through its readers, so the sum over all their weights is the
+    first-order change of the loss when the channel goes. It is one sum: over readers (squeeze-and-excitation and the
+    projection) and over the positions behind a flatten.
+    """
+    changes = {}
+    for group in groups:
+        total = torch.zeros(group.channels)
+        for member, weight, dim in _weights(module, group):
+            if member.dimension == "in":
+                assert weight.grad is not None
+                total += _per_group_channel(taylor_terms(weight.detach(), weight.grad, dim=dim), member)
+        changes[group.name] = total.abs()
+    return changes
 
 
 def _weights(module: nn.Module, group: ChannelGroup) -> list[tuple[Member, Tensor, int]]:

@@ -3,9 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
-from components.prune.importance import magnitude_scores, per_cost, root_mean_square, taylor_scores
+from components.core.models.inputs import InputSpec
+from components.prune.groups import PruningGraph
+from components.prune.importance import magnitude_scores, per_cost, root_mean_square, taylor_terms
+from components.prune.pruning import first_order_changes
 
 
 def tensors(shape, seed=0):
@@ -22,11 +26,11 @@ def test_magnitude_is_the_length_of_each_channels_filter(dim):
 
 
 @pytest.mark.parametrize("dim", [0, 1])
-def test_taylor_is_the_absolute_sum_of_weight_times_gradient_of_each_channel(dim):
+def test_taylor_terms_are_the_sum_of_weight_times_gradient_of_each_channel(dim):
     weight, gradient = tensors((4, 5, 3, 3))
     moved = np.moveaxis((weight * gradient).numpy(), dim, 0)
-    expected = np.abs(moved.reshape(moved.shape[0], -1).sum(1))
-    np.testing.assert_allclose(taylor_scores(weight, gradient, dim=dim), expected, rtol=1e-4)
+    expected = moved.reshape(moved.shape[0], -1).sum(1)
+    np.testing.assert_allclose(taylor_terms(weight, gradient, dim=dim), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_taylor_is_the_exact_change_of_a_loss_that_is_linear_in_the_weights():
@@ -38,12 +42,66 @@ def test_taylor_is_the_exact_change_of_a_loss_that_is_linear_in_the_weights():
         return (F.conv2d(images, filters) * direction).sum()
 
     loss(weight).backward()
-    scores = taylor_scores(weight.detach(), weight.grad, dim=1)
+    terms = taylor_terms(weight.detach(), weight.grad, dim=1)
     for channel in range(4):
         without = weight.detach().clone()
         without[:, channel] = 0
-        change = abs(float(loss(without) - loss(weight.detach())))
-        assert float(scores[channel]) == pytest.approx(change, rel=1e-3, abs=1e-3)
+        change = float(loss(without) - loss(weight.detach()))
+        assert float(terms[channel]) == pytest.approx(-change, rel=1e-3, abs=1e-3)
+
+
+class Flattened(nn.Module):
+    """Channels that one layer reads at 16 positions each."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 3, padding=1)
+        self.conv = nn.Conv2d(4, 12, 3, padding=1)
+        self.hidden = nn.Linear(12 * 16, 8)
+        self.head = nn.Linear(8, 2)
+
+    def forward(self, images):
+        return self.head(self.hidden(F.relu(self.conv(self.stem(images))).flatten(1)))
+
+
+class Branched(nn.Module):
+    """Channels that two layers read."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 3, padding=1)
+        self.conv = nn.Conv2d(4, 12, 3, padding=1)
+        self.one, self.other = nn.Conv2d(12, 4, 1), nn.Conv2d(12, 4, 3, padding=1)
+        self.head = nn.Linear(8, 2)
+
+    def forward(self, images):
+        features = F.relu(self.conv(self.stem(images)))
+        return self.head(torch.cat([self.one(features), self.other(features)], dim=1).mean((2, 3)))
+
+
+@pytest.mark.parametrize("network", [Flattened, Branched])
+def test_a_channels_score_is_how_much_the_loss_changes_when_it_is_removed(network):
+    torch.manual_seed(0)
+    module, images, direction = network().eval(), torch.randn(6, 3, 4, 4), torch.randn(6, 2)
+    inputs = (InputSpec(name="images", dtype="float32", shape=("batch", 3, 4, 4)),)
+    (group,) = [
+        group for group in PruningGraph(module, inputs=inputs, output_layers=["head"]).groups() if group.name == "conv"
+    ]
+
+    def loss():
+        # Linear in what the readers give, so that the first order is all there is.
+        return (module(images) * direction).sum()
+
+    loss().backward()
+    scores = first_order_changes(module, [group])["conv"]
+    with torch.no_grad():
+        whole = float(loss())
+        for channel in range(12):
+            weight, bias = module.conv.weight[channel].clone(), module.conv.bias[channel].clone()
+            module.conv.weight[channel], module.conv.bias[channel] = 0, 0
+            change = abs(float(loss()) - whole)
+            module.conv.weight[channel], module.conv.bias[channel] = weight, bias
+            assert float(scores[channel]) == pytest.approx(change, rel=1e-3, abs=1e-4)
 
 
 def test_batches_are_combined_by_their_root_mean_square():
