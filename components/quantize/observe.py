@@ -45,13 +45,16 @@ def activation_ranges(
         inner = [name for name in names if name not in given]
         for name, histogram in _histograms(model, inner, limits, feeds, threads).items():
             ranges[name] = choose_range(histogram, method, percentile=percentile)
-    for name, bounded in absorbed.items():
+    # Backwards, because the tensor behind an activation function may itself stand before another one.
+    for name, bounded in reversed(absorbed.items()):
         ranges[name] = ranges[bounded]
     return ranges
 
 
 def _observed(model: onnx.ModelProto) -> tuple[list[str], dict[str, str]]:
     """Names to observe, and names whose only reader is an activation function: they take the range behind it.
+
+    In the order of the graph. An output of the graph is read by the caller as well.
 
     onnxruntime folds such a function into the convolution's output range, where clipping does its work for nothing.
     """
@@ -60,14 +63,16 @@ def _observed(model: onnx.ModelProto) -> tuple[list[str], dict[str, str]]:
         for name in node.input:
             readers.setdefault(name, []).append(node)
     floats = {value.name for value in model.graph.value_info if value.type.tensor_type.elem_type == TensorProto.FLOAT}
-    floats |= {value.name for value in model.graph.output}
+    outputs = {value.name for value in model.graph.output}
+    floats |= outputs
     names, absorbed = [value.name for value in model.graph.input if _is_float(value)], {}
     for node in model.graph.node:
         for name in node.output:
             following = readers.get(name, [])
             if name not in floats:
                 continue
-            if len(following) == 1 and following[0].op_type in _BOUNDED and following[0].input[0] == name:
+            bounded = len(following) == 1 and following[0].op_type in _BOUNDED and following[0].input[0] == name
+            if bounded and name not in outputs:
                 absorbed[name] = following[0].output[0]
             else:
                 names.append(name)
