@@ -1,5 +1,6 @@
 """Run an ONNX bundle over a split and keep what the figures need: statistics of each row, and the task's details."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +52,7 @@ def run_split(bundle: OnnxBundle, dataset: "Dataset", split: str, *, threads: in
     Outputs and predictions are let go after each batch: memory is that of the statistics.
 
     Raises:
-        UserError: the bundle was made for other classes than the dataset's.
+        UserError: the bundle was made for other classes than the dataset's, or answers with what is no number.
     """
     task = get_task(dataset.task)
     task.check_classes(dataset, bundle.assets)
@@ -61,6 +62,7 @@ def run_split(bundle: OnnxBundle, dataset: "Dataset", split: str, *, threads: in
     transform = task.transform(bundle.assets, full_size=True)
     for batch in read_batches(dataset, split, transform, batch_size=task.large_batch):
         outputs = task.run(sessions, batch, bundle.assets)
+        _refuse_no_numbers(outputs, task.row_noun)
         predictions = task.predict(outputs, batch, bundle.assets)
         statistics.append(task.statistics(predictions, batch, len(dataset.classes)))
         groups.append(task.group_rows(batch, len(dataset.classes)))
@@ -72,3 +74,16 @@ def run_split(bundle: OnnxBundle, dataset: "Dataset", split: str, *, threads: in
         digests=digests,
         details=details.finish(),
     )
+
+
+def _refuse_no_numbers(outputs: Mapping[str, np.ndarray], row_noun: str) -> None:
+    """UserError where an output is NaN or +∞ (−∞ rules a class out): its largest value would be taken for an answer."""
+    for name, values in outputs.items():
+        if not np.issubdtype(values.dtype, np.floating):
+            continue
+        wrong = (np.isnan(values) | np.isposinf(values)).reshape(len(values), -1).any(axis=1)
+        if wrong.any():
+            raise UserError(
+                f"the model gives no finite answer ('{name}' holds NaN or infinity) for {int(wrong.sum())} of "
+                f"{len(values)} {row_noun}; train it again, with a lower learning rate or without mixed precision"
+            )

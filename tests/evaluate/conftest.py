@@ -65,11 +65,13 @@ def dataset(dataset_path, store):
 
 @pytest.fixture
 def make_bundle(tmp_path) -> Callable[..., OnnxBundle]:
-    """An ONNX file whose logits are the mean of each channel; with `blind`, blue is never seen."""
+    """An ONNX file whose logits are the mean of each channel, of blue times `blue`; with `blind` it is never seen."""
 
-    def make(name: str, *, image_size: int = 8, blind: bool = False, labels: list[str] = CLASSES) -> OnnxBundle:
+    def make(
+        name: str, *, image_size: int = 8, blind: bool = False, blue: float = 1.0, labels: list[str] = CLASSES
+    ) -> OnnxBundle:
         shape = ["batch", 3, image_size, image_size]
-        weights = np.array([1, 1, -1 if blind else 1], np.float32)
+        weights = np.array([1, 1, -1 if blind else blue], np.float32)
         graph = helper.make_graph(
             [
                 helper.make_node("ReduceMean", ["images", "axes"], ["means"], keepdims=0),

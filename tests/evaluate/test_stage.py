@@ -119,6 +119,18 @@ def test_training_images_and_empty_or_unknown_splits_are_refused(dataset, opened
         evaluate_pair(dataset, model, model, config(split="test"))
 
 
+@pytest.mark.parametrize("blue", [float("nan"), float("inf")])
+def test_a_model_that_gives_no_finite_answer_is_refused_in_one_line(dataset, opened, blue):
+    for pair in ((opened("broken", blue=blue), opened("whole")), (opened("whole"), opened("broken", blue=blue))):
+        with pytest.raises(UserError, match=r"no finite answer \('logits' holds NaN or infinity\) for 32 of 32 images"):
+            evaluate_pair(dataset, *pair, config())
+
+
+def test_a_class_that_is_ruled_out_with_minus_infinity_is_an_answer(dataset, opened):
+    found = evaluate_pair(dataset, opened("without", blue=-float("inf")), opened("blind", blind=True), config())
+    assert found.primary.candidate.value == found.primary.baseline.value
+
+
 def test_a_model_of_other_classes_is_refused(dataset, opened):
     with pytest.raises(UserError, match=r"the model predicts 3 classes \(cat, dog, fox\)"):
         evaluate_pair(dataset, opened("a", labels=["cat", "dog", "fox"]), opened("b"), config())
