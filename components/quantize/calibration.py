@@ -1,4 +1,4 @@
-"""Which training images calibrate the ranges, and which are kept to check the result."""
+"""Which training images calibrate the ranges, and which images check the result."""
 
 import math
 from collections.abc import Iterator
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from components.core.data.dataset import Dataset
 
 SPLIT = "train"
+CHECK_SPLIT = "validation"
 BATCH = 32
 
 
@@ -48,9 +49,10 @@ class QuantizeConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Division:
-    """Rows of an evenly spread subset of the training split: `calibrate` of them calibrate, the others check.
+    """Rows of an evenly spread subset of the training split: `calibrate` of them calibrate.
 
-    Every second of twice as many images as asked for is kept for the check; of a split smaller than that, a quarter.
+    They are drawn from twice as many as asked for; of a split smaller than that, a quarter is left out. What is left
+    out checks the result of a data set without validation images.
     """
 
     total: int
@@ -67,7 +69,7 @@ class Division:
 
     @property
     def held_out(self) -> int:
-        """Number of images that check."""
+        """Number of images of the subset that do not calibrate."""
         return self.total - self.calibrate
 
     def mask(self) -> np.ndarray:
@@ -88,3 +90,23 @@ def training_feeds(
             start += len(batch)
             if chosen.any():
                 yield {name: np.ascontiguousarray(values[chosen]) for name, values in batch.inputs.items()}
+
+
+def check_split(dataset: "Dataset") -> str:
+    """The split that the result is checked on: the network has learned the training images by heart, int8 or not."""
+    return CHECK_SPLIT if dataset.rows(CHECK_SPLIT) else SPLIT
+
+
+def check_feeds(dataset: "Dataset", task: Task, assets: Any, division: Division) -> Iterator[dict[str, np.ndarray]]:
+    """The network's inputs, by name, of images that calibrated nothing: as many validation images as calibrated.
+
+    Without validation images, those of the training split that the division left out.
+    """
+    split = check_split(dataset)
+    if split == SPLIT:
+        yield from training_feeds(dataset, task, assets, division, calibrate=False)
+        return
+    transform = task.transform(assets)
+    with closing(read_batches(dataset, split, transform, batch_size=BATCH, limit=division.calibrate)) as read:
+        for batch in read:
+            yield {name: np.ascontiguousarray(values) for name, values in batch.inputs.items()}

@@ -23,10 +23,10 @@ def quantize(
     """Exports the network to ONNX and quantizes it: uint8 activations, int8 weights with one scale a channel.
 
     Activation ranges come from training images with evaluation transforms; the biases are then corrected for what
-    rounding the weights did to each channel's mean. No validation or test image is read.
+    rounding the weights did to each channel's mean. The result is checked on validation images. No test image is read.
 
     Args:
-        dataset: Prepared data set; only its training split is read.
+        dataset: Prepared data set; its training split calibrates, its validation split checks.
         model: The trained network.
         quantized: ONNX bundle: model.onnx with preprocessing and labels in its metadata, and its provenance.
         metrics: Size, share of convolutions that run as integers, agreement with the float network.
@@ -34,7 +34,7 @@ def quantize(
         recipe: What is done to the model (core.recipe); read here: scheme, int8, or float32 to export only.
         calibration_method: How activation ranges are chosen: minmax, percentile (keeps 99.99 percent) or entropy.
         calibration_images: Training images to calibrate on, spread evenly over the split; at least 1. As many again
-            check the result.
+            of the validation split check the result.
         seed: Of which of these images calibrate and which check.
     """
     import tempfile

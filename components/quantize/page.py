@@ -53,6 +53,7 @@ def _headline(result: OnnxBundle, plain: OnnxBundle) -> Block:
 
 def _calibration(provenance: dict) -> list[Block]:
     calibration, close = provenance["calibration"], provenance["agreement"]
+    checked = "validation" if close["split"] == "validation" else "other training"
     method = calibration["method"] + (f" {calibration['percentile']}" if calibration["percentile"] else "")
     shown: list[Block] = [
         facts(
@@ -60,7 +61,7 @@ def _calibration(provenance: dict) -> list[Block]:
                 "activation ranges": method,
                 "calibrated on": f"{count(calibration['images'])} training rows",
                 "layers with corrected bias": count(calibration["corrected_layers"]),
-                f"same class as float32, on {count(close['rows'])} other training rows": percent(close["argmax"]),
+                f"same class as float32, on {count(close['rows'])} {checked} rows": percent(close["argmax"]),
                 "signal to noise of the logits": f"{close['signal_to_noise_db']:.1f} dB",
             }
         )

@@ -12,7 +12,7 @@ from components.core.runtime.conversion import FLOAT32, describe_file
 from components.core.runtime.fusion import added, integer_share
 from components.core.runtime.metadata import strip_metadata
 from components.quantize.agreement import agreement
-from components.quantize.calibration import SPLIT, Division, QuantizeConfig, training_feeds
+from components.quantize.calibration import SPLIT, Division, QuantizeConfig, check_feeds, check_split, training_feeds
 from components.quantize.int8 import Quantized, quantize_int8
 from components.quantize.observe import Feed
 from components.quantize.ranges import PERCENTILE
@@ -33,7 +33,7 @@ def convert(
 
     Args:
         plain: the trained network, exported as float32.
-        dataset: only its training split is read.
+        dataset: its training split calibrates, its validation split checks.
         config: scheme and calibration.
         folder: for the files.
         threads: of onnxruntime during calibration.
@@ -47,8 +47,11 @@ def convert(
 
     division = Division.of(dataset.rows(SPLIT), config.images, config.seed)
 
-    def feeds(*, calibrate: bool = True) -> Iterator[Feed]:
-        return training_feeds(dataset, plain.task, plain.assets, division, calibrate=calibrate)
+    def feeds() -> Iterator[Feed]:
+        return training_feeds(dataset, plain.task, plain.assets, division, calibrate=True)
+
+    def unseen() -> Iterator[Feed]:
+        return check_feeds(dataset, plain.task, plain.assets, division)
 
     quantized: dict[str, Quantized] = {}
     for name, path in plain.graphs.items():
@@ -82,10 +85,10 @@ def convert(
         paths[name].write_bytes(one.model.SerializeToString(deterministic=True))
     # Outputs of one graph after another are compared; the worst one is what the release is held to.
     close = min(
-        (agreement(plain.graphs[name], paths[name], feeds(calibrate=False), threads=threads) for name in paths),
+        (agreement(plain.graphs[name], paths[name], unseen(), threads=threads) for name in paths),
         key=lambda found: found.signal_to_noise_db,
     )
-    provenance["agreement"] = {"split": SPLIT, "held_out_of_calibration": True, **close.to_json()}
+    provenance["agreement"] = {"split": check_split(dataset), "held_out_of_calibration": True, **close.to_json()}
     return int8
 
 

@@ -48,9 +48,12 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     return open_store(str(tmp_path / "store"))
 
 
-def write_stripes(path: Path, store: Store) -> None:
-    """96 training images; reading any other split than that is the stage's mistake, so there is none."""
-    splits = {"train": sorted(stripes(96, 1), key=lambda row: row["digest"])}
+def write_stripes(path: Path, store: Store, *, validation: int = 0) -> None:
+    """96 training images; reading test images is the stage's mistake, so there are none."""
+    splits = {
+        name: sorted(stripes(count, seed), key=lambda row: row["digest"])
+        for name, count, seed in (("train", 96, 1), ("validation", validation, 2))
+    }
     write_dataset(path, rows=get_task("classification").rows, classes=CLASSES, splits=splits, store=store)
 
 
@@ -58,6 +61,13 @@ def write_stripes(path: Path, store: Store) -> None:
 def dataset_path(tmp_path: Path, store: Store) -> Path:
     write_stripes(tmp_path / "data", store)
     return tmp_path / "data"
+
+
+@pytest.fixture
+def dataset_with_validation(tmp_path: Path, store: Store) -> Dataset:
+    """The same and 60 validation images."""
+    write_stripes(tmp_path / "validated", store, validation=60)
+    return open_dataset(tmp_path / "validated", store)
 
 
 @pytest.fixture(scope="session")

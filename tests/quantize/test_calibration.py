@@ -1,10 +1,15 @@
 """Which images calibrate and which check."""
 
-import numpy as np
-import pytest
+from contextlib import closing
 
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from components.core.data.reading import read_batches
 from components.core.errors import UserError
-from components.quantize.calibration import Division, QuantizeConfig, training_feeds
+from components.quantize.calibration import Division, QuantizeConfig, check_feeds, check_split, training_feeds
 from components.quantize.observe import activation_ranges
 
 
@@ -40,6 +45,30 @@ def test_calibration_and_check_share_no_image(dataset, lite0):
     assert Division.of(96, 40, seed=4).mask().tolist() != division.mask().tolist()
 
 
+def pictures(feeds):
+    return [image.tobytes() for feed in feeds for image in feed["images"]]
+
+
+def test_the_check_reads_validation_images_as_many_as_calibrated(dataset_with_validation, lite0):
+    division = Division.of(96, 40, seed=3)
+    found = pictures(check_feeds(dataset_with_validation, lite0.task, lite0.assets, division))
+    with closing(
+        read_batches(dataset_with_validation, "validation", lite0.task.transform(lite0.assets), batch_size=60)
+    ) as batches:
+        validation = pictures(batch.inputs for batch in batches)
+    assert check_split(dataset_with_validation) == "validation"
+    assert len(set(found)) == 40
+    assert set(found) < set(validation)
+
+
+def test_without_validation_images_the_check_reads_training_images_that_did_not_calibrate(dataset, lite0):
+    division = Division.of(96, 40, seed=3)
+    found = pictures(check_feeds(dataset, lite0.task, lite0.assets, division))
+    left = training_feeds(dataset, lite0.task, lite0.assets, division, calibrate=False)
+    assert check_split(dataset) == "train"
+    assert found == pictures(left)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -67,3 +96,42 @@ def test_observed_ranges_do_not_depend_on_how_images_are_batched(toy_graph):
     # The convolution's only reader is a ReLU: its range is what the ReLU lets through.
     assert found[0]["convolved"] == found[0]["rectified"]
     assert found[0]["rectified"][0] == 0.0
+
+
+def chain(*outputs):
+    """images → Conv → Relu → Clip(0, 0.5) → Relu, with these tensors as outputs."""
+    image = ["batch", 1, 4, 4]
+    graph = helper.make_graph(
+        [
+            helper.make_node("Conv", ["images", "kernel"], ["convolved"], pads=[1, 1, 1, 1]),
+            helper.make_node("Relu", ["convolved"], ["rectified"]),
+            helper.make_node("Clip", ["rectified", "zero", "half"], ["clipped"]),
+            helper.make_node("Relu", ["clipped"], ["last"]),
+        ],
+        "main",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, image)],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, image) for name in outputs],
+        [
+            numpy_helper.from_array(np.ones((1, 1, 3, 3), np.float32), "kernel"),
+            numpy_helper.from_array(np.array(0, np.float32), "zero"),
+            numpy_helper.from_array(np.array(0.5, np.float32), "half"),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    return onnx.shape_inference.infer_shapes(model)
+
+
+@pytest.mark.parametrize("method", ["minmax", "percentile"])
+def test_before_several_activation_functions_the_range_is_that_behind_the_last(method):
+    images = np.random.default_rng(0).standard_normal((8, 1, 4, 4)).astype(np.float32)
+    ranges = activation_ranges(chain("last"), lambda: [{"images": images}], method, percentile=99.99, threads=1)
+    assert ranges["convolved"] == ranges["rectified"] == ranges["clipped"] == ranges["last"]
+    assert ranges["last"] == (0.0, pytest.approx(0.5, rel=1e-2))
+
+
+def test_an_output_of_the_graph_keeps_its_own_range():
+    images = np.random.default_rng(0).standard_normal((8, 1, 4, 4)).astype(np.float32)
+    model = chain("rectified", "last")
+    ranges = activation_ranges(model, lambda: [{"images": images}], "minmax", percentile=99.99, threads=1)
+    assert ranges["rectified"] == ranges["convolved"]
+    assert ranges["rectified"][1] > 2 > ranges["clipped"][1]
