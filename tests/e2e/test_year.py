@@ -179,10 +179,12 @@ def test_every_release_that_was_champion_is_still_whole(simulated):
 def test_the_store_grows_by_what_is_new_only(simulated):
     grown = {week: done.grown_bytes / done.new_bytes for week, done in simulated.weeks.items()}
     quiet = {week for week, done in simulated.weeks.items() if done.action == "skip"} - {CORRUPTED}
-    # Beside its images a quiet week writes Parquet's own bookkeeping for three small shards, the list of files put
-    # aside, drift.json and retraining.json, and the lists of shards, of which there are more each week.
-    assert max(grown[week] for week in quiet) < 3, grown
+    # Beside its images a quiet week writes the headers and footers of three small Parquet files, drift.json,
+    # retraining.json, and three more entries in the ref of the last data set. Measured on 2026-11-29: at most 1.46.
+    assert max(grown[week] for week in quiet) < 2, grown
     # Its data set, written whole each week, would come to more than ten times what arrived. A week with a contest also
-    # writes its evaluation: every metric, class and slice of both models, with intervals.
+    # writes two evaluations, each mostly the 24 images that it shows, and a release, once as plain files and once as an
+    # artifact. Measured: 2.23 times what arrived in the year; an image that is written twice, in its shard or in an
+    # evaluation, breaks the bound.
     whole = sum(done.new_bytes for done in simulated.weeks.values())
-    assert sum(done.grown_bytes for done in simulated.weeks.values()) < 3.5 * whole
+    assert sum(done.grown_bytes for done in simulated.weeks.values()) < 2.5 * whole
