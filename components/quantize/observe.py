@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 from onnx import TensorProto, helper
 
 from components.core.runtime.sessions import open_session
@@ -111,7 +112,9 @@ def _histograms(
     del probe.graph.output[:]
     probe.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names)
     session = open_session(probe.SerializeToString(), threads=threads)
-    size = max(1, MEMORY_BYTES // max(1, _bytes_per_row(model, names)))
+    size = max(
+        1, MEMORY_BYTES // max(1, _bytes_per_row(model, names) or _measured_bytes_per_row(session, names, feeds))
+    )
     counts: dict[str, np.ndarray] = {}
     for feed in _smaller(feeds(), size):
         for name, values in zip(names, session.run(names, feed), strict=True):
@@ -120,13 +123,22 @@ def _histograms(
     return {name: Histogram(*limits[name], counts[name]) for name in names}
 
 
-def _bytes_per_row(model: onnx.ModelProto, names: list[str]) -> int:
+def _bytes_per_row(model: onnx.ModelProto, names: list[str]) -> int | None:
+    """Of the tensors `names`, from their shapes; None where the inputs have other free dimensions than the batch."""
+    if any(not dim.dim_value for value in model.graph.input for dim in value.type.tensor_type.shape.dim[1:]):
+        return None
     wanted, total = set(names), 0
     for value in (*model.graph.value_info, *model.graph.output):
         if value.name in wanted:
             sizes = [dim.dim_value or 1 for dim in value.type.tensor_type.shape.dim[1:]]
             total += 4 * int(np.prod(sizes))
     return total
+
+
+def _measured_bytes_per_row(session: ort.InferenceSession, names: list[str], feeds: Feeds) -> int:
+    """The same from the first row of the feeds."""
+    first = next(iter(_smaller(feeds(), 1)))
+    return sum(values.nbytes for values in session.run(names, first))
 
 
 def _smaller(feeds: Iterable[Feed], size: int) -> Iterator[Feed]:

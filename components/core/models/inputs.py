@@ -61,17 +61,35 @@ class Graph:
     """A part of a model that becomes one ONNX file: what computes it, what it takes and gives.
 
     `module` is called with the inputs in the order given, and returns one tensor for one output, else a tuple of them.
-    `free` gives each free dimension but "batch" the size at which the graph is measured and compared.
+    `free` gives each free dimension but "batch" the size at which the graph is measured and compared. `multiples` says
+    of what some of them must be multiples; a graph with such dimensions is compared at a second size too.
     """
 
     module: Any
     inputs: tuple[InputSpec, ...]
     outputs: tuple[OutputSpec, ...]
     free: tuple[tuple[str, int], ...] = ()
+    multiples: tuple[tuple[str, int], ...] = ()
 
     def sizes(self, batch: int) -> dict[str, int]:
         """Each free dimension with its size."""
         return {BATCH: batch, **dict(self.free)}
+
+    @property
+    def trials(self) -> list[dict[str, int]]:
+        """The sizes of the free dimensions but "batch" at which the graph is compared."""
+        return trials(dict(self.free), dict(self.multiples))
+
+
+def trials(free: Mapping[str, int], multiples: Mapping[str, int]) -> list[dict[str, int]]:
+    """`free` itself, and with `multiples` a second one: the first such dimension larger by one step, the next by two, …
+
+    No two dimensions grow alike, so that an exchange of height and width is seen.
+    """
+    if not multiples:
+        return [dict(free)]
+    larger = {name: free[name] + steps * step for steps, (name, step) in enumerate(multiples.items(), start=1)}
+    return [dict(free), {**free, **larger}]
 
 
 def examples(inputs: Sequence[InputSpec], free: Mapping[str, int], *, seed: int = 0) -> dict[str, np.ndarray]:

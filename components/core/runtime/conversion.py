@@ -89,7 +89,11 @@ def float32_bundle(bundle: ModelBundle, folder: Path, *, source_digest: str) -> 
         },
     }
     provenance[INPUTS] = {
-        name: {"inputs": [_described(spec) for spec in graph.inputs], "free": dict(graph.free)}
+        name: {
+            "inputs": [_described(spec) for spec in graph.inputs],
+            "free": dict(graph.free),
+            **({"multiples": dict(graph.multiples)} if graph.multiples else {}),
+        }
         for name, graph in graphs.items()
     }
     if bundle.architecture.options:

@@ -126,8 +126,8 @@ def _integer_tensors(graph: onnx.GraphProto) -> set[str]:
 
 
 def _shape_tensors(graph: onnx.GraphProto) -> set[str]:
-    """Names of shapes, and of what is computed of shapes and whole numbers alone: no work of the network."""
-    found = {tensor.name for tensor in graph.initializer if tensor.data_type == onnx.TensorProto.INT64}
+    """Names of shapes, and of what is computed of shapes and constants alone: no work of the network."""
+    found = {tensor.name for tensor in graph.initializer}
     for node in graph.node:
         given = {name for name in node.input if name}
         if node.op_type == "Shape" or (given and given <= found):

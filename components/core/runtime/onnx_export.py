@@ -7,6 +7,7 @@ file carries no machine path, no stack trace and no build number: the same weigh
 import contextlib
 import copy
 import io
+import itertools
 import logging
 import os
 import tempfile
@@ -21,7 +22,7 @@ import onnx
 import torch
 from torch import nn
 
-from components.core.models.inputs import Graph, examples
+from components.core.models.inputs import BATCH, Graph, examples
 from components.core.runtime.metadata import strip_metadata
 from components.core.runtime.sessions import open_session
 
@@ -124,7 +125,7 @@ def parity(
     Returns:
         Of all outputs together `max_abs_difference` and `relative_difference` (divided by the largest |output|);
         `argmax_agreement` of the first output along its second dimension, in 0..1; the `tolerance` on the relative
-        difference and the `batch_sizes`.
+        difference and the `batch_sizes`; with several trials of the free dimensions their `sizes`.
 
     Raises:
         ParityError: the relative difference is above `RELATIVE_TOLERANCE`, or an output is not finite.
@@ -137,8 +138,8 @@ def _compare(graph: Graph, data: bytes, batch_sizes: Sequence[int], seed: int) -
     session = open_session(data)
     names = [output.name for output in graph.outputs]
     difference, scale, agreed, rows = 0.0, 0.0, 0, 0
-    for batch in batch_sizes:
-        feed = examples(graph.inputs, graph.sizes(batch), seed=seed)
+    for batch, sizes in itertools.product(batch_sizes, graph.trials):
+        feed = examples(graph.inputs, {BATCH: batch, **sizes}, seed=seed)
         with torch.inference_mode():
             given = graph.module(*(torch.from_numpy(feed[spec.name]) for spec in graph.inputs))
         wanted = [given] if isinstance(given, torch.Tensor) else list(given)
@@ -166,6 +167,7 @@ def _compare(graph: Graph, data: bytes, batch_sizes: Sequence[int], seed: int) -
         "argmax_agreement": agreed / rows if rows else 1.0,
         "tolerance": RELATIVE_TOLERANCE,
         "batch_sizes": list(batch_sizes),
+        **({"sizes": graph.trials} if len(graph.trials) > 1 else {}),
     }
 
 
@@ -181,7 +183,12 @@ def _plain_copy(module: nn.Module) -> nn.Module:
 
 
 def _write_dynamo(graph: Graph, path: Path, opset: int) -> None:
-    dimensions = {name: torch.export.Dim(name) for spec in graph.inputs for name in spec.shape if isinstance(name, str)}
+    names = {name for spec in graph.inputs for name in spec.shape if isinstance(name, str)}
+    steps = dict(graph.multiples)
+    dimensions = {
+        name: steps[name] * torch.export.Dim(f"{name}_steps") if name in steps else torch.export.Dim(name)
+        for name in sorted(names)
+    }
     program = torch.onnx.export(
         graph.module,
         _example(graph),
@@ -219,7 +226,8 @@ def _write_legacy(graph: Graph, path: Path, opset: int) -> None:
 
 def _example(graph: Graph) -> tuple[torch.Tensor, ...]:
     # One tensor object per input: torch.export takes one that is given twice for one and the same input.
-    feed = examples(graph.inputs, graph.sizes(EXAMPLE_BATCH))
+    # The largest trial: a map of one pixel, as of the smallest image, would be specialised like a batch of 1.
+    feed = examples(graph.inputs, {BATCH: EXAMPLE_BATCH, **graph.trials[-1]})
     return tuple(torch.from_numpy(feed[spec.name]) for spec in graph.inputs)
 
 

@@ -5,14 +5,15 @@ from typing import TYPE_CHECKING, Any
 
 import onnxruntime as ort
 
-from components.core.models.inputs import BATCH, InputSpec, examples
+from components.core.models.inputs import BATCH, InputSpec, examples, trials
 from components.core.runtime.sessions import open_session
 
 if TYPE_CHECKING:
     from components.core.bundles.onnx_bundle import OnnxBundle
 
 INPUTS = "graphs"
-"""Where a bundle's provenance describes what each graph takes: `{graph: {"inputs": [InputSpec], "free": {…}}}`."""
+"""Where a bundle's provenance describes what each graph takes: `{graph: {"inputs": [InputSpec], "free": {…}}}`, with
+"multiples" where there are any."""
 
 
 def open_graphs(bundle: "OnnxBundle", *, threads: int = 1) -> dict[str, ort.InferenceSession]:
@@ -29,6 +30,13 @@ def graph_inputs(bundle: "OnnxBundle", graph: str) -> tuple[tuple[InputSpec, ...
     known = described[graph]
     specs = tuple(InputSpec(**{**spec, "shape": tuple(spec["shape"])}) for spec in known["inputs"])
     return specs, dict(known["free"])
+
+
+def graph_trials(bundle: "OnnxBundle", graph: str) -> list[dict[str, int]]:
+    """The sizes of a graph's free dimensions but the batch at which it is compared; one, unless some may vary."""
+    described: dict[str, Any] = bundle.provenance.get(INPUTS) or {}
+    known = described.get(graph, {})
+    return trials(known.get("free", {}), known.get("multiples", {}))
 
 
 def graph_calls(bundle: "OnnxBundle", *, batch: int, threads: int) -> Callable[[], None]:
