@@ -152,7 +152,7 @@ def _candidate(
         options=options,
     )
     module = fresh_network(architecture, seed=config.seed)
-    assets = task.assets(backbone, dataset, config.image_size)
+    assets = task.assets(backbone, dataset, config.image_size, settings=config.settings)
     return _Untrained(bundle=ModelBundle(module=module, architecture=architecture, assets=assets), backbone=backbone)
 
 

@@ -56,6 +56,10 @@ LIMIT = Range(low=0, above=True, also={NO_LIMIT: "no limit"})
 LIMIT_FROM_ZERO = Range(low=0, also={NO_LIMIT: "no limit"})
 
 
+LARGEST_STRIDE = 32
+"""Of a feature map against the image, in any backbone: multiples of it are multiples of every stride."""
+
+
 def limit(value: float | None) -> float | None:
     """A limit as the code behind a form uses it: None for no limit."""
     return None if value == NO_LIMIT else value
@@ -97,6 +101,20 @@ def a_student_is_never_larger(student_size: int, image_size: int) -> None:
         )
 
 
+def a_smaller_student_sees_shrunk_images(inference: str, image_size: int, student_size: int) -> None:
+    """Where images keep their resolution, a smaller input would be a smaller part of the image."""
+    if inference != "resize" and student_size not in (0, image_size):
+        raise UserError(
+            f"student_size {student_size} needs inference resize, got {inference}: there images keep their resolution"
+        )
+
+
+def whole_images_have_steps(inference: str, image_size: int) -> None:
+    """A graph with free height and width takes multiples of its deepest stride; 0 is not known yet."""
+    if inference == "whole" and image_size % LARGEST_STRIDE:
+        raise UserError(f"inference whole needs an image_size that is a multiple of {LARGEST_STRIDE}, got {image_size}")
+
+
 def label_shifts_are_in_order(label_shift: float, large_label_shift: float) -> None:
     """What leads to a search leads to fine-tuning as well."""
     _in_order("label_shift", label_shift, "large_label_shift", large_label_shift)
@@ -118,6 +136,8 @@ RULES_BETWEEN: tuple[Callable[..., None], ...] = (
     batch_norms_see_whole_parts,
     a_tenth_is_left_for_training,
     a_student_is_never_larger,
+    a_smaller_student_sees_shrunk_images,
+    whole_images_have_steps,
     label_shifts_are_in_order,
     feature_drifts_are_in_order,
 )

@@ -45,7 +45,7 @@ class Assets(Protocol):
 class Details(Protocol):
     """What a task notes of one model while it is evaluated, for its own pages; memory flat in the number of rows."""
 
-    def add(self, outputs: Mapping[str, np.ndarray], predictions: Any, batch: Batch) -> None:
+    def add(self, outputs: Mapping[str, Any], predictions: Any, batch: Batch) -> None:
         """One batch, as `Task.predict` saw it."""
 
     def finish(self) -> dict[str, Any]:
@@ -83,8 +83,13 @@ class Task(Protocol):
 
     # Assets and inputs
 
-    def assets(self, backbone: "Backbone", dataset: "Dataset", image_size: int) -> Any:
-        """Of a fresh network on this backbone; `image_size` 0 is the backbone's own."""
+    def assets(
+        self, backbone: "Backbone", dataset: "Dataset", image_size: int, *, settings: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Of a fresh network on this backbone; `image_size` 0 is the backbone's own.
+
+        `settings`: what the task's user chose of its networks.
+        """
 
     def read_assets(self, files: Mapping[str, bytes]) -> Any:
         """The inverse of `Assets.to_files`; other files are ignored. ValueError naming what is missing or wrong."""
@@ -188,10 +193,13 @@ class Task(Protocol):
     def graphs(self, module: "nn.Module", assets: Any) -> dict[str, Graph]:
         """The parts of the network that become ONNX files, by name; the file is `<name>.onnx`."""
 
-    def run(self, sessions: Mapping[str, Any], batch: Batch, assets: Any) -> dict[str, np.ndarray]:
-        """The outputs of onnxruntime sessions, by graph name, for a numpy batch."""
+    def run(self, sessions: Mapping[str, Any], batch: Batch, assets: Any) -> dict[str, Any]:
+        """The outputs of onnxruntime sessions for a numpy batch, by names of the task; or what is left of them.
 
-    def predict(self, outputs: Mapping[str, np.ndarray], batch: Batch, assets: Any) -> Any:
+        A row that takes many calls is better reduced here than kept: memory stays flat.
+        """
+
+    def predict(self, outputs: Mapping[str, Any], batch: Batch, assets: Any) -> Any:
         """Predictions from `run`'s outputs, as `statistics` takes them; what the reference client does. Numpy only."""
 
     def details(self, dataset: "Dataset") -> Details:

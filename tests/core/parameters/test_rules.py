@@ -50,6 +50,7 @@ def test_no_limit_is_a_value_that_means_nothing_else():
         ({"accumulation_steps": 2, "batch_norm": "train"}, "batch_norm must be frozen with accumulation_steps above 1"),
         ({"validation_fraction": 0.45, "test_fraction": 0.5}, "leave 5% of the data for training"),
         ({"student_size": 96, "image_size": 64}, "student_size 96 is larger than image_size 64"),
+        ({"inference": "whole", "image_size": 100}, "inference whole needs an image_size that is a multiple of 32"),
         ({"label_shift": 0.5, "large_label_shift": 0.3}, "label_shift 0.5 must be at most large_label_shift 0.3"),
         ({"feature_drift": 0.9, "large_feature_drift": 0.8}, "feature_drift 0.9 must be at most large_feature_drift"),
     ],
@@ -69,6 +70,17 @@ def test_rules_between_parameters_let_their_borders_pass():
     check_between({"student_size": 64, "image_size": 64})
     check_between({"student_size": 96, "image_size": 0})  # the backbone's own size is not known yet
     check_between({"label_shift": 0.3, "large_label_shift": 0.3})
+    check_between({"inference": "whole", "image_size": 0})
+    check_between({"inference": "whole", "image_size": 96})
+
+
+def test_images_that_keep_their_resolution_need_a_student_of_their_teachers_size():
+    for inference in ("sliding", "whole"):
+        with pytest.raises(UserError, match=f"student_size 64 needs inference resize, got {inference}"):
+            check_between({"inference": inference, "image_size": 96, "student_size": 64})
+        check_between({"inference": inference, "image_size": 96, "student_size": 0})
+        check_between({"inference": inference, "image_size": 96, "student_size": 96})
+    check_between({"inference": "resize", "image_size": 96, "student_size": 64})
 
 
 def test_a_stage_may_call_a_parameter_by_a_shorter_name():

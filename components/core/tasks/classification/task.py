@@ -42,7 +42,9 @@ class Classification:
         """Labels have no size, so `full_size` changes nothing, and no setting does."""
         return LabelledImages(preprocess=assets.preprocess)
 
-    def assets(self, backbone: "Backbone", dataset: "Dataset", image_size: int) -> ImageAssets:
+    def assets(
+        self, backbone: "Backbone", dataset: "Dataset", image_size: int, *, settings: Mapping[str, Any] | None = None
+    ) -> ImageAssets:
         """The backbone's normalisation, the data set's classes."""
         side = image_size or backbone.image_size
         return ImageAssets(

@@ -4,6 +4,7 @@ Random numbers are drawn first and for all images of a batch (`draw`), so that a
 or a run that resumes behind some batches, sees the images that one process from the beginning would see.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,40 +66,45 @@ def part(draws: Draws, first: int, last: int) -> Draws:
     return {name: values[first:last] for name, values in draws.items()}
 
 
-def apply(images: np.ndarray, masks: np.ndarray, draws: Draws) -> tuple[np.ndarray, np.ndarray]:
-    """Images uint8 `(N, H, W, 3)` and masks uint8 `(N, H, W)` after `draws` (arrays of N); the inputs stay as they are.
+def apply(
+    images: Sequence[np.ndarray] | np.ndarray,
+    masks: Sequence[np.ndarray] | np.ndarray,
+    draws: Draws,
+    size: tuple[int, int] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Images uint8 `(h, w, 3)` and masks uint8 `(h, w)` after `draws` (arrays of N): `(N, H, W, 3)` and `(N, H, W)`.
 
-    Images are resampled bilinearly, masks by the nearest pixel, on the same window. Outside of the image the mask is
-    `IGNORED` and the image its own mean colour, which is near the network's zero.
+    `size` is (H, W), default that of the images, which then have one; of an image of another size a window is shown.
+    The inputs stay as they are. Images are resampled bilinearly, masks by the nearest pixel, on the same window.
+    Outside of the image the mask is `IGNORED` and the image its own mean colour, which is near the network's zero.
     """
-    changed, moved = np.empty_like(images), np.empty_like(masks)
+    height, width = size or np.shape(masks)[1:]
+    changed = np.empty((len(images), height, width, 3), dtype=np.uint8)
+    moved = np.empty((len(images), height, width), dtype=np.uint8)
     for number in range(len(images)):
         one = {name: float(values[number]) for name, values in draws.items()}
-        changed[number], moved[number] = _applied(images[number], masks[number], one)
+        changed[number], moved[number] = _applied(images[number], masks[number], one, (height, width))
     return changed, moved
 
 
-def _applied(pixels: np.ndarray, mask: np.ndarray, one: dict[str, float]) -> tuple[np.ndarray, np.ndarray]:
-    height, width = mask.shape
-    # The window of the source that fills the output: smaller than the image when zooming in, larger when shrinking.
-    window = (height / one["scale"], width / one["scale"])
-    top = (height - window[0]) * one["top"]
-    left = (width - window[1]) * one["left"]
+def _applied(
+    pixels: np.ndarray, mask: np.ndarray, one: dict[str, float], shape: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
     image, labels = Image.fromarray(pixels), Image.fromarray(mask)
-    inside = one["scale"] >= 1
-    if inside:
-        box = (left, top, left + window[1], top + window[0])
-        image = image.resize((width, height), Image.Resampling.BILINEAR, box=box)
-        labels = labels.resize((width, height), Image.Resampling.NEAREST, box=box)
-    else:
-        size = max(1, round(width * one["scale"])), max(1, round(height * one["scale"]))
-        corner = round((width - size[0]) * one["left"]), round((height - size[1]) * one["top"])
-        small = image.resize(size, Image.Resampling.BILINEAR)
-        shrunk = labels.resize(size, Image.Resampling.NEAREST)
-        image = Image.new("RGB", (width, height), small.resize((1, 1), Image.Resampling.BOX).getpixel((0, 0)))
-        labels = Image.new("L", (width, height), IGNORED)
-        image.paste(small, corner)
-        labels.paste(shrunk, corner)
+    # Along each side, the part of the source that the output shows: a window of it, or all of it where it is too small.
+    (top, below, down, rows), (left, right, across, columns) = (
+        _along(length, target, one["scale"], place)
+        for length, target, place in zip(mask.shape, shape, (one["top"], one["left"]), strict=True)
+    )
+    box, size = (left, top, right, below), (columns, rows)
+    image = image.resize(size, Image.Resampling.BILINEAR, box=box)
+    labels = labels.resize(size, Image.Resampling.NEAREST, box=box)
+    if size != shape[::-1]:
+        small, shrunk = image, labels
+        image = Image.new("RGB", shape[::-1], small.resize((1, 1), Image.Resampling.BOX).getpixel((0, 0)))
+        labels = Image.new("L", shape[::-1], IGNORED)
+        image.paste(small, (across, down))
+        labels.paste(shrunk, (across, down))
     if one["flip"]:
         image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         labels = labels.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
@@ -106,6 +112,17 @@ def _applied(pixels: np.ndarray, mask: np.ndarray, one: dict[str, float]) -> tup
         if one[name] != 1:
             image = enhance(image).enhance(one[name])
     return np.asarray(image), np.asarray(labels)
+
+
+def _along(length: int, target: int, scale: float, place: float) -> tuple[float, float, int, int]:
+    """Along one side: begin and end of what is seen of `length` pixels, and where it begins in the output, and its
+    length there."""
+    window = target / scale
+    if window <= length:
+        begin = (length - window) * place
+        return begin, begin + window, 0, target
+    seen = min(target, max(1, round(length * scale)))
+    return 0.0, float(length), round((target - seen) * place), seen
 
 
 _ENHANCEMENTS = {

@@ -9,12 +9,15 @@ import math
 from collections import OrderedDict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import nn
 
 from components.core.errors import UserError
 from components.core.models.zoo import create_module
+
+Module = TypeVar("Module", bound=nn.Module)
 
 _PROBE = 128
 """Side of the image that finds the strides: a power of two that leaves 4 × 4 at stride 32."""
@@ -160,7 +163,7 @@ class EvenConv2d(nn.Conv2d):
         return super().forward(nn.functional.pad(maps, (left, right, top, bottom)))
 
 
-def with_even_padding(module: nn.Module) -> nn.Module:
+def with_even_padding(module: Module) -> Module:
     """A copy of the module in which every `Conv2dSame` is an `EvenConv2d`."""
     module = copy.deepcopy(module)
     for parent in list(module.modules()):

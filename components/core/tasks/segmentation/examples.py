@@ -10,7 +10,7 @@ from PIL import Image
 
 from components.core.data.batch import Batch, Draws, Example
 from components.core.tasks.images.assets import INPUT
-from components.core.tasks.images.preprocess import Preprocess
+from components.core.tasks.images.preprocess import Preprocess, open_image
 from components.core.tasks.segmentation.augment import Augmentation, apply
 from components.core.tasks.segmentation.masks import IGNORED
 
@@ -21,21 +21,28 @@ class MaskedImages:
 
     The mask goes with the image into the network's square; what the image does not fill is `IGNORED`. With `full_size`
     the targets are the masks as they are stored, a list of N arrays uint8 `(H, W)`, and there is no weight.
+
+    With `native` images keep their resolution. Batches to train with are windows of S × S at random places; without
+    augmentation the window in the middle. With `full_size` the images are not prepared: a list of uint8 `(H, W, 3)`.
     """
 
     preprocess: Preprocess
     augmentation: Augmentation
     full_size: bool = False
+    native: bool = False
 
     columns = ("image", "mask")
 
     @property
     def key(self) -> Hashable:
-        return ("segmentation", *self.preprocess.pixels_key, self.full_size)
+        pixels_key = ("native",) if self.native else self.preprocess.pixels_key
+        return ("segmentation", *pixels_key, self.full_size)
 
     def decode(self, row: Mapping[str, Any]) -> Example:
-        """Pixels uint8 `(S, S, 3)`, and the mask uint8 in the square or at its own size."""
+        """Pixels uint8 `(S, S, 3)`, and the mask uint8 in the square or at its own size; if `native` both are."""
         mask = Image.open(io.BytesIO(row["mask"]))
+        if self.native:
+            return np.asarray(open_image(row["image"]), dtype=np.uint8), np.asarray(mask, dtype=np.uint8)
         pixels = self.preprocess.pixels(row["image"])
         return pixels, np.asarray(mask, dtype=np.uint8) if self.full_size else self._squared(mask)
 
@@ -47,19 +54,31 @@ class MaskedImages:
         squared[:height, :width] = np.asarray(mask.resize((width, height), Image.Resampling.NEAREST), dtype=np.uint8)
         return squared
 
+    def _middle(self, pixels: np.ndarray, mask: np.ndarray) -> Example:
+        """The window in the middle, as `inference` cuts windows."""
+        side, (height, width) = self.preprocess.image_size, mask.shape
+        top, left = max(0, (height - side) // 2), max(0, (width - side) // 2)
+        window = (slice(top, top + side), slice(left, left + side))
+        return self.preprocess.resized(Image.fromarray(pixels[window])), self._squared(Image.fromarray(mask[window]))
+
     def draw(self, rng: np.random.Generator, count: int) -> Draws:
         side = self.preprocess.image_size
         return self.augmentation.draw(rng, count, side, side)
 
     def collate(self, examples: Sequence[Example], digests: list[str], draws: Draws | None) -> Batch:
-        side = self.preprocess.image_size
-        pixels = np.stack([image for image, _ in examples]) if examples else np.empty((0, side, side, 3), np.uint8)
-        if self.full_size:
-            inputs = {INPUT: self.preprocess.normalized(pixels)}
+        if self.full_size and self.native:
+            inputs: dict[str, Any] = {INPUT: [image for image, _ in examples]}
             return Batch(inputs=inputs, targets=[mask for _, mask in examples], digests=digests)
-        masks = np.stack([mask for _, mask in examples]) if examples else np.empty((0, side, side), np.uint8)
-        if draws is not None:
-            pixels, masks = apply(pixels, masks, dict(draws))
-        return Batch(
-            inputs={INPUT: self.preprocess.normalized(pixels)}, targets=masks, weight=masks != IGNORED, digests=digests
-        )
+        if self.native and draws is None:
+            examples = [self._middle(*example) for example in examples]
+        side = self.preprocess.image_size
+        pixels: Any = [image for image, _ in examples]
+        masks: Any = [mask for _, mask in examples]
+        if draws is not None and not self.full_size:
+            pixels, masks = apply(pixels, masks, dict(draws), (side, side))
+        pixels = np.stack(pixels) if len(pixels) else np.empty((0, side, side, 3), np.uint8)
+        inputs = {INPUT: self.preprocess.normalized(pixels)}
+        if self.full_size:
+            return Batch(inputs=inputs, targets=masks, digests=digests)
+        masks = np.stack(masks) if len(masks) else np.empty((0, side, side), np.uint8)
+        return Batch(inputs=inputs, targets=masks, weight=masks != IGNORED, digests=digests)

@@ -20,14 +20,18 @@ from components.core.tasks.images.preprocess import open_image
 from components.core.tasks.segmentation import figures
 from components.core.tasks.segmentation.assets import palette_of
 from components.core.tasks.segmentation.masks import IGNORED, resized
+from components.core.tasks.segmentation.parameters import INFERENCES
 from components.core.tasks.segmentation.serving import overlay
 
 if TYPE_CHECKING:
     from components.core.data.dataset import Dataset
     from components.core.tasks.segmentation.assets import SegmentationAssets
 
-CLIENT = Path(__file__).with_name("client.py.txt")
-"""The program of the model card."""
+CLIENTS = {
+    mode: Path(__file__).with_name("client.py.txt" if mode == "resize" else f"client_{mode}.py.txt")
+    for mode in INFERENCES
+}
+"""The program of the model card, by how images of other sizes are taken."""
 
 _UNFOLDED_CLASSES = 20
 _CARD_CLASSES = 100
@@ -86,7 +90,10 @@ class SegmentationPages:
         self, evaluation: Evaluation, assets: "SegmentationAssets", provenance: Mapping[str, Any]
     ) -> CardText:
         """Classes, their IoU, preprocessing, a program."""
-        side, number = assets.preprocess.image_size, len(assets.labels)
+        number, inference = len(assets.labels), assets.inference
+        size, free = f"{assets.preprocess.image_size}, {assets.preprocess.image_size}", "the batch size is free"
+        if inference.mode == "whole":
+            size, free = "height, width", f"the sizes are free, height and width in multiples of {inference.divisor}"
         pruned = ", pruned" if provenance["pruned"] else ""
         head = (provenance.get("options") or {}).get("head")
         network = escape(provenance["backbone"]) + (f" with the head {escape(head)}" if head else "")
@@ -95,16 +102,15 @@ class SegmentationPages:
         return CardText(
             intro=(
                 f"Semantic segmentation with {number} classes: {network}{pruned}, {escape(provenance['scheme'])}, as "
-                f"ONNX (opset {provenance['opset']}). Input {code('images')}: float32 (batch, 3, {side}, {side}), the "
-                f"batch size is free; output {code('logits')}: float32 (batch, {number}, height, width).\n\n"
+                f"ONNX (opset {provenance['opset']}). Input {code('images')}: float32 (batch, 3, {size}), {free}; "
+                f"output {code('logits')}: float32 (batch, {number}, height, width).\n\n"
                 f"Classes: {labels}{more}. Their colours are in {code('palette.json')}."
             ),
             figures=_card_figures(evaluation),
             use=_card_use(assets),
             limits=(
                 "It knows the classes above and nothing else: every pixel gets one of them.",
-                f"An image is looked at with at most {side} pixels a side; what is smaller than a few pixels there is "
-                "not found.",
+                _size_limit(evaluation, assets),
             ),
         )
 
@@ -179,7 +185,7 @@ def _card_figures(evaluation: Evaluation) -> Raw:
 
 
 def _card_use(assets: "SegmentationAssets") -> Raw:
-    prepare = assets.preprocess
+    prepare, inference = assets.preprocess, assets.inference
     mean, std = (", ".join(str(value) for value in values) for values in (prepare.mean, prepare.std))
     way = (
         f"shrunk to fit into {prepare.image_size} × {prepare.image_size} with its aspect ratio, "
@@ -187,11 +193,41 @@ def _card_use(assets: "SegmentationAssets") -> Raw:
         if prepare.resize == "fit"
         else f"resized to {prepare.image_size} × {prepare.image_size} ({prepare.interpolation}, aspect ratio not kept)"
     )
+    normalised = f"(value / 255 − mean) / std with mean {mean} and std {std}"
+    ways = {
+        "resize": f"{way}, then {normalised}. The logits of the image's part are resized to its own size (bilinear), "
+        "then",
+        "sliding": f"cut into windows of {prepare.image_size} × {prepare.image_size}, which begin at most "
+        f"{inference.step} pixels apart; what an image does not fill is the mean. Each window: {normalised}. Where "
+        "windows overlap the mean of their logits counts, each with the same weight;",
+        "whole": f"{normalised}, then zeros below and to the right until height and width are multiples of "
+        f"{inference.divisor}. Of the logits of the image's part",
+    }
     return Raw(
-        f"Preprocessing, labels and palette are also inside the file. Each image: upright RGB, {way}, then "
-        f"(value / 255 − mean) / std with mean {mean} and std {std}. The logits of the image's part are resized to its "
-        "own size (bilinear), then the largest one gives the class of each pixel.\n\n"
-        f"```python\n{CLIENT.read_text(encoding='utf-8')}```"
+        "Preprocessing, labels and palette are also inside the file. Each image: upright RGB, "
+        f"{ways[inference.mode]} the largest one gives the class of each pixel.\n\n"
+        f"```python\n{CLIENTS[inference.mode].read_text(encoding='utf-8')}```"
+    )
+
+
+def _size_limit(evaluation: Evaluation, assets: "SegmentationAssets") -> str:
+    """What the size of an image does to quality and latency."""
+    side, inference = assets.preprocess.image_size, assets.inference
+    if inference.mode == "sliding":
+        calls = evaluation.candidate.details.get("calls_per_image")
+        taken = f" The {evaluation.split} images took {calls:g} on average." if calls else ""
+        return (
+            f"Latency, budget and MACs are those of one window of {side} × {side} pixels; an image takes one call per "
+            f"window.{taken} A window sees nothing of the image around it."
+        )
+    if inference.mode == "whole":
+        return (
+            f"Latency, budget and MACs are those of an image of {side} × {side} pixels. They and the memory grow with "
+            f"the pixels of an image. It was trained on windows of {side} × {side} pixels."
+        )
+    return (
+        f"An image is looked at with at most {side} pixels a side; what is smaller than a few pixels there is not "
+        "found."
     )
 
 

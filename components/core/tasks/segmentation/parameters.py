@@ -7,6 +7,7 @@ DEFAULT_HEAD = "lraspp"
 LOSSES = ("cross_entropy", "dice", "cross_entropy+dice")
 CLASS_WEIGHTS = ("none", "balanced")
 DISTILLATIONS = ("pixel", "channel")
+INFERENCES = ("resize", "sliding", "whole")
 
 _SCALE = Range(low=0.1, high=10)
 
@@ -30,6 +31,12 @@ _OWN = (
     Parameter(
         name="heads", part="network", type=list[str], default=[DEFAULT_HEAD], choices=HEADS,
         text="Decoders to try on every backbone: fcn, deeplabv3 or lraspp.",
+    ),
+    Parameter(
+        name="inference", part="network", type=str, default=INFERENCES[0], choices=INFERENCES,
+        text="How images of another size than image_size are taken: resize shrinks larger ones to fit; sliding looks "
+        "at them in windows of image_size and averages the logits where windows overlap; whole takes every image at "
+        "its own size, by a graph with free height and width.",
     ),
     Parameter(
         name="loss", part="training", type=str, default="cross_entropy", choices=LOSSES,

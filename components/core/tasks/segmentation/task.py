@@ -1,6 +1,7 @@
 """The task "segmentation": a class for every pixel."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import numpy as np
 from components.core.data.batch import Batch
 from components.core.errors import UserError
 from components.core.models.inputs import BATCH, Graph, InputSpec, OutputSpec
-from components.core.tasks.images.assets import check_classes
+from components.core.tasks.images.assets import INPUT, check_classes
 from components.core.tasks.images.preprocess import Preprocess
 from components.core.tasks.metric import Group, Metric
 from components.core.tasks.segmentation import assets as segmentation_assets
@@ -17,7 +18,8 @@ from components.core.tasks.segmentation.assets import SegmentationAssets, palett
 from components.core.tasks.segmentation.augment import Augmentation
 from components.core.tasks.segmentation.examples import MaskedImages
 from components.core.tasks.segmentation.forms import PUBLISHED, whole_options
-from components.core.tasks.segmentation.parameters import DEFAULT_HEAD, HEADS
+from components.core.tasks.segmentation.inference import Inference, find_mask
+from components.core.tasks.segmentation.parameters import DEFAULT_HEAD, HEADS, INFERENCES
 from components.core.tasks.segmentation.rows import SegmentationRows
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from components.core.tasks.segmentation.pages import SegmentationPages
 
 GRAPH, OUTPUT = "model", "logits"
+MASKS, CALLS = "masks", "calls"
+"""Besides logits `run` may give finished masks, and how many calls of the graph each took."""
 
 
 class Segmentation:
@@ -53,15 +57,26 @@ class Segmentation:
             largest_scale=asked.get("largest_scale", Augmentation.largest_scale),
             colour=asked.get("colour_jitter", Augmentation.colour),
         )
-        return MaskedImages(preprocess=assets.preprocess, augmentation=augmentation, full_size=full_size)
+        return MaskedImages(
+            preprocess=assets.preprocess,
+            augmentation=augmentation,
+            full_size=full_size,
+            native=not assets.inference.is_resize,
+        )
 
-    def assets(self, backbone: "Backbone", dataset: "Dataset", image_size: int) -> SegmentationAssets:
-        """The backbone's normalisation, images fitted with their aspect ratio, the data set's classes and colours."""
+    def assets(
+        self, backbone: "Backbone", dataset: "Dataset", image_size: int, *, settings: Mapping[str, Any] | None = None
+    ) -> SegmentationAssets:
+        """The backbone's normalisation, images fitted with their aspect ratio, the data set's classes and colours.
+
+        Of `settings` it knows `inference`.
+        """
         side = image_size or backbone.image_size
         return SegmentationAssets(
             preprocess=Preprocess(image_size=side, mean=backbone.mean, std=backbone.std, resize="fit"),
             labels=list(dataset.classes),
             palette=palette_of(dataset),
+            inference=Inference.of((settings or {}).get("inference", INFERENCES[0]), side),
         )
 
     def read_assets(self, files: Mapping[str, bytes]) -> SegmentationAssets:
@@ -204,17 +219,42 @@ class Segmentation:
         return main_logits(outputs, batch).argmax(dim=1).cpu().numpy().astype(np.uint8)
 
     def graphs(self, module: "nn.Module", assets: SegmentationAssets) -> dict[str, Graph]:
-        """One graph, `images` → `logits` at the images' size."""
-        side = assets.preprocess.image_size
-        output = OutputSpec(name=OUTPUT, shape=(BATCH, len(assets.labels), side, side))
-        return {GRAPH: Graph(module=module, inputs=assets.inputs, outputs=(output,))}
+        """One graph, `images` → `logits` at the images' size: the network's, or free where images are taken whole."""
+        side, classes = assets.preprocess.image_size, len(assets.labels)
+        if assets.inference.mode != "whole":
+            output = OutputSpec(name=OUTPUT, shape=(BATCH, classes, side, side))
+            return {GRAPH: Graph(module=module, inputs=assets.inputs, outputs=(output,))}
+        from components.core.tasks.segmentation.features import network_of
 
-    def run(self, sessions: Mapping[str, Any], batch: Batch, assets: SegmentationAssets) -> dict[str, np.ndarray]:
-        """`logits` float32 `(N, classes, S, S)`."""
-        return {OUTPUT: sessions[GRAPH].run([OUTPUT], dict(batch.inputs))[0]}
+        free = {size: side for size in ("height", "width")}
+        graph = Graph(
+            module=network_of(module).with_free_size(),
+            inputs=tuple(replace(spec, shape=(BATCH, 3, *free)) for spec in assets.inputs),
+            outputs=(OutputSpec(name=OUTPUT, shape=(BATCH, classes, *free)),),
+            free=tuple(free.items()),
+            multiples=tuple((size, assets.inference.divisor) for size in free),
+        )
+        return {GRAPH: graph}
 
-    def predict(self, outputs: Mapping[str, np.ndarray], batch: Batch, assets: SegmentationAssets) -> list[np.ndarray]:
+    def run(self, sessions: Mapping[str, Any], batch: Batch, assets: SegmentationAssets) -> dict[str, Any]:
+        """`logits` float32 `(N, classes, S, S)`; or, of images at their own size, `masks` and `calls` of each.
+
+        Such an image goes through alone and is decoded before the next: logits of many large images need not fit.
+        """
+        session = sessions[GRAPH]
+        if assets.inference.is_resize:
+            return {OUTPUT: session.run([OUTPUT], dict(batch.inputs))[0]}
+
+        def network(images: np.ndarray) -> np.ndarray:
+            return np.asarray(session.run([OUTPUT], {INPUT: images})[0])
+
+        found = [find_mask(pixels, network, assets.preprocess, assets.inference) for pixels in batch.inputs[INPUT]]
+        return {MASKS: [mask for mask, _ in found], CALLS: np.array([calls for _, calls in found])}
+
+    def predict(self, outputs: Mapping[str, Any], batch: Batch, assets: SegmentationAssets) -> list[np.ndarray]:
         """A mask uint8 `(H, W)` per image, at the size of its target."""
+        if MASKS in outputs:
+            return list(outputs[MASKS])
         found = []
         for logits, target in zip(outputs[OUTPUT], batch.targets, strict=True):
             height, width = target.shape

@@ -1,7 +1,6 @@
 import copy
 from pathlib import Path
 
-import numpy as np
 import onnx
 import pytest
 import timm
@@ -14,7 +13,6 @@ from components.core.models.catalog import load_catalog
 from components.core.models.inputs import BATCH, Graph, InputSpec, OutputSpec
 from components.core.models.zoo import create_module
 from components.core.runtime.onnx_export import export_onnx
-from components.core.runtime.sessions import open_session
 from components.core.tasks.segmentation.backbones import feature_chain, feature_maps
 from components.core.tasks.segmentation.networks import (
     HEADS,
@@ -217,23 +215,6 @@ def test_the_exported_file_computes_what_torch_computes(head: str, tmp_path: Pat
     kinds = {node.op_type for node in onnx.load(tmp_path / "model.onnx").graph.node}
     assert "Shape" not in kinds
     assert ("Resize" in kinds) == (head == "lraspp")
-
-
-def test_an_export_with_free_sizes_computes_what_torch_computes(tmp_path: Path) -> None:
-    # The stem and the strided layers of a "tf_" network are padded by size; lcnet would not show it.
-    network = build(LITE0, 4, head="lraspp", seed=0, width=16).eval()
-    sides = {side: 32 * torch.export.Dim(f"{name}_32", min=1, max=64) for side, name in ((2, "height"), (3, "width"))}
-    program = torch.onnx.export(
-        network.with_free_size(), (torch.zeros(2, 3, 96, 64),), dynamo=True, opset_version=18, input_names=["images"],
-        dynamic_shapes=({0: torch.export.Dim("batch"), **sides},), verbose=False,
-    )  # fmt: skip
-    program.save(tmp_path / "model.onnx")
-    session = open_session(tmp_path / "model.onnx")
-    for height, width in ((32, 96), (96, 96), (128, 64)):
-        images = torch.randn(3, 3, height, width)
-        with torch.no_grad():
-            expected = network(images).numpy()
-        np.testing.assert_allclose(session.run(None, {"images": images.numpy()})[0], expected, rtol=1e-3, atol=1e-5)
 
 
 def test_free_sizes_change_nothing_for_sides_that_are_multiples_of_the_divisor() -> None:
