@@ -70,17 +70,20 @@ def _mean_outputs(
     probe.CopyFrom(model)
     del probe.graph.output[:]
     for number, node in enumerate(layers):
-        weight, output, mean = f"error_{number}", f"shift_{number}", f"mean_{number}"
+        # No exporter gives such names; "mean_1" is one of torch's.
+        weight, output, mean, along = (
+            f"bias_correction/{name}_{number}" for name in ("error", "shift", "mean", "axes")
+        )
         probe.graph.initializer.append(numpy_helper.from_array(errors[node.input[1]].astype(np.float32), weight))
         axes = [0, 2, 3] if node.op_type == "Conv" else [0]
         if (rank := errors[node.input[1]].ndim) != 4 and node.op_type == "Conv":
             axes = [0, *range(2, rank)]
-        probe.graph.initializer.append(numpy_helper.from_array(np.array(axes, np.int64), f"axes_{number}"))
+        probe.graph.initializer.append(numpy_helper.from_array(np.array(axes, np.int64), along))
         twin = onnx.NodeProto()
         twin.CopyFrom(node)
         twin.name, twin.input[:], twin.output[:] = f"error_of_{number}", [node.input[0], weight], [output]
         probe.graph.node.append(twin)
-        probe.graph.node.append(helper.make_node("ReduceMean", [output, f"axes_{number}"], [mean], keepdims=0))
+        probe.graph.node.append(helper.make_node("ReduceMean", [output, along], [mean], keepdims=0))
         probe.graph.output.append(helper.make_tensor_value_info(mean, TensorProto.FLOAT, None))
     session = open_session(probe.SerializeToString(), threads=threads)
     totals: list[np.ndarray] = []

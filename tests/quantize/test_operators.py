@@ -4,6 +4,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 from torch.nn import functional as F
 
@@ -83,3 +84,25 @@ def test_what_stays_in_float_is_named_by_kind(tmp_path):
     assert share.operators_total - share.operators == sum(number for _, number in share.floating_operators)
     assert {kind for kind, _ in share.floating_operators} & {"Erf", "Gelu", "BiasGelu"}
     assert share.floating == ()
+
+
+@pytest.mark.parametrize("name", ["error", "shift", "mean", "axes"])
+def test_a_tensor_may_have_any_name_that_torch_gives(tmp_path, name):
+    """Biases are corrected by a graph that measures beside the network's own tensors."""
+    rng = np.random.default_rng(0)
+    weights = [
+        numpy_helper.from_array(rng.standard_normal((3, 3, 1, 1)).astype(np.float32), f"w{place}") for place in (0, 1)
+    ]
+    nodes = [
+        helper.make_node("Conv", ["images", "w0"], [f"{name}_1"]),
+        helper.make_node("Conv", [f"{name}_1", "w1"], ["logits"]),
+    ]
+    values = [helper.make_tensor_value_info(one, TensorProto.FLOAT, ["batch", 3, 4, 4]) for one in ("images", "logits")]
+    graph = helper.make_graph(nodes, "main", values[:1], values[1:], weights)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), tmp_path / "m.onnx")
+    images = rng.standard_normal((4, 3, 4, 4), dtype=np.float32)
+    made = quantize_int8(tmp_path / "m.onnx", lambda: iter([{"images": images}]), method="minmax")
+    assert made.corrected_layers == 2
+    expected = open_session(tmp_path / "m.onnx").run(None, {"images": images})[0]
+    found = open_session(made.model.SerializeToString()).run(None, {"images": images})[0]
+    assert np.abs(found - expected).max() < 0.1 * np.abs(expected).max()
