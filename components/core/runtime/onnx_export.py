@@ -6,6 +6,7 @@ file carries no machine path, no stack trace and no build number: the same weigh
 
 import contextlib
 import copy
+import inspect
 import io
 import itertools
 import logging
@@ -189,14 +190,18 @@ def _write_dynamo(graph: Graph, path: Path, opset: int) -> None:
         name: steps[name] * torch.export.Dim(f"{name}_steps") if name in steps else torch.export.Dim(name)
         for name in sorted(names)
     }
+    shapes: tuple[Any, ...] = tuple(
+        {axis: dimensions[size] for axis, size in enumerate(spec.shape) if isinstance(size, str)}
+        for spec in graph.inputs
+    )
+    for place, parameter in enumerate(inspect.signature(graph.module.forward).parameters.values()):
+        if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+            shapes = (*shapes[:place], shapes[place:])  # torch.export takes *states for one argument
     program = torch.onnx.export(
         graph.module,
         _example(graph),
         dynamo=True,
-        dynamic_shapes=tuple(
-            {axis: dimensions[size] for axis, size in enumerate(spec.shape) if isinstance(size, str)}
-            for spec in graph.inputs
-        ),
+        dynamic_shapes=shapes,
         input_names=[spec.name for spec in graph.inputs],
         output_names=[output.name for output in graph.outputs],
         opset_version=opset,
