@@ -1,0 +1,280 @@
+"""Rules that a sentence pair must pass; each has a name under which what it refuses is counted.
+
+Texts are normalised first (`normalized`), so that a rule sees what training would see. The limits are those of
+Mozilla's pipeline (mozilla/translations, clean_parallel.py) where it has one.
+"""
+
+import math
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from components.core.data.ingestion.items import Rejection
+from components.core.tasks.translation.languages import expected_scripts, identified, script_of
+from components.core.tasks.translation.pairs import Pair
+
+MAX_WORDS, MAX_CHARACTERS = 150, 4000
+LENGTH_RATIO, LETTER_SHARE = 0.5, 0.5
+_SHORT = 10
+"""Added to both lengths before they are compared: "OK" and "Aceitar" are no mistake."""
+
+REASONS = {
+    "no source": "there is no source sentence",
+    "no target": "there is no translation",
+    "identical": "source and target are the same",
+    "control characters": "a text holds characters that are no text",
+    "encoding damage": "a text was decoded in the wrong encoding (Ã© for é), or holds replacement characters",
+    "too long": f"more than {MAX_WORDS} words or {MAX_CHARACTERS} characters",
+    "length ratio": f"one side has less than {LENGTH_RATIO:g} of the other's length",
+    "few letters": f"less than {LETTER_SHARE:g} of the characters are letters",
+    "numbers differ": "the two sides hold other numbers",
+    "URLs differ": "the two sides hold other web or mail addresses",
+    "placeholders differ": "the two sides hold other placeholders or tags",
+    "wrong script": "most letters belong to another script than the language's",
+    "wrong language": "the text is in another language",
+}
+
+_URL = re.compile(r"\b(?:https?|ftp)://[^\s<>\"'»”)\]]+|\bwww\.[^\s<>\"'»”)\]]+|\b[\w.+-]+@[\w-]+\.[\w.-]*\w")
+_PLACEHOLDER = re.compile(
+    r"(?<![\d%])%(?:\(\w+\)|\{\w+\}|\d+\$)?[-+#0]*\d*(?:\.\d+)?(?:hh|h|ll|l|z)?[diouxXeEfFgGcsr](?![a-z])"
+    r"|%[A-Z][A-Z0-9_]{2,}"
+    r"|\$?\{[\w.:-]*\}|\$\(\w+\)|\$\w+"
+    r"|</?[A-Za-z][\w:-]*(?=[\s/>])|&[a-z]+;"
+)
+_DIGITS = re.compile(r"\d+(?:[.,'\u00a0\u202f]\d+)*")
+_NOT_DIGITS = re.compile(r"\D")
+_DAMAGED_RUN = re.compile(r"[ÂÃâÄÅÐÑ][^\x00-\x7f]+")
+_WHITESPACE = re.compile(r"\s+")
+_TAG = re.compile(r"<[^<>]*>")
+
+
+def normalized(text: str) -> str:
+    """NFC, with every run of white space as one space, and none at the ends."""
+    return _WHITESPACE.sub(" ", unicodedata.normalize("NFC", text)).strip()
+
+
+@dataclass(frozen=True, kw_only=True)
+class CleaningRules:
+    """Which rules are applied, and to which languages.
+
+    Attributes:
+        source, target: language codes, "en", "pt-BR"; empty: scripts and languages are not checked.
+        skipped: names of rules that are left out. "no source" and "no target" cannot be.
+
+    Raises:
+        ValueError: an unknown rule.
+    """
+
+    source: str = ""
+    target: str = ""
+    skipped: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        known = [name for name, _ in _RULES]
+        for name in self.skipped:
+            if name not in known:
+                raise ValueError(f"unknown cleaning rule {name!r}; rules: {', '.join(known)}")
+
+    def check(self, pair: Pair) -> tuple[str, str] | Rejection:
+        """Source and target, normalised; or the first rule that refuses them, the cheap ones first."""
+        if pair.problem is not None:
+            return pair.problem
+        source, target = normalized(pair.source or ""), normalized(pair.target or "")
+        if not source or not target:
+            return Rejection("no target", source[:80]) if source else Rejection("no source", target[:80])
+        for name, refused in _RULES:
+            if name not in self.skipped and (detail := refused(source, target, self)) is not None:
+                return Rejection(name, detail)
+        return source, target
+
+
+def content_key(source: str) -> str:
+    """Equal for sources that differ in case, digits, punctuation and white space only: near duplicates.
+
+    Rows of one key belong into one split; so do all translations of one source.
+    """
+    folded = unicodedata.normalize("NFKC", source).casefold()
+    kept = "".join("0" if char.isdigit() else char if char.isalpha() else " " for char in folded)
+    return re.sub("0+", "0", " ".join(kept.split())) or folded
+
+
+@dataclass
+class Counts:
+    """How many pairs were kept, and for each reason how many were not, with the first few as examples."""
+
+    kept: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+
+    @property
+    def total(self) -> int:
+        """Pairs that were looked at."""
+        return self.kept + self.refused.total()
+
+    def add(self, name: str, outcome: object, num_examples: int = 3) -> None:
+        """One outcome of `CleaningRules.check` for the pair of this name."""
+        if not isinstance(outcome, Rejection):
+            self.kept += 1
+            return
+        self.refused[outcome.reason] += 1
+        examples = self.examples.setdefault(outcome.reason, [])
+        if len(examples) < num_examples:
+            examples.append((name, outcome.detail))
+
+
+# Rules: the detail of a refusal, or None.
+
+
+def _identical(source: str, target: str, _: CleaningRules) -> str | None:
+    return source[:80] if source == target else None
+
+
+def _control(source: str, target: str, _: CleaningRules) -> str | None:
+    for char in source + target:
+        if unicodedata.category(char) in ("Cc", "Co", "Cs", "Cn"):
+            return f"U+{ord(char):04X}"
+    return None
+
+
+def _damaged(source: str, target: str, _: CleaningRules) -> str | None:
+    for text in (source, target):
+        if "\ufffd" in text:
+            return "U+FFFD"
+        for run in _DAMAGED_RUN.findall(text):
+            # What UTF-8 becomes when it is read as Windows-1252 turns back into fewer characters.
+            if (mended := _mended(run)) is not None:
+                return f"{run[:20]!r} for {mended[:20]!r}"
+    return None
+
+
+def _mended(run: str) -> str | None:
+    data = bytearray()
+    for char in run:
+        try:
+            data += char.encode("cp1252")
+        except UnicodeEncodeError:
+            if ord(char) > 255:
+                return None
+            data.append(ord(char))
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+
+
+def _too_long(source: str, target: str, _: CleaningRules) -> str | None:
+    for text in (source, target):
+        words = text.count(" ") + 1
+        if words > MAX_WORDS or len(text) > MAX_CHARACTERS:
+            return f"{words} words, {len(text)} characters"
+    return None
+
+
+def _ratio(source: str, target: str, _: CleaningRules) -> str | None:
+    shorter, longer = sorted((_width(source), _width(target)))
+    return f"{shorter} against {longer}" if (shorter + _SHORT) / (longer + _SHORT) < LENGTH_RATIO else None
+
+
+def _width(text: str) -> int:
+    """Characters, an ideograph or syllable as two: it says as much as that many letters."""
+    return len(text) + sum(unicodedata.east_asian_width(char) in "WF" for char in text)
+
+
+def _few_letters(source: str, target: str, _: CleaningRules) -> str | None:
+    for text in (source, target):
+        # Marks belong to letters: Hindi's vowels are marks.
+        bare = _TAG.sub("", _PLACEHOLDER.sub("", _URL.sub("", text))).replace(" ", "")
+        letters = sum(unicodedata.category(char)[0] in "LM" for char in bare)
+        if letters < LETTER_SHARE * len(bare) or not letters:
+            return text[:80]
+    return None
+
+
+def _numbers(source: str, target: str, _: CleaningRules) -> str | None:
+    return _difference(*(_numbers_of(text) for text in (source, target)))
+
+
+def _numbers_of(text: str) -> list[str]:
+    bare = _PLACEHOLDER.sub(" ", _URL.sub(" ", text))
+    # 1,000.5 and 1.000,5 are one number; so are ٣ and 3.
+    runs = (_NOT_DIGITS.sub("", run) for run in _DIGITS.findall(bare))
+    return ["".join(str(unicodedata.digit(digit)) for digit in run) for run in runs]
+
+
+def _urls(source: str, target: str, _: CleaningRules) -> str | None:
+    return _difference(*([url.rstrip(".,;:!?") for url in _URL.findall(text)] for text in (source, target)))
+
+
+def _placeholders(source: str, target: str, _: CleaningRules) -> str | None:
+    return _difference(*(_PLACEHOLDER.findall(_URL.sub(" ", text)) for text in (source, target)))
+
+
+def _difference(ours: Iterable[str], theirs: Iterable[str]) -> str | None:
+    first, second = Counter(ours), Counter(theirs)
+    if first == second:
+        return None
+    missing, more = sorted(first - second), sorted(second - first)
+    said = [f"{words}: {', '.join(items)}" for words, items in (("only in source", missing), ("only in target", more))]
+    return "; ".join(text[:60] for text, items in zip(said, (missing, more), strict=True) if items)
+
+
+def _script(source: str, target: str, rules: CleaningRules) -> str | None:
+    for text, language in ((source, rules.source), (target, rules.target)):
+        expected = expected_scripts(language)
+        found = Counter(script_of(char) for char in text if char.isalpha())
+        if expected and sum(found[script] for script in expected) < 0.5 * found.total():
+            return f"{found.most_common(1)[0][0].lower()} for {language}: {text[:60]}"
+    return None
+
+
+def _language(source: str, target: str, rules: CleaningRules) -> str | None:
+    for text, language in ((source, rules.source), (target, rules.target)):
+        if language and (found := identified(text)) is not None and found != language.split("-")[0].lower():
+            return f"{found} for {language}: {text[:60]}"
+    return None
+
+
+_RULES: tuple[tuple[str, Callable[[str, str, CleaningRules], str | None]], ...] = (
+    ("identical", _identical), ("too long", _too_long), ("control characters", _control),
+    ("encoding damage", _damaged), ("length ratio", _ratio), ("few letters", _few_letters),
+    ("URLs differ", _urls), ("placeholders differ", _placeholders), ("numbers differ", _numbers),
+    ("wrong script", _script), ("wrong language", _language),
+)  # fmt: skip
+
+
+# Shifted files
+
+_WINDOW, _REACH = 200, 3
+_CLEAR = 0.3
+"""How much better a shifted window must correlate; on 31,000 verse pairs it was 0.95 in place and 0.25 beside it."""
+
+
+def shift_found(sources: Sequence[str], targets: Sequence[str]) -> tuple[int, int] | None:
+    """Where lines stop belonging together: the number (from 0) of a window's first pair, and by how many lines.
+
+    In windows of 200 pairs the logarithms of the lengths are correlated, in place and shifted by up to 3 lines; +1
+    means that a source's translation stands one line later. None for fewer than 50 pairs, or where nothing is shifted.
+    """
+    ours = np.array([math.log(len(text) + 1) for text in sources])
+    theirs = np.array([math.log(len(text) + 1) for text in targets])
+    starts = range(0, max(len(ours) - _WINDOW // 2, 1), _WINDOW)
+    for start in starts if len(ours) >= 50 else ():
+        window = slice(start, start + _WINDOW)
+        correlations = {
+            shift: _correlation(ours[window], theirs[window], shift) for shift in range(-_REACH, _REACH + 1)
+        }
+        best = max(correlations, key=correlations.__getitem__)
+        if correlations[best] > correlations[0] + _CLEAR:
+            return start, best
+    return None
+
+
+def _correlation(ours: np.ndarray, theirs: np.ndarray, shift: int) -> float:
+    count = len(ours) - abs(shift)
+    first, second = ours[max(-shift, 0) :][:count], theirs[max(shift, 0) :][:count]
+    deviation = float(first.std() * second.std())
+    return float(((first - first.mean()) * (second - second.mean())).mean()) / deviation if deviation > 0 else 0.0

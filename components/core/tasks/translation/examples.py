@@ -1,0 +1,58 @@
+"""From a stored row to a batch: a sentence and its translation, as piece numbers."""
+
+import hashlib
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from components.core.data.batch import Batch, Draws, Example
+from components.core.tasks.translation.serving import padded
+from components.core.tasks.translation.vocabulary import Vocabulary
+
+SOURCE, TARGET = "source", "target"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SentencePairs:
+    """The transform of the task: inputs source `(N, S)` and target `(N, T)` int64, targets `(N, T)`, weight bool.
+
+    Rows end and are padded with eos; `weight` is true up to a target's first eos, which counts: the network must learn
+    to end. The network shifts its second input itself, so that it never sees the piece it is to say.
+
+    With `full_size` the targets are the reference sentences themselves, a list of N texts, and there is no weight: a
+    release is judged by text.
+    """
+
+    vocabulary: Vocabulary
+    full_size: bool = False
+
+    columns = (SOURCE, TARGET)
+
+    @cached_property
+    def key(self) -> Hashable:
+        files = sorted(self.vocabulary.to_files().items())
+        return ("translation", *(hashlib.sha256(data).hexdigest() for _, data in files), self.full_size)
+
+    def decode(self, row: Mapping[str, Any]) -> Example:
+        """Pieces of the source and of the target as int32; with `full_size` the target's text."""
+        source = np.array(self.vocabulary.encode(row[SOURCE]), dtype=np.int32)
+        if self.full_size:
+            return source, row[TARGET]
+        return source, np.array(self.vocabulary.encode_target(row[TARGET]), dtype=np.int32)
+
+    def draw(self, rng: np.random.Generator, count: int) -> Draws:
+        """Nothing: the texts are used as they are."""
+        return {}
+
+    def collate(self, examples: Sequence[Example], digests: list[str], draws: Draws | None) -> Batch:
+        eos = self.vocabulary.eos
+        source = padded([pieces for pieces, _ in examples], eos)
+        if self.full_size:
+            return Batch(inputs={SOURCE: source}, targets=[text for _, text in examples], digests=digests)
+        target = padded([pieces for _, pieces in examples], eos)
+        lengths = np.array([len(pieces) for _, pieces in examples], dtype=np.int64)
+        weight = np.arange(target.shape[1]) < lengths[:, None]
+        return Batch(inputs={SOURCE: source, TARGET: target}, targets=target, weight=weight, digests=digests)

@@ -1,0 +1,61 @@
+"""Scripts and languages of texts: which script a language is written in, and which language a text is in."""
+
+import unicodedata
+from functools import cache
+from typing import Any
+
+MIN_LETTERS = 40
+"""Shorter texts are not identified: on interface texts the identifier is wrong as often as the translator."""
+MIN_PROBABILITY = 0.9
+
+_SCRIPTS = {
+    "CYRILLIC": "be bg kk ky mk mn ru tg uk",
+    "GREEK": "el",
+    "ARABIC": "ar fa ps ug ur",
+    "HEBREW": "he yi",
+    "DEVANAGARI": "hi mr ne sa",
+    "BENGALI": "as bn",
+    "TAMIL": "ta",
+    "TELUGU": "te",
+    "THAI": "th",
+    "GEORGIAN": "ka",
+    "ARMENIAN": "hy",
+    "HANGUL": "ko",
+    "CJK": "ja zh",
+    "HIRAGANA": "ja",
+    "KATAKANA": "ja",
+    "LATIN": (
+        "af ca cs cy da de en es et eu fi fr ga gl hr hu id is it lt lv ms mt nb nl nn no pl pt ro sk sl sq sv sw tr vi"
+    ),
+}
+
+
+@cache
+def expected_scripts(language: str) -> frozenset[str]:
+    """Scripts that the language is written in, by the names of `script_of`; empty when it is not known here."""
+    code = language.split("-")[0].lower()
+    return frozenset(script for script, codes in _SCRIPTS.items() if code in codes.split())
+
+
+@cache
+def script_of(letter: str) -> str:
+    """The script as the first word of the letter's Unicode name: "LATIN", "CYRILLIC", "CJK"."""
+    return unicodedata.name(letter, "UNKNOWN").split()[0]
+
+
+@cache
+def _identifier() -> Any:
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+
+
+def identified(text: str) -> str | None:
+    """Two-letter code of the text's language; None when it is too short or the answer uncertain.
+
+    langid.py's method, in the package py3langid (Lui and Baldwin 2012, P12-3005).
+    """
+    if sum(char.isalpha() for char in text) < MIN_LETTERS:
+        return None
+    language, probability = _identifier().classify(text)
+    return str(language) if probability >= MIN_PROBABILITY else None
