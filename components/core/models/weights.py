@@ -121,7 +121,7 @@ def _verify(path: Path, backbone: Backbone) -> None:
         actual = hashlib.file_digest(stream, "sha256").hexdigest()
     if actual != backbone.sha256:
         raise UserError(
-            f"weights of backbone {backbone.name!r} ({backbone.weights}) have sha256 {actual}, "
+            f"weights of backbone {backbone.name!r} ({backbone.weights}) have another sha256 than "
             f"{backbone.origin} pins {backbone.sha256}: the file is damaged or another one"
         )
 

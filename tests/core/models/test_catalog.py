@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -165,3 +166,32 @@ def test_a_whole_network_belongs_to_one_task() -> None:
 def test_a_malformed_whole_network_is_refused(tmp_path: Path, lines: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         load_catalog(write_catalog(tmp_path, f"backbones:\n  resnet18:\n    {lines}\n"))
+
+
+HOSTILE = {
+    "aliases": "a: &a [x,x,x,x,x,x,x,x,x]\n"
+    + "".join(f"{b}: &{b} [{','.join(['*' + a] * 9)}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)),
+    "depth": "[" * 50_000,
+    "sexagesimal": "backbones: " + "1" + ":59" * 100_000,
+    "size": "x" * (2**20 + 2),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
+def test_a_catalog_that_would_fill_the_memory_is_refused_in_one_line(tmp_path: Path, text: str) -> None:
+    with pytest.raises(UserError) as refused:
+        load_catalog(write_catalog(tmp_path, text))
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("weights", ["file:../../etc/passwd", "file:///opt/../etc/passwd"])
+def test_a_catalog_cannot_name_a_file_above_its_folder(tmp_path: Path, weights: str) -> None:
+    text = f"backbones: {{resnet18: {{weights: '{weights}'}}}}"
+    with pytest.raises(UserError, match=r"holds '\.\.'"):
+        load_catalog(write_catalog(tmp_path, text))
+
+
+def test_a_package_address_cannot_leave_the_package() -> None:
+    backbone = replace(load_catalog()["resnet18"], weights="package:pip/../../../../../etc/passwd", sha256="0" * 64)
+    with pytest.raises(UserError, match="leads out of the package"):
+        check_weights_available(backbone)

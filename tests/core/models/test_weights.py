@@ -30,7 +30,7 @@ def test_mirror_in_object_storage_is_verified_like_any_file(tmp_path: Path, monk
     digest = hashlib.sha256(source.read_bytes()).hexdigest()
     mirror = replace(CATALOG["resnet18"], weights="s3://bucket/w.safetensors", sha256=digest)
     assert torch.equal(read_weights(mirror)["a"], torch.arange(3))
-    with pytest.raises(UserError, match=rf"have sha256 {digest}"):
+    with pytest.raises(UserError, match="have another sha256 than"):
         read_weights(replace(mirror, sha256="0" * 64))
 
 

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from components.core import yaml_documents
 from components.core.errors import UserError
 from pipelines.runner.reading import documents
 from pipelines.runner.reading.documents import parse_documents, read_documents
@@ -29,7 +30,7 @@ def test_merge_keys_do_not_multiply() -> None:
 
 
 def test_more_values_than_any_pipeline_has_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(documents, "MOST_NODES", 100)
+    monkeypatch.setattr(yaml_documents, "MOST_NODES", 100)
     for text in ("- a\n" * 300, "---\n" * 300, "- &a x\n" + "- *a\n" * 300):
         with pytest.raises(UserError, match="more than 100 values"):
             parse_documents(text, "f")
