@@ -4,9 +4,12 @@ A runtime artifact is a dict: `type`, `name`, `uri`, `metadata` as KFP hands it 
 sha256 of everything a consumer can see of it (type, metadata, bytes), never its place.
 """
 
+import errno
 import hashlib
 import json
 import os
+import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -19,6 +22,12 @@ MANIFEST_NAME = "manifest.json"
 # KFP's backend adds them to what a component wrote: how the page calls it, and where its bytes were put.
 _NOT_CONTENT = ("display_name", "store_session_info")
 
+# At the very beginning: `/folder/x://y` is a path of this machine.
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+
+_MOST_WAYS = 16
+"""By which links may lead to one folder of an artifact."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Payload:
@@ -29,19 +38,34 @@ class Payload:
 
 
 def payload_at(path: Path) -> Payload:
-    """What lies at an artifact's path. Links are followed; an empty folder counts as a folder."""
+    """What lies at an artifact's path. Links are followed; an empty folder counts as a folder.
+
+    Raises:
+        OSError: links that lead around in circles.
+    """
     if path.is_file():
         return Payload(kind="file", files=(("", path),))
     if not path.is_dir():
         return Payload(kind="none")
     found = []
+    entered: Counter[tuple[int, int]] = Counter()
     for folder, folders, names in os.walk(path, followlinks=True):
+        state = Path(folder).stat()
+        entered[state.st_dev, state.st_ino] += 1
+        if entered[state.st_dev, state.st_ino] > _MOST_WAYS:
+            # A few links to each other make more paths than anybody can walk.
+            raise OSError(errno.ELOOP, "links lead to this folder in circles", folder)
         folders.sort()
         for name in sorted(names):
             file = Path(folder, name)
             if file.is_file():
                 found.append((file.relative_to(path).as_posix(), file))
     return Payload(kind="folder", files=tuple(sorted(found)))
+
+
+def payload_of(artifact: Mapping[str, Any]) -> Payload:
+    """The bytes of an artifact; none if they are not on this machine's disks."""
+    return Payload(kind="none") if is_remote(artifact) else payload_at(Path(local_path(artifact["uri"])))
 
 
 def content_digest(artifact: Mapping[str, Any], payload: Payload) -> str:
@@ -62,7 +86,7 @@ def content_digest(artifact: Mapping[str, Any], payload: Payload) -> str:
 def is_remote(artifact: Mapping[str, Any]) -> bool:
     """Whether the URI points away from this machine's disks."""
     uri = str(artifact.get("uri", ""))
-    return "://" in uri and not uri.startswith("file://")
+    return _SCHEME.match(uri) is not None and not uri.startswith("file://")
 
 
 def _sha256(path: Path) -> str:
@@ -82,7 +106,7 @@ def manifest_of(artifact: Mapping[str, Any]) -> dict[str, Any] | None:
 
 def save_payload(artifact: Mapping[str, Any], store: Store) -> dict[str, Any]:
     """Puts an artifact's bytes into the store and returns the record from which `restore_payload` brings it back."""
-    payload = Payload(kind="none") if is_remote(artifact) else payload_at(Path(local_path(artifact["uri"])))
+    payload = payload_of(artifact)
     digests = store.blobs.put_many([path for _, path in payload.files])
     record = {key: artifact[key] for key in ("name", "type", "metadata", "content") if key in artifact}
     record["payload"] = payload.kind
@@ -111,7 +135,8 @@ def restore_payload(record: Mapping[str, Any], path: Path, store: Store) -> dict
         path.mkdir(parents=True, exist_ok=True)
     store.blobs.fetch_many({path / name if name else path: digest for name, digest in files.items()})
     artifact = {key: record[key] for key in ("name", "type", "metadata", "content") if key in record}
-    artifact["uri"] = record.get("uri") or str(path)
+    # A path in a record would be another machine's, or a lie: only what lies elsewhere keeps its URI.
+    artifact["uri"] = record["uri"] if is_remote(record) else str(path)
     hold_payload(artifact, store, files.values())
     return artifact
 

@@ -4,6 +4,7 @@ Separate from the store: the store chooses its keys, a user's files may have any
 """
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,9 @@ from typing import Protocol
 
 from components.core.errors import UserError
 from components.core.store import NotFound, StoreError, open_objects
+
+_MOST_WAYS = 16
+"""By which links may lead to one folder."""
 
 
 class UnreadableError(OSError):
@@ -62,9 +66,9 @@ class LocalLocation:
         self._root, self.address = root, address
 
     def walk(self) -> Iterator[SourceFile]:
-        yield from self._walk(self._root, "", {self._root.resolve()})
+        yield from self._walk(self._root, "", {self._root.resolve()}, Counter())
 
-    def _walk(self, folder: Path, prefix: str, seen: set[Path]) -> Iterator[SourceFile]:
+    def _walk(self, folder: Path, prefix: str, above: set[Path], entered: Counter[Path]) -> Iterator[SourceFile]:
         try:
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
         except OSError as error:
@@ -75,8 +79,15 @@ class LocalLocation:
                 continue
             if entry.is_dir():
                 real = Path(entry.path).resolve()
-                if real not in seen:
-                    yield from self._walk(Path(entry.path), f"{prefix}{entry.name}/", seen | {real})
+                entered[real] += 1
+                if entered[real] > _MOST_WAYS:
+                    # A few links to each other make more paths than anybody can walk.
+                    raise UserError(
+                        f"more than {_MOST_WAYS} links lead to one folder, at {self.address}/{prefix}{entry.name}; "
+                        "remove those that lead around in circles"
+                    )
+                if real not in above:
+                    yield from self._walk(Path(entry.path), f"{prefix}{entry.name}/", above | {real}, entered)
             elif entry.is_file():
                 status = entry.stat()
                 yield SourceFile(name=prefix + entry.name, size=status.st_size, stamp=str(status.st_mtime_ns))
@@ -100,11 +111,14 @@ class LocalLocation:
     def read(self, name: str, limit: int | None) -> bytes:
         path = self._root / name
         try:
-            # A named pipe would block for ever.
             if not path.is_file():
                 raise UnreadableError("no such file")
-            with path.open("rb") as file:
-                return file.read() if limit is None else file.read(limit + 1)
+            # A named pipe, and some files of the kernel's, would block for ever.
+            with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:  # noqa: PTH123
+                data = file.read() if limit is None else file.read(limit + 1)
+            if data is None:
+                raise UnreadableError("it has no bytes yet, as a device or a pipe")
+            return data
         except (OSError, ValueError) as error:
             raise UnreadableError(_reason(error)) from error
 

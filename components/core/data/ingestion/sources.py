@@ -20,6 +20,7 @@ from components.core.data.ingestion.tables import Cell, Columns, Row, declared_n
 from components.core.data.rows import DEMO, RowFormat
 from components.core.data.slices import SliceCounts, refuse_empty
 from components.core.errors import UserError
+from components.core.store import StoreError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 _LOOKED_AT_ROWS = 10_000
@@ -183,12 +184,16 @@ class TableFiles:
         remote = self.location.address.startswith("s3://")
         if scheme == "s3" and separator:
             folder, _, name = reference.rpartition("/")
+            if not folder.startswith("s3://") or not name:
+                return Content(name=reference[:200], problem="the URI names no object: s3://bucket/key")
             shown = reference.removeprefix(f"{self.location.address}/")
             try:
                 location = self._other_location(folder)
             except UserError as error:
                 return Content(name=shown, problem=str(error))
-            return Content(name=shown, read=reader(location, name))
+            own = bucket_of(reference) == bucket_of(self.location.address)
+            # That the table's own bucket does not answer is no fault of the row; that another one does not, is.
+            return Content(name=shown, read=reader(location, name) if own else _forgiving_reader(location, name))
         if separator and scheme != "file":
             return Content(name=reference, problem=f"cannot read {scheme}:// URIs")
         path = rest if separator else reference
@@ -198,7 +203,10 @@ class TableFiles:
         if remote:
             # Whoever wrote a remote table has no say over the files of the machine that reads it.
             return Content(name=posixpath.basename(path), problem="a table on S3 cannot point to local files")
-        local, home = local_path(path), local_path(self.location.address).absolute()
+        try:
+            local, home = local_path(path), local_path(self.location.address).absolute()
+        except UserError as error:
+            return Content(name=posixpath.basename(path), problem=str(error))
         shown = local.relative_to(home).as_posix() if local.is_relative_to(home) else local.name
         return Content(name=shown, read=reader(open_location(str(local.parent)), local.name))
 
@@ -281,6 +289,21 @@ class TableSource:
             group=row.group,
             target=self._target(table, row) if self._target and row.problem is None else None,
         )
+
+
+def bucket_of(uri: str) -> str:
+    """The bucket of an s3:// URI; of anything else the empty text."""
+    return uri.removeprefix("s3://").partition("/")[0] if uri.startswith("s3://") else ""
+
+
+def _forgiving_reader(location: Location, name: str) -> Callable[[int], bytes]:
+    def read(limit: int) -> bytes:
+        try:
+            return location.read(name, limit)
+        except StoreError as error:
+            raise UnreadableError(str(error)) from None
+
+    return read
 
 
 def reader(location: Location, name: str) -> Callable[[int], bytes]:

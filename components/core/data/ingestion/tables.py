@@ -191,7 +191,7 @@ def _jsonl_rows(path: Path, name: str, columns: Columns) -> Iterator[Row]:
                     continue
                 try:
                     values = json.loads(line)
-                except ValueError as error:
+                except (ValueError, RecursionError) as error:
                     yield Row(number=number, problem=f"not valid JSON: {_line(error)}", slices=nowhere)
                     continue
                 if not isinstance(values, Mapping):

@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,6 +15,7 @@ from components.core.data.ingestion.items import Item
 from components.core.data.ingestion.locations import UnreadableError
 from components.core.data.ingestion.sources import display_name, quick_look, source_state
 from components.core.errors import UserError
+from components.core.store import StoreUnavailable
 from components.core.store.backends.local_objects import LocalObjects
 from components.core.tasks.classification.rows import ClassificationRows
 
@@ -300,3 +302,49 @@ def test_display_name_shows_no_machine_path(data: Path) -> None:
     assert display_name(str(data)) == "data"
     assert display_name("s3://bucket/x") == "s3://bucket/x"
     assert display_name("demo") == "demo"
+
+
+def test_links_to_each_other_are_refused_and_not_walked_for_ever(data: Path) -> None:
+    put(data, "cats/1.jpg", "dogs/2.jpg")
+    folders = [data / f"f{number}" for number in range(12)]
+    for folder in folders:
+        folder.mkdir()
+    for folder in folders:
+        for other in folders:
+            (folder / f"to-{other.name}").symlink_to(other)
+    with pytest.raises(UserError, match="links lead to one folder"):
+        source_state(str(data), IMAGES)
+
+
+def test_one_bad_row_does_not_stop_a_data_set(data: Path, tmp_path: Path) -> None:
+    put(data, "a.jpg")
+    os.mkfifo(data / "pipe.jpg")
+    rows = [
+        {"path": "a.jpg", "label": "x"}, {"path": "~nosuchuser/x", "label": "x"}, {"path": "s3://name", "label": "x"},
+        {"path": "s3://", "label": "x"}, {"path": "pipe.jpg", "label": "x"}, {"path": "a\0b", "label": "x"},
+    ]  # fmt: skip
+    lines = [json.dumps(row) for row in rows] + ["[" * 100_000, '{"path": ' + "[" * 100_000]
+    (data / "t.jsonl").write_text("\n".join(lines))
+    found = list(IMAGES.open_source(str(data / "t.jsonl"), tmp_path).items())
+    assert len(found) == 8
+    readable = 0
+    for item in found:
+        try:
+            readable += item.rejection is None and bool(item.read(1000))
+        except UnreadableError:
+            continue
+    assert readable == 1
+
+
+def test_another_bucket_that_does_not_answer_is_the_rows_fault(data: Path, tmp_path: Path) -> None:
+    class Silent:
+        def stream(self, key: str) -> Any:
+            raise StoreUnavailable("the bucket nowhere does not exist")
+
+    put(data, "a.jpg")
+    (data / "t.jsonl").write_text('{"path": "s3://nowhere/x.jpg", "label": "x"}')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(places, "open_objects", lambda uri: Silent())
+        (item,) = IMAGES.open_source(str(data / "t.jsonl"), tmp_path).items()
+        with pytest.raises(UnreadableError, match="does not exist"):
+            item.read(10)
