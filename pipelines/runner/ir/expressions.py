@@ -16,6 +16,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipelines.runner.ir.bounded import BYTES, SECONDS, OutOfBounds, in_child
+
 _KNOWN = {
     "condition": "inputs.parameter_values, inputs.artifacts, parseJson",
     "selector": "string_value, number_value, bool_value, struct_value, list_value, parseJson",
@@ -29,6 +31,11 @@ _PARAMETER = re.compile(
     | //[^\n]*""",
     re.VERBOSE | re.DOTALL,
 )
+
+
+# What can grow: a loop over a list, and sums of what it is given. The SDK writes neither.
+_MACRO = re.compile(r"\.\s*(?:map|filter|all|exists|exists_one|transformList|transformMap)\s*\(")
+_HARMLESS = 64 * 2**20
 
 
 class ExpressionError(ValueError):
@@ -173,6 +180,35 @@ def _short(text: str) -> str:
 
 
 def _evaluate(program: Any, values: Mapping[str, Any], text: str) -> Any:
+    """The plain value, as JSON knows it. What can make more of its values than they are runs with bounds."""
+    size = sum(map(_size, values.values())) * text.count("+")
+    if size < _HARMLESS and not _MACRO.search(text):
+        return _evaluated(program, values, text)
+
+    def answer() -> dict[str, Any]:
+        try:
+            return {"value": _as_json(_evaluated(program, values, text), text)}
+        except ExpressionError as error:
+            return {"error": str(error)}
+
+    try:
+        found = in_child(answer)
+    except OutOfBounds:
+        raise ExpressionError(
+            f"it takes more than {SECONDS} s or {BYTES // 2**20} MB in the expression: {_short(text)}"
+        ) from None
+    if "error" in found:
+        raise ExpressionError(found["error"])
+    return found["value"]
+
+
+def _size(value: Any) -> int:
+    if isinstance(value, Mapping):
+        return sum(map(_size, value.values()))
+    return int(value.ByteSize()) if hasattr(value, "ByteSize") else 64
+
+
+def _evaluated(program: Any, values: Mapping[str, Any], text: str) -> Any:
     try:
         result = program.eval(data=values)
         found = result.plain_value()

@@ -11,7 +11,8 @@ from typing import Any
 from components.core.errors import UserError
 from components.core.results.payload import local_path
 
-_PLACEHOLDER = re.compile(r"\{\{\$(.*?)\}\}", re.DOTALL)
+# A body holds no other beginning: else a text of beginnings only would be searched to its end from each of them.
+_PLACEHOLDER = re.compile(r"\{\{\$((?:(?!\{\{\$).)*?)\}\}", re.DOTALL)
 _PARTS = re.compile(r"\.([A-Za-z_][A-Za-z0-9_]*)|\[\s*(?:'((?:[^'\\]|\\.)*)'|\"((?:[^\"\\]|\\.)*)\")\s*\]")
 
 RUN_SPECIFIC = frozenset({

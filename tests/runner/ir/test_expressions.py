@@ -233,3 +233,38 @@ def test_the_library_is_loaded_only_when_there_is_an_expression() -> None:
         "assert not {'cel_expr_python', 'google.protobuf'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+DOUBLED = ".map(x, x + x)"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"[{X}]" + DOUBLED * 60 + f" == [{X}]",
+        f"size([{X}]" + DOUBLED * 60 + ") == 1",
+        "[1]"
+        + ".map(a, [a, a, a, a, a, a, a, a].map(b, b))" * 1
+        + f"{DOUBLED} == [{X}] || "
+        + "".join(f"[0,1,2,3,4,5,6,7,8,9].all(v{level}, " for level in range(12))
+        + "true"
+        + ")" * 12,
+    ],
+    ids=["memory", "memory inside", "time"],
+)
+def test_an_expression_that_takes_gigabytes_or_hours_is_one_line(text: str) -> None:
+    with pytest.raises(ExpressionError) as refused:
+        holds(text, x="x" * 1000)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_long_sum_of_a_large_value_is_bounded() -> None:
+    with pytest.raises(ExpressionError):
+        holds(f"size({' + '.join([X] * 300)}) == 1", x="x" * 2**23)
+
+
+def test_loops_within_bounds_give_what_they_give_without() -> None:
+    assert holds(f"{X}.map(i, i + 1.0) == [2.0, 3.0]", x=[1, 2])
+    assert Selector("list_value.filter(i, i > 1.0)").pick([1, 2, 3]) == [2, 3]
+    with pytest.raises(ExpressionError, match="there is no 'a'"):
+        holds(f"{X}.map(i, i.a) == [1]", x=[{"b": 1}])
