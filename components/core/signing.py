@@ -9,11 +9,16 @@ Keys are given by reference: a file that `$TRIMTAB_SIGNING_KEY` names, its passw
 
 import binascii
 import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.core.errors import UserError
-from components.core.store import Damaged
+from components.core.store import MARKER, SIGNATURE, Damaged
 
 if TYPE_CHECKING:
     from minisign import PublicKey, SecretKey
@@ -65,27 +70,78 @@ def public_key(text: str) -> "PublicKey":
 
 
 def sign_release(store: "Store", name: str, version: str, key: "SecretKey") -> None:
-    """Signs a whole release. Deterministic: the same key signs it again with the same bytes.
+    """Signs a release whose files are all there and right. Deterministic: the same key signs it again with the same
+    bytes.
 
     Raises:
-        NotFound: no such release. UserError: another key has signed it.
+        NotFound: no such release. Damaged: a file is another than its marker says. UserError: another key has
+            signed it.
     """
     marker = store.releases.marker(name, version)
+    store.releases.verify(name, version, marker=marker)
     signature = key.sign(marker, trusted_comment=f"trimtab release {name}/{version}")
     if not store.releases.put_signature(name, version, bytes(signature) + b"\n"):
         raise UserError(f"{name}/{version} is signed already, with another key or by another tool; it stays as it is")
 
 
 def check_signature(store: "Store", name: str, version: str, key: "PublicKey") -> str:
-    """Checks who signed the release's marker; its files are `Releases.verify`'s. The signature's trusted comment.
+    """Checks who signed the release's marker; its files are `verify_release`'s. The signature's trusted comment.
 
     Raises:
         NotFound: no such release. Damaged: it is not signed, or not by this key, or it is another release's marker.
     """
+    marker = store.releases.marker(name, version)
+    return _checked(name, version, marker, store.releases.signature(name, version), key)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verified:
+    """A release that is whole. `comment` is the signature's trusted comment; None if no key was given, and then
+    `is_signed` only says whether some signature lies there."""
+
+    files: tuple[str, ...]
+    comment: str | None
+    is_signed: bool
+
+
+def verify_release(
+    store: "Store", name: str, version: str, key: "PublicKey | None" = None, *, to: Path | None = None
+) -> Verified:
+    """Checks the signature first, then every file against the very bytes that were signed.
+
+    Whoever may write to the store may change a file as soon as it was read. What is in `to` afterwards are the bytes
+    that were verified: serve those.
+
+    Args:
+        store: where the release is.
+        name: its name.
+        version: its version.
+        key: who must have signed it; None to check the files only.
+        to: a folder that is made, with the release's files, its marker and its signature. Atomic: it appears whole or
+            not at all.
+
+    Raises:
+        NotFound: no such release.
+        Damaged: it is not signed by this key, or a file is missing, not listed, or another than was signed.
+        UserError: `to` is there already, or cannot be made.
+    """
+    marker = store.releases.marker(name, version)
+    signature = store.releases.signature(name, version)
+    comment = None if key is None else _checked(name, version, marker, signature, key)
+    if to is None:
+        files = store.releases.verify(name, version, marker=marker)
+    else:
+        with _new_folder(to) as folder:
+            files = store.releases.verify(name, version, marker=marker, to=folder)
+            (folder / MARKER).write_bytes(marker)
+            if signature is not None:
+                (folder / SIGNATURE).write_bytes(signature)
+    return Verified(files=tuple(files), comment=comment, is_signed=signature is not None)
+
+
+def _checked(name: str, version: str, marker: bytes, found: bytes | None, key: "PublicKey") -> str:
     from minisign import Error, Signature
 
-    marker = store.releases.marker(name, version)
-    found = store.releases.signature(name, version)
     if found is None:
         raise Damaged(f"{name}/{version} is not signed")
     try:
@@ -94,6 +150,25 @@ def check_signature(store: "Store", name: str, version: str, key: "PublicKey") -
     except (Error, ValueError, IndexError) as error:
         raise Damaged(f"the signature of {name}/{version} is not of this key and these bytes: {error}") from None
     return signature.trusted_comment
+
+
+@contextmanager
+def _new_folder(path: Path) -> Iterator[Path]:
+    """The block fills a folder, which then becomes `path`, or vanishes if the block raises."""
+    if path.exists() or path.is_symlink():
+        raise UserError(f"{path} is there already; name a folder that is not")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(prefix=f".{path.name[:100]}.", dir=path.parent))
+        try:
+            yield aside
+            aside.chmod(0o755)  # mkdtemp's 0o700 would hide it from the process that serves it
+            aside.rename(path)
+        except BaseException:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise
+    except OSError as error:
+        raise UserError(f"{path} cannot be made: {(error.strerror or 'unknown error').lower()}") from None
 
 
 def _read(path: str) -> bytes:

@@ -1,13 +1,18 @@
 """Signed releases: what a signature covers, whom it names, and that minisign's own tool would agree."""
 
+import hashlib
+import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from minisign import KeyPair, PublicKey, Signature
 
 from components.core.errors import UserError
-from components.core.signing import check_signature, public_key, sign_release, signing_key
+from components.core.signing import check_signature, public_key, sign_release, signing_key, verify_release
 from components.core.store import Damaged, NotFound, Store, open_store
+from components.core.store.backends.local_objects import LocalObjects
+from components.core.store.backends.objects import Stored
 
 # Made by minisign 0.11: `minisign -G -W`, `minisign -S -m release.json -t 'made by minisign'` over b'{"format": 1}'.
 THEIR_PUBLIC_KEY = "RWQg+AaWNgPz632j1jTfIAZsN8vkA6mjcEX9qCzO8ZaLBlLjx662oQ7Y"
@@ -75,6 +80,80 @@ def test_a_changed_file_is_noticed_through_the_signed_marker(store: Store, pair:
     assert check_signature(store, "sorter", "1", pair.public_key)
     with pytest.raises(Damaged, match=r"model\.onnx is damaged"):
         store.releases.verify("sorter", "1")
+
+
+class _Swapping(LocalObjects):
+    """A store whose other writer puts evil files and a marker that lists them there while the files are read, and
+    takes both away again: as a loop of two renames does, which wins the race in most tries."""
+
+    evil = b"evil model"
+
+    def stream(self, key: str) -> Iterator[bytes]:
+        if key.endswith("model.onnx"):
+            return iter([self.evil])
+        return super().stream(key)
+
+    def get(self, key: str) -> Stored:
+        found = super().get(key)
+        self.markers = getattr(self, "markers", 0) + key.endswith("release.json")
+        if key.endswith("release.json") and self.markers != self.honest:
+            record = json.loads(found.data)
+            record["files"]["model.onnx"] = {"bytes": len(self.evil), "sha256": hashlib.sha256(self.evil).hexdigest()}
+            return Stored(data=json.dumps(record).encode(), etag=found.etag)
+        return found
+
+    honest = 0
+
+
+@pytest.mark.parametrize("honest", [1, 2, 3])
+def test_a_marker_that_is_swapped_during_the_check_does_not_pass(
+    store: Store, pair: KeyPair, tmp_path: Path, honest: int
+) -> None:
+    sign_release(store, "sorter", "1", pair.secret_key)
+    objects = _Swapping(tmp_path / "store")
+    objects.honest = honest  # the time at which the marker is read as it was signed
+    with pytest.raises(Damaged):
+        verify_release(Store(objects), "sorter", "1", pair.public_key)
+
+
+def test_what_is_signed_are_the_bytes_that_were_verified(store: Store, pair: KeyPair, tmp_path: Path) -> None:
+    objects = _Swapping(tmp_path / "store")
+    objects.honest = 1
+    with pytest.raises(Damaged):
+        sign_release(Store(objects), "sorter", "1", pair.secret_key)
+    assert store.releases.signature("sorter", "1") is None
+
+
+def test_a_file_that_is_not_signed_for_is_reported_and_fails(store: Store, pair: KeyPair, tmp_path: Path) -> None:
+    sign_release(store, "sorter", "1", pair.secret_key)
+    (tmp_path / "store/releases/sorter/1/hook.py").write_bytes(b"import os")
+    with pytest.raises(Damaged, match=r"hook\.py is not in the list"):
+        verify_release(store, "sorter", "1", pair.public_key)
+
+
+def test_what_was_verified_is_copied_whole_or_not_at_all(store: Store, pair: KeyPair, tmp_path: Path) -> None:
+    sign_release(store, "sorter", "1", pair.secret_key)
+    found = verify_release(store, "sorter", "1", pair.public_key, to=tmp_path / "served")
+    assert found.files == ("card.md", "model.onnx")
+    there = {path.name: path.read_bytes() for path in (tmp_path / "served").iterdir()}
+    assert there["model.onnx"] == b"model 1"
+    assert sorted(there) == ["card.md", "model.onnx", "release.json", "release.json.minisig"]
+    with pytest.raises(UserError, match="is there already"):
+        verify_release(store, "sorter", "1", pair.public_key, to=tmp_path / "served")
+    (tmp_path / "store/releases/sorter/2/model.onnx").write_bytes(b"model X")
+    with pytest.raises(Damaged):
+        verify_release(store, "sorter", "2", to=tmp_path / "other")
+    assert not [path.name for path in tmp_path.iterdir() if "other" in path.name]
+
+
+def test_a_marker_cannot_lead_the_copy_out_of_its_folder(store: Store, tmp_path: Path) -> None:
+    marker = tmp_path / "store" / MARKER
+    record = json.loads(marker.read_bytes())
+    record["files"]["../../refs/champion.json"] = {"bytes": 1, "sha256": "0" * 64}
+    marker.write_text(json.dumps(record))
+    with pytest.raises(UserError):
+        verify_release(store, "sorter", "1", to=tmp_path / "served")
+    assert not (tmp_path / "served").exists()
 
 
 def test_another_releases_folder_copied_here_does_not_pass(store: Store, pair: KeyPair, tmp_path: Path) -> None:

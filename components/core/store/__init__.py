@@ -44,6 +44,7 @@ s3:// URI is opened.
 
 from components.core.store.contents.champions import CHAMPION, Champion
 from components.core.store.contents.refs import Ref
+from components.core.store.contents.releases import MARKER, SIGNATURE
 from components.core.store.errors import (
     AccessDenied,
     BlobDamaged,
@@ -58,10 +59,13 @@ from components.core.store.errors import (
     StoreUnavailable,
 )
 from components.core.store.keys import cache_key, canonical_json
-from components.core.store.store import Store, open_objects, open_store, store_from_environment
+from components.core.store.store import CHANGES_VARIABLE, Store, open_objects, open_store, store_from_environment
 
 __all__ = [
     "CHAMPION",
+    "CHANGES_VARIABLE",
+    "MARKER",
+    "SIGNATURE",
     "AccessDenied",
     "BlobDamaged",
     "BlobMissing",

@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from components.core.errors import UserError
+from components.core.store.backends.layered_objects import LayeredObjects
 from components.core.store.backends.local_objects import LocalObjects
 from components.core.store.backends.objects import Objects
 from components.core.store.contents.blobs import Blobs
@@ -21,6 +22,8 @@ from components.core.store.names import check_key
 
 ENVIRONMENT_VARIABLE = "TRIMTAB_STORE"
 DEFAULT_FOLDER = "trimtab-out/store"
+CHANGES_VARIABLE = "TRIMTAB_STORE_CHANGES"
+"""Set by the runner for a task in a container, which may read the store and write to this folder only."""
 
 _USAGE = "name a folder, file:///folder or s3://bucket/prefix"
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
@@ -79,8 +82,14 @@ def open_objects(uri: str) -> Objects:
 
 
 def store_from_environment() -> Store:
-    """The store at `$TRIMTAB_STORE`, else in `trimtab-out/store` under the current folder."""
-    return open_store(os.environ.get(ENVIRONMENT_VARIABLE) or DEFAULT_FOLDER)
+    """The store at `$TRIMTAB_STORE`, else in `trimtab-out/store` under the current folder.
+
+    What is written goes to the folder `$TRIMTAB_STORE_CHANGES` if that is set (`LayeredObjects`).
+    """
+    uri, changes = os.environ.get(ENVIRONMENT_VARIABLE) or DEFAULT_FOLDER, os.environ.get(CHANGES_VARIABLE)
+    if not changes:
+        return open_store(uri)
+    return Store(LayeredObjects(LocalObjects(_absolute(uri)), LocalObjects(_absolute(changes))))
 
 
 def _absolute(path: str) -> Path:

@@ -27,6 +27,10 @@ from components.core.store.names import check_key
 _SPOOL = ".partial"
 _LOCK = ".lock"
 
+# What tasks were told and returned is for whoever runs them, and, if that is root, for tasks in containers, whose group
+# is root's. Everything else is as open as the umask lets it be: a release is read by the process that serves it.
+_PRIVATE = "journal/"
+
 
 class LocalObjects:
     """Objects as files. Atomic: a file is written aside, synced, and renamed (or hard-linked, if it must be new).
@@ -61,6 +65,8 @@ class LocalObjects:
                 if sha256 is not None and etag != sha256:
                     raise Damaged(f"the source of {self.address(key)} changed while it was copied")
                 self._make_folder(path.parent, key)
+                if key.startswith(_PRIVATE):
+                    spooled.chmod(0o640 if os.geteuid() == 0 else 0o600)
                 self._place(spooled, path, key, if_absent=if_absent, if_match=if_match)
             finally:
                 spooled.unlink(missing_ok=True)
@@ -153,6 +159,9 @@ class LocalObjects:
 
     def _make_folder(self, folder: Path, key: str) -> None:
         try:
+            if key.startswith(_PRIVATE) and not (private := self._root / _PRIVATE).exists():
+                private.mkdir(parents=True, exist_ok=True)
+                private.chmod(0o750 if os.geteuid() == 0 else 0o700)
             folder.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:
             # The root is a folder, for we have spooled there: S3 would hold `a` and `a/b`, a file system cannot.

@@ -12,6 +12,7 @@ from components.core.errors import UserError
 from components.core.store.backends.objects import Objects, digest_of, measure
 from components.core.store.concurrency import run_all
 from components.core.store.errors import Damaged, NotFound, PreconditionFailed, ReleaseExists
+from components.core.store.files import write_new
 from components.core.store.names import check_name, check_path
 from components.core.store.records import decode, encode
 
@@ -73,22 +74,47 @@ class Releases:
             raise NotFound(f"no release {self._objects.address(_folder(name, version))}")
         return sorted(index)
 
-    def verify(self, name: str, version: str) -> None:
-        """Reads every file: all are there and have the sha256 that the marker says. `NotFound`, `Damaged`."""
+    def verify(
+        self, name: str, version: str, *, marker: bytes | None = None, to: Path | None = None
+    ) -> builtins.list[str]:
+        """Reads every file: all that the marker lists are there, no other is, and each has the sha256 that it says.
+
+        Args:
+            name: of the release.
+            version: of the release.
+            marker: what to hold the files against; read from the store if None. Whoever checks a signature gives the
+                bytes that were signed: what is read a second time may be another marker.
+            to: an empty folder; the files are written there as they are verified.
+
+        Returns:
+            The names of the files, sorted.
+
+        Raises:
+            NotFound: no such release.
+            Damaged: a file is missing, not listed or another than the marker says.
+        """
         folder = _folder(name, version)
-        index = self._published(name, version)
-        if index is None:
-            raise NotFound(f"no release {self._objects.address(folder)}")
+        data = self.marker(name, version) if marker is None else marker
+        index = self._index_in(data, f"{folder}/{MARKER}")
+        known = {f"{folder}/{file}" for file in (*index, MARKER, SIGNATURE)}
+        for listed in self._objects.walk(folder):
+            if listed.key not in known:
+                raise Damaged(f"{self._objects.address(listed.key)} is not in the list of the release's files")
 
         def check(file: str) -> None:
+            key = f"{folder}/{file}"
             try:
-                whole = self._digest(f"{folder}/{file}") == index[file]["sha256"]
+                if to is None:
+                    digest = self._digest(key)
+                else:
+                    digest = write_new(to / check_path(file, what="release file"), self._objects.stream(key))
             except NotFound:
-                raise Damaged(f"{self._objects.address(f'{folder}/{file}')} is missing") from None
-            if not whole:
-                raise Damaged(f"{self._objects.address(f'{folder}/{file}')} is damaged: its sha256 is another")
+                raise Damaged(f"{self._objects.address(key)} is missing") from None
+            if digest != index[file]["sha256"]:
+                raise Damaged(f"{self._objects.address(key)} is damaged: its sha256 is another")
 
         run_all(check, sorted(index))
+        return sorted(index)
 
     def marker(self, name: str, version: str) -> bytes:
         """The marker's bytes, which say of themselves that they are this release's. `NotFound`, `Damaged`."""
@@ -126,8 +152,13 @@ class Releases:
             stored = self._objects.get(key)
         except NotFound:
             return None
-        index = decode(stored.data, objects=self._objects, key=key).get("files")
-        if not isinstance(index, dict):
+        return self._index_in(stored.data, key)
+
+    def _index_in(self, marker: bytes, key: str) -> dict[str, Any]:
+        index = decode(marker, objects=self._objects, key=key).get("files")
+        if not isinstance(index, dict) or not all(
+            isinstance(item, dict) and "sha256" in item for item in index.values()
+        ):
             raise Damaged(f"{self._objects.address(key)} is damaged: it lists no files")
         return index
 
