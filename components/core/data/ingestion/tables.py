@@ -28,6 +28,9 @@ LABEL_COLUMN = "label"
 # Few rows at a time: a row can be a picture of many megabytes.
 _BATCH_ROWS = 64
 
+MOST_CHARACTERS = 200
+"""Of a class's name: it stands in every report, card and release."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Columns:
@@ -136,10 +139,12 @@ class _Reading:
             )
             for column, names in self._names_of.items()
         }
+        label = _class_name(values.get(columns.label), self._classes) if columns.label else None
         return Row(
             number=number,
             files={role: _cell(values.get(column)) for role, column in self.roles.items()},
-            label=_class_name(values.get(columns.label), self._classes) if columns.label else None,
+            label=label,
+            problem=_label_problem(label),
             group=further[columns.group] if columns.group else None,
             slices=tuple(further[column] for column in columns.slices),
         )
@@ -209,13 +214,15 @@ def _jsonl_rows(path: Path, name: str, columns: Columns) -> Iterator[Row]:
 
 def _jsonl_row(number: int, values: Mapping[str, Any], columns: Columns, name: str) -> Row:
     """Each line has columns of its own, so that a missing one is the row's fault and not the table's."""
+    label = _class_name(values.get(columns.label), []) if columns.label else None
     return Row(
         number=number,
+        problem=_label_problem(label),
         files={
             role: _cell(next((values[column] for column in names if column in values), None))
             for role, names in columns.files.items()
         },
-        label=_class_name(values.get(columns.label), []) if columns.label else None,
+        label=label,
         group=_name_in(values, columns.group, [], name, number, "group") if columns.group else None,
         slices=tuple(_name_in(values, column, [], name, number) for column in columns.slices),
     )
@@ -290,6 +297,12 @@ def _class_name(value: Any, names: list[str]) -> str | None:
     if not isinstance(value, str | int | float):
         return None
     return str(value).strip() or None
+
+
+def _label_problem(label: str | None) -> str | None:
+    if label is None or len(label) <= MOST_CHARACTERS:
+        return None
+    return f"its label has {len(label)} characters; the name of a class has at most {MOST_CHARACTERS}"
 
 
 def _line(error: Exception) -> str:

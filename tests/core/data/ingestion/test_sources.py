@@ -348,3 +348,15 @@ def test_another_bucket_that_does_not_answer_is_the_rows_fault(data: Path, tmp_p
         (item,) = IMAGES.open_source(str(data / "t.jsonl"), tmp_path).items()
         with pytest.raises(UnreadableError, match="does not exist"):
             item.read(10)
+
+
+def test_a_class_name_of_megabytes_is_the_rows_fault(data: Path, tmp_path: Path) -> None:
+    put(data, "a.jpg")
+    rows = [{"path": "a.jpg", "label": "x" * length} for length in (200, 201, 5_000_000)]
+    (data / "t.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    (data / "t.csv").write_text("path,label\n" + "".join(f"a.jpg,{'x' * length}\n" for length in (200, 100_000)))
+    pq.write_table(pa.Table.from_pylist(rows), data / "t.parquet")
+    for table, expected in (("t.jsonl", [200, None, None]), ("t.csv", [200, None]), ("t.parquet", [200, None, None])):
+        found = list(IMAGES.open_source(str(data / table), tmp_path).items())
+        usable = [len(item.label or "") if item.rejection is None else None for item in found]
+        assert usable == expected, table
