@@ -105,14 +105,28 @@ def run(
         list[str] | None,
         typer.Option(metavar="NAME=PATH", help="File or folder for a Kubernetes secret or config map; repeatable."),
     ] = None,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="network|host-network|store",
+            help="With --runner container: give every task a network, or the store to change at will; repeatable.",
+        ),
+    ] = None,
+    allow_path: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FOLDER", help="With --runner container: importers may take files below this folder; repeatable."
+        ),
+    ] = None,
 ) -> None:
     """Run a pipeline on this machine."""
     from pipelines.cli.run_command import run_command, secrets_from
     from pipelines.runner.options import RunOptions
 
     options = RunOptions(
-        use_cache=not no_cache, refresh=tuple(refresh or ()), engine=runner, secrets=secrets_from(secret or [])
-    )
+        use_cache=not no_cache, refresh=tuple(refresh or ()), engine=runner, secrets=secrets_from(secret or []),
+        allow=frozenset(allow or ()), allow_paths=tuple(allow_path or ()),
+    )  # fmt: skip
     code = run_command(pipeline, parameter or [], store=store, run_id=run_id, json_file=json_file, options=options)
     raise typer.Exit(code)
 
@@ -276,12 +290,15 @@ def verify(
     key: Annotated[
         str, typer.Option(metavar="KEY", help="minisign's public key, text or file [default: $TRIMTAB_PUBLIC_KEY].")
     ] = "",
+    to: Annotated[
+        str, typer.Option(metavar="FOLDER", help="Copy what was verified there, a new folder: serve from it.")
+    ] = "",
     store: Annotated[str, _STORE] = "",
 ) -> None:
-    """Read every file of a release, and check who signed it."""
+    """Check who signed a release, and read every file of it."""
     from pipelines.cli.sign_command import verify
 
-    raise typer.Exit(verify(release, key=key, store=store))
+    raise typer.Exit(verify(release, key=key, store=store, to=to))
 
 
 @app.command()

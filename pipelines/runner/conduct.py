@@ -54,7 +54,8 @@ async def conduct(context: RunContext, record: RunRecord) -> RunResult:
         if any(program.function for program in context.programs.values()):
             await context.light.start()
         if context.containers is not None:
-            await context.containers.open(context.store.uri, context.warn)
+            may_change = "store" in context.options.allow and "://" not in context.store.uri
+            await context.containers.open(Path(context.store.uri) if may_change else None, context.warn)
         outcome = await DagRun(context, context.pipeline.root, inputs, Position()).run()
     finally:
         if context.containers is not None:
@@ -67,7 +68,8 @@ async def conduct(context: RunContext, record: RunRecord) -> RunResult:
         record.outputs = _plain_outputs(outcome)
         record.summary = find_summary(read_tasks(context.folder))
         context.state.save_run(record)
-    shutil.rmtree(context.folder / "work", ignore_errors=True)
+    for folder in ("work", "engine"):
+        shutil.rmtree(context.folder / folder, ignore_errors=True)
     context.listener(RunEnded(run_id=context.run_id, status=outcome.status, outputs=record.outputs))
     return RunResult(
         run_id=context.run_id, status=outcome.status, folder=context.folder,

@@ -15,6 +15,7 @@ from components.core.errors import UserError
 from components.core.store import open_store
 from pipelines.runner.code.program import Program
 from pipelines.runner.conduct import RunResult, conduct
+from pipelines.runner.containers.permissions import check_permissions
 from pipelines.runner.events import Listener
 from pipelines.runner.kubernetes_objects.checks import read_kubernetes_objects
 from pipelines.runner.options import RunOptions
@@ -51,6 +52,8 @@ def resume_run(run_id: str, *, from_task: str = "", listener: Listener, home: Pa
         kubernetes_objects = read_kubernetes_objects(pipeline, record.parameters, options, folder.parent.parent)
         code = programs_of(pipeline, code_folders, options)
         store = open_store(record.store)
+        if options.engine == "container":
+            check_permissions(store, options)
         store.check_writable()
         artifacts = as_they_are_now(record.request.get("artifacts", {}))
         again = _followers(refreshed, tasks)
@@ -84,6 +87,8 @@ def _options_of(record: RunRecord, refreshed: set[str]) -> RunOptions:
         refresh=tuple(sorted(refreshed)),
         engine=request.get("engine", "process"),
         secrets={name: Path(path) for name, path in request.get("secrets", {}).items()},
+        allow=frozenset(request.get("allow", ())),
+        allow_paths=tuple(Path(path) for path in request.get("allow_paths", ())),
     )
 
 

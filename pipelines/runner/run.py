@@ -19,6 +19,7 @@ from pipelines.runner.conduct import RunResult, conduct
 from pipelines.runner.containers.engine import find_engine
 from pipelines.runner.containers.images import image_programs
 from pipelines.runner.containers.lifetime import Containers
+from pipelines.runner.containers.permissions import check_permissions
 from pipelines.runner.context import RunContext
 from pipelines.runner.events import Listener
 from pipelines.runner.ir.pipeline import Pipeline
@@ -72,6 +73,8 @@ def run_pipeline(
     kubernetes_objects = read_kubernetes_objects(pipeline, values, options, home)
     code = programs_of(pipeline, code_folders, options)
     store = open_store(store_uri or os.environ.get("TRIMTAB_STORE") or str(home / "store"))
+    if options.engine == "container":
+        check_permissions(store, options)
     run_id = _checked_id(run_id) if run_id else _new_id(pipeline.name)
     store.check_writable()
     folder = _make_folder(home, run_id)
@@ -140,6 +143,8 @@ def request_of(code_folders: Sequence[Path], code: Mapping[str, Program], option
         "use_cache": options.use_cache,
         "engine": options.engine,
         "secrets": {name: str(path.absolute()) for name, path in options.secrets.items()},
+        "allow": sorted(options.allow),
+        "allow_paths": [str(path.absolute()) for path in options.allow_paths],
     }
 
 
@@ -171,12 +176,12 @@ def _make_folder(home: Path, run_id: str) -> Path:
     folder = home / "runs" / run_id
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        folder.mkdir()
-        (folder / "logs").mkdir()
+        folder.mkdir(mode=0o700)  # what tasks are told, print and return is for whoever runs them
+        (folder / "logs").mkdir(mode=0o700)
     except FileExistsError:
         if not has_run(folder) and not is_at_work(folder):
             # Killed before it began: there is nothing to resume, and nothing that could be lost.
-            (folder / "logs").mkdir(exist_ok=True)
+            (folder / "logs").mkdir(mode=0o700, exist_ok=True)
             return folder
         raise UserError(f"there is a run {run_id!r} already (in {folder}); choose another --run-id") from None
     except OSError as error:

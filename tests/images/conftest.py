@@ -64,7 +64,7 @@ def retraining_run(container_run: FinishedRun) -> FinishedRun:
     promoted = call_trimtab(container_run.home, "promote", champion, "--why", "the first one")
     assert promoted.returncode == 0, promoted.stderr
     parameters = {**TINY, **RETRAINED, "action": "fine-tune", "max_loss": "100"}
-    run = run_trimtab(container_run.home, "retrain", "--runner", "container", parameters=parameters)
+    run = run_trimtab(container_run.home, "retrain", "--runner", "container", "--allow", "store", parameters=parameters)
     assert run.code == 0, run.printed
     return run
 

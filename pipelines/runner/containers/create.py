@@ -1,26 +1,31 @@
 """What the engine is told to create for one task: the image, what it may do, and what of this machine it sees.
 
-A container sees the task's own folders and a local store (writable), the other tasks' artifacts (read only), all
-under the paths that they have here, and nothing else of this machine. Its root is read only, it has no capabilities,
-and it does not run as root.
+A container sees the task's own folders (writable), a local store and the other tasks' artifacts (read only), all
+under the paths that they have here, and nothing else of this machine. Its root is read only, it has no capabilities, no
+network unless it was given one, and it does not run as root. What it writes is looked at before it is used: see
+`store_changes.py`, and `tasks/outputs.py`.
 """
 
 import csv
 import io
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from components.core.store import Store
+from components.core.errors import UserError
+from components.core.results.payload import is_remote
+from components.core.store import CHANGES_VARIABLE, Store
 from pipelines.quantities import num_bytes, num_cores
 from pipelines.runner.containers.engine import Engine
+from pipelines.runner.containers.permissions import is_remote_store
 from pipelines.runner.ir.pipeline import Pipeline
 from pipelines.runner.ir.placeholders import as_text, local_path, resolve, resolve_command
 from pipelines.runner.kubernetes_objects.mounts import Mount
+from pipelines.runner.options import RunOptions
 from pipelines.runner.processes.child import THREAD_VARIABLES
-from pipelines.runner.processes.launch import Launch
+from pipelines.runner.processes.launch import Folders, Launch
 from pipelines.runner.processes.resources import machine_cores
 
 RUN, TASK, FOLDER = "trimtab-run", "trimtab-task", "trimtab-folder"
@@ -32,13 +37,15 @@ clusters that give each pod a user of its own)."""
 
 _LEAST_MEMORY = 6 * 2**20  # docker refuses less
 
-# What podman and docker themselves obey. A task's variable of such a name must not change the engine's command, so its
-# value goes on the command line; every other one is passed by name, for other users of the machine see command lines.
+# A secret's variable is passed by name, for other users of the machine see command lines. So it stands in the engine's
+# environment, where names like these would change what the engine does.
 _ENGINES_OWN = re.compile(
-    r"PATH|HOME|TMPDIR|USER|(https?|no|all)_proxy|(docker|containers?|podman|buildah|storage|registr\w*|xdg|ld|dbus|go\w*)"
-    r"(_.*)?",
+    r"_*(PATH|HOME|TMPDIR|USER|LOGNAME|SHELL|LANG|LC|(https?|no|all)_proxy|docker|containers?|podman|buildah|storage|xdg|"
+    r"ld|dbus|go|ssl|ssh|oci|cni|netavark|runc|crun|conmon|gnupg|malloc|glibc)(_.*)?"
+    r"|GO[A-Z]+|REGISTRY_AUTH_FILE|REGISTRIES_CONFIG_PATH|NOTIFY_SOCKET|LISTEN_(PID|FDS|FDNAMES)",
     re.IGNORECASE,
 )
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 
 
 class Run(Protocol):
@@ -48,6 +55,7 @@ class Run(Protocol):
     folder: Path
     pipeline: Pipeline
     store: Store
+    options: RunOptions
 
     @property
     def workspace(self) -> Path:
@@ -56,19 +64,24 @@ class Run(Protocol):
 
 def container_spec(run: Run, launch: Launch, engine: Engine) -> dict[str, Any]:
     """What `Containers.run` is told: `create`, the words after `create`; `env`, variables for the engine's command;
-    `log`, the log file; `folder`, the task's own; `memory`, the limit as a text or "".
+    `log`, the log file; `folder`, where the engine may leave notes; `memory`, the limit as a text or "".
 
     Raises:
-        UserError: a limit that is no quantity.
+        UserError: a limit that is no quantity; a variable whose name is none, or that the engine would obey.
     """
     folders, container = launch.folders, launch.container
     temporary = folders.work / "tmp"
-    for folder in (temporary, folders.artifacts):
+    notes = run.folder / "engine" / launch.path  # not the task's folder: the engine's monitor follows links there
+    for folder in (temporary, folders.artifacts, notes):
         folder.mkdir(parents=True, exist_ok=True)
+    for folder in (folders.work, temporary, folders.artifacts, *_parents_of_outputs(launch)):
+        _shared(folder)
     limits, memory = _limits(launch)
     variables = _variables(run, launch, temporary)
-    named = {name: value for name, value in variables.items() if not _ENGINES_OWN.fullmatch(name)}
-    inherited = sorted(name for name in os.environ if name.startswith("AWS_")) if _is_remote(run.store) else []
+    secret = {name: value for name, value in variables.items() if name in launch.secret}
+    _check_names(variables, secret)
+    if is_remote_store(run.store) and "store" in run.options.allow:
+        secret |= {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
     command = resolve_command(container.command, launch.given, launch.facts)
     entrypoint = ["--entrypoint", command[0]] if command else []
     words = [
@@ -77,28 +90,51 @@ def container_spec(run: Run, launch: Launch, engine: Engine) -> dict[str, Any]:
         "--cap-drop=ALL", "--security-opt=no-new-privileges",
         "--security-opt=label=disable",  # SELinux would hide the mounted folders, or change their labels for good
         f"--label={RUN}={run.run_id}", f"--label={TASK}={launch.path}", f"--label={FOLDER}={run.folder}",
-        *_user(engine), *_network(run.store, container.command), *limits, *_mounts(run, launch),
-        *(f"--env={name}" if name in named else f"--env={name}={value}" for name, value in variables.items()),
-        *(f"--env={name}" for name in inherited),
+        *_user(engine), *_network(run.options, engine), *limits, *_mounts(run, launch),
+        *(f"--env={name}={value}" for name, value in variables.items() if name not in secret),
+        *(f"--env={name}" for name in secret),
         *entrypoint, launch.program.image_id, *command[1:],
         *resolve_command(container.args, launch.given, launch.facts),
     ]  # fmt: skip
-    return {"create": words, "env": named, "log": str(folders.log), "folder": str(folders.work), "memory": memory}
+    return {"create": words, "env": secret, "log": str(folders.log), "folder": str(notes), "memory": memory}
+
+
+def _parents_of_outputs(launch: Launch) -> set[Path]:
+    outputs = launch.given["outputs"]
+    files = [item["outputFile"] for item in outputs["parameters"].values()]
+    places = [item["artifacts"][0]["uri"] for item in outputs["artifacts"].values()]
+    return {Path(path).parent for path in (*files, *places)}
+
+
+def _check_names(variables: Mapping[str, str], secret: Mapping[str, str]) -> None:
+    for name in variables:
+        if not _VARIABLE.fullmatch(name):
+            raise UserError(f"the environment variable {name[:60]!r} has no name that a container can get")
+        if name in secret and _ENGINES_OWN.fullmatch(name):
+            raise UserError(f"a secret cannot be the variable {name!r} in a container: the engine obeys it too")
 
 
 def _variables(run: Run, launch: Launch, temporary: Path) -> dict[str, str]:
-    store = run.store.uri if _is_remote(run.store) else str(Path(run.store.uri).absolute())
+    store = run.store.uri if is_remote_store(run.store) else str(Path(run.store.uri).absolute())
+    changes = {} if may_change_store(run) else {CHANGES_VARIABLE: str(store_changes(launch.folders))}
     return {
         # The root is read only, and the user is perhaps not in the image's list of users.
         "HOME": str(temporary), "TMPDIR": str(temporary), "USER": "trimtab",
         **dict.fromkeys(THREAD_VARIABLES, str(launch.request.threads)),
         **launch.env,
         "TRIMTAB_STORE": store, "TRIMTAB_RUN_ID": run.run_id, "TRIMTAB_TASK": launch.path,
+        **changes,
     }  # fmt: skip
 
 
-def _is_remote(store: Store) -> bool:
-    return "://" in store.uri
+def may_change_store(run: Run) -> bool:
+    """Whether the tasks were given the store itself; else each writes to a folder, see `store_changes`."""
+    return "store" in run.options.allow
+
+
+def store_changes(folders: Folders) -> Path:
+    """Where a task writes what shall come into the store."""
+    return folders.work / "store"
 
 
 def _user(engine: Engine) -> list[str]:
@@ -109,12 +145,13 @@ def _user(engine: Engine) -> list[str]:
     return ["--userns=keep-id", *user] if engine.name == "podman" else user
 
 
-def _network(store: Store, command: Sequence[str]) -> list[str]:
-    """None unless it is needed: the host's for a remote store, which may be on loopback, and the engine's default for a
-    component that installs packages before it runs."""
-    if _is_remote(store):
+def _network(options: RunOptions, engine: Engine) -> list[str]:
+    if "host-network" in options.allow:
         return ["--network=host"]
-    return [] if any("pip install" in word for word in command) else ["--network=none"]
+    if "network" in options.allow:
+        return []
+    # podman hands the proxies' addresses on, which may hold a password.
+    return ["--network=none", *(["--http-proxy=false"] if engine.name == "podman" else [])]
 
 
 def _limits(launch: Launch) -> tuple[list[str], str]:
@@ -136,12 +173,13 @@ def _mounts(run: Run, launch: Launch) -> Iterator[str]:
     yield _mount(artifacts, writable=False)
     for folder in (launch.folders.artifacts, launch.folders.work):
         yield _mount(folder, writable=True)
-    if not _is_remote(run.store):
-        yield _mount(Path(run.store.uri).absolute(), writable=True)
+    if not is_remote_store(run.store):
+        yield _mount(Path(run.store.uri).absolute(), writable=may_change_store(run))
     outside = {
-        Path(local_path(item.get("uri", "")))
+        Path(local_path(item["uri"]))
         for listed in launch.given["inputs"]["artifacts"].values()
         for item in listed["artifacts"]
+        if item.get("uri") and not is_remote(item)
     }
     if run.pipeline.has_workspace:
         yield _mount(_shared(run.workspace), writable=True)

@@ -1,14 +1,24 @@
 """podman or docker, called by their command line, which is the same for both as far as it is used here."""
 
 import asyncio
+import os
+import re
 import shutil
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from components.core.errors import UserError
 
 NAMES = ("podman", "docker")
 _PROBE_SECONDS = 30.0
+
+# All that the engine gets of this process's environment: where it finds itself, its settings, and the way out.
+_KEPT = re.compile(
+    r"PATH|HOME|USER|LOGNAME|TMPDIR|LANG|LC_\w+|TZ|XDG_\w+|DBUS_SESSION_BUS_ADDRESS|SSH_AUTH_SOCK|SSL_CERT_(FILE|DIR)|"
+    r"(DOCKER|CONTAINERS?|PODMAN|BUILDAH|STORAGE)_\w+|REGISTRY_AUTH_FILE|REGISTRIES_CONFIG_PATH|(https?|no|all)_proxy",
+    re.IGNORECASE,
+)
 
 
 class EngineError(Exception):
@@ -29,16 +39,22 @@ class Engine:
         """
         try:
             done = subprocess.run(
-                [self.name, *words], stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout, check=False
-            )
+                [self.name, *words], stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout, check=False,
+                env=self.environment(),
+            )  # fmt: skip
         except subprocess.TimeoutExpired:
             raise EngineError(f"no answer within {timeout:g} s") from None
         return _printed(done.returncode, done.stdout, done.stderr)
 
-    async def tell(self, *words: str, env: dict[str, str] | None = None) -> str:
-        """As `ask`, without holding up the other tasks. `env` is the command's environment, this process's if None."""
+    def environment(self) -> dict[str, str]:
+        """The environment of the engine's commands: of this process's only what an engine needs."""
+        return {name: value for name, value in os.environ.items() if _KEPT.fullmatch(name)}
+
+    async def tell(self, *words: str, env: Mapping[str, str] | None = None) -> str:
+        """As `ask`, without holding up the other tasks. `env` comes on top of `environment`."""
         process = await asyncio.create_subprocess_exec(
-            self.name, *words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env,
+            self.name, *words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            env={**self.environment(), **(env or {})},
             start_new_session=True,  # Ctrl-C is for the runner, which then asks the containers to stop
         )  # fmt: skip
         out, err = await process.communicate()

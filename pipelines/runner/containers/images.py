@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import re
 
 from components.core.errors import UserError
 from pipelines.runner.code.program import Program, own_program
@@ -9,6 +10,8 @@ from pipelines.runner.containers.engine import Engine, EngineError, find_engine
 from pipelines.runner.ir.pipeline import Container, Pipeline
 from pipelines.runner.reading.documents import quoting_a_file
 from pipelines.runner.reading.executors import VOLUME_FUNCTIONS
+
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/@-]|:[A-Za-z0-9_])*")
 
 
 @quoting_a_file()
@@ -39,6 +42,9 @@ def _image_id(engine: Engine, container: Container) -> str:
     image = container.image
     if "{{$" in image:
         raise UserError(f"executor {container.label!r} takes its image from a parameter, which is not supported")
+    if not _NAME.fullmatch(image):
+        # An option of the engine's, or a file of this machine ("docker-archive:/…"), is none.
+        raise UserError(f"executor {container.label!r}: {image[:100]!r} is no image's name (registry/name:tag)")
     for pulled in (False, True):
         try:
             return engine.ask("image", "inspect", "--format", "{{.Id}}", image).removeprefix("sha256:")

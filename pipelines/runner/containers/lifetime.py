@@ -5,6 +5,7 @@ import contextlib
 import os
 import secrets
 import signal
+import stat
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -46,11 +47,11 @@ class Containers:
         self._guard: subprocess.Popen[bytes] | None = None
         self._umask: int | None = None
 
-    async def open(self, store: str, warn: Callable[[str], None]) -> None:
+    async def open(self, shared: Path | None, warn: Callable[[str], None]) -> None:
         """Removes what killed runners left, and sets a guard over what this one will start.
 
         Args:
-            store: the store's URI; a local one is made writable for the tasks.
+            shared: the folder of a local store that the tasks may change; it is made writable for them.
             warn: told what goes wrong without failing a task.
         """
         self._warn = warn
@@ -58,12 +59,11 @@ class Containers:
         with self.log.open("ab") as log:
             self._guard = subprocess.Popen(
                 ["sh", "-c", _GUARD, "guard", self.engine.name, self._label],
-                stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True,
+                stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True, env=self.engine.environment(),
             )  # fmt: skip
-        if os.getuid() == 0:
+        if os.getuid() == 0 and shared:
             self._umask = os.umask(0o002)  # see `create.USER_FOR_ROOT`
-            roots = [self._folder / "artifacts"] if "://" in store else [self._folder / "artifacts", Path(store)]
-            await asyncio.to_thread(_open_to_group, roots)
+            await asyncio.to_thread(_open_to_group, shared)
 
     async def run(
         self,
@@ -105,9 +105,7 @@ class Containers:
             os.umask(self._umask)
 
     async def _create(self, spec: dict[str, Any]) -> str:
-        words = await self.engine.tell(
-            "create", f"--label={self._label}", *spec["create"], env={**os.environ, **spec["env"]}
-        )
+        words = await self.engine.tell("create", f"--label={self._label}", *spec["create"], env=spec["env"])
         return words.split()[-1]
 
     async def _follow(
@@ -123,7 +121,7 @@ class Containers:
             # Attached before it starts, so that not a word is lost.
             attached = await asyncio.create_subprocess_exec(
                 self.engine.name, "start", "--attach", container, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                start_new_session=True, cwd=spec["folder"],
+                start_new_session=True, cwd=spec["folder"], env=self.engine.environment(),
             )  # fmt: skip
         on_start()
         over, stopping = asyncio.create_task(attached.wait()), asyncio.create_task(stop.wait())
@@ -180,12 +178,16 @@ class Containers:
                 await self._remove(container)
 
 
-def _open_to_group(roots: list[Path]) -> None:
-    """Lets the group write to the folders and locks that earlier runs made under another umask."""
-    for root in roots:
-        for path, _, files in os.walk(root):
-            for place in (Path(path), *(Path(path, name) for name in files if name.startswith("."))):
-                with contextlib.suppress(FileNotFoundError):  # another run's, which has just ended
-                    mode = place.stat().st_mode
-                    if not mode & 0o020:
-                        place.chmod(mode | 0o020)
+def _open_to_group(root: Path) -> None:
+    """Lets the group write to the folders and locks that earlier runs made under another umask; links are left."""
+    for _, _, files, folder in os.fwalk(root, follow_symlinks=False):
+        for name in (".", *(name for name in files if name.startswith("."))):
+            with contextlib.suppress(OSError):  # another run's, which has just ended; or a link
+                opened = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+                try:
+                    found = os.fstat(opened)
+                    # Of the runner's own: a task may have left something with two names.
+                    if found.st_uid == os.getuid() and (stat.S_ISDIR(found.st_mode) or found.st_nlink == 1):
+                        os.fchmod(opened, stat.S_IMODE(found.st_mode) | 0o020)
+                finally:
+                    os.close(opened)

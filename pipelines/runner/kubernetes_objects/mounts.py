@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from pipelines.runner import beneath
+
 _NEW_NAMESPACE, _NEW_USER = 0x00020000, 0x10000000
 _READ_ONLY, _REMOUNT, _BIND, _RECURSIVE, _UNBINDABLE, _PRIVATE = 1, 32, 4096, 16384, 1 << 17, 1 << 18
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
@@ -21,11 +23,29 @@ _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 @dataclass(frozen=True, kw_only=True)
 class Mount:
-    """Something that a task sees at `path`: the folder `source`, or, if it is None, `files` that are on no disk."""
+    """Something that a task sees at `path`: the folder `inside` of the folder `root`, which other tasks may write to as
+    well; or, if that is None, `files` that are on no disk.
+    """
 
     path: str
-    source: Path | None = None
+    root: Path | None = None
+    inside: str = "."
     files: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+
+    @property
+    def source(self) -> Path | None:
+        """The folder; None for `files`."""
+        return None if self.root is None else self.root / self.inside
+
+    def make_folder(self) -> None:
+        """Makes the folder if it is not there.
+
+        Raises:
+            UserError: a part of the way inside `root` is a link: another task of the volume may have left it there.
+        """
+        if self.root is not None:
+            self.root.mkdir(parents=True, exist_ok=True)
+            beneath.make_folder(self.root, self.inside)
 
     def as_json(self) -> dict[str, Any]:
         """What `enter` takes."""

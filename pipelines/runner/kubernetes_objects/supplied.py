@@ -14,15 +14,15 @@ from pipelines.runner.ir.settings import ExecutorSettings, FromObject, Name, Obj
 from pipelines.runner.kubernetes_objects.files import value_digest
 from pipelines.runner.kubernetes_objects.mounts import Mount
 from pipelines.runner.kubernetes_objects.volume_tasks import volume_folder
+from pipelines.runner.records.redaction import Redaction
 
 HOW_TO_GIVE = "a .env, JSON or YAML file of key: value, or a folder with one file a key"
-_SHORTEST_TO_HIDE = 4
-"""A secret that is shorter is no secret, and hiding each "1" would make a message unreadable."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Supplied:
-    """What one task gets. `env` and `mounts` hold secrets; `digests` stand for them in the cache key.
+    """What one task gets. `env` and `mounts` hold secrets; `digests` stand for them in the cache key, and `secret` has
+    the names of such variables.
 
     `is_lasting` says that it sees a persistent volume: what it reads there is in no cache key, and what it writes there
     would be missing if it were not run.
@@ -32,13 +32,8 @@ class Supplied:
     mounts: tuple[Mount, ...] = ()
     digests: Mapping[str, str] = field(default_factory=dict)
     is_lasting: bool = False
-    hidden: frozenset[str] = field(default=frozenset(), repr=False)
-
-    def redact(self, text: str) -> str:
-        """The text without the values of secrets: what is kept of a task must not hold them."""
-        for value in sorted(self.hidden, key=len, reverse=True):
-            text = text.replace(value, "***")
-        return text
+    secret: frozenset[str] = frozenset()
+    redaction: Redaction = field(default_factory=Redaction, repr=False)
 
 
 NOTHING = Supplied()
@@ -62,24 +57,29 @@ class KubernetesObjects:
         env = _pod_fields(settings, facts)
         digests: dict[str, str] = {}
         placed: list[Mount] = []
-        hidden: set[str] = set()
+        secret: set[str] = set()
+        hidden: set[bytes] = set()
         for entry in settings.env:
             found = self.variables(entry, names[entry.name])
             env |= found
             digests |= {variable: value_digest(text.encode()) for variable, text in found.items()}
-            hidden |= set(found.values()) if entry.kind == "secret" else set()
+            if entry.kind == "secret":
+                secret |= found.keys()
+                hidden |= {text.encode() for text in found.values()}
         for files in settings.files:
             values = self.values(files, names[files.name])
             placed.append(Mount(path=files.path, files=values))
             digests |= {f"{files.path}/{key}": value_digest(value) for key, value in values.items()}
-            hidden |= {value.decode(errors="replace") for value in values.values()} if files.kind == "secret" else set()
+            hidden |= set(values.values()) if files.kind == "secret" else set()
         for volume in settings.volumes:
-            placed.append(Mount(path=volume.path, source=self.volume(names[volume.name]) / volume.inside))
+            root = self.volume(names[volume.name])
+            placed.append(Mount(path=volume.path, root=root, inside=volume.inside or "."))
         for scratch in settings.scratch:
-            placed.append(Mount(path=scratch.path, source=work / "scratch" / scratch.volume))
+            placed.append(Mount(path=scratch.path, root=work / "scratch" / scratch.volume))
         return Supplied(
             env=env, mounts=tuple(placed), digests=digests, is_lasting=bool(settings.volumes),
-            hidden=frozenset(text for text in hidden if len(text) >= _SHORTEST_TO_HIDE),
+            secret=frozenset(secret),
+            redaction=Redaction(hidden),
         )  # fmt: skip
 
     def variables(self, entry: ObjectAsEnv, name: str) -> dict[str, str]:

@@ -72,7 +72,7 @@ def one_line(error: BaseException) -> str:
 
 def _redirect(log: str) -> None:
     # On the level of file descriptors: C libraries and subprocesses print there as well.
-    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.dup2(file, 1)

@@ -39,7 +39,7 @@ class Launch:
     """Everything that one task's process needs to know. `path` is the task's path in the run.
 
     `given` is KFP's executor input, `facts` the text of the job and task placeholders, `env` the container's resolved
-    environment variables, with secrets among them.
+    environment variables, with secrets among them; `secret` says which those are.
     """
 
     path: str
@@ -51,3 +51,4 @@ class Launch:
     request: Request
     folders: Folders
     mounts: tuple[Mount, ...] = ()
+    secret: frozenset[str] = frozenset()

@@ -7,6 +7,7 @@ from typing import Any
 
 from components.core.errors import UserError
 from components.core.yaml_documents import parse_documents
+from pipelines.runner.records import logs
 
 MOST_BYTES = 16 * 2**20
 
@@ -37,7 +38,7 @@ def read_documents(path: Path) -> tuple[str, list[Any]]:
 
 def printable(message: str) -> str:
     """A message that quotes a file, as one line without control characters, which could rewrite a terminal."""
-    shown = "".join(character if character.isprintable() else ascii(character)[1:-1] for character in message)
+    shown = logs.printable(message)
     # The end says what would work.
     return shown if len(shown) <= 1000 else f"{shown[:600]}...{shown[-397:]}"
 

@@ -80,6 +80,8 @@ def pipeline_from(documents: list[Any], text: str, name: str) -> Pipeline:
     pipeline_name = info.text("name")
     if not pipeline_name:
         raise UserError(f"{name}: the pipeline has no name (pipelineInfo.name)")
+    if not pipeline_name.isprintable():
+        raise UserError(f"{name}: the pipeline's name {pipeline_name!r} holds control characters")
     description = info.text("description")
     info.ignore("displayName")
     info.finish()
@@ -113,8 +115,10 @@ def pipeline_from(documents: list[Any], text: str, name: str) -> Pipeline:
 def _component(fields: Fields, name: str, executors: Mapping[str, Container | Importer]) -> Component:
     inputs, outputs = fields.group("inputDefinitions"), fields.group("outputDefinitions")
     input_parameters = {key: read_parameter(item, key) for key, item in inputs.groups("parameters")}
-    input_artifacts = {key: _artifact(item) for key, item in inputs.groups("artifacts")}
-    output_parameters = {key: read_parameter(item, key) for key, item in outputs.groups("parameters")}
+    input_artifacts = {_folder_name(key, item): _artifact(item) for key, item in inputs.groups("artifacts")}
+    output_parameters = {
+        _folder_name(key, item): read_parameter(item, key) for key, item in outputs.groups("parameters")
+    }
     output_artifacts = {_folder_name(key, item): _artifact(item) for key, item in outputs.groups("artifacts")}
     inputs.finish()
     outputs.finish()
@@ -181,7 +185,7 @@ def _artifact(fields: Fields) -> ArtifactPort:
 
 
 def _folder_name(name: str, fields: Fields) -> str:
-    """Tasks and output artifacts get folders of their names, which must not lead out of the run's folder."""
+    """Tasks, artifacts and output parameters get files of their names, which must not lead out of the run's folder."""
     if not _FOLDER_NAME.fullmatch(name):
         raise UserError(f"{fields.where}: {name!r} is not a name of letters, digits, '-', '_' and '.'")
     return name

@@ -5,8 +5,13 @@ from pathlib import Path
 _TAIL_BYTES = 64 * 1024
 
 
+def printable(text: str) -> str:
+    """The text as one line without control characters, which could rewrite a terminal or forge a line."""
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
+
+
 def tail(log: Path, lines: int) -> list[str]:
-    """The last lines of a log that are not empty; progress bars count as the line they show at the end."""
+    """The last lines of a log that are not empty, `printable`; progress bars count as the line they show at the end."""
     try:
         with log.open("rb") as file:
             file.seek(0, 2)
@@ -15,4 +20,4 @@ def tail(log: Path, lines: int) -> list[str]:
     except OSError:
         return []
     shown = [line.rstrip().rpartition("\r")[2] for line in text.split("\n")]
-    return [line for line in shown if line.strip()][-lines:]
+    return [printable(line.replace("\t", "    ")) for line in [line for line in shown if line.strip()][-lines:]]

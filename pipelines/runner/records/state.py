@@ -94,13 +94,15 @@ class RunState:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         # The kernel gives the lock back however the process ends; a process id would say nothing after a restart.
-        self._lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(self._lock)
             raise UserError(f"the run {folder.name!r} is being run by another process (see: trimtab runs)") from None
         try:
+            # SQLite gives its other files the mode of the first.
+            os.close(os.open(folder / DATABASE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             self._database = sqlite3.connect(folder / DATABASE, isolation_level=None, timeout=10.0)
             self._database.execute("PRAGMA journal_mode=WAL")
             # WAL with NORMAL survives a kill of the process at any moment; only a power cut may lose the last commits,

@@ -1,11 +1,13 @@
 """What the runner does with artifacts besides keeping them: showing them to a component, and finding them again."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from components.core.errors import UserError
 from components.core.results.payload import content_digest, is_remote, local_path, payload_at
+from pipelines.runner.beneath import check_tree, copy_tree, inside, remove
 
 
 def public(artifact: Mapping[str, Any]) -> dict[str, Any]:
@@ -32,3 +34,36 @@ def take_custom_path(artifact: dict[str, Any], custom_path: str, place: Path) ->
     else:
         shutil.copyfile(source, place)
     artifact["uri"] = str(place)
+
+
+def take_contained(artifact: dict[str, Any], path: str, place: Path, roots: Sequence[Path]) -> None:
+    """As `take_custom_path`, of a task in a container, which may have put links anywhere below its folders.
+
+    Args:
+        artifact: its `uri` is set.
+        path: where the task says that its bytes are.
+        place: where they belong, directly below the first of the roots.
+        roots: the folders that the task could write to.
+
+    Raises:
+        UserError: the path is in none of them, or there are links and no files.
+        OSError: something cannot be read.
+    """
+    for root in roots:
+        below = inside(root, path)
+        if below is None:
+            continue
+        if root == roots[0]:
+            check_tree(root, below)  # it lies where the next task looks for it, and nobody can change it any more
+            artifact["uri"] = path
+            return
+        taken = place.with_name(f".{place.name}.taken")
+        remove(taken)
+        if copy_tree(root, below, taken):
+            remove(place)
+            taken.replace(place)
+        artifact["uri"] = str(place)
+        return
+    raise UserError(
+        f"it says that the output {artifact['name']!r} is at {path[:200]!r}, which is not in its own folders"
+    )

@@ -94,8 +94,8 @@ def check_end(launch: Launch, ended: Ended, worker_log: Path) -> None:
         hint = " (out of memory?)" if ended.signal == signal.SIGKILL else ""
         said = f"; its last words: {last[-1]}" if last else ""
         raise TaskFailed("error", f"it was killed by {name}{hint}{said}")
-    failure = _failure(launch.folders.work)
-    if failure is not None and launch.program.function:
+    failure = _failure(launch.folders.work) if launch.program.function else None
+    if failure is not None:
         raise TaskFailed(failure["kind"], failure["message"])
     mistake = _MISTAKE.fullmatch(last[-1]) if last and launch.program.image_id else None
     if mistake:

@@ -9,9 +9,12 @@ from typing import Any
 
 from components.core.errors import UserError
 from components.core.results import cache
+from components.core.results.payload import content_digest, payload_of
 from components.core.store import StoreError
 from pipelines.quantities import num_bytes, num_cores
 from pipelines.runner.code.program import Program
+from pipelines.runner.containers.create import may_change_store, store_changes
+from pipelines.runner.containers.store_changes import take_in
 from pipelines.runner.context import RunContext
 from pipelines.runner.events import TaskRetried, TaskStarted
 from pipelines.runner.ir.pipeline import Component, Container, Task
@@ -20,6 +23,7 @@ from pipelines.runner.kubernetes_objects.supplied import NOTHING
 from pipelines.runner.processes.launch import Folders, Launch
 from pipelines.runner.processes.resources import CapacityClosed, Request
 from pipelines.runner.records import journal
+from pipelines.runner.records.logs import printable
 from pipelines.runner.records.state import TaskRecord
 from pipelines.runner.tasks.attempts import TaskFailed, check_end, spec_of, worker_for
 from pipelines.runner.tasks.inputs import Inputs, digest_of, with_defaults
@@ -107,10 +111,10 @@ class _ContainerTask:
                 if record.status == "succeeded" and record.cache_key:
                     await self._save()
         except TaskFailed as failure:
-            record.status, record.error, record.failure = "failed", str(failure), failure.kind
+            record.status, record.error, record.failure = "failed", self._clean(str(failure)), failure.kind
         except UserError as error:
             # Of the pipeline, not of whoever runs it: an output of the wrong type, a request that is no quantity.
-            record.status, record.error, record.failure = "failed", str(error), "error"
+            record.status, record.error, record.failure = "failed", self._clean(str(error)), "error"
         except CapacityClosed:
             record.status, record.error = "cancelled", "the run was stopped"
         record.ended = time.time()
@@ -202,7 +206,7 @@ class _ContainerTask:
                     if wait is None:
                         on_failure()
                         raise
-                    error = str(failure)
+                    error = self._clean(str(failure))
             self.context.listener(
                 TaskRetried(
                     task=self.record.task, label=self.record.label, attempt=failures, wait_seconds=wait, error=error
@@ -224,12 +228,27 @@ class _ContainerTask:
         make_output_folders(self.given)
         self._note_start()
         record.log = str(self.folders.log)
+        self.folders.log.touch(mode=0o600)
         with self.folders.log.open("ab") as log:
             if record.attempt > 1:
                 log.write(f"--- attempt {record.attempt}\n".encode())
         context.state.save_task(record)
         context.listener(TaskStarted(task=record.task, label=record.label, attempt=record.attempt, log=record.log))
         launch = self._launch()
+        try:
+            await self._follow(launch)
+        finally:
+            await context.in_thread(self.supplied.redaction.file, self.folders.log)
+            if record.status != "succeeded" and self._is_contained():
+                # Nobody has looked at what it left, and others will: a collection of garbage, say.
+                shutil.rmtree(self.folders.artifacts, ignore_errors=True)
+
+    def _is_contained(self) -> bool:
+        return self.context.containers is not None and not self.program.on_host
+
+    async def _follow(self, launch: Launch) -> None:
+        """Runs the task's program to its end, and takes its outputs."""
+        context, record = self.context, self.record
         worker = await worker_for(context, launch)
         ended = await worker.run(
             spec_of(context, launch), timeout=self.container.settings.timeout_seconds, stop=context.stop,
@@ -238,26 +257,58 @@ class _ContainerTask:
         if context.stop.is_set() and ended.code != 0:
             record.status, record.error = "cancelled", "the run was stopped"
             return
+        check_end(launch, ended, worker.log)
         try:
-            check_end(launch, ended, worker.log)
-        except TaskFailed as failure:
-            raise TaskFailed(failure.kind, self.supplied.redact(str(failure))) from None
-        try:
-            parameters, artifacts = await context.in_thread(collect, self.component, self.given, self.folders)
-        except OSError as error:
-            raise TaskFailed("error", f"its outputs cannot be read: {error}") from None
-        record.output_parameters, record.output_artifacts = parameters, artifacts
+            parameters, artifacts = await context.in_thread(self._collect)
+        except (OSError, StoreError) as error:
+            raise TaskFailed("error", f"its outputs cannot be taken: {error}") from None
+        record.output_parameters, record.output_artifacts = self._without_secrets(parameters, artifacts)
         record.status = "succeeded"
         self.seconds = time.time() - self.began
 
+    def _clean(self, text: str) -> str:
+        return printable(self.supplied.redaction.text(text))
+
+    def _without_secrets(
+        self, parameters: dict[str, Any], artifacts: dict[str, list[dict[str, Any]]]
+    ) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
+        """The outputs as they may be written down, and handed to followers: without a secret that was returned."""
+        hide = self.supplied.redaction
+        clean = {name: hide.value(value) for name, value in parameters.items()}
+        cleaned = {
+            name: [{**item, "metadata": hide.value(item["metadata"])} for item in items]
+            for name, items in artifacts.items()
+        }
+        held = [name for name in clean if clean[name] != parameters[name]]
+        held += [name for name in cleaned if cleaned[name] != artifacts[name]]
+        for name in held:
+            self.context.warn(
+                f"the output {name!r} of {self.record.label} held a secret, which is *** now; give the secret itself "
+                "to the tasks that need it"
+            )
+        for name, items in cleaned.items():
+            if name in held:
+                for item in items:
+                    item["content"] = content_digest(item, payload_of(item))
+        return clean, cleaned
+
+    def _collect(self) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
+        """Its outputs. What it wrote in a container is taken into the store first: its manifests name blobs."""
+        context = self.context
+        if not self._is_contained():
+            return collect(self.component, self.given, self.folders)
+        if not may_change_store(context):
+            take_in(context.store, store_changes(self.folders))
+        shared = (context.workspace,) if context.pipeline.has_workspace else ()
+        return collect(self.component, self.given, self.folders, shared=shared)
+
     def _launch(self) -> Launch:
         for mount in self.supplied.mounts:
-            if mount.source is not None:
-                mount.source.mkdir(parents=True, exist_ok=True)
+            mount.make_folder()
         return Launch(
             path=self.record.task, program=self.program, container=self.container, given=self.given, facts=self.facts,
             env={**self.env, **self.supplied.env}, request=self.request, folders=self.folders,
-            mounts=self.supplied.mounts,
+            mounts=self.supplied.mounts, secret=self.supplied.secret,
         )  # fmt: skip
 
     def _note_start(self) -> None:

@@ -19,8 +19,17 @@ from pipelines.runner.events import TaskStarted
 from pipelines.runner.ir.parameters import typed
 from pipelines.runner.ir.pipeline import Component, Importer, Task
 from pipelines.runner.ir.placeholders import resolve
+from pipelines.runner.options import RunOptions
 from pipelines.runner.records.state import TaskRecord
-from pipelines.runner.tasks.imports import ImportStopped, Remote, download, find_remote, import_local, is_in_bucket
+from pipelines.runner.tasks.imports import (
+    ImportStopped,
+    Remote,
+    download,
+    find_remote,
+    import_local,
+    is_in_bucket,
+    local_source,
+)
 from pipelines.runner.tasks.inputs import Inputs, digest_of, executor_inputs, with_defaults
 from pipelines.runner.tasks.outcome import Outcome, Position
 from pipelines.runner.tasks.task_records import finish, finished_before, new_record, outcome_of
@@ -47,6 +56,7 @@ async def run_importer(
     saved_seconds = 0.0
     try:
         uri, promised = _promise(context, task, component, component.importer, inputs, position)
+        _check_allowed(context.options, uri)
         if is_in_bucket(uri):
             target = context.folder / "artifacts" / position.path / promised["name"]
             artifact, saved_seconds = await _from_bucket(
@@ -67,9 +77,21 @@ async def run_importer(
     return outcome_of(record)
 
 
+def _check_allowed(options: RunOptions, uri: str) -> None:
+    """In containers a pipeline may be somebody else's: what it imports is what whoever runs it has said."""
+    if options.engine == "process":
+        return
+    if is_in_bucket(uri):
+        if not options.has_network:
+            raise UserError(f"it imports {uri}, with your credentials; if that is right, add --allow network")
+    elif not options.allows_file(local_source(uri)):
+        raise UserError(f"it imports {uri} of this machine; if that is right, add --allow-path FOLDER that holds it")
+
+
 def _start(context: RunContext, record: TaskRecord) -> None:
     log = context.folder / "logs" / f"{record.task}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
+    log.touch(mode=0o600)
     log.write_text("", encoding="utf-8")
     record.started, record.log = time.time(), str(log)
     context.state.save_task(record)

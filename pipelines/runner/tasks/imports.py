@@ -49,7 +49,7 @@ def import_local(uri: str, artifact: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         UserError: nothing is there, it cannot be read, or the URI has a scheme that is not known here.
     """
-    path = _local(uri)
+    path = local_source(uri)
     try:
         payload = payload_at(path)
         if payload.kind == "none":
@@ -60,12 +60,16 @@ def import_local(uri: str, artifact: Mapping[str, Any]) -> dict[str, Any]:
         raise UserError(f"{error.filename or path} cannot be read: {error.strerror}") from None
 
 
-def _local(uri: str) -> Path:
+def local_source(uri: str) -> Path:
+    """The path of this machine that a URI names. `UserError`: it is empty, or of another scheme."""
     if not uri.strip():
         raise UserError(f"the URI is empty; it must be {KNOWN_SOURCES}")
     scheme, separator, rest = uri.partition("://")
     if not separator:
-        return Path(uri).expanduser().absolute()
+        try:
+            return Path(uri).expanduser().absolute()
+        except RuntimeError:  # ~nobody
+            raise UserError(f"{uri!r} names an unknown home folder; it must be {KNOWN_SOURCES}") from None
     host, slash, path = rest.partition("/")
     if scheme != "file":
         raise UserError(f"{uri!r} cannot be fetched by the local runner; it takes {KNOWN_SOURCES}")

@@ -1,19 +1,24 @@
 """What a component gets told to write, and what it wrote: KFP's executor input and executor output."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from components.core.errors import UserError
-from components.core.results.payload import Payload, content_digest, is_remote, local_path, payload_at
-from pipelines.runner.ir.parameters import typed
+from components.core.results.payload import content_digest, is_remote, local_path, payload_of
+from pipelines.runner.beneath import read_file
+from pipelines.runner.ir.parameters import plain, typed
 from pipelines.runner.ir.pipeline import Component
 from pipelines.runner.processes.launch import Folders
-from pipelines.runner.tasks.artifacts import public, take_custom_path
+from pipelines.runner.tasks.artifacts import public, take_contained, take_custom_path
 from pipelines.runner.tasks.inputs import Inputs
 
 OUTPUT_FILE = "executor_output.json"
+MOST_BYTES = 16 * 2**20
+"""Of the executor output, and of one output parameter; bytes belong into an artifact."""
+
+T = TypeVar("T")
 
 
 def executor_input(component: Component, inputs: Inputs, folders: Folders) -> dict[str, Any]:
@@ -57,59 +62,95 @@ def make_output_folders(given: Mapping[str, Any]) -> None:
 
 
 def collect(
-    component: Component, given: Mapping[str, Any], folders: Folders
+    component: Component, given: Mapping[str, Any], folders: Folders, *, shared: Sequence[Path] | None = None
 ) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
     """Reads what a task wrote: output parameters by their types, output artifacts with their content digests.
 
+    Args:
+        component: declares the outputs.
+        given: the executor input.
+        folders: the task's own.
+        shared: of a task in a container, what else it could write to; its outputs lie there or in its own folders, or
+            are one of its inputs. None for a task with the user's own rights, whose outputs may lie anywhere.
+
     Raises:
-        UserError: an output is not of its declared type, or the executor output is no JSON.
+        UserError: an output is not of its declared type, is too large, or lies behind a link; or the executor output is
+            not of KFP's form.
+        OSError: something cannot be read.
     """
-    path = folders.work / OUTPUT_FILE
-    written = _read_output(path)
+    written = _read_output(folders.work)
     parameters: dict[str, Any] = {}
     for name, port in component.output_parameters.items():
         value = written["parameterValues"].get(name)
-        file = Path(given["outputs"]["parameters"][name]["outputFile"])
-        if value is None and file.is_file():
-            text = file.read_text(encoding="utf-8", errors="replace")
+        content = None
+        if value is None:
+            content = read_file(folders.work, f"outputs/{name}", most_bytes=MOST_BYTES)
+        if content is not None:
+            text = content.decode("utf-8", errors="replace")
             # As KFP's launcher: text is text, everything else JSON (True and False may be Python's).
             value = text if port.type == "STRING" else text.strip().lower() if port.type == "BOOLEAN" else text.strip()
         if value is not None:
             parameters[name] = typed(value, port.type, f"output {name!r}")
+    known = {item["uri"] for listed in given["inputs"]["artifacts"].values() for item in listed["artifacts"]}
     artifacts: dict[str, list[dict[str, Any]]] = {}
     for name, item in given["outputs"]["artifacts"].items():
-        listed = written["artifacts"].get(name, {}).get("artifacts") or [{}]
         place = folders.artifact(name, component.output_artifacts[name])
-        artifacts[name] = [_artifact(item["artifacts"][0], wrote, place, folders.work) for wrote in listed]
+        artifacts[name] = []
+        for wrote in written["artifacts"].get(name) or [{}]:
+            artifact = _promised(item["artifacts"][0], wrote)
+            if shared is None:
+                _take(artifact, wrote, place, folders.work)
+            elif wrote.get("custom_path") or not (is_remote(artifact) or artifact["uri"] in known):
+                path = wrote.get("custom_path") or local_path(artifact["uri"])
+                take_contained(artifact, path, place, (folders.artifacts, folders.work, *shared))
+            artifact["content"] = content_digest(artifact, payload_of(artifact))
+            artifacts[name].append(artifact)
     return parameters, artifacts
 
 
-def _read_output(path: Path) -> dict[str, dict[str, Any]]:
-    """KFP's executor output; a component that has none, such as a plain command, wrote nothing."""
+def _read_output(work: Path) -> dict[str, dict[str, Any]]:
+    """KFP's executor output, checked: `parameterValues` by name, `artifacts` as lists by name. A component that has
+    none, such as a plain command, wrote nothing."""
     try:
-        written = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        parameters = dict(written.get("parameterValues") or {})
-        artifacts = {
-            name: {"artifacts": [dict(artifact) for artifact in item.get("artifacts") or ()]}
-            for name, item in (written.get("artifacts") or {}).items()
-        }
-    except (ValueError, TypeError, AttributeError):
-        raise UserError("its executor output is not of KFP's form") from None
-    return {"parameterValues": parameters, "artifacts": artifacts}
+        written = json.loads(read_file(work, OUTPUT_FILE, most_bytes=MOST_BYTES) or b"{}")
+        plain(written, "it")
+    except UserError as error:
+        raise UserError(f"its executor output cannot be read: {error}") from None
+    except (ValueError, RecursionError):
+        raise UserError("its executor output is not of KFP's form: it is no JSON") from None
+    found: dict[str, dict[str, Any]] = {key: _of_form(written, key, dict) for key in ("parameterValues", "artifacts")}
+    artifacts: dict[str, list[Any]] = {
+        name: _of_form(item, "artifacts", list) for name, item in found["artifacts"].items()
+    }
+    for item in (item for listed in artifacts.values() for item in listed):
+        for key, kind in (("name", str), ("uri", str), ("custom_path", str), ("metadata", dict)):
+            _of_form(item, key, kind)
+    return {"parameterValues": found["parameterValues"], "artifacts": artifacts}
 
 
-def _artifact(promised: Mapping[str, Any], wrote: Mapping[str, Any], place: Path, work: Path) -> dict[str, Any]:
-    artifact: dict[str, Any] = {
+def _of_form(holder: Any, key: str, kind: Callable[[], T]) -> T:
+    """A value, an empty one if it is missing or null."""
+    value = holder.get(key) if isinstance(holder, dict) else holder
+    if value is None:
+        return kind()
+    if not isinstance(holder, dict) or not isinstance(value, kind):  # type: ignore[arg-type]
+        found = json.dumps(value)
+        raise UserError(f"its executor output is not of KFP's form: {key} is {found[:60]}")
+    return value
+
+
+def _promised(promised: Mapping[str, Any], wrote: Mapping[str, Any]) -> dict[str, Any]:
+    return {
         "name": wrote.get("name") or promised["name"],
         "type": promised["type"],
         "uri": wrote.get("uri") or promised["uri"],
         "metadata": {**promised["metadata"], **(wrote.get("metadata") or {})},
     }
+
+
+def _take(artifact: dict[str, Any], wrote: Mapping[str, Any], place: Path, work: Path) -> None:
     if wrote.get("custom_path"):
         take_custom_path(artifact, wrote["custom_path"], place)
     elif not is_remote(artifact) and Path(local_path(artifact["uri"])).is_relative_to(work):
         # dsl.get_uri: the task's own folder, which goes away with the run's end.
         take_custom_path(artifact, local_path(artifact["uri"]), place)
-    payload = Payload(kind="none") if is_remote(artifact) else payload_at(Path(local_path(artifact["uri"])))
-    artifact["content"] = content_digest(artifact, payload)
-    return artifact

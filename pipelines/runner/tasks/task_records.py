@@ -10,6 +10,7 @@ from pipelines.runner.context import RunContext
 from pipelines.runner.events import TaskEnded
 from pipelines.runner.ir.pipeline import Component, Task
 from pipelines.runner.records import journal
+from pipelines.runner.records.logs import printable
 from pipelines.runner.records.state import TaskRecord
 from pipelines.runner.tasks.artifacts import is_in_place
 from pipelines.runner.tasks.outcome import Outcome, Position
@@ -40,7 +41,7 @@ def new_record(task: Task, component: Component, position: Position, path: str) 
     """The record of a task that is about to start."""
     return TaskRecord(
         task=path,
-        label=f"{task.display_name}{position.suffix}",
+        label=printable(f"{task.display_name}{position.suffix}"),
         component=component.name.removeprefix("comp-"),
         depends_on=list(position.after),
         iteration=dict(position.iteration) or None,

@@ -198,7 +198,7 @@ def test_mounts_beside_real_files_leave_them_as_they_are(tmp_path: Path) -> None
         from pipelines.runner.kubernetes_objects import mounts
         paths = {paths!r}
         volume = pathlib.Path({str(tmp_path / "volume")!r})
-        wanted = [mounts.Mount(path=path, source=volume).as_json() for path in paths]
+        wanted = [mounts.Mount(path=path, root=volume).as_json() for path in paths]
         mounts.enter(wanted, pathlib.Path({str(tmp_path / "work")!r}))
         for number, path in enumerate(paths):
             pathlib.Path(path, str(number)).touch()
