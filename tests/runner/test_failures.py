@@ -14,6 +14,7 @@ from kfp import dsl, kubernetes
 
 from components.core.errors import UserError
 from pipelines.runner.events import TaskRetried, TaskStarted
+from pipelines.runner.records.logs import tail
 from pipelines.runner.records.state import RunState
 from pipelines.runner.run import run_pipeline
 
@@ -292,3 +293,17 @@ def test_trouble_of_the_runner_itself_ends_the_run_and_its_workers(
 
 def children() -> set[str]:
     return set(Path(f"/proc/self/task/{os.getpid()}/children").read_text().split())
+
+
+def test_terminal_escapes_of_a_task_reach_no_message(run: Run) -> None:
+    @dsl.pipeline(name="escaping")
+    def escaping():
+        task = c.fail(message="\x1b]0;title\x07\x1b[2K\rall is well")
+        task.set_display_name("\x1b[31mfail\ntrimtab: succeeded")
+
+    ran = run(escaping)
+    shown = (
+        f"{ran.result.error}{ran.ended('fail').label}{ran.ended('fail').error}{tail(Path(ran.ended('fail').log), 5)}"
+    )
+    assert shown.isprintable()
+    assert "all is well" in shown

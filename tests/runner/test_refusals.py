@@ -175,3 +175,26 @@ def test_parameter_that_is_not_right_is_refused_in_one_line(
     file = tmp_path / "small.yaml"
     file.write_text(yaml.safe_dump(spec))
     assert said in refusal(file, *(word for argument in arguments for word in ("-p", argument)))
+
+
+def test_names_that_lead_elsewhere_or_rewrite_a_terminal_are_refused(
+    refusal: Callable[..., str], tmp_path: Path
+) -> None:
+    path = tmp_path / "named.yaml"
+    (tmp_path / "elsewhere").write_text("a value")
+
+    @dsl.container_component
+    def touch(out: dsl.OutputPath(str)):
+        return dsl.ContainerSpec(image="x", command=["true"], args=[out])
+
+    @dsl.pipeline(name="named")
+    def named():
+        touch()
+
+    compiler.Compiler().compile(named, str(path))
+    text = path.read_text()
+    for name in ("../../../../../elsewhere", "a/b", "..", "x" * 300):
+        path.write_text(text.replace("        out:", f'        "{name}":'))
+        assert "is not a name of letters" in refusal(path)
+    path.write_text(text.replace("name: named", 'name: "\\e]0;x\\a"'))
+    assert "holds control characters" in refusal(path)

@@ -28,6 +28,9 @@ LABEL_COLUMN = "label"
 # Few rows at a time: a row can be a picture of many megabytes.
 _BATCH_ROWS = 64
 
+# Pictures and numbers shrink by some per cent, repeated texts by their dictionary, which is counted small already.
+_SURELY_FINE_BYTES, _MOST_EXPANSION = 64 * 2**20, 100
+
 MOST_CHARACTERS = 200
 """Of a class's name: it stands in every report, card and release."""
 
@@ -158,18 +161,37 @@ def _parquet_rows(path: Path, name: str, columns: Columns, *, labels_only: bool)
     number = 0
     try:
         for batch in file.iter_batches(batch_size=batch_rows, columns=read):
-            for values in batch.to_pylist():
+            # One row at a time: a picture that many rows repeat is in the file, and in the batch, only once.
+            for index in range(batch.num_rows):
                 number += 1
-                yield reading.row(number, values)
+                yield reading.row(number, batch.slice(index, 1).to_pylist()[0])
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{name} is damaged after row {number}: {_line(error)}") from error
 
 
 def _open_parquet(path: Path, name: str) -> pq.ParquetFile:
     try:
-        return pq.ParquetFile(path, memory_map=True)
+        metadata = pq.read_metadata(path, memory_map=True)
+        # Only texts and bytes are then kept as they are stored, once each.
+        texts = [metadata.schema.column(index).path for index in range(metadata.num_columns)]
+        file = pq.ParquetFile(path, memory_map=True, read_dictionary=texts)
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{name} is not a readable Parquet file: {_line(error)}") from error
+    _check_sizes(metadata, name)
+    return file
+
+
+def _check_sizes(metadata: pq.FileMetaData, name: str) -> None:
+    """A column of a row group is decoded at once, so what it says of its size must fit what is there."""
+    for group in range(metadata.num_row_groups):
+        for index in range(metadata.num_columns):
+            column = metadata.row_group(group).column(index)
+            size, stored = column.total_uncompressed_size, max(column.total_compressed_size, 1)
+            if size > _SURELY_FINE_BYTES and size > _MOST_EXPANSION * stored:
+                raise UserError(
+                    f"{name}: the column {column.path_in_schema!r} holds {size // 2**20} MB in {stored // 2**10} kB; "
+                    f"more than {_MOST_EXPANSION} times what is stored is no data set"
+                )
 
 
 def _csv_rows(path: Path, name: str, columns: Columns) -> Iterator[Row]:

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -360,3 +362,26 @@ def test_a_class_name_of_megabytes_is_the_rows_fault(data: Path, tmp_path: Path)
         found = list(IMAGES.open_source(str(data / table), tmp_path).items())
         usable = [len(item.label or "") if item.rejection is None else None for item in found]
         assert usable == expected, table
+
+
+def test_a_parquet_cell_of_a_gigabyte_in_some_kilobytes_is_refused(data: Path, tmp_path: Path) -> None:
+    rows = [{"image": b"x" * (200 * 2**20), "label": "x"}]
+    pq.write_table(pa.Table.from_pylist(rows), data / "t.parquet", compression="zstd")
+    with pytest.raises(UserError, match=r"'image' holds 200 MB in .* kB"):
+        list(IMAGES.open_source(str(data / "t.parquet"), tmp_path).items())
+
+
+def test_a_picture_that_many_rows_repeat_takes_its_memory_once(data: Path) -> None:
+    image = os.urandom(30 * 2**20)
+    table = pa.table({"image": pa.array([image]).take(pa.array([0] * 128)), "label": ["a", "b"] * 64})
+    pq.write_table(table, data / "t.parquet")
+    code = f"""
+import resource
+from pathlib import Path
+from components.core.tasks.classification.rows import ClassificationRows
+source = ClassificationRows().open_source({str(data / "t.parquet")!r}, Path({str(data)!r}))
+resource.setrlimit(resource.RLIMIT_DATA, (2**30, 2**30))
+print(sum(len(item.read(10**9)) == 30 * 2**20 for item in source.items()))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "128\n", done.stderr[-500:]
