@@ -161,6 +161,13 @@ def test_the_card_states_cold_latency_the_interval_of_the_speed_up_and_what_was_
     assert "**Latency at batch 1: the machine was busy.**" in card
 
 
+def test_figures_of_made_up_rows_say_so_beside_the_split(run_export, chain, tmp_path):
+    described = replace(chain.evaluation.dataset, description="synthetic scenes")
+    evaluation = publish_evaluation(tmp_path / "made", replace(chain.evaluation, dataset=described), chain.store)
+    card = Path(run_export(name="made", evaluation=evaluation)["card"].path).read_text()
+    assert f" of the {chain.evaluation.split} split (synthetic scenes)" in card
+
+
 def test_class_names_cannot_become_markup(run_export):
     card = Path(run_export()["card"].path).read_text()
     assert "<script>" not in card
