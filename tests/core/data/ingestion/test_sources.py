@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -369,19 +367,3 @@ def test_a_parquet_cell_of_a_gigabyte_in_some_kilobytes_is_refused(data: Path, t
     pq.write_table(pa.Table.from_pylist(rows), data / "t.parquet", compression="zstd")
     with pytest.raises(UserError, match=r"'image' holds 200 MB in .* kB"):
         list(IMAGES.open_source(str(data / "t.parquet"), tmp_path).items())
-
-
-def test_a_picture_that_many_rows_repeat_takes_its_memory_once(data: Path) -> None:
-    image = os.urandom(30 * 2**20)
-    table = pa.table({"image": pa.array([image]).take(pa.array([0] * 128)), "label": ["a", "b"] * 64})
-    pq.write_table(table, data / "t.parquet")
-    code = f"""
-import resource
-from pathlib import Path
-from components.core.tasks.classification.rows import ClassificationRows
-source = ClassificationRows().open_source({str(data / "t.parquet")!r}, Path({str(data)!r}))
-resource.setrlimit(resource.RLIMIT_DATA, (2**30, 2**30))
-print(sum(len(item.read(10**9)) == 30 * 2**20 for item in source.items()))
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.stdout == "128\n", done.stderr[-500:]
