@@ -84,13 +84,13 @@ def test_a_pruned_student_learns_and_reloads_with_its_surgery(run_stage, dataset
     apply_surgery(student.module, cuts)
     object.__setattr__(student, "architecture", student.architecture.with_surgery(cuts))
     inputs = {"dataset": dataset_path, "teacher": save_bundle(teacher), "student": save_bundle(student)}
-    outputs = run_stage(distill, inputs=inputs, **SETTINGS)
+    outputs = run_stage(distill, inputs=inputs, **SETTINGS, settings={"distillation": "channel"})
     distilled = load_model(outputs["distilled"].path, store)
     assert distilled.architecture == student.architecture
     assert distilled.module.blocks[1][0].conv_exp.out_channels == 40
     curves = json.loads(read_file(read_manifest(outputs["curves"].path, kind="curves"), "curves.json", store))
     assert [epoch["epoch"] for epoch in curves["epochs"]] == [0, 1, 2]
-    assert "T²·KL" in Path(outputs["page"].path).read_text()
+    assert "T²·KL(teacher ‖ student) per channel, T = " in Path(outputs["page"].path).read_text()
 
 
 @pytest.mark.e2e
