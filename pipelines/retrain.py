@@ -2,9 +2,10 @@
 for each task.
 
 Order: check → read the champion → prepare → drift against the champion's data → decide: skip, fine-tune the champion,
-or search anew → evaluate the challenger against its float32 network and against the champion, on the same test data →
-judge → export → promote by compare-and-swap. Whatever fails before the swap leaves the champion untouched. The run
-report is an exit task, written after a failure too, and tells a webhook if there is one.
+or search anew → evaluate the challenger against its float32 network, the champion and the anchor (the best release that
+is proven), on the same test data → judge → export → promote by compare-and-swap. Whatever fails before the swap leaves
+the champion untouched. The run report is an exit task, written after a failure too, and tells a webhook if there is
+one.
 """
 
 from typing import Any
@@ -90,14 +91,16 @@ def _contest(
     dataset: Any,
     champion: dsl.PipelineTask,
     decided: dsl.PipelineTask,
+    moved: dsl.PipelineTask,
     checked: dsl.PipelineTask,
 ) -> None:
-    """Both on the same test images, the judgement, the release, and the swap if the judgement allows it."""
+    """Challenger, champion and anchor on the same test images, the judgement, the release, and the swap if allowed."""
     measured = evaluate(
         dataset=dataset,
         candidate=challenger.candidate,
         baseline=challenger.baseline,
         split=TEST,
+        seen=moved.outputs["drift"],
         **taken(checked, *LIMITS, **MEASURING),
     )
     measured.set_display_name("evaluate on test")
@@ -107,15 +110,30 @@ def _contest(
         candidate=challenger.candidate,
         baseline=champion.outputs["served"],
         split=TEST,
+        seen=moved.outputs["drift"],
         **taken(checked, **MEASURING),
     )
     duel.set_display_name("challenger against champion")
     whole_machine(duel)
+    anchored = evaluate(
+        dataset=dataset,
+        candidate=challenger.candidate,
+        baseline=champion.outputs["anchor_served"],
+        split=TEST,
+        seen=moved.outputs["drift"],
+        **taken(checked, **MEASURING),
+    )
+    anchored.set_display_name("challenger against the anchor")
+    # Where the champion is the anchor, this is the same task, and its result is there by then.
+    whole_machine(anchored.after(duel))
 
     judged = judge(
         evaluation=measured.outputs["evaluation"],
         duel=duel.outputs["evaluation"],
         decision=decided.outputs["decision"],
+        anchor_duel=anchored.outputs["evaluation"],
+        anchor=champion.outputs["anchor"],
+        contests=champion.outputs["contests"],
         **taken(checked, *MARGINS),
     )
     light(judged)
@@ -168,6 +186,7 @@ def _body(form: Form, asked: dict[str, Any]) -> None:
             dataset=data.outputs["prepared"],
             reference=champion_now.outputs["reference"],
             model=champion_now.outputs["model"],
+            anchor_reference=champion_now.outputs["anchor_reference"],
             **taken(checked, "seed", max_images="drift_images"),
         )
         one_core(moved)
@@ -183,10 +202,10 @@ def _body(form: Form, asked: dict[str, Any]) -> None:
         # The contest stands in each branch, and not once behind a OneOf: it compares what its own branch has made.
         with dsl.If(decided.outputs["action"] == FINE_TUNE, name="fine-tune"):
             challenger = _fine_tuned(data.outputs["prepared"], champion_now, decided, checked)
-            _contest(challenger, data.outputs["prepared"], champion_now, decided, checked)
+            _contest(challenger, data.outputs["prepared"], champion_now, decided, moved, checked)
         with dsl.Elif(decided.outputs["action"] == OPTIMIZE, name="search"):
             challenger = search(data.outputs["prepared"], checked)
-            _contest(challenger, data.outputs["prepared"], champion_now, decided, checked)
+            _contest(challenger, data.outputs["prepared"], champion_now, decided, moved, checked)
 
 
 PIPELINES = {name: pipeline_of(form, summary=SUMMARY, body=_body) for name, form in forms().items() if form.retrains}

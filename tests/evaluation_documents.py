@@ -82,8 +82,8 @@ def model(
 
 
 def comparison(
-    name: str, *, kind: str = "slice", support: int = 100, points: float | None = 0.5, low: float = -1.0,
-    high: float = 2.0, **changes: Any,
+    name: str, *, kind: str = "slice", support: int = 100, points: float | None = 0.5, low: float | None = -1.0,
+    high: float | None = 2.0, **changes: Any,
 ) -> Comparison:  # fmt: skip
     """Both models on some rows, by top-1."""
     known = points is not None
@@ -92,6 +92,7 @@ def comparison(
         "name": name,
         "metric": "top-1",
         "percent": True,
+        "proportion": False,
         "support": support,
         "candidate": 0.7 if known else None,
         "baseline": 0.7 - points / 100 if known else None,
@@ -113,11 +114,12 @@ def evaluation(**changes: Any) -> Evaluation:
         "row_noun": "images",
         "split": "test",
         "rows": 1000,
+        "left_out": 0,
         "dataset": DatasetFacts(
             fingerprint="f" * 64, counts={"test": 1000}, classes=CLASSES, licence=None, description=None
         ),
         "confidence": 0.95,
-        "paired": "paired bootstrap, 10,000 resamples, seed 0",
+        "paired": "paired score interval (Tango 1998)",
         "metrics": (metric_result(0.905, 0.9),),
         "groups": (),
         "slices": (),

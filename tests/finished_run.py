@@ -132,8 +132,9 @@ RETRAINED = {
     "large_label_shift": "1",
     "large_feature_drift": "1",
     "tune_epochs": "1",
-    # One epoch on little data is no better than the champion; what is shown here is the way, not the gain.
-    "max_loss": "20",
+    # One epoch on little data is no better than the champion, and few test images prove no small loss; what is shown
+    # here is the way, not the gain.
+    "max_loss": "100",
     "max_class_loss": "100",
 }
 """Of a retraining whose new data lead to fine-tuning and to a promotion."""

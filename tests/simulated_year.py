@@ -49,13 +49,15 @@ POLICY: dict[str, Any] = {
     "min_new_images": 40,
     "max_quarantined": 0.05,
     "min_growth": 0.25,
-    "drift_alpha": 0.01,
+    # Two tests a week at the default of 0.01 are one false alarm per year; this year must have none.
+    "drift_alpha": 0.001,
     "label_shift": 0.1,
     "large_label_shift": 0.3,
     "feature_drift": 0.7,
     "large_feature_drift": 0.8,
 }
-MARGINS = {"max_loss": 1.0, "max_class_loss": 5.0, "max_slice_loss": 5.0}
+# About 100 test images: even where two models agree on all of them, a loss of z²/(n + z²) = 3.7 points is possible.
+MARGINS = {"max_loss": 5.0, "max_class_loss": 5.0, "max_slice_loss": 5.0}
 
 
 def picture(rng: np.random.Generator, label: str) -> bytes:
@@ -130,7 +132,10 @@ class Year:
         before = self.stored_bytes()
         current = run.call(
             incumbent,
-            {"served": dsl.Model, "model": dsl.Model, "reference": dsl.Dataset, "latest": dsl.Dataset},
+            {
+                "served": dsl.Model, "model": dsl.Model, "reference": dsl.Dataset, "latest": dsl.Dataset,
+                "anchor_served": dsl.Model, "anchor_reference": dsl.Dataset,
+            },
             champion="champion",
         )  # fmt: skip
         run.call(
@@ -144,6 +149,7 @@ class Year:
             drift,
             {"drift": dsl.Artifact, "metrics": dsl.Metrics, "page": dsl.HTML},
             dataset=run.given("prepared"), reference=run.given("reference"), model=run.given("model"), max_images=300,
+            anchor_reference=run.given("anchor_reference"),
         )  # fmt: skip
         decided = run.call(
             decide,
@@ -155,31 +161,32 @@ class Year:
         pending = None
         if decided.action != "skip":
             head = np.zeros((3, 4), np.float32) if bad_training else train(run.dataset(self.store))
-            pending = self._contest(run, head, result, state=current.state)
+            pending = self._contest(run, head, result, current)
         result.grown_bytes = self.stored_bytes() - before
         return result, pending
 
-    def _contest(self, run: "_Run", head: np.ndarray, result: Week, *, state: str) -> Pending | None:
+    def _contest(self, run: "_Run", head: np.ndarray, result: Week, current: Any) -> Pending | None:
         save_onnx(run.folder / "candidate", write_onnx(head, run.folder / "model.onnx"), self.store)
         outputs = {"metrics": dsl.Metrics, "visualization": dsl.ClassificationMetrics, "page": dsl.HTML}
-        for name, baseline in (("evaluation", "candidate"), ("duel", "served")):
+        for name, baseline in (("evaluation", "candidate"), ("duel", "served"), ("anchored", "anchor_served")):
             run.call(
                 evaluate,
                 {"evaluation": dsl.Artifact, **outputs},
                 called={"evaluation": name},
                 dataset=run.given("prepared"), candidate=run.given("candidate"), baseline=run.given(baseline),
-                split="test", latency_rounds=1,
+                split="test", latency_rounds=1, seen=run.given("drift"),
             )  # fmt: skip
         judged = run.call(
             judge,
             {"judgement": dsl.Artifact, "page": dsl.HTML},
-            evaluation=run.given("evaluation"), duel=run.given("duel"), decision=run.given("decision"), **MARGINS,
+            evaluation=run.given("evaluation"), duel=run.given("duel"), decision=run.given("decision"),
+            anchor_duel=run.given("anchored"), anchor=current.anchor, contests=current.contests, **MARGINS,
         )  # fmt: skip
         result.verdict = judged.verdict
         self._release(run, head, judgement=_read(run.folder / "judgement", "judgement.json", self.store))
         if judged.verdict == "keep":
             return None
-        return Pending(run.folder / "release", run.folder / "judgement", state, run.folder.name)
+        return Pending(run.folder / "release", run.folder / "judgement", current.state, run.folder.name)
 
     def _release(self, run: "_Run", head: np.ndarray, *, judgement: dict[str, Any] | None) -> tuple[str, str]:
         """What `export` does, but for its checks against torch, which the stand-in has nothing for."""

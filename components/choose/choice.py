@@ -4,6 +4,7 @@ Deterministic as far as its inputs are: metrics, sizes and MACs are equal in eve
 Therefore two latencies within `LATENCY_TOLERANCE` count as equal, and then MACs decide.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -74,7 +75,8 @@ def _order(one: Measured) -> tuple[int, int, float, float]:
 
 
 def _within_drop(measured: Sequence[Measured], max_drop: float, names: Sequence[str], meeting: list[int]) -> Choice:
-    safe = [index for index in meeting if measured[index].drop_points + measured[index].drop_error <= max_drop]
+    # An error that is not known may be of any size: such a recipe has nothing to spare.
+    safe = [index for index in meeting if _worse_by_error(measured[index], math.inf) <= max_drop]
     if safe:
         index = fastest(measured, safe)
         why = f"is the fastest that keeps the budget with one standard error ({_error(measured[index])}) to spare"
@@ -86,7 +88,7 @@ def _within_drop(measured: Sequence[Measured], max_drop: float, names: Sequence[
 
 def _without_drop(measured: Sequence[Measured], budget: Budget, names: Sequence[str], meeting: list[int]) -> Choice:
     best = most_accurate(measured, meeting)
-    limit = measured[best].drop_points + measured[best].drop_error
+    limit = _worse_by_error(measured[best], 0.0)
     index = fastest(measured, [one for one in meeting if measured[one].drop_points <= limit])
     within = " that keeps the budget" if budget.given else ""
     if index == best:
@@ -109,8 +111,13 @@ def _nearest(measured: Sequence[Measured], budget: Budget, names: Sequence[str],
     return Choice(index=index, meets_budget=False, reason=reason)
 
 
+def _worse_by_error(one: Measured, unknown: float) -> float:
+    """Lost points, and one standard error more; `unknown` stands for an error that is not known."""
+    return one.drop_points + (unknown if one.drop_error is None else one.drop_error)
+
+
 def _error(one: Measured) -> str:
-    return f"{one.drop_error:.2f} points"
+    return "unknown on so few rows" if one.drop_error is None else f"{one.drop_error:.2f} points"
 
 
 def _facts(one: Measured) -> str:

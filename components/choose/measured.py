@@ -16,12 +16,13 @@ class Measured:
     """One recipe, compared with the baseline on the same rows and in the same timing run.
 
     `value` is the primary metric; `drop_points` is positive when something of it was lost, in points; `drop_error` is
-    its standard error; `relative_latency` is the candidate's warm latency at batch 1 divided by the baseline's.
+    its standard error, None where the rows were too few to tell; `relative_latency` is the candidate's warm latency at
+    batch 1 divided by the baseline's.
     """
 
     value: float | None
     drop_points: float
-    drop_error: float
+    drop_error: float | None
     relative_latency: float
     latency_ms: float
     size_bytes: int
@@ -62,12 +63,12 @@ def measure_recipes(evaluations: Sequence[Evaluation]) -> list[Measured]:
 def _measured(evaluation: Evaluation, common_baseline_ms: float) -> Measured:
     primary, difference = evaluation.primary, evaluation.primary.difference
     relative = 1 / evaluation.speedup
-    low, high = difference.low or 0.0, difference.high or 0.0
+    low, high = difference.low, difference.high
     return Measured(
         value=primary.candidate.value,
         # Rounded, so that the last bit of a subtraction does not decide between equal qualities.
         drop_points=round(-primary.points, 6),
-        drop_error=(high - low) / (2 * _Z95),
+        drop_error=None if low is None or high is None else (high - low) / (2 * _Z95),
         relative_latency=relative,
         latency_ms=relative * common_baseline_ms,
         size_bytes=evaluation.candidate.size_bytes,

@@ -7,10 +7,6 @@ from components.core.parameters import check_declared
 AUTO, SKIP, FINE_TUNE, OPTIMIZE = "auto", "skip", "fine-tune", "optimize"
 ACTIONS = (AUTO, SKIP, FINE_TUNE, OPTIMIZE)
 
-FEWEST_ROWS = 6
-"""Test images of a class or slice below which nothing is decided by it: were even all of them lost and none gained,
-chance alone would do that in more than 5 % of the cases (two-sided sign test, 2·½ⁿ)."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class RetrainPolicy:

@@ -1,8 +1,9 @@
 """What arrived since the reference data set, and whether it looks like it; the content of drift.json."""
 
 import json
+import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -65,9 +66,13 @@ def measure_drift(
     chosen_new, chosen_reference = matched_samples(found, max_images)
     drift = None
     if len(chosen_new) >= _FEWEST:
+        new, new_digests = embed(dataset, LOOKED_AT, chosen_new, model)
+        before, before_digests = embed(reference, LOOKED_AT, chosen_reference, model)
         drift = feature_drift(
-            embed(dataset, LOOKED_AT, chosen_new, model),
-            embed(reference, LOOKED_AT, chosen_reference, model),
+            new,
+            before,
+            new_strata=_strata(found.new, new_digests),
+            reference_strata=_strata(found.reference, before_digests),
             seed=seed,
         )
     faulty = _newly_quarantined(dataset, reference, store)
@@ -131,6 +136,24 @@ def arrivals(dataset: Dataset, reference: Dataset) -> Arrivals:
     )
 
 
+def seen_in_test(dataset: Dataset, earlier: Sequence[Dataset]) -> list[str]:
+    """Digests of the test rows that a data set before held for training or validation, sorted.
+
+    Whoever was made from that data set knows these rows, and would be judged too well on them.
+    """
+    test = {row["digest"] for row in dataset.iterate("test", columns=("digest",))}
+    distinct = {one.manifest.digest: one for one in earlier}
+    return sorted(
+        {
+            row["digest"]
+            for one in distinct.values()
+            for split in LOOKED_AT
+            for row in one.iterate(split, columns=("digest",))
+            if row["digest"] in test
+        }
+    )
+
+
 def matched_samples(found: Arrivals, max_images: int) -> tuple[set[str], set[str]]:
     """Digests of the new images and of reference images with the same mix of classes, each at most `max_images`.
 
@@ -169,6 +192,13 @@ def _rows(dataset: Dataset, classes: list[str]) -> Iterator[tuple[str, str, np.n
             if found is not None:
                 counts[places] = found
             yield split, row["digest"], counts
+
+
+def _strata(by_class: Mapping[str, list[str]], digests: list[str]) -> np.ndarray:
+    """A number for the class of each digest, the same in both samples, `(n,)`."""
+    places = {digest: name for name, members in by_class.items() for digest in members}
+    # By the name itself, for neither sample needs to hold every class.
+    return np.array([zlib.crc32(places[digest].encode()) for digest in digests], dtype=np.int64)
 
 
 def _stratum(counts: np.ndarray, classes: list[str]) -> str:

@@ -18,6 +18,7 @@ def drift(
     page: Output[HTML],
     max_images: int = 500,
     seed: int = 0,
+    anchor_reference: Input[Dataset] = None,
 ):
     """Finds what arrived since the champion was made, and tests its labels and features for drift.
 
@@ -25,11 +26,13 @@ def drift(
         dataset: The newest prepared data set.
         reference: The data set that the champion was made from.
         model: The champion's torch network; its pooled features are what is compared.
-        drift: drift.json: what arrived, both tests with effect size and p-value.
+        drift: drift.json: what arrived, both tests with effect size and p-value; seen.json: digests of test images that
+            the champion or its anchor was trained or chosen on, for evaluate to leave out.
         metrics: The most important figures.
         page: The same as a page.
         max_images: Images of each sample that the feature test looks at, at least 20.
         seed: Of the tests' permutations.
+        anchor_reference: The data set of the champion's anchor, for seen.json.
     """
     import json
 
@@ -39,7 +42,7 @@ def drift(
     from components.core.parameters import check_declared
     from components.core.store import store_from_environment
     from components.core.training.device import deterministic, use_available_threads
-    from components.drift.comparison import measure_drift
+    from components.drift.comparison import measure_drift, seen_in_test
     from components.drift.page import write_drift_page
 
     check_declared({"drift_images": max_images, "seed": seed})
@@ -62,7 +65,10 @@ def drift(
     if document["features"]:
         facts |= {"feature_auc": document["features"]["auc"], "feature_p_value": document["features"]["p_value"]}
     content = json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False).encode()
-    manifest = publish(drift.path, kind="drift", files={"drift.json": content}, metadata={}, store=store)
+    earlier = [open_dataset(one.path, store) for one in (reference, anchor_reference) if one is not None]
+    seen = seen_in_test(open_dataset(dataset.path, store), earlier)
+    files = {"drift.json": content, "seen.json": json.dumps(seen).encode()}
+    manifest = publish(drift.path, kind="drift", files=files, metadata={}, store=store)
     describe(drift, manifest, store, **facts)
     for name, value in facts.items():
         metrics.log_metric(name, value)

@@ -14,8 +14,10 @@ from components.core.training.device import choose_device, place, place_batch
 _BATCH = 64
 
 
-def embed(dataset: Dataset, splits: Sequence[str], digests: Collection[str], model: ModelBundle) -> np.ndarray:
-    """The task's embedding of each row whose digest is in `digests`: `(n, D)` float32.
+def embed(
+    dataset: Dataset, splits: Sequence[str], digests: Collection[str], model: ModelBundle
+) -> tuple[np.ndarray, list[str]]:
+    """The task's embedding of each row whose digest is in `digests`, `(n, D)` float32, and the n digests.
 
     Rows are in stored order, split by split. The network runs in eval mode and is given back on the CPU.
     """
@@ -23,12 +25,13 @@ def embed(dataset: Dataset, splits: Sequence[str], digests: Collection[str], mod
     place(model.module.eval(), device)
     compute = model.task.embeddings(model.module)
     transform = model.task.transform(model.assets)
-    found = []
+    found, names = [], []
     with torch.inference_mode():
         for batch in as_tensors(_batches(dataset, splits, digests, transform)):
             found.append(compute(*place_batch(batch, device).inputs.values()).float().cpu().numpy())
+            names.extend(batch.digests)
     model.module.to("cpu")
-    return np.concatenate(found)
+    return np.concatenate(found), names
 
 
 def _batches(

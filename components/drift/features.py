@@ -1,5 +1,6 @@
 """Feature drift: can a classifier tell two samples of embeddings apart? Plain numpy."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,16 +54,29 @@ def discriminant(new: np.ndarray, reference: np.ndarray, *, shrinkage: float = 0
     return np.linalg.solve(regular, new.mean(axis=0) - reference.mean(axis=0))
 
 
-def feature_drift(new: np.ndarray, reference: np.ndarray, *, permutations: int = 2000, seed: int = 0) -> FeatureDrift:
+def feature_drift(
+    new: np.ndarray,
+    reference: np.ndarray,
+    *,
+    new_strata: np.ndarray | None = None,
+    reference_strata: np.ndarray | None = None,
+    permutations: int = 2000,
+    seed: int = 0,
+) -> FeatureDrift:
     """Classifier two-sample test (Lopez-Paz and Oquab 2017, arXiv:1610.06545).
 
     Fisher's discriminant is fitted on one random half of each sample and scores the other half. Whatever it has
     learnt, under the null hypothesis those scores are exchangeable, so dealing them out anew gives the p-value; it is
     one-sided, for a direction that was learnt separates in its own sense.
 
+    Where the samples were matched by class, so are the halves, and scores are dealt out within each class alone: the
+    design that was drawn. Dealt out among all classes, p-values would be too large.
+
     Args:
         new: embeddings `(n, D)`, n ≥ 4.
         reference: embeddings `(m, D)`, m ≥ 4.
+        new_strata: class of each new row, ints `(n,)`; None: all are one.
+        reference_strata: the same of the reference, `(m,)`.
         permutations: the smallest p-value is 1 / (permutations + 1).
         seed: of the halves and the permutations.
 
@@ -79,13 +93,20 @@ def feature_drift(new: np.ndarray, reference: np.ndarray, *, permutations: int =
     rng = np.random.default_rng(seed)
     # Features of one scale: a few channels with large values would else be all that the shrunk covariance sees.
     both = (both - both.mean(axis=0)) / np.maximum(both.std(axis=0), 1e-9)
-    train_new, test_new = _halves(both[: len(new)], rng)
-    train_reference, test_reference = _halves(both[len(new) :], rng)
-    direction = discriminant(train_new, train_reference)
-    ranks = _ranks(np.concatenate([test_new, test_reference]) @ direction)
-    observed = ranks[: len(test_new)].sum()
-    dealt = (rng.permutation(ranks)[: len(test_new)].sum() for _ in range(permutations))
-    larger = sum(one >= observed - 1e-6 for one in dealt)
+    strata = np.concatenate(
+        [
+            np.zeros(len(rows), dtype=np.int64) if classes is None else classes
+            for rows, classes in ((new, new_strata), (reference, reference_strata))
+        ]
+    )
+    train_new, test_new = _halves(strata[: len(new)], rng)
+    train_reference, test_reference = (half + len(new) for half in _halves(strata[len(new) :], rng))
+    direction = discriminant(both[train_new], both[train_reference])
+    tested = np.concatenate([test_new, test_reference])
+    ranks = _ranks(both[tested] @ direction)
+    is_new = np.arange(len(tested)) < len(test_new)
+    observed = ranks[is_new].sum()
+    larger = sum(one >= observed - 1e-6 for one in _dealt(ranks, is_new, strata[tested], permutations, rng))
     return FeatureDrift(
         auc=_auc(observed, len(test_new), len(test_reference)),
         p_value=float((1 + larger) / (1 + permutations)),
@@ -94,6 +115,19 @@ def feature_drift(new: np.ndarray, reference: np.ndarray, *, permutations: int =
     )
 
 
-def _halves(rows: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    order = rng.permutation(len(rows))
-    return rows[order[: len(rows) // 2]], rows[order[len(rows) // 2 :]]
+def _halves(strata: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of the rows of each random half; of each stratum both have as many rows, or one has one more."""
+    order = rng.permutation(len(strata))
+    order = order[np.argsort(strata[order], kind="stable")]
+    first = int(rng.integers(2))
+    return order[first::2], order[1 - first :: 2]
+
+
+def _dealt(
+    ranks: np.ndarray, is_new: np.ndarray, strata: np.ndarray, permutations: int, rng: np.random.Generator
+) -> Iterator[float]:
+    """Rank sums of the new rows, with the ranks dealt out anew within each stratum."""
+    by_stratum = np.argsort(strata, kind="stable")
+    ranks, is_new, strata = ranks[by_stratum], is_new[by_stratum], strata[by_stratum]
+    for _ in range(permutations):
+        yield ranks[np.lexsort((rng.random(len(ranks)), strata))][is_new].sum()

@@ -1,5 +1,6 @@
 """Label shift: do two samples have the same mix of classes? Plain numpy on what each row adds to each class."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,11 +8,22 @@ import numpy as np
 
 @dataclass(frozen=True, kw_only=True)
 class LabelShift:
-    """`statistic` χ² of the 2 × K table, its permutation `p_value`, `distance` in [0, 1], `cramers_v` in [0, 1]."""
+    """Whether and by how much the mix of classes moved.
+
+    Attributes:
+        statistic: χ² of the 2 × K table.
+        p_value: of its permutation test.
+        distance: total variation without what chance alone adds, 0 to 1.
+        observed_distance: total variation of the two samples as they are.
+        chance_distance: its mean over the permutations: what two samples of one mix come to.
+        cramers_v: 0 to 1.
+    """
 
     statistic: float
     p_value: float
     distance: float
+    observed_distance: float
+    chance_distance: float
     cramers_v: float
 
 
@@ -38,6 +50,10 @@ def label_shift(reference: np.ndarray, new: np.ndarray, *, permutations: int = 2
 
     Under the null hypothesis every way to deal the rows of both samples out to samples of these sizes is equally
     likely. Rows are dealt and not what they count: the pixels of one image are no independent observations.
+
+    The effect size is the total variation distance without its bias: `√max(0, d² − m²)`, d observed and m its mean over
+    the permutations. Samples of one mix differ by m, which is 0.47 with 100 classes and 75 rows, and that noise adds to
+    a true shift about as independent lengths do; to subtract m itself would halve true shifts.
 
     The statistic is χ² of the 2 × K table of counts, with what rows count scaled so that all of them together count as
     many as there are rows; for one label per row it is Pearson's. With one label per row, tables are drawn from the
@@ -66,11 +82,17 @@ def label_shift(reference: np.ndarray, new: np.ndarray, *, permutations: int = 2
         drawn = iter(rng.multivariate_hypergeometric(rows.sum(axis=0), len(new), size=permutations))
     else:
         drawn = (rows[rng.permutation(len(rows))[: len(new)]].sum(axis=0) * scale for _ in range(permutations))
-    # A relative slack: equal tables must count as equal, whatever the order of their sums.
-    larger = sum(chi_square(both - one, one) >= observed * (1 - 1e-9) for one in drawn)
+    larger, chance = 0, 0.0
+    for one in drawn:
+        # A relative slack: equal tables must count as equal, whatever the order of their sums.
+        larger += chi_square(both - one, one) >= observed * (1 - 1e-9)
+        chance += total_variation(both - one, one) / permutations
+    distance = total_variation(before, after)
     return LabelShift(
         statistic=observed,
         p_value=(1 + larger) / (1 + permutations),
-        distance=total_variation(before, after),
+        distance=math.sqrt(max(0.0, distance**2 - chance**2)),
+        observed_distance=distance,
+        chance_distance=chance,
         cramers_v=float(np.sqrt(observed / both.sum())),
     )

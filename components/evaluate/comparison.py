@@ -1,5 +1,6 @@
 """The stage's work in order: predictions of both, figures, latency, verdict; the content of evaluation.json."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ from components.core.tasks.metric import Metric
 from components.evaluate.bundles import Opened
 from components.evaluate.groups import group_comparisons, slice_comparisons
 from components.evaluate.inference import check_split, run_split
-from components.evaluate.intervals import CONFIDENCE, DENSE_RESAMPLES, RESAMPLES, SEED, PairedRows, interval_name
+from components.evaluate.intervals import CONFIDENCE, PairedRows, difference_name, interval_name
 from components.evaluate.latency import Timings, measure_both
 from components.evaluate.samples import pick_samples, read_samples
 
@@ -54,16 +55,25 @@ class EvaluateConfig:
         check_declared({"threads": self.threads, "latency_rounds": self.latency_rounds}, threads="latency_threads")
 
 
-def evaluate_pair(dataset: "Dataset", candidate: Opened, baseline: Opened, config: EvaluateConfig) -> Evaluation:
+def evaluate_pair(
+    dataset: "Dataset", candidate: Opened, baseline: Opened, config: EvaluateConfig, *, seen: Collection[str] = ()
+) -> Evaluation:
     """Both models on the same rows, each with its own preprocessing.
+
+    Args:
+        dataset: whose split is read.
+        candidate: one model.
+        baseline: the other.
+        config: how.
+        seen: digests of rows that one of them was trained or chosen on; they are left out.
 
     Raises:
         UserError: the split is not one to judge on, or a model was made for other classes than the dataset's.
     """
     check_split(dataset, config.split)
     task = get_task(dataset.task)
-    ours = run_split(candidate.bundle, dataset, config.split, threads=config.threads)
-    theirs = run_split(baseline.bundle, dataset, config.split, threads=config.threads)
+    ours = run_split(candidate.bundle, dataset, config.split, threads=config.threads, seen=seen)
+    theirs = run_split(baseline.bundle, dataset, config.split, threads=config.threads, seen=seen)
     assert ours.digests == theirs.digests, "both models must see the same rows in the same order"
     pairs, primary = PairedRows(ours.statistics, theirs.statistics), task.metrics[0]
     metrics = tuple(_metric(metric, pairs) for metric in task.metrics)
@@ -75,6 +85,7 @@ def evaluate_pair(dataset: "Dataset", candidate: Opened, baseline: Opened, confi
         row_noun=task.row_noun,
         split=config.split,
         rows=len(ours.digests),
+        left_out=dataset.rows(config.split) - len(ours.digests),
         dataset=DatasetFacts(
             fingerprint=dataset.fingerprint,
             counts=dict(dataset.counts),
@@ -83,7 +94,7 @@ def evaluate_pair(dataset: "Dataset", candidate: Opened, baseline: Opened, confi
             description=dataset.manifest.metadata.get("description"),
         ),
         confidence=CONFIDENCE,
-        paired=f"paired bootstrap, {RESAMPLES:,} resamples ({DENSE_RESAMPLES:,} where many rows differ), seed {SEED}",
+        paired=difference_name(primary),
         metrics=metrics,
         groups=tuple(group_comparisons(task.groups(dataset), ours.groups, pairs)),
         slices=tuple(slice_comparisons(dataset, config.split, ours.digests, primary, pairs)),
@@ -99,7 +110,7 @@ def evaluate_pair(dataset: "Dataset", candidate: Opened, baseline: Opened, confi
         ),
         budget=config.budget,
         host=describe_host(),
-        method=_method(config, timings, metrics),
+        method=_method(config, timings, task.metrics),
         warnings=timings.warnings,
         samples=tuple(
             read_samples(
@@ -110,6 +121,7 @@ def evaluate_pair(dataset: "Dataset", candidate: Opened, baseline: Opened, confi
                 candidate=candidate.bundle,
                 baseline=baseline.bundle,
                 threads=config.threads,
+                seen=seen,
             )
         ),
     )
@@ -159,14 +171,18 @@ def _figures(opened: Opened, latency: tuple[Timing, ...], details: dict) -> Mode
     )
 
 
-def _method(config: EvaluateConfig, timings: Timings, metrics: tuple[MetricResult, ...]) -> str:
+def _method(config: EvaluateConfig, timings: Timings, metrics: tuple[Metric, ...]) -> str:
     threads = "1 thread" if config.threads == 1 else f"{config.threads} threads"
     share = f"{100 * CONFIDENCE:g} %"
-    intervals = "; ".join(f"{capitalized(metric.label)}: {share} interval ({metric.interval})" for metric in metrics)
+    intervals = "; ".join(
+        f"{capitalized(metric.label)}: {share} interval ({interval_name(metric)}; of the difference "
+        f"{difference_name(metric)})"
+        for metric in metrics
+    )
     timed = " and ".join(f"{one.samples} calls at batch {one.batch}" for one in timings.candidate)
     return (
-        f"Both models in onnxruntime on the CPU, {threads}. {intervals}; difference: {share} paired "
-        f"bootstrap. Latency: warm and alone, {timed} of each model, in alternating blocks whose first calls are not "
+        f"Both models in onnxruntime on the CPU, {threads}. {intervals}. "
+        f"Latency: warm and alone, {timed} of each model, in alternating blocks whose first calls are not "
         f"counted; medians of wall time, CPU time beside it; cold: the first call after the other model. Speed-up: "
         f"from pairs of neighbouring blocks (Hodges-Lehmann, {share} signed-rank interval). Inference only, without "
         "preparing the inputs."

@@ -23,6 +23,7 @@ def evaluate(
     max_latency_ms: float = -1.0,
     max_size_mb: float = -1.0,
     max_drop: float = -1.0,
+    seen: Input[Artifact] = None,
 ):
     """Compares two models on the same rows in onnxruntime: metrics with intervals, latency, size, and the budget.
 
@@ -41,9 +42,13 @@ def evaluate(
         max_latency_ms: Limit on the candidate's median latency at batch 1, warm, milliseconds; -1 is no limit.
         max_size_mb: Limit on the size of its ONNX files, megabytes of 10⁶ bytes; -1 is no limit.
         max_drop: Limit on how far its primary metric lies below the baseline's, points; -1 is no limit.
+        seen: What a retraining found to have arrived (drift): rows of the split that an earlier champion was trained or
+            chosen on are left out.
     """
 
-    from components.core.artifacts.manifest import describe, publish
+    import json
+
+    from components.core.artifacts.manifest import describe, publish, read_file, read_manifest
     from components.core.budget import Budget
     from components.core.data.dataset import open_dataset
     from components.core.evaluation.document import FILE, KIND, encode_evaluation
@@ -61,7 +66,8 @@ def evaluate(
     prepared = open_dataset(dataset.path, store)
     check_split(prepared, split)
     ours, theirs = open_as_onnx(candidate.path, store), open_as_onnx(baseline.path, store)
-    result = evaluate_pair(prepared, ours, theirs, config)
+    known = json.loads(read_file(read_manifest(seen.path, kind="drift"), "seen.json", store)) if seen else []
+    result = evaluate_pair(prepared, ours, theirs, config, seen=frozenset(known))
 
     primary = result.primary
     facts: dict[str, str | int | float | bool] = {

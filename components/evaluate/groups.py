@@ -50,6 +50,7 @@ def compare_rows(pairs: PairedRows, metric: Metric, *, kind: str, name: str) -> 
         name=name,
         metric=metric.label,
         percent=metric.percent,
+        proportion=metric.proportion,
         support=rows,
         candidate=ours if math.isfinite(ours) else None,
         baseline=theirs if math.isfinite(theirs) else None,
@@ -66,8 +67,9 @@ def _slice_places(dataset: "Dataset", split: str, digests: list[str]) -> dict[st
     places = {column: {value: place for place, value in enumerate(known)} for column, known in dataset.slices.items()}
     found = {column: np.full(len(digests), -1, dtype=np.int16) for column in places}
     columns = {column: shard_column(column) for column in places}
-    rows = dataset.iterate(split, columns=("digest", *columns.values())) if columns else ()
-    for number, row in enumerate(rows):
+    wanted = set(digests)
+    stored = dataset.iterate(split, columns=("digest", *columns.values())) if columns else ()
+    for number, row in enumerate(row for row in stored if row["digest"] in wanted):
         assert row["digest"] == digests[number], "slices must be those of the rows that were run"
         for column, name in columns.items():
             found[column][number] = places[column].get(row[name], -1)

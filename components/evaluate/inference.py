@@ -1,12 +1,14 @@
 """Run an ONNX bundle over a split and keep what the figures need: statistics of each row, and the task's details."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from components.core.bundles.onnx_bundle import OnnxBundle
+from components.core.data.batch import Batch
 from components.core.data.reading import read_batches
 from components.core.errors import UserError
 from components.core.runtime.sessions import open_session
@@ -46,13 +48,17 @@ def check_split(dataset: "Dataset", split: str) -> None:
         raise UserError(f"the {split} split is empty; give data_prep a larger {split}_fraction or more {noun}")
 
 
-def run_split(bundle: OnnxBundle, dataset: "Dataset", split: str, *, threads: int) -> Outcome:
-    """Every row of the split through the files, with the bundle's own preprocessing and the client's decoding.
+def run_split(
+    bundle: OnnxBundle, dataset: "Dataset", split: str, *, threads: int, seen: Collection[str] = ()
+) -> Outcome:
+    """The split through the files, with the bundle's own preprocessing and the client's decoding.
 
+    Every row is read but those whose digests are in `seen`.
     Outputs and predictions are let go after each batch: memory is that of the statistics.
 
     Raises:
-        UserError: the bundle was made for other classes than the dataset's, or answers with what is no number.
+        UserError: the bundle was made for other classes than the dataset's, or answers with what is no number; no row
+            of the split is unseen.
     """
     task = get_task(dataset.task)
     task.check_classes(dataset, bundle.assets)
@@ -60,7 +66,8 @@ def run_split(bundle: OnnxBundle, dataset: "Dataset", split: str, *, threads: in
     details = task.details(dataset)
     statistics, groups, digests = [], [], []
     transform = task.transform(bundle.assets, full_size=True)
-    for batch in read_batches(dataset, split, transform, batch_size=task.large_batch):
+    whole = read_batches(dataset, split, transform, batch_size=task.large_batch)
+    for batch in (part for one in whole for part in _unseen(one, seen)):
         outputs = task.run(sessions, batch, bundle.assets)
         _refuse_no_numbers(outputs, task.row_noun)
         predictions = task.predict(outputs, batch, bundle.assets)
@@ -68,6 +75,8 @@ def run_split(bundle: OnnxBundle, dataset: "Dataset", split: str, *, threads: in
         groups.append(task.group_rows(batch, len(dataset.classes)))
         digests.extend(batch.digests)
         details.add(outputs, predictions, batch)
+    if not digests:
+        raise UserError(f"all {task.row_noun} of the {split} split were training or validation data of a model before")
     return Outcome(
         statistics=np.concatenate(statistics),
         groups=np.concatenate(groups),
@@ -87,3 +96,11 @@ def _refuse_no_numbers(outputs: Mapping[str, np.ndarray], row_noun: str) -> None
                 f"the model gives no finite answer ('{name}' holds NaN or infinity) for {int(wrong.sum())} of "
                 f"{len(values)} {row_noun}; train it again, with a lower learning rate or without mixed precision"
             )
+
+
+def _unseen(batch: Batch, seen: Collection[str]) -> Iterator[Batch]:
+    """The batch without the rows in `seen`, as its contiguous parts."""
+    for kept, run in groupby(range(len(batch)), key=lambda row: batch.digests[row] not in seen):
+        if kept:
+            rows = list(run)
+            yield batch if len(rows) == len(batch) else batch.part(slice(rows[0], rows[-1] + 1))

@@ -2,7 +2,7 @@
 
 import base64
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,12 +56,13 @@ def read_samples(
     candidate: OnnxBundle,
     baseline: OnnxBundle,
     threads: int,
+    seen: Collection[str] = (),
 ) -> list[Sample]:
     """The picked rows, each predicted again alone by both models, as the task's pages show them."""
     task = get_task(dataset.task)
     models = {"candidate": _Predictor(candidate, dataset, threads), "baseline": _Predictor(baseline, dataset, threads)}
     found = []
-    for number, row in _rows(dataset, split, picked):
+    for number, row in _rows(dataset, split, picked, seen):
         results = {name: model(row) for name, model in models.items()}
         batch = results["candidate"][0]
         shown = task.pages.sample(row, batch, {name: result[1] for name, result in results.items()}, dataset)
@@ -93,10 +94,13 @@ class _Predictor:
         return batch, self._task.predict(outputs, batch, self._assets)
 
 
-def _rows(dataset: "Dataset", split: str, picked: Mapping[int, str]) -> Iterator[tuple[int, dict[str, Any]]]:
+def _rows(
+    dataset: "Dataset", split: str, picked: Mapping[int, str], seen: Collection[str]
+) -> Iterator[tuple[int, dict[str, Any]]]:
     columns = tuple(name for name in get_task(dataset.task).rows.schema.names if name != "source")
     left = len(picked)
-    for number, row in enumerate(dataset.iterate(split, columns=columns) if picked else ()):
+    stored = dataset.iterate(split, columns=columns) if picked else ()
+    for number, row in enumerate(row for row in stored if row["digest"] not in seen):
         if number in picked:
             yield number, row
             left -= 1

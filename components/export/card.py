@@ -12,7 +12,6 @@ from components.core.budget import Check
 from components.core.evaluation.document import Comparison, Estimate, Evaluation, MetricResult
 from components.core.report.markdown import Raw, code, escape
 from components.core.report.numbers import compact, figure_of_merit, megabytes, milliseconds, percent, points, spread
-from components.core.retraining import FEWEST_ROWS
 from components.core.stage_pages.judgement import amount
 from components.core.tasks.card import CardText
 
@@ -45,7 +44,6 @@ def write_card(evaluation: Evaluation, card: CardText, facts: Mapping[str, Any])
         theirs=evaluation.baseline,
         checks=[_check(check) for check in evaluation.verdict.checks],
         recipe=_recipe(facts["decision"]),
-        fewest_rows=FEWEST_ROWS,
         percent_confidence=f"{100 * evaluation.confidence:g} %",
     )
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"

@@ -15,6 +15,8 @@ class Incumbent(NamedTuple):
     version: str
     state: str
     prepared: str
+    anchor: str
+    contests: int
 
 
 @dsl.component(base_image=BASE_IMAGE, target_image=DATA_IMAGE)
@@ -24,6 +26,8 @@ def incumbent(
     model: Output[Model],
     reference: Output[Dataset],
     latest: Output[Dataset],
+    anchor_served: Output[Model],
+    anchor_reference: Output[Dataset],
 ) -> Incumbent:
     """Reads the champion: its file, its network, its data.
 
@@ -33,10 +37,14 @@ def incumbent(
         model: The torch network that it was made of.
         reference: The data set that it was made from.
         latest: The data set that was prepared last, by a retraining or for the champion.
+        anchor_served: The released ONNX file of the anchor: the best release that is proven, which no challenger may
+            fall behind.
+        anchor_reference: The data set that the anchor was made from.
 
     Returns:
         Name and version of the champion's release, the state of the ref for the compare-and-swap at the end, and the
-        ref that points at the data set that was prepared last.
+        ref that points at the data set that was prepared last; the anchor's release, name/version; how many releases of
+        this name were measured on test data so far.
     """
     from components.core.artifacts.manifest import describe, publish_entries
     from components.core.store import store_from_environment
@@ -46,8 +54,22 @@ def incumbent(
     incumbent = read_incumbent(store, champion)
     release = f"{incumbent.name}/{incumbent.version}"
     describe(served, save_served(served.path, incumbent, store), store, release=release)
-    for artifact, manifest in ((model, incumbent.model), (reference, incumbent.dataset), (latest, incumbent.latest)):
+    anchor = incumbent.anchor
+    describe(anchor_served, save_served(anchor_served.path, anchor, store), store, release=anchor.release)
+    for artifact, manifest, owner in (
+        (model, incumbent.model, release),
+        (reference, incumbent.dataset, release),
+        (latest, incumbent.latest, release),
+        (anchor_reference, anchor.dataset, anchor.release),
+    ):
         kept = publish_entries(artifact.path, kind=manifest.kind, entries=manifest.files, metadata=manifest.metadata)
-        describe(artifact, kept, store, release=release)
-    print(f"champion {release}, champion since {incumbent.since}")
-    return Incumbent(name=incumbent.name, version=incumbent.version, state=incumbent.state, prepared=incumbent.prepared)
+        describe(artifact, kept, store, release=owner)
+    print(f"champion {release}, champion since {incumbent.since}; anchor {anchor.release}")
+    return Incumbent(
+        name=incumbent.name,
+        version=incumbent.version,
+        state=incumbent.state,
+        prepared=incumbent.prepared,
+        anchor=anchor.release,
+        contests=incumbent.contests,
+    )

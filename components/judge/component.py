@@ -24,6 +24,9 @@ def judge(
     max_loss: float = 1.0,
     max_class_loss: float = 5.0,
     max_slice_loss: float = 5.0,
+    anchor_duel: Input[Artifact] = None,
+    anchor: str = "",
+    contests: int = 0,
 ) -> Judged:
     """Judges a challenger by its budget and by its paired comparison with the champion on the same test rows.
 
@@ -38,6 +41,9 @@ def judge(
         max_class_loss: Maximum loss of any class, in points of its metric; a statistically significant larger loss
             blocks promotion. 0 to 100.
         max_slice_loss: The same for one slice of the data set (slice_columns). 0 to 100.
+        anchor_duel: The challenger against the anchor, on the same test data.
+        anchor: The anchor's release, name/version: the best one that is proven.
+        contests: Releases that were measured on test data before this one.
 
     Returns:
         promote or keep.
@@ -60,6 +66,9 @@ def judge(
         read_evaluation(duel.path, store),
         json.loads(read_file(read_manifest(decision.path, kind="decision"), "retraining.json", store)),
         policy,
+        anchored=read_evaluation(anchor_duel.path, store) if anchor_duel else None,
+        anchor=anchor,
+        contests=contests,
     )
     verdict = "promote" if document["promote"] else "keep"
     print(f"{verdict}: {document['reason']}")

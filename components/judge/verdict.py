@@ -7,52 +7,64 @@ from typing import Any
 from components.core.errors import UserError
 from components.core.evaluation.document import Comparison, Evaluation
 from components.core.report.numbers import points, spread
-from components.core.retraining import FEWEST_ROWS, PromotionPolicy
+from components.core.retraining import PromotionPolicy
 from components.core.stage_pages.judgement import POINTS
+from components.judge.family import detectable_loss, p_value, rejected
 
-FORMAT = 2
+FORMAT = 3
 TEST = "test"
 
 
 def decide_promotion(
-    evaluation: Evaluation, duel: Evaluation, retraining: Mapping[str, Any], policy: PromotionPolicy
+    evaluation: Evaluation,
+    duel: Evaluation,
+    retraining: Mapping[str, Any],
+    policy: PromotionPolicy,
+    *,
+    anchored: Evaluation | None = None,
+    anchor: str = "",
+    contests: int = 0,
 ) -> dict[str, Any]:
     """The content of judgement.json: `promote`, the `reason`, and every check with what was measured.
 
-    Three kinds of check, all of which must hold:
+    Four kinds of check, all of which must hold:
 
     - the budget's limits, as the evaluation against the float32 network judged them;
     - overall: the lower end of the paired interval of challenger − champion is at or above −`max_loss`, so that the
       test says "not worse by more than that", not merely "nothing found";
-    - each group of the task (a class) and each slice: not (loss above `max_class_loss` or `max_slice_loss`, and the
-      upper end of its interval below 0). They have few test rows; a test that asked for proof of no loss there would
-      refuse every challenger. Below `FEWEST_ROWS` rows nothing is decided, and the check's `note` says so. There is no
-      correction for their number: it would let larger losses pass, and what it guards against, a false alarm, only
-      keeps the champion.
+    - anchor: the same against the best release that is proven, so that small losses do not add up from champion to
+      champion. A challenger that is proven better than the anchor is the anchor of the next contest;
+    - each group of the task (a class) and each slice: not (its loss is proven to be above `max_class_loss` or
+      `max_slice_loss`, by a test of the margin itself, under Holm's correction for all groups and slices together).
+      They have few test rows; a test that asked for proof of no loss there would refuse every challenger. How large a
+      loss would have been found is in `caught_points`; where not even the loss of all rows would, the `note` says so.
 
     Args:
         evaluation: the challenger against the float32 network, on test data.
         duel: the challenger against the champion, on the same test data.
         retraining: retraining.json, which led to this challenger.
         policy: the margins.
+        anchored: the challenger against the anchor, on the same test data; None where there is no anchor.
+        anchor: its release, name/version.
+        contests: releases that were measured on test data before.
 
     Raises:
         UserError: the two are not of one challenger on one test split.
     """
-    for document in (evaluation, duel):
+    for document in (evaluation, duel, *([anchored] if anchored else [])):
         if document.split != TEST:
             raise UserError(f"a champion is judged on the test split, this evaluation is of {document.split!r}")
-    if evaluation.candidate.digest != duel.candidate.digest:
-        raise UserError("the two evaluations are of different challengers")
-    if evaluation.dataset.fingerprint != duel.dataset.fingerprint:
-        raise UserError("champion and challenger were evaluated on different data")
-    checks = [*_budget(evaluation), _overall(duel, policy), *_groups(duel, policy), *_slices(duel, policy)]
+        if evaluation.candidate.digest != document.candidate.digest:
+            raise UserError("the evaluations are of different challengers")
+        if evaluation.dataset.fingerprint != document.dataset.fingerprint:
+            raise UserError("champion and challenger were evaluated on different data")
+    held = [_overall(anchored, policy, f"anchor {anchor}")] if anchored else []
+    checks = [*_budget(evaluation), _overall(duel, policy, "overall"), *held, *_parts(duel, policy)]
     missed = [check["said"] for check in checks if not check["met"]]
     primary, difference = duel.primary, duel.primary.difference
-    compared = (
-        f"{points(primary.points)} against the champion on {duel.rows:,} test {duel.row_noun} "
-        f"({100 * duel.confidence:g} % interval {spread(difference.low, difference.high)})"
-    )
+    compared = f"{points(primary.points)} against the champion on {duel.rows:,} test {duel.row_noun}"
+    if difference.low is not None:
+        compared += f" ({100 * duel.confidence:g} % interval {spread(difference.low, difference.high)})"
     return {
         "format": FORMAT,
         "promote": not missed,
@@ -64,6 +76,10 @@ def decide_promotion(
         },
         "challenger": {"digest": duel.candidate.digest, "value": primary.candidate.value},
         "rows": duel.rows,
+        "left_out": duel.left_out,
+        "test_uses": contests + 1,
+        "anchor": {"release": anchor, **asdict(anchored.primary.difference)} if anchored else None,
+        "next_anchor": _next_anchor(anchored, anchor),
         "difference": {
             **asdict(difference), "confidence": duel.confidence, "method": duel.paired,
         },
@@ -88,51 +104,76 @@ def _budget(evaluation: Evaluation) -> list[dict[str, Any]]:
     ]
 
 
-def _overall(duel: Evaluation, policy: PromotionPolicy) -> dict[str, Any]:
-    low = duel.primary.difference.low
-    assert low is not None, "a difference that is known has an interval"
+def _next_anchor(anchored: Evaluation | None, anchor: str) -> dict[str, str] | None:
+    """What a challenger of this one would be held against: the same anchor, or None for this one itself."""
+    if anchored is None or (anchored.primary.difference.low or 0.0) > 0:
+        return None
+    name, _, version = anchor.partition("/")
+    return {"name": name, "version": version}
+
+
+def _overall(duel: Evaluation, policy: PromotionPolicy, name: str) -> dict[str, Any]:
+    low, allowed = duel.primary.difference.low, f"{policy.max_loss:g} points"
+    prefix = "" if name == "overall" else f"against {name}: "
     return {
-        "check": "overall",
+        "check": name,
         "allowed": -policy.max_loss,
         "measured": low,
         "unit": POINTS,
         "rows": duel.rows,
-        "met": low >= -policy.max_loss,
-        "said": f"a loss of {-low:.2f} points cannot be excluded where {policy.max_loss:g} is allowed",
+        "met": low is not None and low >= -policy.max_loss,
+        "said": f"{prefix}{duel.rows:,} {duel.row_noun} are too few to exclude a loss of more than {allowed}"
+        if low is None
+        else f"{prefix}a loss of {-low:.2f} points cannot be excluded where {policy.max_loss:g} is allowed",
     }
 
 
-def _groups(duel: Evaluation, policy: PromotionPolicy) -> list[dict[str, Any]]:
-    return [
-        _part(group, f"{group.kind} {group.name} loses", duel.row_noun, policy.max_class_loss)
-        for group in duel.groups
-        if group.support
+def _parts(duel: Evaluation, policy: PromotionPolicy) -> list[dict[str, Any]]:
+    """One check per group that has rows and per slice; all of them are one family of tests."""
+    parts = [
+        *((group, f"{group.kind} {group.name} loses", policy.max_class_loss) for group in duel.groups if group.support),
+        *((one, f"{one.name}: a loss of", policy.max_slice_loss) for one in duel.slices),
     ]
+    p_values = [p_value(part, margin, duel.confidence) for part, _, margin in parts]
+    tested = [number for number, found in enumerate(p_values) if found is not None]
+    level = (1 - duel.confidence) / 2
+    losing = rejected([value for value in p_values if value is not None], level)
+    lost = {number for number, found in zip(tested, losing, strict=True) if found}
+    strictest = level / max(1, len(tested))
+    return [
+        _part(
+            part, loses, duel.row_noun, margin, lost=number in lost,
+            caught=detectable_loss(part, margin, strictest, duel.confidence, _changed(duel)),
+        )
+        for number, (part, loses, margin) in enumerate(parts)
+    ]  # fmt: skip
 
 
-def _slices(duel: Evaluation, policy: PromotionPolicy) -> list[dict[str, Any]]:
-    return [_part(one, f"{one.name}: a loss of", duel.row_noun, policy.max_slice_loss) for one in duel.slices]
+def _changed(duel: Evaluation) -> float:
+    """Share of the rows that one model gets right and the other wrong, over all groups."""
+    rows = sum(group.support for group in duel.groups)
+    return sum(group.gained + group.lost for group in duel.groups) / rows if rows else 0.0
 
 
-def _part(part: Comparison, loses: str, row_noun: str, margin: float) -> dict[str, Any]:
-    known = part.points is not None and part.high is not None
-    beyond = part.points is not None and part.points < -margin
-    told = part.support >= FEWEST_ROWS and part.high is not None and part.high < 0
+def _part(
+    part: Comparison, loses: str, row_noun: str, margin: float, *, lost: bool, caught: float | None
+) -> dict[str, Any]:
     check = {
         "check": f"{part.kind} {part.name}",
         "allowed": -margin,
         "measured": part.points,
         "unit": POINTS,
         "rows": part.support,
-        "met": not (beyond and told),
+        "met": not lost,
+        "caught_points": caught,
         "said": f"{loses} {-(part.points or 0):.1f} points on {part.support} {row_noun} where {margin:g} is allowed",
     }
     if not part.support:
         check["note"] = f"no test {row_noun}: nothing is decided"
-    elif not known:
+    elif part.points is None:
         check["note"] = f"{part.metric} is not defined on these {row_noun}: nothing is decided"
-    elif part.support < FEWEST_ROWS:
+    elif caught is None:
         check["note"] = f"too few {row_noun} for the test: nothing is decided"
-    elif beyond and not told:
+    elif part.points < -margin and not lost:
         check["note"] = f"may be chance on so few {row_noun}: does not forbid"
     return check

@@ -1,7 +1,9 @@
 """The first screen of the report: what came out, or what failed."""
 
 from collections import deque
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from components.core.evaluation.blocks import verdict_callout, warnings_callout
 from components.core.evaluation.document import Evaluation
@@ -67,14 +69,24 @@ def result_section(evidence: Evidence) -> Section | None:
         f"{final.paired}); of latency and throughput the p90, the first call after the other model (cold), CPU time, "
         "and the interval of the ratio."
     )
-    note = (
-        f"Measured once on the test split: {final.rows:,} {final.row_noun}{final.aside} on which nothing was chosen, "
-        "calibrated or stopped."
-    )
+    note = _test_note(final, evidence.first("judgement.json"))
     reason = str((evidence.decision or {}).get("reason", ""))
     verdict = verdict_callout(final, candidate="release", unlimited=reason)
     return Section(
         "Result", [_tiles(final), verdict, *warnings_callout(final), table(columns, rows, caption=caption)], note=note
+    )
+
+
+def _test_note(final: Evaluation, judgement: Mapping[str, Any] | None) -> str:
+    """What the test split has been used for."""
+    rows = f"{final.rows:,} {final.row_noun}{final.aside}"
+    if judgement is None:
+        return f"Measured once on the test split: {rows} on which nothing was chosen, calibrated or stopped."
+    uses = judgement.get("test_uses")
+    times = f"has measured {uses:,} releases of this name" if uses else "has been used before"
+    return (
+        f"Measured on the test split: {rows} on which nothing was calibrated or stopped. Each retraining is judged on "
+        f"it: it {times}, so the best of them look a little better than they are."
     )
 
 

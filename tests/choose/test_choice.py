@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -144,3 +146,14 @@ def test_the_order_of_the_recipes_does_not_matter(models, allowed, random):
     random.shuffle(shuffled)
     chosen, again = models[choose(models, **allowed).index], shuffled[choose(shuffled, **allowed).index]
     assert (chosen.costs, chosen.macs) == (again.costs, again.macs)
+
+
+def test_an_error_that_is_not_known_is_not_taken_for_none():
+    """So few rows that there is no interval: the fastest recipe is no sure one, and its error is not said to be 0."""
+    unsure = replace(LADDER[2], drop_error=None)
+    choice = choose([LADDER[0], LADDER[1], unsure], max_drop=2.0)
+    assert choice.index == 1
+    alone = choose([unsure], max_drop=2.0)
+    assert alone.meets_budget
+    assert "none keeps max_drop with one standard error to spare" in alone.reason
+    assert "one standard error (unknown on so few rows)" in choose([unsure, LADDER[3]]).reason

@@ -60,7 +60,7 @@ def test_what_looks_at_the_world_or_changes_it_is_never_taken_from_the_cache(doc
 def test_champion_and_challenger_meet_on_the_test_split(documents):
     splits = [task["inputs"]["parameters"]["split"] for task, tasks in of(documents[0], "evaluate")
               if any(one["componentRef"]["name"].startswith("comp-judge") for one in tasks.values())]  # fmt: skip
-    assert splits == [{"runtimeValue": {"constant": "test"}}] * 4
+    assert splits == [{"runtimeValue": {"constant": "test"}}] * 6
 
 
 def test_the_exit_task_alone_knows_the_webhook_and_works_without_it(documents):

@@ -17,7 +17,7 @@ from components.core.tasks import get_task
 from components.core.tasks.images.assets import ImageAssets
 from components.core.tasks.images.preprocess import Preprocess
 from components.core.tasks.networks import build
-from components.drift.comparison import Arrivals, arrivals, matched_samples, measure_drift
+from components.drift.comparison import Arrivals, arrivals, matched_samples, measure_drift, seen_in_test
 
 CLASSES = ["a", "b"]
 
@@ -118,7 +118,7 @@ def test_another_mix_is_found_in_the_labels_and_not_in_the_features(store, tmp_p
     newest = dataset(store, tmp_path / "n", train=old + [row(1000 + n, 0) for n in range(50)])
     found = measure_drift(newest, reference, network(), store, max_images=200, seed=0)
     assert found["labels"]["p_value"] < 0.01
-    assert found["labels"]["distance"] == pytest.approx(0.5)
+    assert found["labels"]["distance"] == pytest.approx(0.5, abs=0.01)
     assert found["features"]["p_value"] > 0.01
 
 
@@ -149,3 +149,13 @@ def test_other_classes_are_told(store, tmp_path, classes, wanted):
     reference = dataset(store, tmp_path / "r", train=[row(1, 0), row(2, 1)])
     newest = dataset(store, tmp_path / "n", classes=classes, train=[row(3, 0)])
     assert measure_drift(newest, reference, network(), store, max_images=200, seed=0)["classes"] == wanted
+
+
+def test_what_champion_or_anchor_was_made_from_is_found_in_the_test_split(store, tmp_path):
+    anchor = dataset(store, tmp_path / "a", train=[row(1, 0)], validation=[row(2, 1)], test=[row(3, 0)])
+    champion = dataset(store, tmp_path / "c", train=[row(1, 0), row(4, 1)], test=[row(2, 1), row(3, 0)])
+    newest = dataset(store, tmp_path / "n", train=[row(5, 0)], test=[row(number, 0) for number in (1, 2, 3, 4, 6)])
+    seen = {number: row(number, 0)["digest"] for number in (1, 2, 4)}
+    assert seen_in_test(newest, [champion]) == sorted([seen[1], seen[4]])
+    assert seen_in_test(newest, [champion, anchor, champion]) == sorted(seen.values())
+    assert seen_in_test(champion, [champion]) == []

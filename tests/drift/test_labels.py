@@ -68,7 +68,8 @@ def test_on_samples_of_one_distribution_it_alarms_as_often_as_its_level_says():
 def test_a_real_shift_is_found():
     found = label_shift(rows(100, 100, 100), rows(25, 25, 0))
     assert found.p_value < 0.01
-    assert found.distance == pytest.approx(1 / 3)
+    assert found.observed_distance == pytest.approx(1 / 3)
+    assert found.distance == pytest.approx(1 / 3, abs=0.02)
 
 
 def test_the_same_seed_gives_the_same_p_value():
@@ -118,3 +119,26 @@ def test_one_pixel_per_image_is_one_label_per_image():
     )
     assert pixels.statistic == pytest.approx(labels.statistic)
     assert pixels.p_value == pytest.approx(labels.p_value, abs=0.03)
+
+
+def test_many_classes_and_few_images_are_no_shift_by_themselves():
+    """75 images of 100 classes: the observed distance is 0.47 by chance, above the threshold of a new search (0.3)."""
+    rng, found = np.random.default_rng(0), []
+    for seed in range(30):
+        before, after = rng.multinomial(2000, np.full(100, 0.01)), rng.multinomial(75, np.full(100, 0.01))
+        found.append(label_shift(rows(*before), rows(*after), permutations=100, seed=seed))
+    assert np.mean([one.observed_distance for one in found]) == pytest.approx(0.47, abs=0.02)
+    assert np.mean([one.chance_distance for one in found]) == pytest.approx(0.47, abs=0.02)
+    assert np.mean([one.distance for one in found]) < 0.12
+    assert max(one.distance for one in found) < 0.3
+
+
+@pytest.mark.parametrize(("classes", "images"), [(10, 75), (10, 300), (100, 300)])
+def test_a_true_shift_keeps_most_of_its_size(classes, images):
+    rng, found = np.random.default_rng(1), []
+    before = np.full(classes, 1 / classes)
+    after = before * np.repeat([0.4, 1.6], classes // 2)  # Total variation 0.3.
+    for seed in range(20):
+        counts = rng.multinomial(2000, before), rng.multinomial(images, after)
+        found.append(label_shift(*(rows(*one) for one in counts), permutations=100, seed=seed).distance)
+    assert 0.22 < np.mean(found) < 0.33

@@ -65,7 +65,7 @@ def test_the_interval_holds_the_estimate_and_the_difference_is_paired(stated):
         assert side.low < side.value < side.high
     difference = stated.primary.difference
     assert difference.low <= difference.points <= difference.high
-    assert "bootstrap" in stated.paired
+    assert "Tango" in stated.paired
 
 
 def test_the_file_takes_any_batch_and_names_what_it_is(release):

@@ -39,6 +39,24 @@ def test_accuracies_are_those_of_the_labels(document):
     assert document.rows == 60
 
 
+def test_rows_that_a_model_has_seen_leave_the_comparison(dataset, opened, document):
+    rows = list(dataset.iterate("validation"))
+    seen = {row["digest"] for row in rows[::3]}
+    found = evaluate_pair(dataset, opened("sees"), opened("blind", blind=True), config(), seen=seen)
+    assert (found.rows, found.left_out) == (60 - len(seen), len(seen))
+    assert found.aside == f" (without {len(seen)} that a model had seen before)"
+    assert sum(map(sum, found.candidate.details["confusion"])) == found.rows
+    assert sum(group.support for group in found.groups) == found.rows
+    assert found.samples
+    assert not seen & {sample.digest for sample in found.samples}
+    # Which rows the candidate gets right does not depend on what else is read.
+    wrong = {sample.digest for sample in document.samples if sample.kind == "wrong"} - seen
+    assert {sample.digest for sample in found.samples if sample.kind == "wrong"} == wrong
+    everything = {row["digest"] for row in rows}
+    with pytest.raises(UserError, match="all images of the validation split"):
+        evaluate_pair(dataset, opened("sees"), opened("blind", blind=True), config(), seen=everything)
+
+
 def test_the_task_keeps_confusions_and_classes_of_each_model(document):
     ours, theirs = document.candidate.details, document.baseline.details
     assert sum(map(sum, ours["confusion"])) == 60

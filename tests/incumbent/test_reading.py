@@ -98,3 +98,34 @@ def test_a_release_that_does_not_say_what_it_was_made_from_is_refused(store, fil
     store.champions.promote("old", "1", who="ann", why="x")
     with pytest.raises(UserError, match="release old/1"):
         read_incumbent(store, "champion")
+
+
+def promote_next(store, version: str, next_anchor: dict[str, str] | None) -> None:
+    """A release of a retraining, with the judgement that promoted it."""
+    files = {name: store.releases.read("m", "1", name) for name in store.releases.files("m", "1")}
+    judged = {"next_anchor": next_anchor}
+    store.releases.publish("m", version, {**files, "retraining.json": json.dumps(judged).encode()})
+    store.champions.promote("m", version, who="trimtab retrain", why="not worse")
+
+
+def test_the_first_champion_is_its_own_anchor(store, champion):
+    found = read_incumbent(store, "champion")
+    assert (found.anchor.release, found.contests) == ("m/1", 1)
+    assert found.anchor.dataset == found.dataset
+
+
+def test_the_anchor_is_the_last_release_that_was_proven_better(store, champion):
+    promote_next(store, "2", {"name": "m", "version": "1"})
+    found = read_incumbent(store, "champion")
+    assert (found.version, found.anchor.release, found.contests) == ("2", "m/1", 2)
+    promote_next(store, "3", None)
+    assert read_incumbent(store, "champion").anchor.release == "m/3"
+    promote_next(store, "4", {"name": "m", "version": "3"})
+    assert read_incumbent(store, "champion").anchor.release == "m/3"
+
+
+def test_a_damaged_anchor_is_refused(store, champion, tmp_path):
+    promote_next(store, "2", {"name": "m", "version": "1"})
+    (tmp_path / "store" / "releases" / "m" / "1" / "labels.json").write_bytes(b"[]")
+    with pytest.raises(UserError, match="m/1 is not a whole release"):
+        read_incumbent(store, "champion")

@@ -200,6 +200,9 @@ def test_the_report_and_the_card_name_the_slice_that_stopped_it(strong, folder):
         assert "slice camera=night" in text
     assert f"| slice camera=night | {night.support} | −5.00 points |" in markdown
     assert "DOES NOT HOLD" in markdown
+    # The test split of a retraining is used again and again.
+    assert "read once" not in markdown
+    assert "releases of this name" in markdown
 
 
 def test_a_slice_of_a_few_images_decides_nothing_and_its_name_is_text_everywhere(strong, folder):

@@ -40,7 +40,13 @@ def judgement(*, promote: bool) -> dict[str, Any]:
         "champion": {**CHAMPION, "digest": "b" * 64, "value": 0.9},
         "challenger": {"digest": "c" * 64, "value": 0.905},
         "rows": 1000,
-        "difference": {"points": 0.5, "low": -0.2, "high": 1.2, "confidence": 0.95, "method": "paired bootstrap"},
+        "difference": {
+            "points": 0.5,
+            "low": -0.2,
+            "high": 1.2,
+            "confidence": 0.95,
+            "method": "paired score interval (Tango 1998)",
+        },
         "checks": [
             {"check": "overall", "allowed": -1.0, "measured": -0.2031, "unit": "points", "met": promote, "said": ""}
         ],
@@ -140,7 +146,9 @@ def test_the_slice_that_stopped_a_promotion_is_named_with_its_images_and_its_nam
 def test_the_slices_of_the_release_are_shown_with_their_images():
     names = ["camera=<b>day", "camera=night", "camera=dusk", "camera=dawn"]
     slices = [
-        comparison(name, support=n, points=points, low=points - 3, high=points + 3)
+        comparison(
+            name, support=n, points=points, low=points - 3 if n > 5 else None, high=points + 3 if n > 5 else None
+        )
         for name, n, points in zip(names[:3], (900, 120, 5), (1, -8, -40), strict=True)
     ]
     found = evidence({})
@@ -159,3 +167,18 @@ def test_without_slices_there_is_no_such_section():
     found = evidence({})
     found.evaluations = [evaluation()]
     assert slice_section(found) is None
+
+
+@pytest.mark.parametrize(
+    ("uses", "said"), [(7, "it has measured 7 releases of this name"), (None, "it has been used before")]
+)
+def test_a_retraining_does_not_say_that_its_test_split_was_read_once(uses, said):
+    judged = {**judgement(promote=True), "test_uses": uses, "left_out": 3}
+    judged["anchor"] = {"release": "sorter/000", "points": -0.4, "low": -0.9, "high": 0.1}
+    found = evidence({"retraining.json": retraining(), "judgement.json": judged}, promoted=swapped("promoted"))
+    found.evaluations = [evaluation()]
+    html = render_report(found)
+    assert said in html
+    assert "Measured once" not in html
+    assert "Since the anchor sorter/000: −0.40 points (−0.90 to +0.10)" in html
+    assert "3 test images that a contestant had seen before were left out" in html

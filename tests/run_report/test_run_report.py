@@ -96,7 +96,7 @@ def test_a_successful_run_is_reported_from_the_verdict_to_the_digests(run, runs,
         "exact copies left out 1",
         "3fa9c21b77aa",
         "avx512f, avx512_vnni",
-        "paired bootstrap, 10,000 resamples",
+        "paired score interval (Tango 1998)",
         run.store.uri,
         run.run_id,
     ):

@@ -21,7 +21,6 @@ from components.core.report.numbers import (
     times,
 )
 from components.core.report.page import Block, Callout, Cell, Details, table
-from components.core.retraining import FEWEST_ROWS
 
 _UNFOLDED = 20
 _LIMITS = {
@@ -85,8 +84,7 @@ def slice_table(evaluation: Evaluation, *, candidate: str = "candidate") -> Bloc
     metric, row = evaluation.primary.label, evaluation.row_noun
     caption = (
         f"{metric[:1].upper()}{metric[1:]} and difference in points, with the {evaluation.confidence:.0%} interval of "
-        f"the paired bootstrap. Slices of different columns share {row}; some {row} are in none. On fewer than "
-        f"{FEWEST_ROWS} {row} no loss can be told from chance."
+        f"the paired difference. Slices of different columns share {row}; some {row} are in none."
     )
     return comparison_table(
         evaluation.slices, title="slice", row_noun=row, candidate=candidate, caption=caption, plural="slices"
@@ -118,8 +116,8 @@ def _line(comparison: Comparison, row_noun: str) -> list[object]:
     if comparison.points is None:
         said = f"no {row_noun}" if not comparison.support else "not defined here"
         return [comparison.name, comparison.support, MISSING, MISSING, MISSING, said]
-    told = comparison.support >= FEWEST_ROWS
-    lost = told and comparison.high is not None and comparison.high < 0
+    told = comparison.high is not None
+    lost = comparison.high is not None and comparison.high < 0
     return [
         comparison.name,
         comparison.support,

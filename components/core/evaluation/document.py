@@ -34,7 +34,10 @@ class Estimate:
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """Candidate minus baseline on the same rows, in points of the metric, positive = better; None where unknown."""
+    """Candidate minus baseline on the same rows, in points of the metric, positive = better; None where unknown.
+
+    Where the rows are too few for an interval, `low` and `high` are None and `points` is not.
+    """
 
     points: float | None
     low: float | None
@@ -82,9 +85,11 @@ class Comparison:
         kind: what groups these rows: "class", "slice", …
         name: which: "boot", "camera=night".
         metric: label of what is compared; `percent` says how people read it.
+        proportion: whether each row is right or wrong, so that `gained` and `lost` say all of the difference.
         support: rows.
         candidate, baseline: the metric of each; None without a row that says something of it.
-        points, low, high: candidate minus baseline in points, positive = better, with the paired interval; or None.
+        points, low, high: candidate minus baseline in points, positive = better, with the paired interval; None where
+            the rows say nothing of it. Where they are too few for an interval, only low and high are None.
         gained, lost: rows on which the candidate alone did better, and worse.
     """
 
@@ -92,6 +97,7 @@ class Comparison:
     name: str
     metric: str
     percent: bool
+    proportion: bool
     support: int
     candidate: float | None
     baseline: float | None
@@ -221,6 +227,7 @@ class Evaluation:
         task: name of the task.
         row_noun: what a row is, in the plural: "images".
         split, rows: what was read.
+        left_out: rows of the split that were not read, since one of the models was trained or chosen on them.
         dataset: of which data set.
         confidence: coverage of every interval.
         paired: how the intervals of the differences were made.
@@ -243,6 +250,7 @@ class Evaluation:
     row_noun: str
     split: str
     rows: int
+    left_out: int
     dataset: DatasetFacts
     confidence: float
     paired: str
@@ -276,7 +284,9 @@ class Evaluation:
     @property
     def aside(self) -> str:
         """What must be said of the rows, in brackets after their number: " (synthetic scenes)", most often nothing."""
-        return f" ({self.dataset.description})" if self.dataset.description else ""
+        seen = f"without {self.left_out:,} that a model had seen before" if self.left_out else ""
+        said = "; ".join(filter(None, (self.dataset.description, seen)))
+        return f" ({said})" if said else ""
 
     @property
     def batches(self) -> list[int]:

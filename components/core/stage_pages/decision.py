@@ -35,7 +35,7 @@ def pareto_figures(decision: Mapping[str, Any]) -> Columns:
                 "diamond: what the release is measured against. Milliseconds: a recipe's ratio to the baseline, timed "
                 "in alternating blocks, times the baseline's median.",
             ),
-            figure(by_size, "Whiskers: one standard error of the difference to the baseline (paired bootstrap)."),
+            figure(by_size, "Whiskers: one standard error of the difference to the baseline, on the same rows."),
         )
     )
 
@@ -57,7 +57,7 @@ def _pareto(decision: Mapping[str, Any], cost: str, *, title: str, x: str, limit
             name=recipe["name"],
             x=x_of(recipe),
             y=y_of(recipe),
-            error=recipe["drop_standard_error"] / unit,
+            error=(recipe["drop_standard_error"] or 0.0) / unit,
             kind="chosen" if number == decision["chosen"] else "candidate",
             on_front=recipe["on_front"],
             detail=f"{recipe['name']}: {_value(recipe, metric)}, {milliseconds(recipe['latency_ms'])}, "

@@ -35,7 +35,7 @@ def drift_blocks(document: Mapping[str, Any]) -> list[Block]:
     }
     rows = [
         ["labels", "χ², permutation test", _number(labels, "p_value"),
-         f"total variation {labels['distance']:.3f}, Cramér's V {labels['cramers_v']:.3f}" if labels else "not tested"],
+         _label_effect(labels) if labels else "not tested"],
         ["features", "classifier two-sample test", _number(features, "p_value"),
          f"AUC {features['auc']:.3f}, {features['new']} against {features['reference']} images"
          if features else "not tested: too few new images"],
@@ -57,3 +57,11 @@ def drift_blocks(document: Mapping[str, Any]) -> list[Block]:
 
 def _number(found: Mapping[str, Any] | None, name: str) -> str:
     return f"{found[name]:.2g}" if found else "–"
+
+
+def _label_effect(labels: Mapping[str, Any]) -> str:
+    """The corrected distance, and what it was corrected by where the document says so."""
+    said = f"total variation {labels['distance']:.3f}"
+    if "observed_distance" in labels:
+        said += f" (observed {labels['observed_distance']:.3f}, by chance alone {labels['chance_distance']:.3f})"
+    return f"{said}, Cramér's V {labels['cramers_v']:.3f}"

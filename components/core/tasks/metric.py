@@ -1,6 +1,6 @@
 """A metric: additive statistics per row, and a reduction of their sum.
 
-Sums over any rows are enough for a figure, so slices, processes, streaming and the bootstrap need no knowledge of it.
+Sums over any rows are enough for a figure, so slices, processes, streaming and the jackknife need no knowledge of it.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ class Metric:
         reduce: sums of statistics `(…, K)` → values `(…)`; nan where they say nothing.
         proportion: whether it is a share of rows that are each right or wrong, with statistics `(right, 1)` first.
         higher_is_better: direction.
-        points_per_unit: how many points a difference of 1.0 is; 100 for a fraction, 1 for BLEU.
+        points_per_unit: how many points a difference of 1.0 is; 100 for a fraction (and every proportion), 1 for BLEU.
         percent: whether people read it in per cent.
     """
 
@@ -32,6 +32,11 @@ class Metric:
     higher_is_better: bool = True
     points_per_unit: float = 100.0
     percent: bool = True
+
+    def __post_init__(self) -> None:
+        # Margins are in points; the test of a proportion needs them as shares of rows.
+        if self.proportion and self.points_per_unit != 100:
+            raise ValueError(f"points_per_unit of a proportion must be 100, got {self.points_per_unit}")
 
     def value(self, statistics: np.ndarray) -> float:
         """The figure over rows of statistics `(N, K)`."""

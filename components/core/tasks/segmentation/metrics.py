@@ -3,7 +3,7 @@
 A row of statistics is float64 `(3·C + 4,)`: pixels per class in the intersection, predicted, and true (C each), then
 predicted boundary pixels that lie near a true one, predicted boundary pixels, true boundary pixels that lie near a
 predicted one, true boundary pixels. All are counts, exact in float64 up to 2⁵³, so that the order of summation does
-not matter. The figures take sums with any leading dimensions: `(…, 3·C + 4)` → `(…)`, for a bootstrap over images.
+not matter. The figures take sums with any leading dimensions: `(…, 3·C + 4)` → `(…)`, for a jackknife over images.
 Numpy only.
 """
 
