@@ -15,7 +15,7 @@ POWER = 0.8
 """Probability with which `detectable_loss` is found."""
 
 _NORMAL = NormalDist()
-_HALVINGS = 40
+_HALVINGS = 20
 
 
 def p_value(part: Comparison, margin: float, confidence: float) -> float | None:
@@ -45,8 +45,8 @@ def rejected(p_values: Sequence[float], level: float) -> list[bool]:
 def detectable_loss(part: Comparison, margin: float, level: float, confidence: float, changed: float) -> float | None:
     """The true loss in points that the test of this part finds in `POWER` of the contests; None if not even 100 points.
 
-    By the normal approximation: `margin + z·σ₀ + z'·σ₁`, z of the level and z' of the power, with σ² = (d − loss²)/n
-    of a proportion (d = share of rows that change, at least the loss), and the interval's own error of other metrics.
+    Of a proportion the loss with which the rows lost reach what the score test needs, by the normal distribution of
+    lost − gained. Of other metrics `margin + (z + z')·error`, z of the level and z' of the power.
 
     Args:
         part: the rows.
@@ -62,16 +62,31 @@ def detectable_loss(part: Comparison, margin: float, level: float, confidence: f
         return margin + (strict + power) * _error(part.low, part.high, confidence)
 
     def found(loss: float) -> bool:
-        errors = [math.sqrt(max(0.0, max(changed, one) - one * one) / part.support) for one in (margin / 100, loss)]
-        return loss - margin / 100 >= strict * errors[0] + power * errors[1]
+        share = max(changed, loss)
+        gained = round(part.support * (share - loss) / 2)
+        needed = _fewest_lost(gained, part.support, margin / 100, level)
+        spread = math.sqrt(part.support * (share - loss * loss)) or 1e-9
+        # Half a row more, for the counts are whole numbers.
+        return needed is not None and part.support * loss - (needed - gained) + 0.5 >= power * spread
 
     low, high = margin / 100, 1.0
-    if loss_p_value(0, part.support, part.support, margin / 100) > level or not found(high):
+    if not found(high):
         return None
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         low, high = (low, middle) if found(middle) else (middle, high)
     return 100 * high
+
+
+def _fewest_lost(gained: int, rows: int, margin: float, level: float) -> int | None:
+    """The fewest lost rows that prove a loss above the margin at this level; None if not even all of the others do."""
+    low, high = -1, rows - gained
+    if loss_p_value(gained, high, rows, margin) > level:
+        return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if loss_p_value(gained, middle, rows, margin) <= level else (middle, high)
+    return high
 
 
 def _error(low: float, high: float, confidence: float) -> float:

@@ -107,16 +107,16 @@ def test_of_a_hundred_classes_by_chance_alone_hardly_any_forbids():
     assert refused <= 4
 
 
-def test_the_loss_that_is_said_to_be_found_is_found_in_four_of_five_contests():
-    groups = [right_or_wrong(str(k), gained=5, lost=5, support=100) for k in range(10)]
+@pytest.mark.parametrize("rows", [20, 50, 200])
+def test_the_loss_that_is_said_to_be_found_is_found_in_four_of_five_contests(rows):
+    groups = [right_or_wrong(str(k), gained=rows // 20, lost=rows // 20, support=rows) for k in range(10)]
     caught = judged(measured(), duel(groups=tuple(groups)))["checks"][-1]["caught_points"]
-    assert 15 < caught < 40
     rng, found = np.random.default_rng(1), 0
     share = caught / 100
-    for gained, lost, _ in rng.multinomial(100, [0.0, share, 1 - share], 300).tolist():
-        groups[-1] = right_or_wrong("9", gained=gained, lost=lost, support=100)
+    for gained, lost, _ in rng.multinomial(rows, [0.0, share, 1 - share], 200).tolist():
+        groups[-1] = right_or_wrong("9", gained=gained, lost=lost, support=rows)
         found += not judged(measured(), duel(groups=tuple(groups)))["promote"]
-    assert found / 300 == pytest.approx(0.8, abs=0.1)
+    assert found / 200 == pytest.approx(0.8, abs=0.12)
 
 
 @given(st.lists(st.floats(0, 1), max_size=30))
