@@ -23,6 +23,8 @@ def data_prep(
     remember: str = "",
     slice_columns: str = "",
     settings: dict = {},  # noqa: B006
+    split: str = "auto",
+    rare_classes: str = "refuse",
 ):
     """Checks the data, finds duplicates, splits by content and writes Parquet shards.
 
@@ -42,7 +44,9 @@ def data_prep(
         remember: Name of a ref in the store that will point at the result, for a later run to take as previous.
         slice_columns: Columns of the table whose values are slices (groups of rows, each judged by itself), as a
             comma-separated list; empty for none.
-        settings: The task's own data parameters (data_settings of preflight), by name; none for classification.
+        settings: The task's own data parameters (data_settings of preflight), by name.
+        split: auto follows a split that the data come with, given insists on one, content ignores it.
+        rare_classes: refuse stops at a class with too few usable rows; leave_out goes on without it.
     """
     from components.core.artifacts.manifest import describe
     from components.core.data.dataset import open_dataset
@@ -50,7 +54,8 @@ def data_prep(
     from components.core.data.last_prepared import save_last_prepared
     from components.core.store import store_from_environment
     from components.core.tasks import get_task
-    from components.data_prep.prepare import Settings, prepare
+    from components.data_prep.prepare import prepare
+    from components.data_prep.settings import Settings
     from components.data_prep.summary import write_summary
 
     rows = get_task(task).rows.with_options(settings)
@@ -61,6 +66,8 @@ def data_prep(
         test_fraction=test_fraction,
         max_image_mb=max_image_mb,
         slice_columns=slice_columns,
+        split=split,
+        rare_classes=rare_classes,
     )
     store = store_from_environment()
 
@@ -81,4 +88,6 @@ def data_prep(
     for name, count in counts.items():
         metrics.log_metric(name, count)
     write_summary(page.path, shown_as=display_name(dataset), prepared=result, dataset=opened, rows=rows)
+    for title, said in result.warnings:
+        print(f"warning: {title}: {said}")
     print(", ".join(f"{name} {count:,}" for name, count in counts.items()))

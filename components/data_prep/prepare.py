@@ -2,27 +2,28 @@
 
 import os
 import tempfile
-from collections import Counter, defaultdict, deque
+from collections import Counter, deque
 from collections.abc import Container, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
 
 from components.core.artifacts.manifest import Manifest
 from components.core.data.dataset import SPLITS, Dataset, write_dataset
-from components.core.data.ingestion.items import Inspected, Rejection, printable
+from components.core.data.ingestion.items import Inspected, Item, printable
 from components.core.data.rows import DEMO, RowFormat
-from components.core.data.slices import SliceCounts, parse_slice_columns, refuse_empty, row_slices, shard_column
+from components.core.data.slices import SliceCounts, refuse_empty, row_slices, shard_column
 from components.core.errors import UserError
-from components.core.parameters import check_declared
+from components.data_prep.given import GIVEN_COLUMN
+from components.data_prep.plan import Plan, kept_rows, make_plan
 from components.data_prep.quarantine import QUARANTINE_NAME, Quarantine
 from components.data_prep.reuse import ReusedShards, Wanted, hold_shards, reusable_shards
+from components.data_prep.settings import Settings
 from components.data_prep.spill import Spill
-from components.data_prep.splitting import Fractions, small_strata, split_of, split_small_stratum
+from components.data_prep.warnings import Warning, warnings_of
 
 if TYPE_CHECKING:
     from components.core.store import Store
@@ -32,56 +33,13 @@ _TAKE_ROWS = 64
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What to prepare and how; see the stage's card. `rows` is the task's.
-
-    Raises:
-        UserError: a value out of range.
-    """
-
-    dataset: str
-    rows: RowFormat
-    validation_fraction: float = 0.15
-    test_fraction: float = 0.25
-    max_image_mb: float = 20.0
-    slice_columns: str = ""
-
-    def __post_init__(self) -> None:
-        _ = self.fractions
-        check_declared(vars(self))
-
-    @property
-    def fractions(self) -> Fractions:
-        """Shares of the splits."""
-        return Fractions(validation=self.validation_fraction, test=self.test_fraction)
-
-    @property
-    def slices(self) -> tuple[str, ...]:
-        """`slice_columns` one by one."""
-        return parse_slice_columns(self.slice_columns)
-
-    @property
-    def max_image_bytes(self) -> int:
-        """`max_image_mb` in bytes (1 MB = 10⁶ bytes)."""
-        return round(self.max_image_mb * 1e6)
-
-
-@dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """The written dataset, what was left out, and the strata that were too small for the content rule."""
+    """The written dataset, what was left out, how it was split, and what may be wrong with the data."""
 
     manifest: Manifest
     quarantine: Quarantine
-    small_classes: list[str]
-
-
-@dataclass
-class _Plan:
-    """Which rows of the spill go where: per bucket the row numbers in the order of digests, and a split number each."""
-
-    rows: dict[str, np.ndarray] = field(default_factory=dict)
-    splits: dict[str, np.ndarray] = field(default_factory=dict)
-    small_classes: list[str] = field(default_factory=list)
+    plan: Plan
+    warnings: list[Warning]
 
 
 def prepare(
@@ -100,11 +58,18 @@ def prepare(
     quarantine, rows = Quarantine(), settings.rows
     with tempfile.TemporaryDirectory(prefix="trimtab-prep-") as scratch:
         source = rows.open_source(settings.dataset, _folder(scratch, "tables"), slice_columns=settings.slices)
-        with Spill(_folder(scratch, "rows"), rows.raw_schema, settings.slices) as spill:
-            found = _collect(source.items(), settings, spill, quarantine)
+        schema = rows.raw_schema.append(pa.field(GIVEN_COLUMN, pa.string()))
+        with Spill(_folder(scratch, "rows"), schema, settings.slices) as spill:
+            collected = _collect(source.items(), settings, spill, quarantine)
             buckets = spill.finish()
-        classes = rows.order_classes(found, source.classes, settings.dataset)
-        plan = _plan(spill, buckets, rows.strata(found), settings, quarantine)
+        found = collected.classes
+        ordered = rows.order_classes(found, source.classes, settings.dataset)
+        plan = make_plan(
+            *(spill, buckets, rows.strata(found), settings, quarantine),
+            origin=source.split_from,
+            found=collected.splits,
+        )
+        classes = [name for name in ordered if name not in plan.left_out]
         numbers = {name: number for number, name in enumerate(classes)}
         reused = ReusedShards()
         if previous is not None and _comparable(previous, settings, classes):
@@ -127,10 +92,35 @@ def prepare(
                 "quarantined": quarantine.counts,
                 "duplicates": len(quarantine.duplicates),
                 "small_classes": plan.small_classes,
+                **_split_facts(plan, quarantine),
+                **rows.training_facts(_measured(spill, plan, rows, split="train")),
             },
             extra_files={QUARANTINE_NAME: quarantine.to_json()},
         )
-    return Prepared(manifest=manifest, quarantine=quarantine, small_classes=plan.small_classes)
+        warnings = warnings_of(classes, source.classes, plan, quarantine, rows)
+        warnings += [Warning(*doubt) for doubt in rows.doubts(_measured(spill, plan, rows))]
+    return Prepared(manifest=manifest, quarantine=quarantine, plan=plan, warnings=warnings)
+
+
+def _measured(spill: Spill, plan: Plan, rows: RowFormat, split: str | None = None) -> Iterator[dict[str, Any]]:
+    """What was measured of the rows that are kept, in one split or all."""
+    for bucket, number, raw in kept_rows(plan, spill, list(plan.rows), rows.measured_columns):
+        if split is None or SPLITS[plan.splits[bucket][number]] == split:
+            yield raw
+
+
+def _split_facts(plan: Plan, quarantine: Quarantine) -> dict[str, Any]:
+    """What the manifest says of a given split and of classes that were left out; nothing where there is neither."""
+    facts: dict[str, Any] = {}
+    if plan.given.used:
+        facts["split"] = {
+            "from": plan.given.origin,
+            "cut_from_train": list(plan.given.missing),
+            "duplicates_across": quarantine.num_across_splits,
+        }
+    if plan.left_out:
+        facts["left_out_classes"] = plan.left_out
+    return facts
 
 
 def _palette(colours: Mapping[str, tuple[int, int, int]], classes: Sequence[str]) -> list[list[int]]:
@@ -143,42 +133,55 @@ def _comparable(previous: Dataset, settings: Settings, classes: list[str]) -> bo
     return (previous.task, previous.classes, tuple(previous.slices)) == (settings.rows.task, classes, settings.slices)
 
 
-def _collect(items: Iterator, settings: Settings, spill: Spill, quarantine: Quarantine) -> Counter[str]:
-    """Inspect all items and set the usable ones aside. Returns usable rows per class, 0 where all were refused.
+@dataclass(kw_only=True)
+class _Collected:
+    """Usable rows per class (0 where all were refused), and per split that they came with."""
+
+    classes: Counter[str] = field(default_factory=Counter)
+    splits: Counter[str | None] = field(default_factory=Counter)
+
+
+def _collect(items: Iterator[Item], settings: Settings, spill: Spill, quarantine: Quarantine) -> _Collected:
+    """Inspect all items and set the usable ones aside.
 
     Raises:
         UserError: nothing usable, with the reasons and the first of them in full.
     """
-    found: Counter[str] = Counter()
+    found = _Collected()
     slices = SliceCounts(settings.slices)
-    num_usable = 0
-    for inspected in _inspected(items, settings):
+    for split, inspected in _inspected(items, settings):
         name = printable(inspected.name)
         usable = inspected.rejection is None
         for class_name in inspected.classes:
-            found[class_name] += usable
+            found.classes[class_name] += usable
         if inspected.rejection is not None:
             quarantine.add(name, inspected.label, inspected.rejection)
             continue
-        num_usable += 1
+        found.splits[split] += 1
         slices.add(inspected.slices)
-        spill.add({**inspected.row, "source": name}, inspected.slices)
-    if not num_usable:
+        spill.add({**inspected.row, "source": name, GIVEN_COLUMN: split}, inspected.slices)
+    if not found.splits:
         raise UserError(_nothing_usable(settings, quarantine))
     refuse_empty(slices, "usable row")
     return found
 
 
-def _inspected(items: Iterator, settings: Settings) -> Iterator[Inspected]:
-    """Inspect in parallel, in the order given; a bounded number of items is in memory at once."""
-    waiting: deque[Future[Inspected]] = deque()
+def _inspected(items: Iterator[Item], settings: Settings) -> Iterator[tuple[str | None, Inspected]]:
+    """Inspect in parallel, in the order given; a bounded number of items is in memory at once. With the given split."""
+    waiting: deque[tuple[str | None, Future[Inspected]]] = deque()
+
+    def first() -> tuple[str | None, Inspected]:
+        split, future = waiting.popleft()
+        return split, future.result()
+
     with ThreadPoolExecutor(max_workers=_THREADS) as pool:
         for item in items:
-            waiting.append(pool.submit(settings.rows.inspect, item, max_bytes=settings.max_image_bytes))
+            future = pool.submit(settings.rows.inspect, item, max_bytes=settings.max_image_bytes)
+            waiting.append((item.split, future))
             if len(waiting) >= 2 * _THREADS:
-                yield waiting.popleft().result()
+                yield first()
         while waiting:
-            yield waiting.popleft().result()
+            yield first()
 
 
 def _nothing_usable(settings: Settings, quarantine: Quarantine) -> str:
@@ -190,86 +193,7 @@ def _nothing_usable(settings: Settings, quarantine: Quarantine) -> str:
     return f"dataset {settings.dataset} has no usable {settings.rows.noun.removesuffix('s')}: {reasons}{example}"
 
 
-def _plan(spill: Spill, buckets: list[str], strata: list[str], settings: Settings, quarantine: Quarantine) -> _Plan:
-    plan, rows = _Plan(), settings.rows
-    # Counted anew: copies and conflicts are gone now. Of a group one key counts, however many rows it has.
-    counts = {stratum: dict.fromkeys(SPLITS, 0) for stratum in strata}
-    groups: defaultdict[str, set[str]] = defaultdict(set)
-    columns = ["digest", "source", rows.raw_target, *rows.index_columns, *map(shard_column, settings.slices)]
-    for bucket in buckets:
-        index = spill.table(bucket).select(list(dict.fromkeys(columns)))
-        kept = _resolved(index, settings, quarantine)
-        plan.rows[bucket] = np.array(kept, dtype=np.int64)
-        splits = []
-        for raw in index.take(plan.rows[bucket]).to_pylist():
-            key, stratum = rows.split_key(raw), rows.stratum(raw)
-            splits.append(split_of(key, settings.fractions))
-            if key != raw["digest"]:
-                if key in groups[stratum]:
-                    continue
-                groups[stratum].add(key)
-            counts[stratum][splits[-1]] += 1
-        plan.splits[bucket] = np.array([SPLITS.index(name) for name in splits], dtype=np.int8)
-    noun = "groups" if groups else rows.noun
-    plan.small_classes = small_strata(counts, title=rows.stratum_title, noun=noun)
-    if plan.small_classes:
-        _split_small(plan, spill, buckets, settings)
-    return plan
-
-
-def _resolved(index: pa.Table, settings: Settings, quarantine: Quarantine) -> list[int]:
-    """Row numbers to keep, in the order of digests: of equal contents the first by name, none if their targets differ.
-
-    `index` has digest, source, the raw target and the slices, by which copies of one name are ordered.
-    """
-    task = settings.rows
-    marks = [shard_column(column) for column in settings.slices]
-    listed = index.select(["digest", "source", task.raw_target, *marks]).to_pylist()
-    rows = sorted(
-        (raw["digest"], raw["source"], raw[task.raw_target], [raw[mark] or "" for mark in marks], number)
-        for number, raw in enumerate(listed)
-    )
-    kept: list[int] = []
-    start = 0
-    while start < len(rows):
-        end = start
-        while end < len(rows) and rows[end][0] == rows[start][0]:
-            end += 1
-        copies = rows[start:end]
-        start = end
-        if len({target for _, _, target, *_ in copies}) > 1:
-            for _, name, target, *_ in copies:
-                others = [(other, task.target_name(its)) for _, other, its, *_ in copies if its != target]
-                same = ", ".join(f"{other} ({its})" if its else other for other, its in others)
-                rejection = Rejection(task.conflict, f"same bytes as {same}"[:500])
-                quarantine.add(name, task.target_name(target) or None, rejection)
-            continue
-        kept.append(copies[0][-1])
-        for _, name, *_ in copies[1:]:
-            quarantine.add_duplicate(name, copies[0][1])
-    return kept
-
-
-def _split_small(plan: _Plan, spill: Spill, buckets: list[str], settings: Settings) -> None:
-    keys: dict[str, set[str]] = {stratum: set() for stratum in plan.small_classes}
-    for stratum, key, _, _ in _kept(plan, spill, buckets, settings.rows):
-        if stratum in keys:
-            keys[stratum].add(key)
-    splits = {stratum: split_small_stratum(list(members), settings.fractions) for stratum, members in keys.items()}
-    for stratum, key, bucket, number in _kept(plan, spill, buckets, settings.rows):
-        if stratum in splits:
-            plan.splits[bucket][number] = SPLITS.index(splits[stratum][key])
-
-
-def _kept(plan: _Plan, spill: Spill, buckets: list[str], rows: RowFormat) -> Iterator[tuple[str, str, str, int]]:
-    """Stratum and key of each row that is kept, its bucket, and its place in the bucket's plan."""
-    columns = list(dict.fromkeys(["digest", *rows.index_columns]))
-    for bucket in buckets:
-        for number, raw in enumerate(spill.table(bucket).select(columns).take(plan.rows[bucket]).to_pylist()):
-            yield rows.stratum(raw), rows.split_key(raw), bucket, number
-
-
-def _wanted(spill: Spill, plan: _Plan, numbers: Mapping[str, int], settings: Settings) -> Iterator[Wanted]:
+def _wanted(spill: Spill, plan: Plan, numbers: Mapping[str, int], settings: Settings) -> Iterator[Wanted]:
     rows = settings.rows
     columns = list(dict.fromkeys(["digest", "source", *rows.raw_target_columns, *map(shard_column, settings.slices)]))
     for bucket, kept in plan.rows.items():
@@ -282,14 +206,14 @@ def _wanted(spill: Spill, plan: _Plan, numbers: Mapping[str, int], settings: Set
 
 
 def _rows(
-    spill: Spill, plan: _Plan, split: str, numbers: Mapping[str, int], written: Container[str], rows: RowFormat
+    spill: Spill, plan: Plan, split: str, numbers: Mapping[str, int], written: Container[str], rows: RowFormat
 ) -> Iterator[dict[str, Any]]:
     """The rows of a split in the order of their digests, without those that are `written` already."""
     for bucket, kept in plan.rows.items():
         wanted = kept[plan.splits[bucket] == SPLITS.index(split)]
         if not len(wanted):
             continue
-        table = spill.table(bucket)
+        table = spill.table(bucket).drop_columns([GIVEN_COLUMN])
         for start in range(0, len(wanted), _TAKE_ROWS):
             for raw in table.take(wanted[start : start + _TAKE_ROWS]).to_pylist():
                 if raw["digest"] not in written:

@@ -16,14 +16,17 @@ class Quarantine:
 
     files: list[tuple[str, str | None, Rejection]] = field(default_factory=list)
     duplicates: list[tuple[str, str]] = field(default_factory=list)
+    num_across_splits: int = 0
+    """Of the duplicates, those whose kept copy is in another given split."""
 
     def add(self, name: str, label: str | None, rejection: Rejection) -> None:
         """Leave out the file `name`."""
         self.files.append((name, label, rejection))
 
-    def add_duplicate(self, name: str, kept: str) -> None:
+    def add_duplicate(self, name: str, kept: str, *, across_splits: bool = False) -> None:
         """`name` has the same bytes and label as `kept`, which is used."""
         self.duplicates.append((name, kept))
+        self.num_across_splits += across_splits
 
     @property
     def counts(self) -> dict[str, int]:

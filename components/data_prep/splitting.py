@@ -3,13 +3,15 @@
 Everything here is about keys: sha256 hex digests of a content or of the name of a group.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
-from components.core.errors import UserError
 from components.core.parameters import check_declared
 
-MIN_PER_CLASS = 3
+ALL_PARTS = ("test", "validation", "train")
+"""The splits in the order of the positions that they take in [0, 1)."""
+
+MIN_PER_CLASS = len(ALL_PARTS)
 """One row, or group of rows, for each split."""
 
 # 52 bits: exact in a float, so that the position stays below 1.
@@ -36,18 +38,22 @@ def position(digest: str) -> float:
     return int(digest[:_POSITION_DIGITS], 16) / 16**_POSITION_DIGITS
 
 
-def split_of(key: str, fractions: Fractions) -> str:
+def split_of(key: str, fractions: Fractions, parts: Sequence[str] = ALL_PARTS) -> str:
     """Test lies at the beginning of [0, 1), then validation, then training.
 
-    A larger `test` takes from validation and training only; test images stay test images.
+    A larger `test` takes from validation and training only; test images stay test images. With fewer `parts` ("train"
+    is always one) the others are the user's own, and no key gets them.
     """
-    place = position(key)
-    if place < fractions.test:
-        return "test"
-    return "validation" if place < fractions.test + fractions.validation else "train"
+    place, end = position(key), 0.0
+    for split, share in (("test", fractions.test), ("validation", fractions.validation)):
+        if split in parts:
+            end += share
+            if place < end:
+                return split
+    return "train"
 
 
-def split_small_stratum(keys: Sequence[str], fractions: Fractions) -> dict[str, str]:
+def split_small_stratum(keys: Sequence[str], fractions: Fractions, parts: Sequence[str] = ALL_PARTS) -> dict[str, str]:
     """Splits for a stratum of which `split_of` would leave a split empty.
 
     Its keys in their order are cut where `split_of` would cut them, except that each split gets at least one, taken
@@ -55,40 +61,69 @@ def split_small_stratum(keys: Sequence[str], fractions: Fractions) -> dict[str, 
     `split_of` never does.
 
     Args:
-        keys: distinct sha256 digests, at least `MIN_PER_CLASS`.
+        keys: distinct sha256 digests, at least one per part.
+        fractions: of the splits.
+        parts: the splits to fill, in this order; one that is not among them is the user's own, and gets none.
     """
     ordered = sorted(keys)
-    if len(ordered) < MIN_PER_CLASS:
-        raise ValueError(f"a stratum needs {MIN_PER_CLASS} keys, got {len(ordered)}")
-    names = [split_of(key, fractions) for key in ordered]
-    sizes = {name: names.count(name) for name in ("test", "validation", "train")}
-    for empty in ("test", "validation", "train"):
+    if len(ordered) < len(parts):
+        raise ValueError(f"a stratum needs {len(parts)} keys, got {len(ordered)}")
+    names = [split_of(key, fractions, parts) for key in ordered]
+    sizes = {name: names.count(name) for name in parts}
+    for empty in parts:
         if not sizes[empty]:
             largest = max(sizes, key=lambda name: sizes[name])
             sizes[largest] -= 1
             sizes[empty] += 1
-    cuts = [name for name in ("test", "validation", "train") for _ in range(sizes[name])]
+    cuts = [name for name in parts for _ in range(sizes[name])]
     return dict(zip(ordered, cuts, strict=True))
 
 
-def small_strata(counts: Mapping[str, Mapping[str, int]], *, title: Callable[[str], str], noun: str) -> list[str]:
-    """Strata (classes, or the whole) with an empty split, from stratum → split → number of keys; sorted.
+def small_strata(counts: Mapping[str, Mapping[str, int]], parts: Sequence[str] = ALL_PARTS) -> list[str]:
+    """Strata (classes, or the whole) with nothing in one of `parts`, from stratum → split → number of keys; sorted."""
+    return sorted(name for name, splits in counts.items() if not all(splits[part] for part in parts))
+
+
+def split_shared_keys(members: Mapping[str, Set[str]], fractions: Fractions, parts: Sequence[str]) -> dict[str, str]:
+    """Splits of keys that several strata share, as groups do: each key has one, and each stratum something in each.
+
+    Keys are placed by `split_of`; then, for each stratum without a key in some part, the first one that no other
+    stratum needs where it is moves there. Depends on the sets only.
 
     Args:
-        counts: see above.
-        title: a stratum's name in a message, "class 'boot'".
-        noun: what is counted, in the plural.
+        members: the keys of each stratum.
+        fractions: of the splits.
+        parts: the splits to fill.
 
     Raises:
-        UserError: a stratum with fewer than `MIN_PER_CLASS` keys, which cannot be split at all.
+        UnsplittableError: names a stratum for which no key can move.
     """
-    small = sorted(name for name, splits in counts.items() if not all(splits.values()))
-    for name in small:
-        total = sum(counts[name].values())
-        if total < MIN_PER_CLASS:
-            raise UserError(
-                f"{title(name)} has {total} usable {noun.removesuffix('s') if total == 1 else noun}; at least "
-                f"{MIN_PER_CLASS} are needed, one each for training, validation and test (see the quarantine for what "
-                "was left out)"
-            )
-    return small
+    splits = {key: split_of(key, fractions, parts) for keys in members.values() for key in keys}
+
+    def movable(key: str) -> bool:
+        # It may leave its split if every stratum that has it has another key there.
+        return all(
+            any(splits[other] == splits[key] for other in keys if other != key)
+            for keys in members.values()
+            if key in keys
+        )
+
+    for stratum in sorted(members):
+        for part in parts:
+            own = sorted(members[stratum])
+            if any(splits[key] == part for key in own):
+                continue
+            sizes = {name: sum(splits[key] == name for key in own) for name in parts}
+            candidates = [key for key in own if movable(key)]
+            if not candidates:
+                raise UnsplittableError(stratum)
+            splits[min(candidates, key=lambda key: (-sizes[splits[key]], key))] = part
+    return splits
+
+
+class UnsplittableError(ValueError):
+    """Not every split can have something of the `stratum`."""
+
+    def __init__(self, stratum: str) -> None:
+        super().__init__(f"stratum {stratum!r} cannot be in every split")
+        self.stratum = stratum

@@ -9,6 +9,7 @@ from components.core.data.rows import RowFormat
 from components.core.data.slices import slice_name
 from components.core.report.numbers import percent
 from components.core.report.page import Callout, Section, facts, table, text, write_page
+from components.data_prep.plan import REASONS
 from components.data_prep.prepare import Prepared
 
 SHOWN_FILES = 200
@@ -29,7 +30,7 @@ def write_summary(path: str | Path, *, shown_as: str, prepared: Prepared, datase
         Section(
             "Splits",
             [_split_facts(dataset, prepared, rows.noun), *rows.data_blocks(dataset), *_slice_table(dataset, rows.noun)],
-            note=_HOW_SPLIT,
+            note=_how_split(prepared),
         ),
         Section("Samples", rows.samples(dataset)),
         Section("Quarantine", list(_quarantine_blocks(prepared, rows))),
@@ -46,6 +47,15 @@ def write_summary(path: str | Path, *, shown_as: str, prepared: Prepared, datase
     )
 
 
+def _how_split(prepared: Prepared) -> str:
+    given = prepared.plan.given
+    if not given.used:
+        return _HOW_SPLIT
+    cut = " and ".join(given.missing)
+    rest = f"It has no {cut} split, which was cut from training by content." if cut else ""
+    return f"The split was given by {given.origin} and was followed. {rest}".strip()
+
+
 _HOW_SPLIT = (
     "The split follows from the sha256 of the content, or of the group's name where the data have groups: adding data "
     "moves nothing, and copies of one content, or members of one group, cannot lie in two splits."
@@ -60,9 +70,10 @@ def _split_facts(dataset: Dataset, prepared: Prepared, noun: str) -> Any:
     shown = {}
     for split in SPLITS:
         count = dataset.counts[split]
-        shown[split] = (
-            f"{count:,} {noun}, {percent(count / total, digits=1)} (asked: {percent(asked[split], digits=1)})"
-        )
+        how = f"asked: {percent(asked[split], digits=1)}"
+        if prepared.plan.given.used:
+            how = "cut from training" if split in prepared.plan.given.missing else "given"
+        shown[split] = f"{count:,} {noun}, {percent(count / total, digits=1)} ({how})"
     return facts({**shown, "licence": shares["licence"], **shares.get("source", {})})
 
 
@@ -83,8 +94,10 @@ def _slice_table(dataset: Dataset, noun: str) -> Iterator[Any]:
 
 def _quarantine_blocks(prepared: Prepared, rows: RowFormat) -> Iterator[Any]:
     quarantine = prepared.quarantine
-    if prepared.small_classes:
-        names = ", ".join(rows.stratum_title(name) for name in prepared.small_classes[:20])
+    for title, said in prepared.warnings:
+        yield Callout(title, said, tone="warn")
+    if prepared.plan.small_classes:
+        names = ", ".join(rows.stratum_title(name) for name in prepared.plan.small_classes[:20])
         yield Callout(
             "Few rows were split by rank",
             f"By content alone a split would have had nothing of: {names}. These {rows.noun} were cut in the order of "
@@ -94,7 +107,8 @@ def _quarantine_blocks(prepared: Prepared, rows: RowFormat) -> Iterator[Any]:
     if not quarantine.files:
         yield text("Every file could be used.")
     else:
-        counts = [[reason, count, rows.reasons[reason]] for reason, count in quarantine.counts.items()]
+        meanings = {**rows.reasons, **REASONS}
+        counts = [[reason, count, meanings[reason]] for reason, count in quarantine.counts.items()]
         yield table(["reason", "files", "meaning"], counts)
         records = quarantine.records()
         shown = [[r["source"], r["reason"], r["detail"]] for r in records[:SHOWN_FILES]]

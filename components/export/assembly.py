@@ -7,7 +7,7 @@ from typing import Any
 
 from components.core.artifacts.manifest import Manifest
 from components.core.bundles.onnx_bundle import OnnxBundle
-from components.core.bundles.release_files import CARD, DECISION, EVALUATION, PROVENANCE, RETRAINING, SUMS
+from components.core.bundles.release_files import CARD, CLIENT, DECISION, EVALUATION, PROVENANCE, RETRAINING, SUMS
 from components.core.bundles.released_sources import SOURCES, encode_sources
 from components.core.errors import UserError
 from components.core.evaluation.document import Evaluation, encode_evaluation, without_samples
@@ -64,9 +64,10 @@ def assemble(
         chain["calibration data (fingerprint)"] = bundle.provenance["calibration"]["dataset"]
     provenance = {**bundle.provenance, "verification": verification.to_json(), "artifacts": dict(digests)}
     described = {"calibration": None, **bundle.provenance}
+    text = bundle.task.pages.card_text(evaluation, bundle.assets, described)
     card = write_card(
         evaluation,
-        bundle.task.pages.card_text(evaluation, bundle.assets, described),
+        text,
         {
             "name": name,
             "version": version,
@@ -81,6 +82,8 @@ def assemble(
         },
     )
     files[CARD] = card.encode()
+    if text.client:
+        files[CLIENT] = text.client.encode()
     files[EVALUATION] = encode_evaluation(without_samples(evaluation)) + b"\n"
     files[DECISION] = _json(decision)
     files[PROVENANCE] = _json(provenance)

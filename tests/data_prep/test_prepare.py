@@ -17,7 +17,8 @@ from components.core.store import Store
 from components.core.tasks.classification.rows import ClassificationRows
 from components.data_prep import prepare as prepare_module
 from components.data_prep import spill
-from components.data_prep.prepare import Settings, prepare
+from components.data_prep.prepare import prepare
+from components.data_prep.settings import Settings
 from components.data_prep.splitting import split_of
 
 IMAGES = ClassificationRows()

@@ -12,7 +12,8 @@ from components.core.data.dataset import SPLITS, Dataset, open_dataset
 from components.core.store import Store, open_store
 from components.core.tasks.classification.rows import ClassificationRows
 from components.data_prep import reuse
-from components.data_prep.prepare import Settings, prepare
+from components.data_prep.prepare import prepare
+from components.data_prep.settings import Settings
 
 IMAGES = ClassificationRows()
 

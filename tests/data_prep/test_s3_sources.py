@@ -11,7 +11,8 @@ from components.core.data.dataset import open_dataset
 from components.core.data.ingestion.sources import quick_look, source_state
 from components.core.store import Store, open_objects
 from components.core.tasks.classification.rows import ClassificationRows
-from components.data_prep.prepare import Settings, prepare
+from components.data_prep.prepare import prepare
+from components.data_prep.settings import Settings
 
 IMAGES = ClassificationRows()
 

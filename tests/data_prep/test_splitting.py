@@ -8,10 +8,13 @@ from hypothesis import strategies as st
 
 from components.core.errors import UserError
 from components.data_prep.splitting import (
+    ALL_PARTS,
     Fractions,
+    UnsplittableError,
     position,
     small_strata,
     split_of,
+    split_shared_keys,
     split_small_stratum,
 )
 
@@ -71,9 +74,24 @@ def test_ranks_equal_the_content_rule_where_no_split_would_be_empty(members: lis
 
 def test_small_classes_are_those_with_an_empty_split() -> None:
     full = {"train": 5, "validation": 1, "test": 2}
-    assert small_strata({"a": full, "b": {**full, "test": 0}}, title=repr, noun="images") == ["b"]
-    with pytest.raises(UserError, match="'b' has 1 usable image; at least 3 are needed"):
-        small_strata({"a": full, "b": {"train": 1, "validation": 0, "test": 0}}, title=repr, noun="images")
+    lacking = {"a": full, "b": {**full, "test": 0}}
+    assert small_strata(lacking) == ["b"]
+    assert small_strata(lacking, ("validation", "train")) == []
+
+
+def test_keys_of_two_strata_have_one_split_and_each_stratum_has_something_in_each_part() -> None:
+    keys = [hashlib.sha256(str(number).encode()).hexdigest() for number in range(12)]
+    # All would be for training, and half of them belong to both.
+    placed = [key for key in keys if split_of(key, DEFAULT) == "train"][:6]
+    members = {"a": set(placed[:4]), "b": set(placed[2:])}
+    splits = split_shared_keys(members, DEFAULT, ALL_PARTS)
+    for names in members.values():
+        assert {splits[key] for key in names} == set(ALL_PARTS)
+
+
+def test_a_stratum_with_too_few_keys_is_named() -> None:
+    with pytest.raises(UnsplittableError, match="'a'"):
+        split_shared_keys({"a": {"0" * 64, "f" * 64}}, DEFAULT, ALL_PARTS)
 
 
 @pytest.mark.parametrize(

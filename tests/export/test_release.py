@@ -28,7 +28,16 @@ from components.export.release import checksums, publish_release, release_digest
 from components.export.verification import VerificationError
 
 SERVING = ["labels.json", "model.onnx", "preprocess.json"]
-FILES = ["SHA256SUMS", "card.md", "decision.json", "evaluation.json", "labels.json", "model.onnx", "preprocess.json"]
+FILES = [
+    "SHA256SUMS",
+    "card.md",
+    "client.py",
+    "decision.json",
+    "evaluation.json",
+    "labels.json",
+    "model.onnx",
+    "preprocess.json",
+]
 
 
 def publish_evaluation(path: Path, evaluation: Evaluation, store) -> Path:

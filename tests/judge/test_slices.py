@@ -19,7 +19,8 @@ from components.core.evaluation.document import Evaluation, read_evaluation
 from components.core.store import Store, open_store
 from components.core.tasks import get_task
 from components.core.tasks.card import CardText
-from components.data_prep.prepare import Settings, prepare
+from components.data_prep.prepare import prepare
+from components.data_prep.settings import Settings
 from components.evaluate.component import evaluate
 from components.export.card import write_card
 from components.judge.component import judge

@@ -3,7 +3,8 @@
 `components.core.tasks` implements it, one `rows.py` per task; `task.rows` gives it. Nothing here knows a task.
 """
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -131,6 +132,16 @@ class RowFormat(StoredRows, Protocol):
         """The raw columns that `stratum` and `split_key` read; small ones, they are held in memory by parts."""
 
     @property
+    def measured_columns(self) -> tuple[str, ...]:
+        """The raw columns that `training_facts` and `doubts` read; small ones."""
+
+    def training_facts(self, rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+        """What preprocessing must know of the training rows, for the manifest; most often nothing."""
+
+    def doubts(self, rows: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
+        """A title and a sentence for whatever looks wrong with the rows that are kept."""
+
+    @property
     def conflict(self) -> str:
         """The reason under which one content with two targets is quarantined."""
 
@@ -171,6 +182,19 @@ class RowFormat(StoredRows, Protocol):
 
     def samples(self, dataset: Any) -> list[Any]:
         """What the data page shows of the training rows."""
+
+
+def group_key(raw: Mapping[str, Any]) -> str:
+    """What decides the split of a raw row: its digest, or that of the name of its `group`, sha256 in hex."""
+    group = raw["group"]
+    return str(raw["digest"]) if group is None else hashlib.sha256(f"group\0{group}".encode()).hexdigest()
+
+
+def refuse_wrong_texts(rows: Any, *names: str) -> None:
+    """UserError for the first of these attributes that is no text."""
+    for name in names:
+        if not isinstance(getattr(rows, name), str):
+            raise UserError(f"{name} must be a text, got {getattr(rows, name)!r}")
 
 
 def refuse_options(task: str, options: Mapping[str, Any], known: Sequence[str] = ()) -> None:

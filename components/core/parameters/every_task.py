@@ -32,6 +32,15 @@ _DATA = (
         name="test_fraction", field="data_test_fraction", type=float, default=0.25, rule=PROPER_FRACTION,
         text="Share of the data that is kept for the final test and read once, at the end.",
     ),
+    Parameter(
+        name="split", type=str, default="auto", choices=("auto", "given", "content"),
+        text="auto follows a split that the data come with (folders, tables or a column) and cuts missing parts from "
+        "training; given insists on one; content splits by the rows' own content.",
+    ),
+    Parameter(
+        name="rare_classes", type=str, default="refuse", choices=("refuse", "leave_out"),
+        text="A class with too few usable rows: refuse the data, or leave_out the class and say so in the report.",
+    ),
 )  # fmt: skip
 
 _BUDGET = (

@@ -19,4 +19,12 @@ IMAGES = (
         name="max_image_mb", type=float, default=20.0, rule=Range(low=0, high=LARGEST_IMAGE_MB, above=True),
         text="Put larger image files aside (quarantine), in megabytes.",
     ),
+    Parameter(
+        name="image_column", part="data", type=str, default="",
+        text="Column of the table that holds the images or their paths. Empty looks for known names.",
+    ),
+    Parameter(
+        name="group_column", part="data", type=str, default="",
+        text="Column of the table whose equal values stay in one split: one patient, one scene. Empty for none.",
+    ),
 )  # fmt: skip

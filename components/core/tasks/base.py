@@ -88,7 +88,7 @@ class Task(Protocol):
     ) -> Any:
         """Of a fresh network on this backbone; `image_size` 0 is the backbone's own.
 
-        `settings`: what the task's user chose of its networks.
+        `settings`: what the task's user chose of its networks, as in `candidates`.
         """
 
     def read_assets(self, files: Mapping[str, bytes]) -> Any:

@@ -12,9 +12,11 @@ class CardText:
         figures: of its parts, such as classes; stands below the figures of the whole.
         use: how to use the files without trimtab, with a program.
         limits: one sentence each.
+        client: the program of `use`, which lies beside the model too; empty: there is none.
     """
 
     intro: str
     figures: str
     use: str
     limits: tuple[str, ...]
+    client: str = ""

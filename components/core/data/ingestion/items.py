@@ -25,6 +25,9 @@ class Item:
         slices: for each slice column that the source was opened with, the item's value or None.
         target: what the task learns from, for a task whose target is not a label; the task's own source sets it.
         group: items of one group (one patient, one scene) go into one split; None: the item stands alone.
+        split: the split that the user has given it: train, validation or test (or a word that is none of these, as it
+            stands in the data); None where none is given.
+        unsure: the name does not say whether it is an image, so that its first bytes must (`image_files`).
     """
 
     name: str
@@ -35,6 +38,8 @@ class Item:
     slices: tuple[str | None, ...] = ()
     target: Any = None
     group: str | None = None
+    split: str | None = None
+    unsure: bool = False
 
 
 class Source(Protocol):
@@ -49,14 +54,20 @@ class Source(Protocol):
     colours: Mapping[str, tuple[int, int, int]]
     """RGB of the classes that the source declares a colour of, each 0..255."""
 
+    split_from: str
+    """Where the splits of the items come from, for people: "the folders train, test"; empty where none are given."""
+
     def items(self) -> Iterator[Item]:
         """Stream all items, including those that cannot be used."""
+
+    def referenced(self) -> Iterator[str]:
+        """Name, size and time (on S3 the etag) of each file that it points to; for a cache key."""
 
     def slice_values(self) -> Iterator[tuple[str | None, ...]]:
         """Stream only the slice values of each row, as cheaply as the source allows."""
 
     def facts(self) -> dict[str, str]:
-        """What the source says of itself and the preparation does not follow, by title, for the page and manifest."""
+        """How the source was read where that was not evident (which column is the label), for page and manifest."""
 
 
 @dataclass(frozen=True, kw_only=True)

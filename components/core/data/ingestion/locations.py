@@ -4,11 +4,14 @@ Separate from the store: the store chooses its keys, a user's files may have any
 """
 
 import os
+import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+from urllib.parse import unquote
 
 from components.core.errors import UserError
 from components.core.store import NotFound, StoreError, open_objects
@@ -31,13 +34,16 @@ class SourceFile:
 
 
 class Location(Protocol):
-    """A folder of files under names relative to it. Hidden files and folders (``.name``, ``__MACOSX``) are left out."""
+    """A folder of files under names relative to it. What a system has left there (`is_hidden`) is passed over.
+
+    A name that is not there is looked for as other systems write it (`spellings`).
+    """
 
     address: str
     """As the user gave it, for messages."""
 
     def walk(self) -> Iterator[SourceFile]:
-        """All files, lazily, in no promised order."""
+        """All files, lazily, in no promised order; also those that cannot be read, as links that lead nowhere."""
 
     def find(self, name: str) -> SourceFile:
         """Return one file; raises `UnreadableError` if it does not exist."""
@@ -88,14 +94,16 @@ class LocalLocation:
                     )
                 if real not in above:
                     yield from self._walk(Path(entry.path), f"{prefix}{entry.name}/", above | {real}, entered)
-            elif entry.is_file():
-                status = entry.stat()
-                yield SourceFile(name=prefix + entry.name, size=status.st_size, stamp=str(status.st_mtime_ns))
+            else:
+                # A link that leads nowhere is a file that cannot be read, and not nothing.
+                status = entry.stat(follow_symlinks=not entry.is_symlink() or entry.is_file())
+                size = status.st_size if entry.is_file() else 0
+                yield SourceFile(name=prefix + entry.name, size=size, stamp=str(status.st_mtime_ns))
 
     def find(self, name: str) -> SourceFile:
         try:
-            status = (self._root / name).stat()
-        except OSError as error:
+            status = self._path(name).stat()
+        except (OSError, ValueError) as error:
             raise UnreadableError(_reason(error)) from error
         return SourceFile(name=name, size=status.st_size, stamp=str(status.st_mtime_ns))
 
@@ -108,11 +116,18 @@ class LocalLocation:
     def folder(self, name: str) -> "LocalLocation":
         return LocalLocation(self._root / name, f"{self.address}/{name}")
 
-    def read(self, name: str, limit: int | None) -> bytes:
+    def _path(self, name: str) -> Path:
         path = self._root / name
+        if path.exists():
+            return path
+        return next((other for spelled in spellings(name) if (other := self._root / spelled).exists()), path)
+
+    def read(self, name: str, limit: int | None) -> bytes:
         try:
+            path = self._path(name)
             if not path.is_file():
-                raise UnreadableError("no such file")
+                nowhere = path.is_symlink() and not path.exists()
+                raise UnreadableError("the link leads nowhere" if nowhere else "no such file")
             # A named pipe, and some files of the kernel's, would block for ever.
             with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:  # noqa: PTH123
                 data = file.read() if limit is None else file.read(limit + 1)
@@ -133,31 +148,50 @@ class ObjectLocation:
         self.address = uri.rstrip("/")
         if not self.address.removeprefix("s3:"):
             raise UserError("the dataset's URI names no bucket; expected s3://bucket/prefix")
-        self._objects = open_objects(self.address)
+        # A folder may be called "C#" or "user@home", which a store may not: there it would look like a credential.
+        opened, self._prefix = self.address, ""
+        if found := _UNLIKE_A_STORE.match(self.address):
+            opened, self._prefix = found[1], f"{found[2]}/"
+        self._objects = open_objects(opened)
 
     def walk(self) -> Iterator[SourceFile]:
-        for listed in self._objects.walk():
-            parts = listed.key.split("/")
+        for listed in self._objects.walk(self._prefix.rstrip("/")):
+            name = listed.key.removeprefix(self._prefix)
+            parts = name.split("/")
             # A key that ends in "/" is how some tools write an empty folder.
             if parts[-1] and not any(is_hidden(part) for part in parts):
-                yield SourceFile(name=listed.key, size=listed.size, stamp=listed.stamp)
+                yield SourceFile(name=name, size=listed.size, stamp=listed.stamp)
 
     def find(self, name: str) -> SourceFile:
-        try:
-            return SourceFile(name=name, size=self._objects.size(name), stamp=self._objects.etag(name))
-        except NotFound as error:
-            raise UnreadableError("no such object") from error
+        for spelled in (name, *spellings(name)):
+            try:
+                listed = self._objects.stat(self._prefix + spelled)
+                return SourceFile(name=name, size=listed.size, stamp=listed.stamp)
+            except NotFound:
+                continue
+            except UserError as error:
+                if isinstance(error, StoreError):
+                    raise
+        raise UnreadableError("no such object")
 
     def folders(self) -> list[str]:
-        return [name for name in self._objects.folders("") if not is_hidden(name)]
+        return [name for name in self._objects.folders(self._prefix.rstrip("/")) if not is_hidden(name)]
 
     def folder(self, name: str) -> "ObjectLocation":
         return ObjectLocation(f"{self.address}/{name}")
 
     def read(self, name: str, limit: int | None) -> bytes:
+        for spelled in spellings(name):
+            try:
+                return self._read(name, limit)
+            except UnreadableError:
+                name = spelled
+        return self._read(name, limit)
+
+    def _read(self, name: str, limit: int | None) -> bytes:
         data = bytearray()
         try:
-            for chunk in self._objects.stream(name):
+            for chunk in self._objects.stream(self._prefix + name):
                 data += chunk
                 if limit is not None and len(data) > limit:
                     break
@@ -174,7 +208,7 @@ class ObjectLocation:
         path = scratch / name.replace("/", "_")
         try:
             with path.open("wb") as file:
-                for chunk in self._objects.stream(name):
+                for chunk in self._objects.stream(self._prefix + name):
                     file.write(chunk)
         except NotFound as error:
             raise UnreadableError("no such object") from error
@@ -193,15 +227,35 @@ def local_path(uri: str) -> Path:
     scheme, separator, rest = uri.partition("://")
     if separator and scheme != "file":
         raise UserError(f"cannot read {ascii(scheme[:20])[1:-1]}:// URIs; data is read from local disk or s3://")
+    if separator:
+        # RFC 8089: percent-encoded, and the host is empty or this one.
+        rest = unquote(rest.removeprefix("localhost"))
     try:
         return Path(rest if separator else uri).expanduser()
     except RuntimeError as error:
         raise UserError(f"{uri!a} names an unknown home folder") from error
 
 
+# Neither a query, as of a signed URL, nor "user:secret@": those are refused, unrepeated, as for a store.
+_UNLIKE_A_STORE = re.compile(r"(s3://[^/@?#]+)/(?!.*\?.*=)(?!.*:.*@)(.*[@?#].*)")
+_SYSTEM_NAMES = {
+    "__macosx", "thumbs.db", "desktop.ini", "$recycle.bin", "#recycle", "#snapshot", "@eadir", "@tmp",
+    "system volume information", "lost+found", "found.000", "__pycache__", "node_modules", "venv", "site-packages",
+}  # fmt: skip
+
+
 def is_hidden(name: str) -> bool:
-    """What an operating system or an editor has left in a folder, and no user means as data."""
-    return name.startswith(".") or name in ("__MACOSX", "Thumbs.db", "desktop.ini")
+    """What a system, a network disk or a tool has left in a folder, and no user means as data."""
+    return name.startswith(".") or name.lower() in _SYSTEM_NAMES
+
+
+def spellings(name: str) -> Iterator[str]:
+    """How another system may have written a name: with backslashes, or with composed or decomposed letters."""
+    forms = [name, name.replace("\\", "/")] if "\\" in name else [name]
+    for form in forms:
+        for spelled in (form, unicodedata.normalize("NFC", form), unicodedata.normalize("NFD", form)):
+            if spelled != name:
+                yield spelled
 
 
 def _reason(error: Exception) -> str:

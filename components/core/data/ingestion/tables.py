@@ -1,68 +1,44 @@
-"""Rows of a table: Parquet, CSV (comma, header line) or JSONL, one item a row.
+"""Rows of a table: Parquet, CSV (comma, semicolon or tab; header line) or JSONL, one item per row.
 
-What a table must have is its task's (`Columns`): a file of each role, as bytes (also Hugging Face's struct of bytes and
-path), or as a path or URI, and perhaps a label. A relative path starts at the table's folder. Further columns are read
-when they are asked for as slices (see `slices`).
+What a table must have is its task's (`columns.Columns`): a file of each role, as bytes (also Hugging Face's struct of
+bytes and path, or base64), or as a path or URI, and perhaps a label. A relative path starts at the table's folder.
+Further columns are read when they are asked for as slices (see `slices`).
 """
 
 import csv
-import difflib
 import io
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from components.core.data.ingestion.cells import Cell, cell_of
+from components.core.data.ingestion.columns import Columns, FoundColumns, check_columns
+from components.core.data.ingestion.labels import class_name, label_of
+from components.core.data.ingestion.splits import cell_split
 from components.core.data.slices import slice_value
 from components.core.errors import UserError
 
-TABLE_SUFFIXES = (".parquet", ".csv", ".jsonl")
-IMAGE_COLUMNS = ("image", "path", "uri")
-LABEL_COLUMN = "label"
+TABLE_SUFFIXES = (".parquet", ".csv", ".tsv", ".jsonl")
 
 # Few rows at a time: a row can be a picture of many megabytes.
 _BATCH_ROWS = 64
+_DELIMITERS = ",;\t|"
+_LONGEST_CELL = 1 << 30
+_FIRST_LINES = 100
 
 # Pictures and numbers shrink by some per cent, repeated texts by their dictionary, which is counted small already.
 _SURELY_FINE_BYTES, _MOST_EXPANSION = 64 * 2**20, 100
 
 MOST_CHARACTERS = 200
 """Of a class's name: it stands in every report, card and release."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Columns:
-    """Which columns of a table a task reads.
-
-    Attributes:
-        files: the names that the column of each role may have, by role; the first that is there is taken.
-        label: the column of the class, or none.
-        group: the column whose equal values stay in one split, or none.
-        slices: further columns, whose values each row brings along.
-    """
-
-    files: Mapping[str, tuple[str, ...]]
-    label: str | None = None
-    group: str | None = None
-    slices: tuple[str, ...] = ()
-
-    @property
-    def own(self) -> tuple[str, ...]:
-        """Every name that holds a file or the label."""
-        return (*([self.label] if self.label else []), *(name for names in self.files.values() for name in names))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cell:
-    """A file in a row: its `data`, with a path only to show, or the `path` of it; or neither."""
-
-    data: bytes | None = None
-    path: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +52,7 @@ class Row:
     files: Mapping[str, Cell] = field(default_factory=dict)
     label: str | None = None
     group: str | None = None
+    split: str | None = None
     problem: str | None = None
     slices: tuple[str | None, ...] = ()
 
@@ -97,7 +74,25 @@ def table_rows(path: Path, name: str, columns: Columns, *, labels_only: bool = F
     suffix = path.suffix.lower()
     if suffix == ".parquet":
         return _parquet_rows(path, name, columns, labels_only=labels_only)
-    return _csv_rows(path, name, columns) if suffix == ".csv" else _jsonl_rows(path, name, columns)
+    return _jsonl_rows(path, name, columns) if suffix == ".jsonl" else _csv_rows(path, name, columns)
+
+
+def found_columns(path: Path, name: str, columns: Columns) -> FoundColumns:
+    """The columns that the table at `path` is read by; of JSONL, whose lines may differ, those of the first lines.
+
+    Raises:
+        UserError: as `table_rows`.
+    """
+    suffix = path.suffix.lower()
+    if suffix == ".jsonl":
+        return _jsonl_columns(path, name, columns)
+    if suffix == ".parquet":
+        return columns.found_in(_open_parquet(path, name).schema_arrow.names, name)
+    with _open_text(path, name) as file:
+        try:
+            return columns.found_in(_csv_reader(file, path).fieldnames or [], name)
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise _not_text(error, path, name, "CSV") from error
 
 
 def declared_names(path: Path, column: str) -> list[str]:
@@ -110,7 +105,15 @@ def declared_names(path: Path, column: str) -> list[str]:
         names = features[column]["names"]
     except (KeyError, TypeError, ValueError):
         return []
-    return [str(name) for name in names]
+    return [class_name(str(name)) for name in names]
+
+
+def parquet_type(path: Path, column: str) -> "pa.DataType | None":
+    """Type of a column of a Parquet file; None of another kind of table."""
+    if path.suffix.lower() != ".parquet":
+        return None
+    kind = _open_parquet(path, path.name).schema_arrow.field(column).type
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
 class _Reading:
@@ -118,21 +121,17 @@ class _Reading:
 
     def __init__(self, columns: Columns, found: Sequence[str], name: str, path: Path) -> None:
         self._columns, self._name = columns, name
-        self.roles = _roles(columns, found, name)
-        self.check_further(found)
-        self._classes = declared_names(path, columns.label) if columns.label else []
+        self.found = columns.found_in(found, name)
+        self._classes = declared_names(path, self.found.label) if self.found.label else []
         further = [*columns.slices, *([columns.group] if columns.group else [])]
+        if self.found.split:
+            further.append(self.found.split)
         self._names_of = {column: declared_names(path, column) for column in further}
-
-    def check_further(self, found: Sequence[str]) -> None:
-        check_columns(self._columns.slices, found, self._name, "slice_columns", own=self._columns.own)
-        if self._columns.group:
-            check_columns([self._columns.group], found, self._name, "group_column", own=self._columns.own)
 
     @property
     def read(self) -> list[str]:
         """Columns without the files."""
-        return list(dict.fromkeys([*([self._columns.label] if self._columns.label else []), *self._names_of]))
+        return list(dict.fromkeys([*([self.found.label] if self.found.label else []), *self._names_of]))
 
     def row(self, number: int, values: Mapping[str, Any]) -> Row:
         columns = self._columns
@@ -142,13 +141,15 @@ class _Reading:
             )
             for column, names in self._names_of.items()
         }
-        label = _class_name(values.get(columns.label), self._classes) if columns.label else None
+        split = self.found.split
+        label = _label(values.get(self.found.label), self._classes) if self.found.label else None
         return Row(
             number=number,
-            files={role: _cell(values.get(column)) for role, column in self.roles.items()},
+            files={role: cell_of(values.get(column)) for role, column in self.found.files.items()},
             label=label,
             problem=_label_problem(label),
             group=further[columns.group] if columns.group else None,
+            split=cell_split(further[split]) if split else None,
             slices=tuple(further[column] for column in columns.slices),
         )
 
@@ -156,7 +157,7 @@ class _Reading:
 def _parquet_rows(path: Path, name: str, columns: Columns, *, labels_only: bool) -> Iterator[Row]:
     file = _open_parquet(path, name)
     reading = _Reading(columns, file.schema_arrow.names, name, path)
-    read = [*([] if labels_only else reading.roles.values()), *reading.read]
+    read = [*([] if labels_only else reading.found.files.values()), *reading.read]
     batch_rows = 4096 if labels_only else _BATCH_ROWS
     number = 0
     try:
@@ -196,13 +197,28 @@ def _check_sizes(metadata: pq.FileMetaData, name: str) -> None:
 
 def _csv_rows(path: Path, name: str, columns: Columns) -> Iterator[Row]:
     with _open_text(path, name) as file:
-        reader = csv.DictReader(file)
+        line = 0
         try:
+            reader = _csv_reader(file, path)
             reading = _Reading(columns, reader.fieldnames or [], name, path)
             for values in reader:
-                yield reading.row(reader.line_num, values)
+                line = reader.line_num
+                yield reading.row(line, values)
         except (csv.Error, UnicodeDecodeError) as error:
-            raise UserError(f"{name}, line {reader.line_num + 1}: not valid CSV in UTF-8: {_line(error)}") from error
+            raise _not_text(error, path, name, "CSV", line=line + 1) from error
+
+
+def _jsonl_columns(path: Path, name: str, columns: Columns) -> FoundColumns:
+    names: dict[str, None] = {}
+    with _open_text(path, name) as file:
+        try:
+            for line in islice(file, _FIRST_LINES):
+                with suppress(ValueError, TypeError, RecursionError):
+                    names |= dict.fromkeys(json.loads(line))
+        except UnicodeDecodeError as error:
+            raise _not_text(error, path, name, "JSON lines") from error
+    files = {role: column for role in columns.files if (column := columns.file_of(role, names))}
+    return FoundColumns(files=files, label=columns.label_of(names), split=columns.split_of(names))
 
 
 def _jsonl_rows(path: Path, name: str, columns: Columns) -> Iterator[Row]:
@@ -228,26 +244,52 @@ def _jsonl_rows(path: Path, name: str, columns: Columns) -> Iterator[Row]:
                     found |= dict.fromkeys(values)
                 yield _jsonl_row(number, values, columns, name)
         except UnicodeDecodeError as error:
-            raise UserError(f"{name}, line {number + 1}: not valid UTF-8: {_line(error)}") from error
+            raise _not_text(error, path, name, "JSON lines") from error
     if found:
-        check_columns(columns.slices, list(found), name, "slice_columns", own=columns.own)
-        check_columns([columns.group] if columns.group else [], list(found), name, "group_column", own=columns.own)
+        own = columns.used_of(found)
+        check_columns(columns.slices, list(found), name, "slice_columns", own=own)
+        check_columns([columns.group] if columns.group else [], list(found), name, "group_column", own=own)
 
 
 def _jsonl_row(number: int, values: Mapping[str, Any], columns: Columns, name: str) -> Row:
     """Each line has columns of its own, so that a missing one is the row's fault and not the table's."""
-    label = _class_name(values.get(columns.label), []) if columns.label else None
+    split, named = columns.split_of(values), columns.label_of(values)
+    files = {role: columns.file_of(role, values) for role in columns.files}
+    label = _label(values.get(named), []) if named else None
     return Row(
         number=number,
-        problem=_label_problem(label),
-        files={
-            role: _cell(next((values[column] for column in names if column in values), None))
-            for role, names in columns.files.items()
-        },
+        files={role: cell_of(values.get(column) if column else None) for role, column in files.items()},
         label=label,
+        problem=_label_problem(label),
         group=_name_in(values, columns.group, [], name, number, "group") if columns.group else None,
+        split=cell_split(values.get(split)) if split else None,
         slices=tuple(_name_in(values, column, [], name, number) for column in columns.slices),
     )
+
+
+def _csv_reader(file: io.TextIOWrapper, path: Path) -> csv.DictReader:
+    """By the delimiter that the header line has most of; a header without any is one column."""
+    # A picture in base64 is longer than what csv allows by itself.
+    csv.field_size_limit(_LONGEST_CELL)
+    header = file.readline()
+    file.seek(0)
+    delimiter = max(_DELIMITERS, key=header.count)
+    if path.suffix.lower() == ".tsv" or not header.count(delimiter):
+        delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+    return csv.DictReader(file, delimiter=delimiter, skipinitialspace=True)
+
+
+def _not_text(error: Exception, path: Path, name: str, kind: str, line: int = 1) -> UserError:
+    """What is wrong where: a decoder reads far ahead, so that the line of a bad byte is looked for."""
+    if isinstance(error, UnicodeDecodeError):
+        with path.open("rb") as file:
+            for number, data in enumerate(file, start=1):
+                try:
+                    data.decode("utf-8")
+                except UnicodeDecodeError as here:
+                    line, error = number, here
+                    break
+    return UserError(f"{name}, line {line}: not valid {kind} in UTF-8: {_line(error)}")
 
 
 def _open_text(path: Path, name: str) -> io.TextIOWrapper:
@@ -256,35 +298,6 @@ def _open_text(path: Path, name: str) -> io.TextIOWrapper:
         return path.open(encoding="utf-8-sig", newline="")
     except OSError as error:
         raise UserError(f"cannot read {name}: {(error.strerror or type(error).__name__).lower()}") from error
-
-
-def _roles(columns: Columns, names: Sequence[str], table: str) -> dict[str, str]:
-    """The column of each role; UserError for the first that the table does not have."""
-    found = ", ".join(str(name) for name in list(names)[:10]) or "none"
-    if columns.label and columns.label not in names:
-        raise UserError(f"{table} has no column {columns.label!r}; columns: {found}")
-    roles = {}
-    for role, candidates in columns.files.items():
-        there = [candidate for candidate in candidates if candidate in names]
-        if not there:
-            raise UserError(f"{table} has no {role} column; expected one of {', '.join(candidates)}; columns: {found}")
-        roles[role] = there[0]
-    return roles
-
-
-def check_columns(
-    wanted: Sequence[str], found: Sequence[str], table: str, parameter: str, *, own: Sequence[str]
-) -> None:
-    """UserError for the first wanted column that the table does not have, or that is one of its `own`: files, label."""
-    for column in wanted:
-        if column in own:
-            raise UserError(f"{parameter} names {column!r}, which holds the labels or images; name another column")
-        if column not in found:
-            others = [str(other) for other in found if other not in own]
-            close = difflib.get_close_matches(column, others, n=1, cutoff=0.5)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
-            listed = ", ".join(others[:10]) or "none"
-            raise UserError(f"{table} has no column {column!r} for {parameter}{hint}; further columns: {listed}")
 
 
 def _name_in(
@@ -296,29 +309,17 @@ def _name_in(
         raise UserError(f"{table}, row {number}: {what} column {column!r} {error}; name another column") from error
 
 
-def _cell(value: Any) -> Cell:
-    path = None
-    if isinstance(value, Mapping):
-        value, path = value.get("bytes"), value.get("path")
-    if isinstance(value, bytes):
-        return Cell(data=value, path=path if isinstance(path, str) else None)
-    reference = value if isinstance(value, str) else path
-    if isinstance(reference, str) and reference.strip():
-        return Cell(path=reference.strip())
-    return Cell()
-
-
-def _class_name(value: Any, names: list[str]) -> str | None:
+def _label(value: Any, names: list[str]) -> str | None:
     """The class a label means; None when there is none (Hugging Face marks an unlabelled row with -1)."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
-    if names and isinstance(value, int):
-        return names[value] if 0 <= value < len(names) else None
     if isinstance(value, float) and value.is_integer():
         value = int(value)
+    if names and isinstance(value, int):
+        return class_name(names[value]) if 0 <= value < len(names) else None
     if not isinstance(value, str | int | float):
         return None
-    return str(value).strip() or None
+    return label_of(str(value))
 
 
 def _label_problem(label: str | None) -> str | None:

@@ -46,15 +46,15 @@ def _samples(dataset: "Dataset") -> Iterator[dict[str, str]]:
         taken[label] += 1
         shown += 1
         yield {
-            "image_base64": _thumbnail(row["image"]),
+            "image_base64": _thumbnail(row["image"], dataset.manifest.metadata.get("levels")),
             "media_type": "image/png",
             "label": dataset.classes[label],
         }
 
 
-def _thumbnail(image: bytes) -> str:
+def _thumbnail(image: bytes, levels: tuple[float, float] | None) -> str:
     """A small PNG, which every browser shows."""
-    picture = open_image(image)
+    picture = open_image(image, levels=levels)
     picture.thumbnail((_THUMBNAIL_PIXELS, _THUMBNAIL_PIXELS), Image.Resampling.BILINEAR)
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")

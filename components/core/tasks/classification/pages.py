@@ -24,13 +24,14 @@ from components.core.report.page import (
     table,
 )
 from components.core.tasks.card import CardText
+from components.core.tasks.images.client import client_text
 from components.core.tasks.images.thumbnails import embeddable
 
 if TYPE_CHECKING:
     from components.core.data.dataset import Dataset
     from components.core.tasks.images.assets import ImageAssets
 
-CLIENT = Path(__file__).with_name("client.py.txt")
+CLIENT = client_text(Path(__file__).with_name("client.py.txt"))
 """The program of the model card."""
 
 _UNFOLDED_CLASSES = 20
@@ -85,6 +86,7 @@ class ClassificationPages:
             ),
             figures=_card_figures(evaluation),
             use=_card_use(assets),
+            client=CLIENT,
             limits=("It knows the classes above and nothing else: any image gets one of them.",),
         )
 
@@ -161,8 +163,9 @@ def _card_use(assets: "ImageAssets") -> Raw:
     prepare = assets.preprocess
     mean, std = (", ".join(str(value) for value in values) for values in (prepare.mean, prepare.std))
     return Raw(
+        "The program below is beside the model as client.py. "
         "Preprocessing and labels are also inside the file. Each image: upright RGB, resized to "
-        f"{prepare.image_size} × {prepare.image_size} ({prepare.interpolation}, aspect ratio not kept), then "
+        f"{prepare.image_size} × {prepare.image_size} ({prepare.interpolation}, {prepare.resize}), then "
         f"(value / 255 − mean) / std with mean {mean} and std {std}.\n\n"
-        f"```python\n{CLIENT.read_text(encoding='utf-8')}```"
+        f"```python\n{CLIENT}```"
     )

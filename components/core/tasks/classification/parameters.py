@@ -1,5 +1,27 @@
 """The parameters of image classification. The groups' defaults fit the embedded demo."""
 
-from components.core.parameters import COMMON, IMAGES
+from components.core.parameters import COMMON, IMAGES, Parameter, Range
 
-PARAMETERS = (*COMMON, *IMAGES)
+CROP_RATIO = 0.875
+"""At which most networks of ImageNet were evaluated: 224 of 256 pixels."""
+
+_OWN = (
+    Parameter(
+        name="resize", part="network", type=str, default="squash", choices=("squash", "crop", "letterbox"),
+        text="How an image becomes square: squash (the aspect ratio is lost), crop (the centre, as most backbones were "
+        "trained) or letterbox (whole, with borders).",
+    ),
+    Parameter(
+        name="crop_ratio", part="network", type=float, default=CROP_RATIO, rule=Range(low=0.1, high=1),
+        text="For resize=crop: side of the cut square as a share of the image's shorter side.",
+    ),
+    Parameter(
+        name="label_column",
+        part="data",
+        type=str,
+        default="",
+        text="Column of the table that holds the class. Empty looks for known names.",
+    ),
+)  # fmt: skip
+
+PARAMETERS = (*COMMON, *IMAGES, *_OWN)

@@ -1,42 +1,58 @@
 """Rows of image classification: an image and one label."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import posixpath
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
 
+from components.core.data.ingestion.columns import IMAGE_COLUMNS, LABEL_COLUMNS, Columns
+from components.core.data.ingestion.folders import FolderTree, find_class_layout, refuse_without_classes
 from components.core.data.ingestion.items import Inspected, Item, Rejection, Source, printable
 from components.core.data.ingestion.locations import Location
-from components.core.data.ingestion.sources import (
-    TableFiles,
-    TableSource,
-    locate,
-    refuse_without_images,
-    tables_in,
-)
-from components.core.data.ingestion.tables import IMAGE_COLUMNS, LABEL_COLUMN, TABLE_SUFFIXES, Columns
-from components.core.data.rows import Demo, refuse_options
+from components.core.data.ingestion.sources import locate, refuse_without_images
+from components.core.data.ingestion.table_source import TableFiles, TableSource
+from components.core.data.ingestion.tables import TABLE_SUFFIXES
+from components.core.data.rows import Demo, group_key, refuse_options, refuse_wrong_texts
 from components.core.errors import UserError
 from components.core.tasks.classification.class_folders import ClassFolders
-from components.core.tasks.images.inspection import REASONS, inspect_image, read_limited
+from components.core.tasks.images.inspection import REASONS, inspect_image, read_item
+from components.core.tasks.images.levels import MEASURED, doubts_of, levels_of
 
 if TYPE_CHECKING:
     from components.core.data.dataset import Dataset
 
-_SPLIT_NAMES = {"train", "training", "val", "valid", "validation", "test", "testing", "eval"}
+_METADATA = "metadata"
+_LOOKED_AT_ROWS = 1000
+_RAW = {"group": pa.string(), **MEASURED}
 _FIELDS = {"image": pa.binary(), "label": pa.int32(), "digest": pa.string(), "source": pa.string()}
 
 
+@dataclass(frozen=True, kw_only=True)
 class ClassificationRows:
-    """Rows (image as it was encoded, label, digest of the image, source); see `rows.RowFormat`."""
+    """Rows (image as it was encoded, label, digest of the image, source); see `rows.RowFormat`.
+
+    Attributes:
+        image_column, label_column: columns of a table; empty: known names are looked for.
+        group_column: column of a table whose equal values stay in one split.
+
+    Raises:
+        UserError: a value that is no text.
+    """
+
+    image_column: str = ""
+    label_column: str = ""
+    group_column: str = ""
 
     task = "classification"
     noun = counted = "images"
     accepted = (
-        "'demo', a folder with one sub-folder of images per class, a .parquet, .csv or .jsonl file "
+        "'demo', a folder with one sub-folder of images per class, a .parquet, .csv, .tsv or .jsonl file "
         "(columns label and image, path or uri), or an s3:// URI of these"
     )
     file_suffixes = TABLE_SUFFIXES
@@ -47,21 +63,29 @@ class ClassificationRows:
         # Part of every manifest of the demo that was ever written; a note at that path says where NOTICE lies now.
         licence="MIT (Fashion-MNIST, Zalando SE; see components/data_prep/demo/NOTICE)",
     )
-    reasons = {  # noqa: RUF012  nothing changes it
+    reasons: ClassVar[Mapping[str, str]] = {
         **REASONS,
         "unlabelled": "outside of the class folders, or its row has no label",
+        "empty folder": "a folder among the class folders that holds no file",
         "conflicting labels": "the same bytes occur under different labels",
     }
     conflict = "conflicting labels"
 
-    raw_schema = pa.schema([(name, pa.string() if name == "label" else kind) for name, kind in _FIELDS.items()])
+    raw_schema = pa.schema(
+        [*((name, pa.string() if name == "label" else kind) for name, kind in _FIELDS.items()), *_RAW.items()]
+    )
     raw_target = "label"
-    raw_target_columns = index_columns = ("label",)
+    raw_target_columns = ("label",)
+    index_columns = ("label", "group")
+    measured_columns = tuple(MEASURED)
+
+    def __post_init__(self) -> None:
+        refuse_wrong_texts(self, "image_column", "label_column", "group_column")
 
     def with_options(self, options: Mapping[str, Any]) -> "ClassificationRows":
-        """There are none."""
-        refuse_options(self.task, options)
-        return self
+        """The same with other attributes."""
+        refuse_options(self.task, options, [field.name for field in fields(self)])
+        return replace(self, **options) if options else self
 
     # Stored rows
 
@@ -82,29 +106,48 @@ class ClassificationRows:
         location, table = locate(dataset, self)
         if table is not None:
             return self._table(location, [table], scratch, slice_columns)
-        folders = location.folders()
-        if len(folders) > 1 and {name.lower() for name in folders} <= _SPLIT_NAMES:
-            raise UserError(
-                f"dataset {dataset} holds {', '.join(folders)}: these are splits, not classes; trimtab splits by "
-                "content itself: give one folder with one sub-folder per class"
-            )
-        source = ClassFolders(location, folders)
-        if any(True for _ in source.labels()):
-            if slice_columns:
-                raise UserError(
-                    f"slice_columns needs a table, and dataset {dataset} is a folder of images, which has no column "
-                    f"{slice_columns[0]!r}; give a .parquet, .csv or .jsonl file with label, path and the slice columns"
-                )
+        tree = FolderTree(location, TABLE_SUFFIXES)
+        if tree.tables and not tree.num_images():
+            return self._table(location, sorted(tree.tables), scratch, slice_columns)
+        if not tree.num_images():
+            refuse_without_images(location, dataset, self.accepted)
+        described = sorted(name for name in tree.tables if posixpath.splitext(posixpath.basename(name))[0] == _METADATA)
+        if described and (source := self._metadata(location, described, scratch, slice_columns)):
             return source
-        if tables := tables_in(location, TABLE_SUFFIXES):
-            return self._table(location, tables, scratch, slice_columns)
-        refuse_without_images(
-            location, dataset, self.accepted, "holds images but no class folders: put them in one sub-folder per class"
-        )
+        if not tree.folders():
+            refuse_without_classes(tree, dataset)
+        layout = find_class_layout(tree, dataset)
+        folders = ClassFolders(location, tree, layout)
+        if tree.tables and len(set(folders.labels())) < 2:
+            refuse_without_classes(tree, dataset)
+        self._refuse_columns(slice_columns, dataset)
+        return folders
+
+    def _refuse_columns(self, slice_columns: Sequence[str], dataset: str) -> None:
+        for name, column in (("slice_columns", next(iter(slice_columns), "")), ("group_column", self.group_column)):
+            if column:
+                raise UserError(
+                    f"{name} needs a table, and dataset {dataset} is a folder of images, which has no column "
+                    f"{column!r}; give a .parquet, .csv or .jsonl file with label, path and that column"
+                )
 
     def _table(self, location: Location, tables: list[str], scratch: Path, slice_columns: Sequence[str]) -> TableSource:
-        columns = Columns(files={"image": IMAGE_COLUMNS}, label=LABEL_COLUMN, slices=tuple(slice_columns))
-        return TableSource(TableFiles(location, scratch, self.accepted), tables, columns, declaring=(LABEL_COLUMN,))
+        columns = Columns(
+            files={"image": (self.image_column,) if self.image_column else IMAGE_COLUMNS},
+            label=(self.label_column,) if self.label_column else LABEL_COLUMNS,
+            group=self.group_column or None,
+            slices=tuple(slice_columns),
+        )
+        return TableSource(TableFiles(location, scratch, self.accepted), tables, columns)
+
+    def _metadata(
+        self, location: Location, tables: list[str], scratch: Path, slice_columns: Sequence[str]
+    ) -> TableSource | None:
+        """Hugging Face's form: ``metadata.csv`` beside the images; None where it says nothing of classes."""
+        source = self._table(location, tables, scratch, ())
+        if not any(label is not None for label in islice(source.labels(), _LOOKED_AT_ROWS)):
+            return None
+        return self._table(location, tables, scratch, slice_columns)
 
     def look(self, source: Source, dataset: str) -> list[str]:
         """Two classes are enough of a long table; a folder names all its classes at once."""
@@ -130,15 +173,17 @@ class ClassificationRows:
         rejection = item.rejection
         if rejection is None and label is None:
             rejection = Rejection("unlabelled", "no class folder or label")
-        data: bytes | Rejection = rejection or read_limited(item.read, item.size, max_bytes)
-        if not isinstance(data, Rejection):
-            data = inspect_image(data) or data
+        data: bytes | Rejection = rejection or read_item(item, max_bytes)
+        look = data if isinstance(data, Rejection) else inspect_image(data)
+        if isinstance(look, Rejection):
+            data = look
         # A folder of text files is no class; a folder of broken images is one, and its loss must be said.
         seen = label is not None and not (isinstance(data, Rejection) and data.reason == "unsupported")
         classes = (label,) if label is not None and seen else ()
-        if isinstance(data, Rejection):
+        if isinstance(data, Rejection) or isinstance(look, Rejection):
             return Inspected(name=item.name, label=label, classes=classes, rejection=data)
-        row = {"image": data, "label": label, "digest": hashlib.sha256(data).hexdigest()}
+        row = {"image": data, "label": label, "digest": hashlib.sha256(data).hexdigest(), "group": item.group}
+        row |= look.measured
         return Inspected(name=item.name, label=label, row=row, classes=classes, slices=item.slices)
 
     # Raw rows
@@ -169,12 +214,22 @@ class ClassificationRows:
         return raw["label"]
 
     def split_key(self, raw: Mapping[str, Any]) -> str:
-        """The digest of the image."""
-        return raw["digest"]
+        """The digest of the image, or of its group's name."""
+        return group_key(raw)
 
     def finished(self, raw: Mapping[str, Any], numbers: Mapping[str, int]) -> dict[str, Any]:
         """The class's number in place of its name."""
-        return {**raw, "label": numbers[raw["label"]]}
+        row = {name: value for name, value in raw.items() if name not in _RAW}
+        return {**row, "label": numbers[raw["label"]]}
+
+    def training_facts(self, rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+        """`levels` of images deeper than 8 bits."""
+        levels = levels_of(rows)
+        return {} if levels is None else {"levels": list(levels)}
+
+    def doubts(self, rows: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
+        """Pictures of one colour, and pictures that look the same."""
+        return doubts_of(rows, self.noun)
 
     # Pages
 

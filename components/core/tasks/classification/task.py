@@ -11,6 +11,7 @@ from components.core.errors import UserError
 from components.core.models.inputs import BATCH, Graph, InputSpec, OutputSpec
 from components.core.tasks.classification import metrics, serving
 from components.core.tasks.classification.examples import LabelledImages
+from components.core.tasks.classification.parameters import CROP_RATIO
 from components.core.tasks.classification.rows import ClassificationRows
 from components.core.tasks.images.assets import ImageAssets, check_classes, read_image_files, read_image_metadata
 from components.core.tasks.images.preprocess import Preprocess
@@ -45,10 +46,20 @@ class Classification:
     def assets(
         self, backbone: "Backbone", dataset: "Dataset", image_size: int, *, settings: Mapping[str, Any] | None = None
     ) -> ImageAssets:
-        """The backbone's normalisation, the data set's classes."""
+        """The backbone's normalisation, the data set's classes; of `settings` it knows `resize` and `crop_ratio`."""
+        asked = settings or {}
+        resize = asked.get("resize", "squash")
         side = image_size or backbone.image_size
         return ImageAssets(
-            preprocess=Preprocess(image_size=side, mean=backbone.mean, std=backbone.std), labels=list(dataset.classes)
+            preprocess=Preprocess(
+                image_size=side,
+                mean=backbone.mean,
+                std=backbone.std,
+                resize=resize,
+                crop_ratio=asked.get("crop_ratio", CROP_RATIO) if resize == "crop" else 1.0,
+                levels=dataset.manifest.metadata.get("levels"),
+            ),
+            labels=list(dataset.classes),
         )
 
     def read_assets(self, files: Mapping[str, bytes]) -> ImageAssets:

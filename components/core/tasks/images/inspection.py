@@ -1,13 +1,20 @@
 """Can this image be used? Reads, limits and decodes one image, and says why not."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from PIL import Image, UnidentifiedImageError
 
-from components.core.data.ingestion.items import Rejection
+from components.core.data.ingestion.image_files import HEIC_STARTS, SNIFFED_BYTES, starts_like_image
+from components.core.data.ingestion.items import Item, Rejection
 from components.core.data.ingestion.locations import UnreadableError
-from components.core.tasks.images.preprocess import TooManyPixelsError, open_image
+from components.core.tasks.images.levels import measured
+from components.core.tasks.images.preprocess import (
+    HEIC_INSTALLED,
+    IMAGE_FORMATS,
+    TooManyPixelsError,
+    stored_image,
+)
 
 T = TypeVar("T")
 
@@ -15,13 +22,32 @@ MAX_PIXELS = 8192 * 8192
 """Larger images are quarantined unread: decoded they would take more than 200 MB each."""
 
 REASONS = {
-    "unsupported": "not an image file by its suffix",
+    "unsupported": "not an image file by its suffix, or without one by its first bytes",
     "oversized": "more bytes or pixels than allowed",
     "unreadable": "missing, or the row points to nothing that can be read",
     "truncated": "the file ends before the image does",
-    "corrupt": "not decodable as JPEG, PNG, WebP, BMP, GIF or TIFF",
+    "corrupt": "not decodable as JPEG, PNG, WebP, BMP, GIF, TIFF or PPM",
+    "not installed": "of a format that needs a further package, as HEIC does",
 }
 """Every reason that is given here or by a source of images, with its meaning."""
+
+
+def read_item(item: Item, max_bytes: int) -> bytes | Rejection:
+    """The bytes of an item's file, or why there are none; of a file that may be no image the first ones are looked at.
+
+    Raises:
+        StoreError: as `read_limited`.
+    """
+    if item.rejection is not None:
+        return item.rejection
+    if item.unsure:
+        try:
+            start = item.read(SNIFFED_BYTES)
+        except UnreadableError as error:
+            return Rejection("unreadable", str(error))
+        if not starts_like_image(start):
+            return Rejection("unsupported", "neither its suffix nor its first bytes are those of an image")
+    return read_limited(item.read, item.size, max_bytes)
 
 
 def read_limited(read: Callable[[int], bytes], size: int | None, max_bytes: int) -> bytes | Rejection:
@@ -40,15 +66,24 @@ def read_limited(read: Callable[[int], bytes], size: int | None, max_bytes: int)
     return _too_many_bytes(None, max_bytes) if len(data) > max_bytes else data
 
 
-def inspect_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Rejection | None:
-    """Decode the whole image, as training will; None when that works."""
-    opened = decoded_image(data, max_pixels=max_pixels)
-    return opened if isinstance(opened, Rejection) else None
+class Inspection(NamedTuple):
+    """What is known of an image once it was decoded: its size upright in pixels, and `levels.MEASURED`."""
+
+    width: int
+    height: int
+    measured: dict[str, Any]
 
 
-def decoded_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image | Rejection:
-    """The whole image, upright and RGB, as training will see it; or why it cannot be decoded."""
-    return try_decoding(data, lambda: open_image(data, max_pixels=max_pixels), max_pixels=max_pixels)
+def inspect_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Inspection | Rejection:
+    """Decode the whole image, as training will; or why that does not work."""
+
+    def decode() -> Inspection:
+        original = stored_image(data, max_pixels=max_pixels)
+        if num_zeros := _zeros_in_place_of_an_end(data):
+            raise ValueError(f"truncated: the last {num_zeros:,} bytes are zeros")
+        return Inspection(original.width, original.height, measured(original))
+
+    return try_decoding(data, decode, max_pixels=max_pixels)
 
 
 def try_decoding(data: bytes, decode: Callable[[], T], *, max_pixels: int = MAX_PIXELS) -> T | Rejection:
@@ -62,10 +97,25 @@ def try_decoding(data: bytes, decode: Callable[[], T], *, max_pixels: int = MAX_
     except Image.DecompressionBombError:
         return Rejection("oversized", f"the limit is {max_pixels:,} pixels")
     except UnidentifiedImageError:
-        return Rejection("corrupt", "the content is not a JPEG, PNG, WebP, BMP, GIF or TIFF image")
+        if data[4:12] in HEIC_STARTS and not HEIC_INSTALLED:
+            return Rejection("not installed", "HEIC images need the package pillow-heif: pip install 'trimtab[heic]'")
+        return Rejection(
+            "corrupt", f"the content is not a {', '.join(IMAGE_FORMATS[:-1])} or {IMAGE_FORMATS[-1]} image"
+        )
     except Exception as error:  # noqa: BLE001  a decoder that is fed hostile bytes may raise anything
         detail = " ".join(str(error).split())[:200] or type(error).__name__
         return Rejection("truncated" if _ends_early(data, detail) else "corrupt", detail)
+
+
+def _zeros_in_place_of_an_end(data: bytes) -> int:
+    """Zeros at the end of a JPEG that has no end marker before them: a download that was only reserved on disk.
+
+    libjpeg fills what is missing with grey and Pillow says nothing.
+    """
+    if data[:2] != b"\xff\xd8":
+        return 0
+    written = data.rstrip(b"\0")
+    return 0 if written.endswith(b"\xff\xd9") else len(data) - len(written)
 
 
 def _ends_early(data: bytes, detail: str) -> bool:

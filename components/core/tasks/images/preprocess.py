@@ -1,5 +1,6 @@
 """Encoded image in, network input out: PIL and numpy only, so that serving needs neither torch nor torchvision."""
 
+import importlib.util
 import io
 import math
 from collections.abc import Hashable, Mapping
@@ -7,12 +8,22 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, features
 
-IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
+HEIC_INSTALLED = importlib.util.find_spec("pillow_heif") is not None
+if HEIC_INSTALLED:
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+
+IMAGE_FORMATS = (
+    *("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM"),
+    *(("AVIF",) if features.check("avif") else ()),
+    *(("HEIF",) if HEIC_INSTALLED else ()),
+)
 """What `open_image` accepts, by content. Pillow knows more, also formats that run an interpreter (EPS)."""
 
-RESIZES = ("squash", "fit")
+RESIZES = ("squash", "fit", "letterbox", "crop")
 
 _TRIPLE = 3
 
@@ -22,16 +33,21 @@ class Preprocess:
     """How an image becomes the network's input; stored beside the weights as ``preprocess.json``.
 
     The image is turned upright (EXIF), converted to RGB, brought to `image_size` × `image_size`, then per channel
-    ``(value / 255 - mean) / std`` in float32. Two ways to the size, neither of which cuts anything off: "squash" gives
-    up the aspect ratio; "fit" keeps it, shrinks an image that is larger until it fits, puts it into the upper left
-    corner and fills the rest with the mean.
+    ``(value / 255 - mean) / std`` in float32. Four ways to the size:
+
+    squash: the aspect ratio is given up, nothing is cut off.
+    fit: an image that is larger is shrunk until it fits and put into the upper left corner; the mean fills the rest.
+    letterbox: the longer side is brought to `image_size` and the image is centred; the mean fills the rest.
+    crop: the shorter side is brought to ``image_size / crop_ratio``, and the square in the centre is cut out.
 
     Args:
         image_size: side of the square input, pixels.
         mean: per channel R, G, B on the scale 0..1.
         std: per channel, positive.
         interpolation: "bilinear" as Pillow does it: with the filter widened when shrinking (antialiased).
-        resize: "squash" or "fit".
+        resize: one of `RESIZES`.
+        crop_ratio: for "crop", in (0, 1]; ImageNet networks were mostly evaluated at 0.875.
+        levels: black and white of grey images with more than 8 bits (`levels`); None: 16 bits.
 
     Raises:
         ValueError: a value out of range, named.
@@ -42,6 +58,8 @@ class Preprocess:
     std: tuple[float, float, float]
     interpolation: str = "bilinear"
     resize: str = "squash"
+    crop_ratio: float = 1.0
+    levels: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         if type(self.image_size) is not int or not 1 <= self.image_size <= 4096:
@@ -57,16 +75,24 @@ class Preprocess:
             raise ValueError(f"unknown interpolation {self.interpolation!r}; available: bilinear")
         if self.resize not in RESIZES:
             raise ValueError(f"unknown resize {self.resize!r}; available: {', '.join(RESIZES)}")
+        if not 0 < self.crop_ratio <= 1:
+            raise ValueError(f"crop_ratio must be above 0 and at most 1, got {self.crop_ratio!r}")
+        if self.levels is not None:
+            low, high = self.levels
+            if not (math.isfinite(low) and math.isfinite(high) and low < high):
+                raise ValueError(f"levels must be two finite numbers, black below white, got {self.levels!r}")
+            object.__setattr__(self, "levels", (float(low), float(high)))
 
     def pixels(self, image: bytes) -> np.ndarray:
         """Decode and resize: uint8 `(image_size, image_size, 3)`, RGB."""
-        return self.resized(open_image(image))
+        return self.resized(open_image(image, levels=self.levels))
 
     @property
     def pixels_key(self) -> tuple[Hashable, ...]:
         """Preprocessings with equal keys give equal `pixels`; the mean is of them where it fills the square."""
-        filling = self.mean if self.resize == "fit" else None
-        return self.image_size, self.interpolation, self.resize, filling
+        filling = self.mean if self.resize in ("fit", "letterbox") else None
+        further = (self.crop_ratio, self.levels) if (self.crop_ratio, self.levels) != (1.0, None) else ()
+        return self.image_size, self.interpolation, self.resize, filling, *further
 
     def resized(self, image: Image.Image) -> np.ndarray:
         """Resize an upright RGB image: uint8 `(image_size, image_size, 3)`."""
@@ -76,16 +102,31 @@ class Preprocess:
             image = image.resize(size, Image.Resampling.BILINEAR)
         if size == side:
             return np.asarray(image, dtype=np.uint8)
+        left, top = self.offset(size)
+        if self.resize == "crop":
+            return np.asarray(image.crop((-left, -top, self.image_size - left, self.image_size - top)), dtype=np.uint8)
         filled = np.empty((*side, _TRIPLE), dtype=np.uint8)
         filled[:] = [round(255 * value) for value in self.mean]
-        filled[: size[1], : size[0]] = np.asarray(image, dtype=np.uint8)
+        filled[top : top + size[1], left : left + size[0]] = np.asarray(image, dtype=np.uint8)
         return filled
 
+    def offset(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Where the left upper corner of the resized image comes to lie, x and y; negative where it is cut off."""
+        if self.resize not in ("letterbox", "crop"):
+            return 0, 0
+        return (self.image_size - size[0]) // 2, (self.image_size - size[1]) // 2
+
     def placed(self, size: tuple[int, int]) -> tuple[int, int]:
-        """Width and height that an image of this width and height takes in the network's input."""
+        """Width and height to which an image of this width and height is resized; of "crop" before it is cut."""
         if self.resize == "squash":
             return self.image_size, self.image_size
-        scale = min(1.0, self.image_size / max(size))
+        if self.resize == "crop":
+            shorter = max(self.image_size, round(self.image_size / self.crop_ratio))
+            scale = shorter / min(size)
+            return max(shorter, round(scale * size[0])), max(shorter, round(scale * size[1]))
+        scale = self.image_size / max(size)
+        if self.resize == "fit":
+            scale = min(1.0, scale)
         return max(1, round(scale * size[0])), max(1, round(scale * size[1]))
 
     def normalized(self, pixels: np.ndarray) -> np.ndarray:
@@ -109,6 +150,9 @@ class Preprocess:
             "std": list(self.std),
             "interpolation": self.interpolation,
             "resize": self.resize,
+            # Only where they matter: a release that does not need them keeps its digest.
+            **({"crop_ratio": self.crop_ratio} if self.resize == "crop" else {}),
+            **({"levels": list(self.levels)} if self.levels is not None else {}),
         }
 
     @classmethod
@@ -119,37 +163,54 @@ class Preprocess:
             raise ValueError(f"preprocess.json must hold an object, got {type(document).__name__}")
         if document.get("format") != 1:
             raise ValueError(f"preprocess.json must have format 1, got {document.get('format')!r}")
-        if set(document) != names | {"format"}:
+        further = set(document) & {"crop_ratio", "levels"}
+        if set(document) - further != names | {"format"}:
             raise ValueError(f"preprocess.json must have exactly {sorted(names)}, got {sorted(document)}")
-        return cls(**{name: document[name] for name in names})
+        values = {name: document[name] for name in names | further}
+        if "levels" in values:
+            values["levels"] = tuple(values["levels"])
+        return cls(**values)
 
 
 class TooManyPixelsError(ValueError):
     """The image's header announces more pixels than allowed; nothing was decoded."""
 
 
-def open_image(image: bytes, *, max_pixels: int | None = None) -> Image.Image:
+def open_image(
+    image: bytes, *, max_pixels: int | None = None, levels: tuple[float, float] | None = None
+) -> Image.Image:
     """Decode an encoded image to upright RGB (first frame of an animation).
 
-    EXIF orientation is applied; 16-bit grey is scaled to 8 bits (Pillow alone would saturate it); transparency is laid
-    on white, as a viewer would show it. Which formats: `IMAGE_FORMATS`.
+    EXIF orientation is applied; deep grey is scaled to 8 bits by `levels` (Pillow alone would saturate it);
+    transparency is laid on white, as a viewer would show it. Which formats: `IMAGE_FORMATS`. A release's `client.py`
+    repeats this.
 
     Raises:
         TooManyPixelsError: width × height is above `max_pixels` (a small file can unpack to gigabytes).
         OSError, SyntaxError, ValueError: Pillow's, for damaged bytes. Data preparation has quarantined such files.
     """
+    return as_rgb(stored_image(image, max_pixels=max_pixels), levels)
+
+
+def stored_image(image: bytes, *, max_pixels: int | None = None) -> Image.Image:
+    """Decode an encoded image in its own mode, upright; raises as `open_image`."""
     with Image.open(io.BytesIO(image), formats=IMAGE_FORMATS) as opened:
         width, height = opened.size
         if max_pixels is not None and width * height > max_pixels:
             raise TooManyPixelsError(f"{width} × {height} pixels; the limit is {max_pixels:,} in all")
         opened.load()
-        return as_rgb(_upright(opened))
+        return _upright(opened)
 
 
-def as_rgb(image: Image.Image) -> Image.Image:
+def as_rgb(image: Image.Image, levels: tuple[float, float] | None = None) -> Image.Image:
     """Convert any Pillow mode to 8-bit RGB; see `open_image`."""
     if image.mode == "RGB":
         return image
+    if levels is not None and (image.mode == "F" or image.mode.startswith("I")):
+        low, high = levels
+        values = np.nan_to_num(np.asarray(image).astype(np.float64), nan=low, posinf=high, neginf=low)
+        scaled = np.rint((values.clip(low, high) - low) * (255 / (high - low)))
+        return Image.fromarray(scaled.astype(np.uint8)).convert("RGB")
     if image.mode.startswith("I"):
         grey = np.asarray(image).astype(np.int64)
         return Image.fromarray((grey.clip(0, 65535) >> 8).astype(np.uint8)).convert("RGB")

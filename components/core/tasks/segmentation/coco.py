@@ -7,6 +7,7 @@ top. Crowds are drawn like objects: they are pixels of their class. https://coco
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -15,13 +16,13 @@ import numpy as np
 
 from components.core.data.ingestion.items import Item, Rejection
 from components.core.data.ingestion.locations import Location, UnreadableError, open_location
-from components.core.data.ingestion.sources import reader
+from components.core.data.ingestion.table_source import reader
 from components.core.errors import UserError
 from components.core.tasks.segmentation.masks import MAX_CLASSES
 from components.core.tasks.segmentation.targets import DrawnMask
 
 BACKGROUND = "background"
-_FOLDERS = ("", "images", "train", "val")
+_FOLDERS = ("", "images", "train", "val", "test", "images/train", "images/val", "images/test")
 _LOOKED_FOR = 5
 
 
@@ -48,6 +49,7 @@ class CocoSource:
         for annotation in document["annotations"]:
             self._annotations[annotation.get("image_id")].append(annotation)
         self._location, self._prefix = _image_location(location, self._images, dataset)
+        self.name, self.split_from = name, ""
 
     def items(self) -> Iterator[Item]:
         for image in self._images:
@@ -64,6 +66,46 @@ class CocoSource:
     def slice_values(self) -> Iterator[tuple[str | None, ...]]:
         """None: COCO has no columns."""
         return iter(())
+
+    def referenced(self) -> Iterator[str]:
+        """The listing of the folder with the images."""
+        for file in self._location.walk():
+            yield f"{file.name}\0{file.size} {file.stamp}\n"
+
+    def facts(self) -> dict[str, str]:
+        return {}
+
+
+class CocoSplits:
+    """Several COCO files, one per split (``instances_train.json``, ``instances_val.json``).
+
+    Raises:
+        UserError: they have other categories, or the same in another order.
+    """
+
+    kind = "COCO"
+    colours: Mapping[str, tuple[int, int, int]] = MappingProxyType({})
+
+    def __init__(self, sources: Mapping[CocoSource, str], dataset: str) -> None:
+        first, *others = self._sources = dict(sources)
+        for other in others:
+            if other.classes != first.classes:
+                raise UserError(f"dataset {dataset}: {other.name} has other categories than {first.name}")
+        self.classes = first.classes
+        self.split_from = f"the files {', '.join(source.name for source in sources)}"
+
+    def items(self) -> Iterator[Item]:
+        for source, split in self._sources.items():
+            for item in source.items():
+                yield replace(item, split=split)
+
+    def slice_values(self) -> Iterator[tuple[str | None, ...]]:
+        """None: COCO has no columns."""
+        return iter(())
+
+    def referenced(self) -> Iterator[str]:
+        for source in self._sources:
+            yield from source.referenced()
 
     def facts(self) -> dict[str, str]:
         return {}

@@ -72,7 +72,7 @@ def overlay(
 def _samples(dataset: "Dataset") -> Iterator[page.Image]:
     palette = palette_of(dataset)
     for row in dataset.iterate("train", columns=("image", "mask"), limit=SHOWN_SAMPLES):
-        picture = open_image(row["image"])
+        picture = open_image(row["image"], levels=dataset.manifest.metadata.get("levels"))
         mask = stored_mask(row["mask"])
         names = [dataset.classes[number] for number in np.unique(mask[mask != IGNORED])]
         picture.thumbnail((_SHOWN_PIXELS, _SHOWN_PIXELS), Image.Resampling.BILINEAR)

@@ -16,6 +16,7 @@ from components.core.report.markdown import Raw, code, escape, markdown_table
 from components.core.report.numbers import count, percent, points
 from components.core.report.page import Block, Cell, Columns, Details, Image, Images, Section, figure, table, text
 from components.core.tasks.card import CardText
+from components.core.tasks.images.client import client_text
 from components.core.tasks.images.preprocess import open_image
 from components.core.tasks.segmentation import figures
 from components.core.tasks.segmentation.assets import palette_of
@@ -28,10 +29,10 @@ if TYPE_CHECKING:
     from components.core.tasks.segmentation.assets import SegmentationAssets
 
 CLIENTS = {
-    mode: Path(__file__).with_name("client.py.txt" if mode == "resize" else f"client_{mode}.py.txt")
+    mode: client_text(Path(__file__).with_name("client.py.txt" if mode == "resize" else f"client_{mode}.py.txt"))
     for mode in INFERENCES
 }
-"""The program of the model card, by how images of other sizes are taken."""
+"""The program beside a release, by how images of other sizes are taken."""
 
 _UNFOLDED_CLASSES = 20
 _CARD_CLASSES = 100
@@ -108,6 +109,7 @@ class SegmentationPages:
             ),
             figures=_card_figures(evaluation),
             use=_card_use(assets),
+            client=CLIENTS[assets.inference.mode],
             limits=(
                 "It knows the classes above and nothing else: every pixel gets one of them.",
                 _size_limit(evaluation, assets),
@@ -204,9 +206,10 @@ def _card_use(assets: "SegmentationAssets") -> Raw:
         f"{inference.divisor}. Of the logits of the image's part",
     }
     return Raw(
+        "The program below is beside the model as client.py. "
         "Preprocessing, labels and palette are also inside the file. Each image: upright RGB, "
         f"{ways[inference.mode]} the largest one gives the class of each pixel.\n\n"
-        f"```python\n{CLIENTS[inference.mode].read_text(encoding='utf-8')}```"
+        f"```python\n{CLIENTS[inference.mode]}```"
     )
 
 

@@ -17,8 +17,8 @@ _OWN = (
         text="Value in the mask files whose pixels do not count. -1 is none.",
     ),
     Parameter(
-        name="group_column", part="data", type=str, default="",
-        text="Column of the table whose equal values stay in one split: one patient, one scene. Empty for none.",
+        name="mask_column", part="data", type=str, default="",
+        text="Column of the table that holds the masks or their paths. Empty looks for known names.",
     ),
     Parameter(
         name="group_folders", part="data", type=bool, default=False,

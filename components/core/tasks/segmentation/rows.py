@@ -3,7 +3,7 @@
 import hashlib
 import posixpath
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,33 +11,31 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from components.core.data.ingestion.columns import IMAGE_COLUMNS, Columns
 from components.core.data.ingestion.items import Inspected, Item, Rejection, Source
 from components.core.data.ingestion.locations import Location
-from components.core.data.ingestion.sources import (
-    TableFiles,
-    TableSource,
-    locate,
-    refuse_without_images,
-    tables_in,
-)
-from components.core.data.ingestion.tables import IMAGE_COLUMNS, TABLE_SUFFIXES, Columns, Row
-from components.core.data.rows import DEMO, Demo, refuse_options
+from components.core.data.ingestion.sources import locate, refuse_without_images, tables_in
+from components.core.data.ingestion.splits import given_splits
+from components.core.data.ingestion.table_source import TableFiles, TableSource
+from components.core.data.ingestion.tables import TABLE_SUFFIXES, Row
+from components.core.data.rows import DEMO, Demo, group_key, refuse_options, refuse_wrong_texts
 from components.core.errors import UserError
 from components.core.tasks.images import inspection
+from components.core.tasks.images.levels import MEASURED, doubts_of, levels_of
 from components.core.tasks.segmentation.class_list import FILE_NAMES, ClassList, find_class_list
-from components.core.tasks.segmentation.coco import CocoSource
-from components.core.tasks.segmentation.layouts import PairedFolders, find_layout
+from components.core.tasks.segmentation.coco import CocoSource, CocoSplits
+from components.core.tasks.segmentation.layouts import PairedFolders, find_layouts
 from components.core.tasks.segmentation.masks import IGNORED, MAX_CLASSES, encode, stored_mask
 from components.core.tasks.segmentation.targets import NO_PAIR, MaskFile
 
 if TYPE_CHECKING:
     from components.core.data.dataset import Dataset
 
-MASK_COLUMNS = ("mask", "annotation")
+MASK_COLUMNS = ("mask", "annotation", "mask_path", "mask_file", "segmentation", "segmentation_mask", "seg_map")
 _LOOKED_AT = 64
 _LOOK_SECONDS = 2.0
 _FIELDS = {"image": pa.binary(), "mask": pa.binary(), "digest": pa.string(), "source": pa.string()}
-_RAW = {"target": pa.string(), "numbered": pa.bool_(), "group": pa.string()}
+_RAW = {"target": pa.string(), "numbered": pa.bool_(), "group": pa.string(), **MEASURED}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +46,7 @@ class SegmentationRows:
         ignore_index: value in the mask files that counts nowhere; -1: none.
         group_column: column of a table whose equal values stay in one split.
         group_folders: the folders below `images/` stay whole in one split.
+        image_column, mask_column: columns of a table; empty: known names are looked for.
         classes_file: path or ``s3://`` URI of a list of classes (`class_list`); empty: the one beside the data.
 
     Raises:
@@ -58,13 +57,15 @@ class SegmentationRows:
     group_column: str = ""
     group_folders: bool = False
     classes_file: str = ""
+    image_column: str = ""
+    mask_column: str = ""
 
     task = "segmentation"
     noun = "images"
     counted = "pixels"
     accepted = (
         "'demo', a folder with images/ and masks/ (same stems), Pascal VOC's folders, a COCO .json file, a .parquet, "
-        ".csv or .jsonl file (columns image and mask), or an s3:// URI of these"
+        ".csv, .tsv or .jsonl file (columns image and mask), or an s3:// URI of these"
     )
     file_suffixes = (*TABLE_SUFFIXES, ".json")
     schema = pa.schema([pa.field(name, kind, nullable=False) for name, kind in _FIELDS.items()])
@@ -83,13 +84,12 @@ class SegmentationRows:
     raw_target = "target"
     raw_target_columns = ("mask", "numbered")
     index_columns = ("group",)
+    measured_columns = tuple(MEASURED)
 
     def __post_init__(self) -> None:
         if type(self.ignore_index) is not int or not -1 <= self.ignore_index <= 65535:
             raise UserError(f"ignore_index must be a whole number in -1..65535 (-1: none), got {self.ignore_index!r}")
-        for name in ("group_column", "classes_file"):
-            if not isinstance(getattr(self, name), str):
-                raise UserError(f"{name} must be a text, got {getattr(self, name)!r}")
+        refuse_wrong_texts(self, "group_column", "classes_file", "image_column", "mask_column")
         if type(self.group_folders) is not bool:
             raise UserError(f"group_folders must be true or false, got {self.group_folders!r}")
         if self.group_column and self.group_folders:
@@ -134,15 +134,21 @@ class SegmentationRows:
         location, file = locate(dataset, self)
         if file is not None and not file.lower().endswith(".json"):
             return self._table(location, [file], scratch, slice_columns, dataset)
-        if file is None and (layout := find_layout(location.folders(), dataset)):
+        if file is None and (layouts := find_layouts(location, dataset)):
             self._refuse_columns(slice_columns, dataset)
             classes = find_class_list(location, self.classes_file)
-            return PairedFolders(location, layout, classes, group_folders=self.group_folders, dataset=dataset)
+            if not classes.names and "/" in layouts[0].images:
+                classes = find_class_list(location.folder(layouts[0].images.partition("/")[0]))
+            return PairedFolders(location, layouts, classes, group_folders=self.group_folders, dataset=dataset)
         documents = [file] if file is not None else _documents(location)
         if len(documents) == 1:
             self._refuse_columns(slice_columns, dataset)
             self._refuse_group_folders(dataset)
             return CocoSource(location, documents[0], dataset)
+        if splits := given_splits(documents):
+            self._refuse_columns(slice_columns, dataset)
+            self._refuse_group_folders(dataset)
+            return CocoSplits({CocoSource(location, name, dataset): split for name, split in splits.items()}, dataset)
         if len(documents) > 1:
             raise UserError(f"dataset {dataset} holds {', '.join(documents[:5])}: name one of these COCO files")
         if tables := tables_in(location, TABLE_SUFFIXES):
@@ -158,7 +164,10 @@ class SegmentationRows:
         self._refuse_group_folders(dataset)
         files = TableFiles(location, scratch, self.accepted)
         columns = Columns(
-            files={"image": IMAGE_COLUMNS, "mask": MASK_COLUMNS},
+            files={
+                "image": (self.image_column,) if self.image_column else IMAGE_COLUMNS,
+                "mask": (self.mask_column,) if self.mask_column else MASK_COLUMNS,
+            },
             # No item of the demo's scenes is in two groups.
             group="group" if dataset == DEMO else self.group_column or None,
             slices=tuple(slice_columns),
@@ -229,10 +238,10 @@ class SegmentationRows:
 
     def inspect(self, item: Item, *, max_bytes: int) -> Inspected:
         """Decodes image and mask; keeps the image as it was encoded, and the mask as PNG of numbers."""
-        data: bytes | Rejection = item.rejection or inspection.read_limited(item.read, item.size, max_bytes)
+        data = inspection.read_item(item, max_bytes)
         if isinstance(data, Rejection):
             return Inspected(name=item.name, rejection=data)
-        image = inspection.decoded_image(data)
+        image = inspection.inspect_image(data)
         if isinstance(image, Rejection):
             return Inspected(name=item.name, rejection=image)
         size = (image.height, image.width)
@@ -247,6 +256,7 @@ class SegmentationRows:
             "target": _mask_digest(mask).hex(),
             "numbered": numbered,
             "group": item.group,
+            **image.measured,
         }
         values = np.flatnonzero(np.bincount(mask.reshape(-1), minlength=256)[:IGNORED]).tolist()
         classes = () if numbered else tuple(map(str, values))
@@ -278,8 +288,7 @@ class SegmentationRows:
 
     def split_key(self, raw: Mapping[str, Any]) -> str:
         """The digest of the image, or of its group's name."""
-        group = raw["group"]
-        return raw["digest"] if group is None else hashlib.sha256(f"group\0{group}".encode()).hexdigest()
+        return group_key(raw)
 
     def finished(self, raw: Mapping[str, Any], numbers: Mapping[str, int]) -> dict[str, Any]:
         """Class numbers in place of values, and without the columns that only the preparation needs."""
@@ -290,6 +299,15 @@ class SegmentationRows:
                 table[int(name)] = number
             row["mask"] = encode(table[stored_mask(raw["mask"])])
         return row
+
+    def training_facts(self, rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+        """`levels` of images deeper than 8 bits."""
+        levels = levels_of(rows)
+        return {} if levels is None else {"levels": list(levels)}
+
+    def doubts(self, rows: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
+        """Pictures of one colour, and pictures that look the same."""
+        return doubts_of(rows, self.noun)
 
     # Pages
 

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from components.core.data.ingestion.items import Rejection
-from components.core.data.ingestion.sources import Content
+from components.core.data.ingestion.table_source import Content
 from components.core.tasks.images.inspection import read_limited
 from components.core.tasks.segmentation.class_list import ClassList
 from components.core.tasks.segmentation.masks import MAX_CLASSES, MaskError, decode

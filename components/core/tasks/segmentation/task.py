@@ -73,7 +73,13 @@ class Segmentation:
         """
         side = image_size or backbone.image_size
         return SegmentationAssets(
-            preprocess=Preprocess(image_size=side, mean=backbone.mean, std=backbone.std, resize="fit"),
+            preprocess=Preprocess(
+                image_size=side,
+                mean=backbone.mean,
+                std=backbone.std,
+                resize="fit",
+                levels=dataset.manifest.metadata.get("levels"),
+            ),
             labels=list(dataset.classes),
             palette=palette_of(dataset),
             inference=Inference.of((settings or {}).get("inference", INFERENCES[0]), side),

@@ -205,7 +205,7 @@ def no_images(data: Path) -> None:
 
 
 def splits(data: Path) -> None:
-    put(data, "train/cats/1.jpg", "test/cats/2.jpg")
+    put(data, "train/1.jpg", "test/2.jpg")
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ def splits(data: Path) -> None:
         (one_class, r"has one class only \('cats'\); at least two"),
         (no_class_folders, "holds images but no class folders"),
         (no_images, r"holds no images \(2 other files\)"),
-        (splits, "these are splits, not classes"),
+        (splits, "holds images in test, train: these are splits, not classes; put the images"),
     ],
 )
 def test_a_folder_that_cannot_work_is_refused_in_one_line(
@@ -232,9 +232,9 @@ def test_a_folder_that_cannot_work_is_refused_in_one_line(
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.csv", "path,class\n1.jpg,a\n", "has no column 'label'; columns: path, class"),
-        ("a.csv", "file,label\n1.jpg,a\n", "has no image column; expected one of image, path, uri; columns: file"),
-        ("a.csv", "", "has no column 'label'; columns: none"),
+        ("a.csv", "path,lable\n1.jpg,a\n", "has no label column; .*; did you mean 'lable'.*; columns: path, lable"),
+        ("a.csv", "foto,label\n1.jpg,a\n", "has no image column; expected one of image, .*; columns: foto, label"),
+        ("a.csv", "", "has no label column; expected one of label, .*; columns: none; name it with label_column"),
         ("a.csv", "path,label\n1.jpg,a\n2.jpg,a\n", "has one class only"),
         ("a.csv", "path,label\n1.jpg,\n", "has no labelled image"),
         ("a.csv", "path,label\n\xff,a\n", "not valid CSV in UTF-8"),
@@ -289,13 +289,20 @@ def test_source_state_changes_with_any_file(data: Path) -> None:
     assert source_state("demo", IMAGES) == source_state("demo", IMAGES)
 
 
-def test_source_state_of_a_table_looks_at_the_table_alone(data: Path) -> None:
-    put(data, "list.csv", "other.csv")
-    before = source_state(str(data / "list.csv"), IMAGES)
-    put(data, "more.jpg")
-    assert source_state(str(data / "list.csv"), IMAGES) == before
-    (data / "list.csv").write_text("longer than before")
-    assert source_state(str(data / "list.csv"), IMAGES) != before
+def test_source_state_of_a_table_looks_at_the_table_and_the_files_that_it_names(data: Path, bucket: Path) -> None:
+    for folder, dataset in ((data, str(data / "list.csv")), (bucket / "set", "s3://bucket/set/list.csv")):
+        put(folder, "1.jpg", "other.csv")
+        (folder / "list.csv").write_text("path,label\n1.jpg,a\n2.jpg,b\n")
+        states = [source_state(dataset, IMAGES)]
+        put(folder, "more.csv")
+        assert source_state(dataset, IMAGES) == states[0]
+        (folder / "1.jpg").write_bytes(b"another picture")
+        states.append(source_state(dataset, IMAGES))
+        put(folder, "2.jpg")
+        states.append(source_state(dataset, IMAGES))
+        (folder / "list.csv").write_text("path,label\n1.jpg,a\n2.jpg,c\n")
+        states.append(source_state(dataset, IMAGES))
+        assert len(set(states)) == 4
 
 
 def test_display_name_shows_no_machine_path(data: Path) -> None:

@@ -12,7 +12,8 @@ from PIL import Image
 from components.core.store import Store
 from components.core.tasks.classification.demo import build
 from components.core.tasks.classification.rows import ClassificationRows
-from components.data_prep.prepare import Settings, prepare
+from components.data_prep.prepare import prepare
+from components.data_prep.settings import Settings
 
 IMAGES = ClassificationRows()
 DEMO_FILE = IMAGES.demo.file

@@ -70,9 +70,8 @@ def test_an_image_counts_once_for_its_class_and_its_label_is_the_key() -> None:
     assert ROWS.finished({"label": "b", "digest": "0"}, {"a": 0, "b": 1}) == {"label": 1, "digest": "0"}
 
 
-def test_it_has_no_data_parameters_of_its_own() -> None:
+def test_it_knows_its_data_parameters() -> None:
     assert ROWS.with_options({}) is ROWS
-    with pytest.raises(
-        UserError, match="unknown data parameter 'ignore_index' for classification; classification has no"
-    ):
+    assert ROWS.with_options({"label_column": "x"}).label_column == "x"
+    with pytest.raises(UserError, match="unknown data parameter 'ignore_index' for classification; known: image_col"):
         ROWS.with_options({"ignore_index": 0})

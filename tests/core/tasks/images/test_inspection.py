@@ -23,9 +23,18 @@ def png_header(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
+def test_a_jpeg_whose_second_half_is_zeros_is_truncated(picture: Picture) -> None:
+    data = picture(0, "JPEG", (96, 96))
+    half = len(data) // 2
+    rejection = inspect_image(data[:half] + bytes(len(data) - half))
+    assert isinstance(rejection, Rejection)
+    assert (rejection.reason, rejection.detail.endswith("bytes are zeros")) == ("truncated", True)
+    assert not isinstance(inspect_image(data + bytes(100)), Rejection)
+
+
 @pytest.mark.parametrize("format", FORMATS)
 def test_every_accepted_format_is_usable(format: str, picture: Picture) -> None:
-    assert inspect_image(picture(0, format)) is None
+    assert not isinstance(inspect_image(picture(0, format)), Rejection)
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF"])

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -71,7 +72,7 @@ def test_every_mode_becomes_rgb(mode: str) -> None:
 
 def test_a_format_outside_of_the_list_is_not_opened(encode: Callable[..., bytes]) -> None:
     with pytest.raises(OSError, match="cannot identify"):
-        open_image(encode(random_pixels(), "PPM"))
+        open_image(encode(random_pixels(), "TGA"))
 
 
 def test_too_many_pixels_are_refused_from_the_header(encode: Callable[..., bytes]) -> None:
@@ -99,12 +100,35 @@ def test_json_round_trip_is_exact() -> None:
         ({"mean": (1, 2)}, "mean must be three"),
         ({"mean": (1, 2, float("nan"))}, "mean must be three finite"),
         ({"interpolation": "cubic"}, "unknown interpolation 'cubic'; available: bilinear"),
-        ({"resize": "crop"}, "unknown resize 'crop'; available: squash"),
+        ({"resize": "stretch"}, "unknown resize 'stretch'; available: squash, fit, letterbox, crop"),
+        ({"resize": "crop", "crop_ratio": 0}, "crop_ratio must be above 0 and at most 1, got 0"),
+        ({"levels": (5.0, 5.0)}, "levels must be two finite numbers, black below white"),
     ],
 )
 def test_a_wrong_value_is_named(change: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Preprocess(**{"image_size": 8, "mean": (0, 0, 0), "std": (1, 1, 1), **change})
+
+
+def test_a_centre_crop_keeps_the_middle_and_a_letterbox_everything(encode: Callable[..., bytes]) -> None:
+    pixels = np.zeros((8, 16, 3), dtype=np.uint8)
+    pixels[:, 4:12] = 200
+    cropped = replace(PREPROCESS, resize="crop", crop_ratio=1.0)
+    np.testing.assert_array_equal(cropped.pixels(encode(pixels)), np.full((8, 8, 3), 200))
+    boxed = replace(PREPROCESS, resize="letterbox").pixels(encode(pixels))
+    filling = [round(255 * value) for value in PREPROCESS.mean]
+    assert boxed[0, 0].tolist() == boxed[7, 7].tolist() == filling
+    assert boxed[2:6, 3:5].min() > 190
+    half = replace(PREPROCESS, resize="crop", crop_ratio=0.5).pixels(encode(random_pixels(8, 8)))
+    larger = np.asarray(Image.fromarray(random_pixels(8, 8)).resize((16, 16), Image.Resampling.BILINEAR))
+    np.testing.assert_array_equal(half, larger[4:12, 4:12])
+
+
+def test_what_a_release_does_not_need_is_not_in_its_file() -> None:
+    assert set(PREPROCESS.to_json()) == {"format", "image_size", "mean", "std", "interpolation", "resize"}
+    for further in ({"resize": "crop", "crop_ratio": 0.875}, {"levels": (0.0, 4095.0)}):
+        preprocess = replace(PREPROCESS, **further)
+        assert Preprocess.from_json(json.loads(json.dumps(preprocess.to_json()))) == preprocess
 
 
 def test_serving_needs_no_torch() -> None:

@@ -11,7 +11,8 @@ from components.core.store import Store
 from components.core.tasks.segmentation.data_page import overlay
 from components.core.tasks.segmentation.masks import default_palette
 from components.core.tasks.segmentation.rows import SegmentationRows
-from components.data_prep.prepare import Settings, prepare
+from components.data_prep.prepare import prepare
+from components.data_prep.settings import Settings
 from components.data_prep.summary import write_summary
 
 ROWS = SegmentationRows()

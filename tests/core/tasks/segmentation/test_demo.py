@@ -15,7 +15,8 @@ from components.core.store import Store
 from components.core.tasks.segmentation.demo import build
 from components.core.tasks.segmentation.masks import stored_mask
 from components.core.tasks.segmentation.rows import SegmentationRows
-from components.data_prep.prepare import Settings, prepare
+from components.data_prep.prepare import prepare
+from components.data_prep.settings import Settings
 
 ROWS = SegmentationRows()
 DEMO = ROWS.demo.file

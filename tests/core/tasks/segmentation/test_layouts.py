@@ -101,7 +101,41 @@ def test_voc_has_its_names_its_colours_and_its_lists(voc: Path, tmp_path: Path, 
     assert found["JPEGImages/04.png"].rejection.reason == "no pair"
     source = ROWS.open_source(str(voc), tmp_path)
     assert source.classes == list(VOC_CLASSES)
-    assert source.facts() == {"ImageSets/Segmentation": "train 2, val 2 (not followed: the split is by content)"}
+    assert source.facts() == {"ImageSets/Segmentation": "train 2, val 2"}
+    splits = {item.name: item.split for item in source.items()}
+    assert [splits[f"JPEGImages/{number:02d}.png"] for number in range(4)] == ["train", "train", "validation", None]
+    assert source.split_from == "the lists in ImageSets/Segmentation"
+
+
+def test_a_folder_around_everything_is_passed_through(pairs: Pairs, tmp_path: Path) -> None:
+    folder = pairs(2)
+    (folder / "classes.txt").write_text("background\nobject\nother\n")
+    for name in ("images", "masks", "classes.txt"):
+        (folder / "set-1.0").mkdir(exist_ok=True)
+        (folder / name).rename(folder / "set-1.0" / name)
+    source = ROWS.open_source(str(folder), tmp_path)
+    assert source.classes == ["background", "object", "other"]
+    assert sorted(item.name for item in source.items()) == ["set-1.0/images/00.png", "set-1.0/images/01.png"]
+
+
+@pytest.mark.parametrize("outside", [True, False])
+def test_folders_of_splits_around_or_inside_images_and_masks_are_followed(
+    outside: bool, pairs: Pairs, tmp_path: Path
+) -> None:
+    folder = pairs(4)
+    for number in range(4):
+        split = "train" if number < 3 else "test"
+        for kind in ("images", "masks"):
+            target = folder / split / kind if outside else folder / kind / split
+            target.mkdir(parents=True, exist_ok=True)
+            (folder / kind / f"{number:02d}.png").rename(target / f"{number:02d}.png")
+    for kind in ("images", "masks") if outside else ():
+        (folder / kind).rmdir()
+    source = ROWS.open_source(str(folder), tmp_path)
+    assert sorted((Path(item.name).stem, item.split) for item in source.items()) == [
+        ("00", "train"), ("01", "train"), ("02", "train"), ("03", "test"),
+    ]  # fmt: skip
+    assert "train" in source.split_from
 
 
 def test_names_beside_a_voc_folder_take_the_place_of_its_own(voc: Path, tmp_path: Path) -> None:
@@ -112,8 +146,10 @@ def test_names_beside_a_voc_folder_take_the_place_of_its_own(voc: Path, tmp_path
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["train/images/a.png", "train/masks/a.png", "val/images/b.png"], "holds train, val: these are splits"),
-        (["images/train/a.png", "masks/train/a.png"], "holds images/train: these are splits"),
+        (
+            ["a/images/a.png", "a/masks/a.png", "b/images/b.png", "b/masks/b.png"],
+            "holds images and masks in each of a, b: give one of them, or call them train and test",
+        ),
         (["images/a.png", "imgs/b.png", "masks/a.png"], "holds images and imgs: keep one folder of images"),
         (["cats/a.png", "dogs/b.png"], "holds images but no pair of folders: put images into images/"),
         (["notes/a.txt"], r"holds no images \(1 other files\)"),
@@ -176,7 +212,11 @@ def test_a_row_whose_mask_is_missing_is_no_pair(pairs: Pairs, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("header", "options", "message"),
     [
-        ("image,label", {}, "has no mask column; expected one of mask, annotation; columns: image, label"),
+        (
+            "image,label",
+            {},
+            "has no mask column; expected one of mask, annotation, .*; columns: image, label; name it with mask_column",
+        ),
         ("mask,x", {}, "has no image column; expected one of image, path, uri"),
         (
             "image,mask,patient",

@@ -224,7 +224,7 @@ def test_three_groups_are_split_by_rank_and_two_are_too_few(pairs: Pairs, store:
     folder = pairs(12, names=lambda number: f"{number % 3}/{number}")
     result, dataset = prepared(folder, store, rows)
     assert dataset.counts == {"train": 4, "validation": 4, "test": 4}
-    assert result.small_classes == [""]
+    assert result.plan.small_classes == [""]
     for path in (folder / "images" / "2").iterdir():
         path.unlink()
     with pytest.raises(UserError, match="the data set has 2 usable groups; at least 3 are needed"):

@@ -1,0 +1,198 @@
+"""What a folder of images holds, seen in one walk, and which of its folders are classes, splits or just wrappers.
+
+Names mislead (a class may be called "train"), so that structure decides where it can: splits hold the same folders.
+"""
+
+import posixpath
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from components.core.data.ingestion.image_files import IMAGE_SUFFIXES, may_be_image
+from components.core.data.ingestion.locations import Location
+from components.core.data.ingestion.splits import given_splits
+from components.core.errors import UserError
+
+_FEW_IMAGES = 3
+_LISTED = 6
+
+
+class FolderTree:
+    """Folders of a location with the number of images in them; files themselves are not kept.
+
+    Attributes:
+        images: images directly in a folder, by its path without a slash at the end ("" is the location itself).
+        tables: names of the files with one of `table_suffixes`.
+        num_files: all files.
+    """
+
+    def __init__(self, location: Location, table_suffixes: Sequence[str]) -> None:
+        self.images: Counter[str] = Counter()
+        self.tables: list[str] = []
+        self.num_files = 0
+        self._below: Counter[str] = Counter()
+        self._folders: defaultdict[str, set[str]] = defaultdict(set)
+        unsure: Counter[str] = Counter()
+        for file in location.walk():
+            self.num_files += 1
+            folder, name = posixpath.split(file.name)
+            if name.lower().endswith(IMAGE_SUFFIXES):
+                self.images[folder] += 1
+            elif name.lower().endswith(tuple(table_suffixes)):
+                self.tables.append(file.name)
+            elif may_be_image(name):
+                unsure[folder] += 1
+            self._add_folder(folder)
+        # A README without a suffix makes no class, unless all files are without.
+        self.images = self.images or unsure
+        for folder, count in self.images.items():
+            self._below.update({above: count for above in _and_above(folder)})
+
+    def _add_folder(self, folder: str) -> None:
+        while folder:
+            above, name = posixpath.split(folder)
+            if name in self._folders[above]:
+                return
+            self._folders[above].add(name)
+            folder = above
+
+    def num_images(self, folder: str = "") -> int:
+        """Images in the folder, at any depth."""
+        return self._below[folder]
+
+    def folders(self, folder: str = "") -> list[str]:
+        """Names of the folders directly below that hold images at any depth, sorted."""
+        return sorted(name for name in self._folders[folder] if self._below[posixpath.join(folder, name)])
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassLayout:
+    """Where the class folders are.
+
+    Attributes:
+        roots: folders (paths, "" is the location itself) whose sub-folders are classes, with the split of each or None.
+        below: names of the folders inside of each class that are splits, with the split of each.
+    """
+
+    roots: Mapping[str, str | None]
+    below: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def split_from(self) -> str:
+        """For people, which folders give the split; empty where none do."""
+        names = [posixpath.basename(root) or root for root, split in self.roots.items() if split] or list(self.below)
+        return f"the folders {', '.join(names)}" if names else ""
+
+    def place(self, name: str) -> tuple[str | None, str | None]:
+        """Class and split of the file `name`; the class is None outside of all class folders."""
+        for root, split in self.roots.items():
+            if root and not name.startswith(f"{root}/"):
+                continue
+            parts = name.removeprefix(f"{root}/" if root else "").split("/")
+            if self.below:
+                split = self.below.get(parts[1]) if len(parts) > 2 else None
+            return (parts[0] if len(parts) > 1 else None), split
+        return None, None
+
+
+def find_class_layout(tree: FolderTree, dataset: str) -> ClassLayout:
+    """The layout of a folder with images.
+
+    Raises:
+        UserError: it cannot be told what the classes are; says what there is and what would work.
+    """
+    path = ""
+    while True:
+        names = tree.folders(path)
+        inside = {name: posixpath.join(path, name) for name in names}
+        if roles := given_splits(names):
+            return _split_first(tree, {inside[name]: role for name, role in roles.items()}, dataset)
+        if len(names) > 1 and not any(tree.images[folder] for folder in inside.values()):
+            if below := _shared_splits(tree, inside.values()):
+                return ClassLayout(roots={path: None}, below=below)
+            _refuse_same_folders(tree, names, inside.values(), dataset)
+        # A zip's own folder, a lone train/: there is one way down.
+        only = inside[names[0]] if len(names) == 1 else ""
+        if not only or tree.images[only] or not tree.folders(only):
+            break
+        path = only
+    _refuse_one_inside(tree, inside, dataset)
+    return ClassLayout(roots={path: None})
+
+
+def refuse_without_classes(tree: FolderTree, dataset: str) -> None:
+    """UserError where a table beside images would be the data set, or where the images lie in no folder."""
+    if tree.tables:
+        raise UserError(
+            f"dataset {dataset} holds images without class folders, and {_listed('table', sorted(tree.tables))}: "
+            f"give the table that names images and labels, as {posixpath.join(dataset, sorted(tree.tables)[0])}"
+        )
+    raise UserError(f"dataset {dataset} holds images but no class folders: put them in one sub-folder per class")
+
+
+def _split_first(tree: FolderTree, roles: Mapping[str, str], dataset: str) -> ClassLayout:
+    found = [set(tree.folders(folder)) for folder in roles]
+    if not any(found):
+        if not tree.tables:
+            raise UserError(
+                f"dataset {dataset} holds images in {', '.join(sorted(roles))}: these are splits, not classes; put the "
+                "images of each into one sub-folder per class"
+            )
+        refuse_without_classes(tree, dataset)
+    classes = {name for names in found if len(names) > 1 for name in names}
+    return ClassLayout(roots={_descended(tree, folder, classes): role for folder, role in roles.items()})
+
+
+def _descended(tree: FolderTree, folder: str, classes: set[str]) -> str:
+    """The folder itself, or the one inside it that holds the classes (``seg_train/seg_train``)."""
+    while True:
+        names = tree.folders(folder)
+        if tree.images[folder] or len(names) != 1 or names[0] in classes:
+            return folder
+        inside = posixpath.join(folder, names[0])
+        if not tree.folders(inside):
+            return folder
+        folder = inside
+
+
+def _shared_splits(tree: FolderTree, folders: Iterable[str]) -> Mapping[str, str]:
+    """The folders that all of these have, if they are splits: ``cats/train``, ``cats/test``, ``dogs/train``, …"""
+    return given_splits(set.intersection(*(set(tree.folders(folder)) for folder in folders)))
+
+
+def _refuse_same_folders(tree: FolderTree, names: Sequence[str], folders: Iterable[str], dataset: str) -> None:
+    found = [set(tree.folders(folder)) for folder in folders]
+    common, union = set.intersection(*found), set.union(*found)
+    if len(common) < 2 or 2 * len(common) < len(union):
+        return
+    raise UserError(
+        f"dataset {dataset}: {_listed('folder', names)} hold the same sub-folders ("
+        f"{', '.join(sorted(common)[:_LISTED])}), so either may be the classes; call them train and test if they are "
+        "splits, give one of them if it is the data set, or give a table with path and label"
+    )
+
+
+def _refuse_one_inside(tree: FolderTree, inside: Mapping[str, str], dataset: str) -> None:
+    """A picture in ``assets/`` of a cloned repository makes no class beside ``data/cats`` and ``data/dogs``."""
+    holders = [path for path in inside.values() if not tree.images[path] and len(tree.folders(path)) > 1]
+    others = [path for path in inside.values() if path not in holders]
+    if len(holders) != 1 or not others or any(tree.num_images(path) >= _FEW_IMAGES for path in others):
+        return
+    counts = ", ".join(f"{tree.num_images(path)} in {path}" for path in others)
+    raise UserError(
+        f"dataset {dataset} holds {tree.num_images(holders[0])} images in folders of {holders[0]} and {counts}; give "
+        f"{posixpath.join(dataset, holders[0])} if its folders are the classes"
+    )
+
+
+def _listed(noun: str, names: Sequence[str]) -> str:
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return f"the {noun}{'' if len(names) == 1 else 's'} {', '.join(names[:_LISTED])}{more}"
+
+
+def _and_above(folder: str) -> list[str]:
+    found = [folder]
+    while folder:
+        folder = posixpath.dirname(folder)
+        found.append(folder)
+    return found

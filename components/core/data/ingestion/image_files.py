@@ -1,0 +1,49 @@
+"""Which files may be images, by their names and by their first bytes. Nothing is decoded here."""
+
+import posixpath
+
+from components.core.data.ingestion.items import Rejection
+
+IMAGE_SUFFIXES = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff",
+    ".ppm", ".pgm", ".pbm", ".pnm", ".heic", ".heif", ".avif",
+)  # fmt: skip
+
+_OTHER_SUFFIXES = {
+    ".txt", ".md", ".rst", ".pdf", ".doc", ".docx", ".html", ".htm", ".xml", ".json", ".jsonl", ".csv", ".tsv", ".xls",
+    ".xlsx", ".yaml", ".yml", ".toml", ".ini", ".cfg", ".log", ".py", ".pyc", ".ipynb", ".sh", ".m", ".js", ".css",
+    ".zip", ".gz", ".tar", ".tgz", ".7z", ".rar", ".bz2", ".xz", ".parquet", ".arrow", ".npy", ".npz", ".pkl", ".mat",
+    ".h5", ".hdf5", ".db", ".sqlite", ".pt", ".pth", ".onnx", ".safetensors", ".mp4", ".avi", ".mov", ".mp3", ".wav",
+    ".lnk", ".url", ".bak", ".tmp", ".part", ".crdownload", ".license",
+}  # fmt: skip
+
+SNIFFED_BYTES = 16
+HEIC_STARTS = (b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypmif1", b"ftypmsf1")
+"""Of HEIC files, from their fifth byte on."""
+
+_STARTS = (
+    b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"P1", b"P2", b"P3", b"P4", b"P5", b"P6",
+)  # fmt: skip
+
+
+def may_be_image(name: str) -> bool:
+    """Whether a file's name does not speak against it: an image's suffix, an unknown one, or none."""
+    return posixpath.splitext(name)[1].lower() not in _OTHER_SUFFIXES
+
+
+def is_image_name(name: str) -> bool:
+    """Whether the suffix is an image's."""
+    return name.lower().endswith(IMAGE_SUFFIXES)
+
+
+def starts_like_image(data: bytes) -> bool:
+    """Whether the first bytes (`SNIFFED_BYTES`) are those of a format that is read."""
+    webp = data[:4] == b"RIFF" and data[8:12] == b"WEBP"
+    return data.startswith(_STARTS) or webp or data[4:12] in (*HEIC_STARTS, b"ftypavif", b"ftypavis")
+
+
+def not_read(name: str) -> Rejection | None:
+    """Why a file is passed over by its name; None where it may be an image."""
+    if may_be_image(name):
+        return None
+    return Rejection("unsupported", f"files {posixpath.splitext(name)[1].lower()} are not read")

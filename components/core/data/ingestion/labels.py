@@ -1,0 +1,35 @@
+"""Class names as people write them: one spelling for what looks the same, and what stands for "no label"."""
+
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable
+
+MISSING = {"NaN", "nan", "NAN", "None", "null", "NULL", "Null", "<NA>", "N/A", "n/a", "-1", "-1.0"}
+"""What spreadsheets, pandas, JSON and Hugging Face write where a label is missing."""
+
+
+def class_name(text: str) -> str:
+    """The name in Unicode's composed form (NFC): "Tür" is one class, whichever disk its folder comes from."""
+    return unicodedata.normalize("NFC", text)
+
+
+def label_of(text: str) -> str | None:
+    """The class that a table's text names, without the blanks around it; None where it is `MISSING` or empty."""
+    name = class_name(text).strip()
+    return None if not name or name in MISSING else name
+
+
+def twins(names: Iterable[str]) -> list[list[str]]:
+    """Names that differ in case, blanks or number format only ("Bag" and "bag ", "0" and "0.0"), sorted."""
+    alike: defaultdict[str, list[str]] = defaultdict(list)
+    for name in names:
+        alike[_plain(name)].append(name)
+    return sorted(sorted(group) for group in alike.values() if len(group) > 1)
+
+
+def _plain(name: str) -> str:
+    folded = "".join(unicodedata.normalize("NFKC", name).casefold().replace("_", " ").split())
+    try:
+        return f"{float(folded):g}" if folded.isascii() else folded
+    except ValueError:
+        return folded

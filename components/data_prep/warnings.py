@@ -1,0 +1,54 @@
+"""What may be wrong with the data, although they can be used: for the page, and one line each for the log."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from components.core.data.ingestion.labels import twins
+from components.core.data.rows import RowFormat
+from components.data_prep.plan import Plan
+from components.data_prep.quarantine import Quarantine
+
+_LISTED = 10
+
+
+class Warning(NamedTuple):
+    """A `title`, and one or two sentences."""
+
+    title: str
+    text: str
+
+
+def warnings_of(
+    classes: Sequence[str], declared: Sequence[str], plan: Plan, quarantine: Quarantine, rows: RowFormat
+) -> list[Warning]:
+    """Of class names, of classes without rows, and of a given split.
+
+    Args:
+        classes: in the order of their numbers.
+        declared: as the source declares them.
+        plan: how the rows were split.
+        quarantine: what was left out.
+        rows: of the task.
+    """
+    found = []
+    for names in twins(classes):
+        shown = ", ".join(repr(name) for name in names)
+        found.append(Warning("Classes that look the same", f"{shown} count as different classes; rename one if not."))
+    if plan.left_out:
+        counted = ", ".join(f"{rows.stratum_title(name)} ({count})" for name, count in plan.left_out.items())
+        found.append(Warning("Classes left out", f"Too few usable {rows.noun}: {counted}."))
+    if unseen := [name for name in declared if name not in classes and name not in plan.left_out]:
+        found.append(Warning("Declared classes without rows", f"The model will not know: {_listed(unseen)}."))
+    for split, names in plan.absent.items():
+        titles = _listed([rows.stratum_title(name) for name in names])
+        found.append(Warning(f"The {split} split lacks classes", f"It has no {rows.noun} of {titles}."))
+    if quarantine.num_across_splits:
+        count = quarantine.num_across_splits
+        text = f"{count:,} {rows.noun} of the given split lie in two splits; the copy nearer to training was left out."
+        found.append(Warning("Copies across the given split", text))
+    return found
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return ", ".join(names[:_LISTED]) + more

@@ -1,0 +1,94 @@
+"""The release's own code against the training decoder."""
+
+import io
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageMode
+
+from components.core.tasks.classification import pages as classification
+from components.core.tasks.images.preprocess import RESIZES, Preprocess
+from components.core.tasks.segmentation import pages as segmentation
+
+MODES = (
+    "1",
+    "L",
+    "LA",
+    "La",
+    "P",
+    "PA",
+    "RGB",
+    "RGBA",
+    "RGBa",
+    "RGBX",
+    "CMYK",
+    "YCbCr",
+    "HSV",
+    "LAB",
+    "I",
+    "F",
+    "I;16",
+)
+
+
+@pytest.fixture(scope="module", params=[classification, segmentation], ids=["classification", "segmentation"])
+def client(request: pytest.FixtureRequest) -> ModuleType:
+    module = ModuleType("client")
+    exec(request.param.CLIENT, module.__dict__)
+    return module
+
+
+def encoded(mode: str) -> bytes:
+    """A picture of this mode with values over its whole range, in the first format that can hold it."""
+    pixels = np.random.default_rng(0).integers(0, 256, (14, 22, 4), dtype=np.uint8)
+    image = Image.fromarray(pixels, "RGBA")
+    if mode in ("I", "I;16", "F"):
+        values = np.linspace(0, 4000, 14 * 22).reshape(14, 22)
+        image = Image.fromarray(values.astype({"I": np.int32, "I;16": np.uint16, "F": np.float32}[mode]))
+    elif mode in ("LA", "La", "PA"):
+        image = image.convert("LA").convert(mode) if mode != "PA" else image.convert("P").convert("PA")
+    elif mode == "RGBa":
+        image = image.convert("RGBa")
+    else:
+        image = (
+            image.convert("RGB")
+            .convert("L" if mode == "1" else mode if mode != "LAB" else "RGB")
+            .convert(mode if mode != "LAB" else "RGB")
+        )
+    assert ImageMode.getmode(mode).mode == mode
+    for format in ("PNG", "TIFF", "WEBP"):
+        buffer = io.BytesIO()
+        try:
+            image.save(buffer, format)
+        except (OSError, ValueError, KeyError):
+            continue
+        return buffer.getvalue()
+    pytest.skip(f"no format holds {mode}")
+
+
+@pytest.mark.parametrize("levels", [None, (0.0, 4095.0)])
+@pytest.mark.parametrize("mode", MODES)
+def test_the_client_sees_what_training_sees(mode: str, levels: Any, client: ModuleType) -> None:
+    data = encoded(mode)
+    for resize in RESIZES:
+        mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+        preprocess = Preprocess(image_size=9, mean=mean, std=std, resize=resize, crop_ratio=0.8, levels=levels)
+        prepare = preprocess.to_json()
+        image = client.upright_rgb(Image.open(io.BytesIO(data)), prepare.get("levels"))
+        np.testing.assert_array_equal(client.network_input(image, prepare), preprocess(data))
+
+
+def test_the_client_lays_transparent_palettes_on_white_and_turns_upright(client: ModuleType) -> None:
+    image = Image.new("P", (6, 4))
+    image.putpalette([10, 20, 30, 40, 50, 60])
+    image.putpixel((1, 1), 1)
+    buffer = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image.save(buffer, "PNG", transparency=0, exif=exif)
+    preprocess = Preprocess(image_size=6, mean=(0, 0, 0), std=(1, 1, 1), resize="letterbox")
+    rgb = client.upright_rgb(Image.open(io.BytesIO(buffer.getvalue())))
+    assert (rgb.size, rgb.getpixel((0, 0))) == ((4, 6), (255, 255, 255))
+    np.testing.assert_array_equal(client.network_input(rgb, preprocess.to_json()), preprocess(buffer.getvalue()))
