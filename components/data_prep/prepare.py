@@ -17,13 +17,13 @@ from components.core.data.ingestion.items import Inspected, Item, printable
 from components.core.data.rows import DEMO, RowFormat
 from components.core.data.slices import SliceCounts, refuse_empty, row_slices, shard_column
 from components.core.errors import UserError
+from components.data_prep.data_warnings import DataWarning, warnings_of
 from components.data_prep.given import GIVEN_COLUMN
 from components.data_prep.plan import Plan, kept_rows, make_plan
 from components.data_prep.quarantine import QUARANTINE_NAME, Quarantine
 from components.data_prep.reuse import ReusedShards, Wanted, hold_shards, reusable_shards
 from components.data_prep.settings import Settings
 from components.data_prep.spill import Spill
-from components.data_prep.warnings import Warning, warnings_of
 
 if TYPE_CHECKING:
     from components.core.store import Store
@@ -39,7 +39,7 @@ class Prepared:
     manifest: Manifest
     quarantine: Quarantine
     plan: Plan
-    warnings: list[Warning]
+    warnings: list[DataWarning]
 
 
 def prepare(
@@ -98,7 +98,7 @@ def prepare(
             extra_files={QUARANTINE_NAME: quarantine.to_json()},
         )
         warnings = warnings_of(classes, source.classes, plan, quarantine, rows)
-        warnings += [Warning(*doubt) for doubt in rows.doubts(_measured(spill, plan, rows))]
+        warnings += [DataWarning(*doubt) for doubt in rows.doubts(_measured(spill, plan, rows))]
     return Prepared(manifest=manifest, quarantine=quarantine, plan=plan, warnings=warnings)
 
 

@@ -48,7 +48,7 @@ class ClassificationPages:
         self, row: Mapping[str, Any], batch: Batch, predictions: Mapping[str, np.ndarray], dataset: "Dataset"
     ) -> dict[str, Any]:
         """The image, small, with the names of its class and of what each model took it for."""
-        encoded, media_type = embeddable(row["image"])
+        encoded, media_type = embeddable(row["image"], dataset.manifest.metadata.get("levels"))
         return {
             "label": dataset.classes[row["label"]],
             **{model: dataset.classes[int(predicted[0])] for model, predicted in predictions.items()},

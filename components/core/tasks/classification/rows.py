@@ -144,8 +144,12 @@ class ClassificationRows:
         self, location: Location, tables: list[str], scratch: Path, slice_columns: Sequence[str]
     ) -> TableSource | None:
         """Hugging Face's form: ``metadata.csv`` beside the images; None where it says nothing of classes."""
-        source = self._table(location, tables, scratch, ())
-        if not any(label is not None for label in islice(source.labels(), _LOOKED_AT_ROWS)):
+        try:
+            source = self._table(location, tables, scratch, ())
+            if not any(label is not None for label in islice(source.labels(), _LOOKED_AT_ROWS)):
+                return None
+        except UserError:
+            # A table about something else, as a camera's log, says nothing against class folders.
             return None
         return self._table(location, tables, scratch, slice_columns)
 
@@ -181,7 +185,8 @@ class ClassificationRows:
         seen = label is not None and not (isinstance(data, Rejection) and data.reason == "unsupported")
         classes = (label,) if label is not None and seen else ()
         if isinstance(data, Rejection) or isinstance(look, Rejection):
-            return Inspected(name=item.name, label=label, classes=classes, rejection=data)
+            rejected = next(one for one in (data, look) if isinstance(one, Rejection))
+            return Inspected(name=item.name, label=label, classes=classes, rejection=rejected)
         row = {"image": data, "label": label, "digest": hashlib.sha256(data).hexdigest(), "group": item.group}
         row |= look.measured
         return Inspected(name=item.name, label=label, row=row, classes=classes, slices=item.slices)

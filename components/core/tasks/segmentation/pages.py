@@ -55,7 +55,7 @@ class SegmentationPages:
         """Small JPEGs of the image, the truth and both predictions over it, and the mIoU of each prediction."""
         truth = np.asarray(batch.targets[0])
         palette = palette_of(dataset)
-        image, small_truth = _small(open_image(row["image"]), truth)
+        image, small_truth = _small(open_image(row["image"], levels=dataset.manifest.metadata.get("levels")), truth)
         shown = {"image": _jpeg(image), "truth": _drawn(image, small_truth, palette)}
         scores: dict[str, float | None] = {}
         for model, masks in predictions.items():

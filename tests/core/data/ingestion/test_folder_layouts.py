@@ -60,9 +60,11 @@ def test_splits_inside_of_each_class_are_followed(tmp_path: Path) -> None:
 
 
 def test_folders_inside_of_classes_are_named(tmp_path: Path) -> None:
-    data = put(tmp_path / "data", "animal/cat/1.jpg", "animal/dog/1.jpg", "plant/oak/1.jpg")
+    data = put(tmp_path / "data", "animal/cat/1.jpg", "animal/dog/1.jpg", "plant/oak/1.jpg", "plant/fir/1.jpg")
     source = IMAGES.open_source(str(data), tmp_path)
-    assert source.facts() == {"folders inside of classes, not told apart": "animal/cat, animal/dog, plant/oak"}
+    assert source.facts() == {
+        "folders inside of classes, not told apart": "animal/cat, animal/dog, plant/fir, plant/oak"
+    }
 
 
 def test_a_class_called_train_is_a_class(tmp_path: Path) -> None:
@@ -123,6 +125,13 @@ def test_hugging_face_metadata_beside_the_images_is_the_table(tmp_path: Path) ->
     assert placed(data, tmp_path) == {
         "train/a.jpg": ("cat", "train"), "train/b.jpg": ("dog", "train"), "test/c.jpg": ("cat", "test"),
     }  # fmt: skip
+
+
+def test_metadata_about_something_else_is_no_table_of_labels(tmp_path: Path) -> None:
+    data = put(tmp_path / "data", "cats/1.jpg", "dogs/2.jpg")
+    for text in ("camera,date\nx,y\n", "file_name,exposure\n1.jpg,3\n"):
+        (data / "metadata.csv").write_text(text)
+        assert quick_look(str(data), IMAGES).classes == ANIMALS
 
 
 def test_percent_encoded_uris_name_the_folder(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from components.data_prep.quarantine import Quarantine
 _LISTED = 10
 
 
-class Warning(NamedTuple):
+class DataWarning(NamedTuple):
     """A `title`, and one or two sentences."""
 
     title: str
@@ -20,7 +20,7 @@ class Warning(NamedTuple):
 
 def warnings_of(
     classes: Sequence[str], declared: Sequence[str], plan: Plan, quarantine: Quarantine, rows: RowFormat
-) -> list[Warning]:
+) -> list[DataWarning]:
     """Of class names, of classes without rows, and of a given split.
 
     Args:
@@ -33,19 +33,21 @@ def warnings_of(
     found = []
     for names in twins(classes):
         shown = ", ".join(repr(name) for name in names)
-        found.append(Warning("Classes that look the same", f"{shown} count as different classes; rename one if not."))
+        found.append(
+            DataWarning("Classes that look the same", f"{shown} count as different classes; rename one if not.")
+        )
     if plan.left_out:
         counted = ", ".join(f"{rows.stratum_title(name)} ({count})" for name, count in plan.left_out.items())
-        found.append(Warning("Classes left out", f"Too few usable {rows.noun}: {counted}."))
+        found.append(DataWarning("Classes left out", f"Too few usable {rows.noun}: {counted}."))
     if unseen := [name for name in declared if name not in classes and name not in plan.left_out]:
-        found.append(Warning("Declared classes without rows", f"The model will not know: {_listed(unseen)}."))
+        found.append(DataWarning("Declared classes without rows", f"The model will not know: {_listed(unseen)}."))
     for split, names in plan.absent.items():
         titles = _listed([rows.stratum_title(name) for name in names])
-        found.append(Warning(f"The {split} split lacks classes", f"It has no {rows.noun} of {titles}."))
+        found.append(DataWarning(f"The {split} split lacks classes", f"It has no {rows.noun} of {titles}."))
     if quarantine.num_across_splits:
         count = quarantine.num_across_splits
         text = f"{count:,} {rows.noun} of the given split lie in two splits; the copy nearer to training was left out."
-        found.append(Warning("Copies across the given split", text))
+        found.append(DataWarning("Copies across the given split", text))
     return found
 
 
