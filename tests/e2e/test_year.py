@@ -183,8 +183,8 @@ def test_the_store_grows_by_what_is_new_only(simulated):
     # retraining.json, and three more entries in the ref of the last data set. Measured on 2026-11-29: at most 1.46.
     assert max(grown[week] for week in quiet) < 2, grown
     # Its data set, written whole each week, would come to more than ten times what arrived. A week with a contest also
-    # writes two evaluations, each mostly the 24 images that it shows, and a release, once as plain files and once as an
-    # artifact. Measured: 2.23 times what arrived in the year; an image that is written twice, in its shard or in an
-    # evaluation, breaks the bound.
+    # writes three evaluations (against the baseline, the champion and the anchor), each mostly the 24 images that it
+    # shows, and a release, once as plain files and once as an artifact. Measured: 2.55 times what arrived in the year;
+    # an image that is written twice, in its shard or in an evaluation, breaks the bound.
     whole = sum(done.new_bytes for done in simulated.weeks.values())
-    assert sum(done.grown_bytes for done in simulated.weeks.values()) < 2.5 * whole
+    assert sum(done.grown_bytes for done in simulated.weeks.values()) < 2.8 * whole

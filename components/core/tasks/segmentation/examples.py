@@ -35,14 +35,15 @@ class MaskedImages:
 
     @property
     def key(self) -> Hashable:
-        pixels_key = ("native",) if self.native else self.preprocess.pixels_key
+        pixels_key = ("native", self.preprocess.levels) if self.native else self.preprocess.pixels_key
         return ("segmentation", *pixels_key, self.full_size)
 
     def decode(self, row: Mapping[str, Any]) -> Example:
         """Pixels uint8 `(S, S, 3)`, and the mask uint8 in the square or at its own size; if `native` both are."""
         mask = Image.open(io.BytesIO(row["mask"]))
         if self.native:
-            return np.asarray(open_image(row["image"]), dtype=np.uint8), np.asarray(mask, dtype=np.uint8)
+            picture = open_image(row["image"], levels=self.preprocess.levels)
+            return np.asarray(picture, dtype=np.uint8), np.asarray(mask, dtype=np.uint8)
         pixels = self.preprocess.pixels(row["image"])
         return pixels, np.asarray(mask, dtype=np.uint8) if self.full_size else self._squared(mask)
 
