@@ -13,8 +13,8 @@ import torch
 from components.core.errors import UserError
 from components.core.models.complexity import count_macs, count_parameters, example_tensors
 from components.core.models.inputs import Graph, examples
+from components.core.numbers import compact, milliseconds
 from components.core.parameters import check_declared, limit
-from components.core.report.numbers import compact, milliseconds
 from components.core.runtime.latency import measure
 from components.core.runtime.onnx_export import export_onnx
 from components.core.runtime.sessions import open_session

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from components.backbone_selection.ranking import Candidate
 from components.backbone_selection.selection import Selection
+from components.core.numbers import compact, megabytes, milliseconds, percent
 from components.core.report.figures import Point, scatter
-from components.core.report.numbers import compact, megabytes, milliseconds, percent
 from components.core.report.page import Block, Callout, Cell, Section, figure, table, write_page
 
 COLUMNS = (

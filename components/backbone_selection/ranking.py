@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from components.core.errors import UserError
-from components.core.report.numbers import compact
+from components.core.numbers import compact
 
 
 @dataclass(frozen=True, kw_only=True)

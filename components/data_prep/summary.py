@@ -7,7 +7,7 @@ from typing import Any
 from components.core.data.dataset import SPLITS, Dataset
 from components.core.data.rows import RowFormat
 from components.core.data.slices import slice_name
-from components.core.report.numbers import percent
+from components.core.numbers import percent
 from components.core.report.page import Callout, Section, facts, table, text, write_page
 from components.data_prep.plan import REASONS
 from components.data_prep.prepare import Prepared

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from components.core.report.numbers import percent
+from components.core.numbers import percent
 from components.core.retraining import AUTO, FINE_TUNE, OPTIMIZE, SKIP, RetrainPolicy
 
 

@@ -13,8 +13,8 @@ from components.core.evaluation.document import (
     Timing,
     Verdict,
 )
+from components.core.numbers import capitalized
 from components.core.parameters import check_declared
-from components.core.report.numbers import capitalized
 from components.core.runtime.host import describe_host
 from components.core.tasks import get_task
 from components.core.tasks.metric import Metric

@@ -14,7 +14,7 @@ from components.core.evaluation.blocks import (
     warnings_callout,
 )
 from components.core.evaluation.document import Evaluation, ModelFigures
-from components.core.report.numbers import compact, megabytes, milliseconds, times
+from components.core.numbers import compact, megabytes, milliseconds, times
 from components.core.report.page import Cell, Section, facts, table, write_page
 from components.core.tasks import get_task
 

@@ -10,8 +10,8 @@ import jinja2
 
 from components.core.budget import Check
 from components.core.evaluation.document import Comparison, Estimate, Evaluation, MetricResult
+from components.core.numbers import compact, figure_of_merit, megabytes, milliseconds, percent, points, spread
 from components.core.report.markdown import Raw, code, escape
-from components.core.report.numbers import compact, figure_of_merit, megabytes, milliseconds, percent, points, spread
 from components.core.stage_pages.judgement import amount
 from components.core.tasks.card import CardText
 

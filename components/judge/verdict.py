@@ -6,7 +6,7 @@ from typing import Any
 
 from components.core.errors import UserError
 from components.core.evaluation.document import Comparison, Evaluation
-from components.core.report.numbers import points, spread
+from components.core.numbers import points, spread
 from components.core.retraining import PromotionPolicy
 from components.core.stage_pages.judgement import POINTS
 from components.judge.family import detectable_loss, p_value, rejected

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from components.core.report.numbers import compact, percent
+from components.core.numbers import compact, percent
 from components.core.report.page import Section, table, text, write_page
 from components.prune.pruning import PruneConfig, Pruned
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from components.core.bundles.onnx_bundle import OnnxBundle
-from components.core.report.numbers import compact, count, megabytes, percent, times
+from components.core.numbers import compact, count, megabytes, percent, times
 from components.core.report.page import Block, Callout, Section, Text, facts, table, text, write_page
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from components.core.evaluation.blocks import timing_note
 from components.core.evaluation.document import Estimate, Evaluation, MetricResult, Speedup, Timing
-from components.core.report.numbers import (
+from components.core.numbers import (
     MISSING,
     compact,
     figure_of_merit,

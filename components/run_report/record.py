@@ -4,9 +4,9 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from components.core.numbers import MISSING, duration, megabytes
 from components.core.parameters import NO_LIMIT
 from components.core.report.dag import dag, timeline
-from components.core.report.numbers import MISSING, duration, megabytes
 from components.core.report.page import Block, Callout, Cell, Columns, Details, Facts, Section, facts, figure, table
 from components.core.tasks import get_task
 from components.run_report.evidence import Evidence

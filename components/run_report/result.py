@@ -7,7 +7,7 @@ from typing import Any
 
 from components.core.evaluation.blocks import verdict_callout, warnings_callout
 from components.core.evaluation.document import Evaluation
-from components.core.report.numbers import capitalized, duration, figure_of_merit, megabytes, milliseconds
+from components.core.numbers import capitalized, duration, figure_of_merit, megabytes, milliseconds
 from components.core.report.page import Block, Callout, Cell, Details, Log, Section, Tile, Tiles, facts, table
 from components.run_report.comparison import COLUMNS, before_and_after, fold
 from components.run_report.evidence import Evidence

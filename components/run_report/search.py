@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from components.core.numbers import MISSING, compact, megabytes, milliseconds, percent
 from components.core.report.figures import Point, line_chart, scatter
-from components.core.report.numbers import MISSING, compact, megabytes, milliseconds, percent
 from components.core.report.page import Block, Callout, Cell, Columns, Section, figure, table
 from components.core.stage_pages.decision import pareto_figures, recipe_table
 from components.run_report.evidence import Document, Evidence

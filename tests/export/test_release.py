@@ -19,8 +19,8 @@ from components.core.bundles.onnx_bundle import load_onnx, save_onnx
 from components.core.bundles.released_sources import read_sources
 from components.core.errors import UserError
 from components.core.evaluation.document import Evaluation, encode_evaluation
+from components.core.numbers import milliseconds
 from components.core.report.markdown import code, escape
-from components.core.report.numbers import milliseconds
 from components.core.runtime.released import load_release
 from components.core.signing import check_signature
 from components.core.store import ReleaseExists, canonical_json, open_store

@@ -11,7 +11,7 @@ from components.core.evaluation.document import (
     Speedup,
     Timing,
 )
-from components.core.report.numbers import (
+from components.core.numbers import (
     MISSING,
     figure_of_merit,
     merit_interval,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from components.core.report.numbers import duration
+from components.core.numbers import duration
 from components.core.report.svg import element, group, label, line, picture, shorten, text_width
 
 _BOX_WIDTH, _BOX_HEIGHT = 164.0, 44.0

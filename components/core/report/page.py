@@ -21,7 +21,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 import jinja2
 from markupsafe import Markup
 
-from components.core.report.numbers import MISSING
+from components.core.numbers import MISSING
 
 Tone = Literal["", "good", "bad", "warn", "info", "soft"]
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from markupsafe import Markup
 
+from components.core.numbers import capitalized, compact, figure_of_merit, megabytes, milliseconds, points, times
 from components.core.report.figures import Point, scatter
-from components.core.report.numbers import capitalized, compact, figure_of_merit, megabytes, milliseconds, points, times
 from components.core.report.page import Cell, Columns, Table, figure, table
 
 

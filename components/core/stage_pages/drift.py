@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from components.core.report.numbers import percent
+from components.core.numbers import percent
 from components.core.report.page import Block, Details, facts, table
 
 _UNFOLDED_CLASSES = 20

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from components.core.report.numbers import MISSING, capitalized, figure_of_merit, points, spread
+from components.core.numbers import MISSING, capitalized, figure_of_merit, points, spread
 from components.core.report.page import Block, Callout, Cell, Details, table
 
 POINTS = "points"

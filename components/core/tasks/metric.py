@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from components.core.report.numbers import figure_of_merit
+from components.core.numbers import figure_of_merit
 
 
 @dataclass(frozen=True, kw_only=True)

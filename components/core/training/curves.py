@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.core.artifacts.manifest import Manifest, publish
+from components.core.numbers import MISSING, percent
 from components.core.report.figures import line_chart
-from components.core.report.numbers import MISSING, percent
 from components.core.report.page import Columns, Figure, Section, Table, facts, figure, table, write_page
 from components.core.training.config import TrainingConfig
 from components.core.training.history import History

@@ -9,9 +9,9 @@ import numpy as np
 
 from components.core.data.batch import Batch
 from components.core.evaluation.document import Evaluation, Sample
+from components.core.numbers import percent, points
 from components.core.report.figures import confusion_matrix
 from components.core.report.markdown import Raw, code, escape, markdown_table
-from components.core.report.numbers import percent, points
 from components.core.report.page import (
     Block,
     Cell,

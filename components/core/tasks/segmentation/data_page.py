@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image
 
 from components.core.data.dataset import SPLITS
+from components.core.numbers import percent
 from components.core.report import page
-from components.core.report.numbers import percent
 from components.core.tasks.images.preprocess import open_image
 from components.core.tasks.segmentation.assets import palette_of
 from components.core.tasks.segmentation.masks import IGNORED, resized, stored_mask

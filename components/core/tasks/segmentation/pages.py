@@ -11,9 +11,9 @@ from PIL import Image as Picture
 
 from components.core.data.batch import Batch
 from components.core.evaluation.document import Evaluation, Sample
+from components.core.numbers import count, percent, points
 from components.core.report.figures import bars, confusion_matrix
 from components.core.report.markdown import Raw, code, escape, markdown_table
-from components.core.report.numbers import count, percent, points
 from components.core.report.page import Block, Cell, Columns, Details, Image, Images, Section, figure, table, text
 from components.core.tasks.card import CardText
 from components.core.tasks.images.client import client_text

@@ -1,6 +1,6 @@
 import pytest
 
-from components.core.report import numbers
+from components.core import numbers
 from components.core.report.recipe_names import recipe_names
 
 
