@@ -85,10 +85,10 @@ def run_split(
     )
 
 
-def _refuse_no_numbers(outputs: Mapping[str, np.ndarray], row_noun: str) -> None:
+def _refuse_no_numbers(outputs: Mapping[str, Any], row_noun: str) -> None:
     """UserError where an output is NaN or +∞ (−∞ rules a class out): its largest value would be taken for an answer."""
     for name, values in outputs.items():
-        if not np.issubdtype(values.dtype, np.floating):
+        if not isinstance(values, np.ndarray) or not np.issubdtype(values.dtype, np.floating):
             continue
         wrong = (np.isnan(values) | np.isposinf(values)).reshape(len(values), -1).any(axis=1)
         if wrong.any():

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from components.core.tasks.segmentation.pages import SegmentationPages
 
 GRAPH, OUTPUT = "model", "logits"
-MASKS, CALLS = "masks", "calls"
-"""Besides logits `run` may give finished masks, and how many calls of the graph each took."""
+MASKS, CALLS, LARGEST = "masks", "calls", "largest_logits"
+"""In place of logits `run` may give finished masks, how many calls of the graph each took, and its largest logit."""
 
 
 class Segmentation:
@@ -243,7 +243,7 @@ class Segmentation:
         return {GRAPH: graph}
 
     def run(self, sessions: Mapping[str, Any], batch: Batch, assets: SegmentationAssets) -> dict[str, Any]:
-        """`logits` float32 `(N, classes, S, S)`; or, of images at their own size, `masks` and `calls` of each.
+        """`logits` float32 `(N, classes, S, S)`; of images at their own size `masks`, `calls` and `largest_logits`.
 
         Such an image goes through alone and is decoded before the next: logits of many large images need not fit.
         """
@@ -251,11 +251,18 @@ class Segmentation:
         if assets.inference.is_resize:
             return {OUTPUT: session.run([OUTPUT], dict(batch.inputs))[0]}
 
+        peaks: list[np.float32] = []
+
         def network(images: np.ndarray) -> np.ndarray:
-            return np.asarray(session.run([OUTPUT], {INPUT: images})[0])
+            logits = np.asarray(session.run([OUTPUT], {INPUT: images})[0])
+            peaks.append(logits.max())
+            return logits
 
         found = [find_mask(pixels, network, assets.preprocess, assets.inference) for pixels in batch.inputs[INPUT]]
-        return {MASKS: [mask for mask, _ in found], CALLS: np.array([calls for _, calls in found])}
+        calls = np.array([count for _, count in found], dtype=np.int64)
+        # A mask does not show that a logit was no number; the largest one does.
+        largest = [np.max(part) for part in np.split(np.array(peaks, dtype=np.float32), np.cumsum(calls)[:-1])]
+        return {MASKS: [mask for mask, _ in found], CALLS: calls, LARGEST: np.array(largest, dtype=np.float32)}
 
     def predict(self, outputs: Mapping[str, Any], batch: Batch, assets: SegmentationAssets) -> list[np.ndarray]:
         """A mask uint8 `(H, W)` per image, at the size of its target."""

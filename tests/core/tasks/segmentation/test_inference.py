@@ -124,6 +124,20 @@ def test_an_image_that_fits_takes_one_window_and_is_the_resized_one() -> None:
     np.testing.assert_array_equal(found["sliding"], found["resize"])
 
 
+def test_an_answer_that_is_no_number_is_seen_though_the_mask_does_not_show_it() -> None:
+    def run(names, feed):
+        logits = mixing(feed["images"])
+        logits[0, 0, 0, 0] = np.nan if feed["images"].mean() > 0 else -9
+        return [logits]
+
+    known, bright, dark = assets("sliding"), np.full((70, 40, 3), 250, np.uint8), np.zeros((40, 20, 3), np.uint8)
+    batch = Batch(inputs={"images": [dark, bright]}, targets=[], digests=["a", "b"])
+    outputs = TASK.run({"model": SimpleNamespace(run=run)}, batch, known)
+    assert outputs["calls"].tolist() == [2, 6]
+    assert np.isnan(outputs["largest_logits"]).tolist() == [False, True]
+    assert {mask.dtype for mask in outputs["masks"]} == {np.dtype(np.uint8)}
+
+
 def test_memory_of_the_windows_is_that_of_a_strip(monkeypatch: pytest.MonkeyPatch) -> None:
     largest = 0
     zeros = np.zeros
