@@ -133,7 +133,7 @@ class PairedFolders:
             self.split_from = f"the folders {', '.join(posixpath.dirname(layout.images) for layout in layouts)}"
         elif self._nested:
             self.split_from = f"the folders {', '.join(f'{layouts[0].images}/{name}' for name in self._nested)}"
-        elif len(set(self._listed.values())) > 1:
+        elif set(self._listed.values()) - {"train"}:
             self.split_from = f"the lists in {VOC_SETS}"
 
     def items(self) -> Iterator[Item]:

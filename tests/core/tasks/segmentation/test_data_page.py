@@ -60,9 +60,9 @@ def test_the_page_of_the_demo_says_that_it_is_synthetic_and_a_voc_folder_s_lists
     result.manifest.metadata["licence"] = ROWS.demo.licence
     write_summary(tmp_path / "page.html", shown_as="data", prepared=result, dataset=dataset, rows=ROWS)
     html = (tmp_path / "page.html").read_text()
-    # One list alone gives no split.
     assert re.search(r">ImageSets/Segmentation<.*?>val 2<", html, re.DOTALL)
-    assert "split" not in result.manifest.metadata
+    # What is in no list is for training.
+    assert result.manifest.metadata["split"]["from"] == "the lists in ImageSets/Segmentation"
     assert "synthetic scenes" in html
 
 
