@@ -96,8 +96,8 @@ def released(request, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[
 def network(mode: str) -> ModelBundle:
     """A small network with random weights, whose batch norms have seen images as large as the client's.
 
-    At SIDE the deepest map is a single pixel, whose statistics fit no larger image. With ReLU only: activations in float
-    would round otherwise in a batch, and random weights make much of that.
+    At SIDE the deepest map is a single pixel, whose statistics fit no larger image. With ReLU only: activations in
+    float would round otherwise in a batch, and random weights make much of that.
     """
     architecture = Architecture(
         backbone="small",
