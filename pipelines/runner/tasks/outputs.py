@@ -123,6 +123,9 @@ def _read_output(work: Path) -> dict[str, dict[str, Any]]:
         name: _of_form(item, "artifacts", list) for name, item in found["artifacts"].items()
     }
     for item in (item for listed in artifacts.values() for item in listed):
+        if not isinstance(item, dict):
+            found_text = json.dumps(item)[:60]
+            raise UserError(f"its executor output is not of KFP's form: an artifact is {found_text}")
         for key, kind in (("name", str), ("uri", str), ("custom_path", str), ("metadata", dict)):
             _of_form(item, key, kind)
     return {"parameterValues": found["parameterValues"], "artifacts": artifacts}

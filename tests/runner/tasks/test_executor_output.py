@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from kfp import dsl
 from kfp.dsl import Artifact, Output
@@ -82,6 +82,7 @@ SHAPED = st.fixed_dictionaries(
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(document=SHAPED | JSON)
+@example(document={"artifacts": {"out": {"artifacts": [None]}}})
 def test_any_executor_output_is_read_or_refused(folders: Folders, document: Any) -> None:
     with suppress(UserError):
         parameters, artifacts = collected(folders, json.dumps(document), shared=())
