@@ -302,8 +302,13 @@ REFUSED = {
     "a link for a blob": ('mkdir -p blobs/sha256; ln -s "$2" blobs/sha256/00', "is or lies behind a link"),
     "a moved champion": ("mkdir -p refs; echo '{}' > refs/champion.json", "--allow store"),
     "a release with a way out": (
-        'mkdir -p releases/net/1; printf \'{"files": {"../../../x": {}}}\' > releases/net/1/release.json',
+        "mkdir -p releases/net/1; "
+        'printf \'{"name": "net", "version": "1", "files": {"../../../x": {}}}\' > releases/net/1/release.json',
         "without its file",
+    ),
+    "a release with another one's marker": (
+        "mkdir -p releases/net/1; printf '{\"files\": {}}' > releases/net/1/release.json",
+        "with the marker of another one",
     ),
 }
 
