@@ -118,7 +118,10 @@ def test_another_mix_is_found_in_the_labels_and_not_in_the_features(store, tmp_p
     newest = dataset(store, tmp_path / "n", train=old + [row(1000 + n, 0) for n in range(50)])
     found = measure_drift(newest, reference, network(), store, max_images=200, seed=0)
     assert found["labels"]["p_value"] < 0.01
-    assert found["labels"]["distance"] == pytest.approx(0.5, abs=0.01)
+    labels = found["labels"]
+    assert labels["observed_distance"] == pytest.approx(0.5)
+    assert 0 < labels["chance_distance"] < 0.1
+    assert labels["distance"] == pytest.approx((0.5**2 - labels["chance_distance"] ** 2) ** 0.5)
     assert found["features"]["p_value"] > 0.01
 
 

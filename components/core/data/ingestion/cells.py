@@ -1,4 +1,4 @@
-"""What a cell of a table says of a file: its bytes, also as base64, or where it lies."""
+"""Files in table cells: embedded bytes, base64 text, or a path."""
 
 import base64
 import binascii

@@ -1,4 +1,4 @@
-"""What a folder of images holds, seen in one walk, and which of its folders are classes, splits or just wrappers.
+"""Layout of an image folder, found in one walk: which folders are classes, splits or only wrappers.
 
 Names mislead (a class may be called "train"), so that structure decides where it can: splits hold the same folders.
 """

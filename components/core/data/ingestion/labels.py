@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 MISSING = {"NaN", "nan", "NAN", "None", "null", "NULL", "Null", "<NA>", "N/A", "n/a", "-1", "-1.0"}
-"""What spreadsheets, pandas, JSON and Hugging Face write where a label is missing."""
+"""Texts that spreadsheets, pandas, JSON and Hugging Face write for a missing label."""
 
 
 def class_name(text: str) -> str:

@@ -245,7 +245,7 @@ _SYSTEM_NAMES = {
 
 
 def is_hidden(name: str) -> bool:
-    """What a system, a network disk or a tool has left in a folder, and no user means as data."""
+    """Whether the name is that of a file or folder left by a system, a network disk or a tool."""
     return name.startswith(".") or name.lower() in _SYSTEM_NAMES
 
 

@@ -61,7 +61,7 @@ class TableFiles:
         return f"{self.location.address}/{table}"
 
     def content(self, table: str, number: int, cell: Cell, role: str = "image") -> Content:
-        """What a cell of row `number` holds or points to."""
+        """The file that a cell of row `number` holds or points to."""
         at = f"{posixpath.basename(table)}:{number}"
         if cell.data is not None:
             data = cell.data
@@ -109,7 +109,7 @@ class TableFiles:
         return content_at(shown, open_location(str(local.parent)), local.name)
 
     def stamp(self, place: tuple[Location, str]) -> str:
-        """What changes when the file does; of a missing file, that it is missing.
+        """A text that changes whenever the file does; "missing" for a missing file.
 
         Of objects whole folders are listed: a request for each would take minutes for a hundred thousand.
         """

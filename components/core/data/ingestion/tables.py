@@ -280,7 +280,7 @@ def _csv_reader(file: io.TextIOWrapper, path: Path) -> csv.DictReader:
 
 
 def _not_text(error: Exception, path: Path, name: str, kind: str, line: int = 1) -> UserError:
-    """What is wrong where: a decoder reads far ahead, so that the line of a bad byte is looked for."""
+    """An error that names the line of the bad byte; the decoder reads ahead, so the file is searched for it."""
     if isinstance(error, UnicodeDecodeError):
         with path.open("rb") as file:
             for number, data in enumerate(file, start=1):
