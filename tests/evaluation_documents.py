@@ -116,7 +116,12 @@ def evaluation(**changes: Any) -> Evaluation:
         "rows": 1000,
         "left_out": 0,
         "dataset": DatasetFacts(
-            fingerprint="f" * 64, counts={"test": 1000}, classes=CLASSES, licence=None, description=None
+            fingerprint="f" * 64,
+            counts={"test": 1000},
+            classes=CLASSES,
+            licence=None,
+            description=None,
+            near_copies=None,
         ),
         "confidence": 0.95,
         "paired": "paired score interval (Tango 1998)",

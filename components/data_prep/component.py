@@ -25,6 +25,7 @@ def data_prep(
     settings: dict = {},  # noqa: B006
     split: str = "auto",
     rare_classes: str = "refuse",
+    near_duplicates: str = "report",
 ):
     """Checks the data, finds duplicates, splits by content and writes Parquet shards.
 
@@ -47,6 +48,7 @@ def data_prep(
         settings: The task's own data parameters (data_settings of preflight), by name.
         split: auto follows a split that the data come with, given insists on one, content ignores it.
         rare_classes: refuse stops at a class with too few usable rows; leave_out goes on without it.
+        near_duplicates: report counts near copies across splits; group keeps all near copies in one split.
     """
     from components.core.artifacts.manifest import describe
     from components.core.data.dataset import open_dataset
@@ -68,6 +70,7 @@ def data_prep(
         slice_columns=slice_columns,
         split=split,
         rare_classes=rare_classes,
+        near_duplicates=near_duplicates,
     )
     store = store_from_environment()
 

@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from components.core.data.dataset import SPLITS
 from components.core.data.ingestion.labels import twins
 from components.core.data.rows import RowFormat
+from components.core.numbers import percent
 from components.data_prep.plan import Plan
 from components.data_prep.quarantine import Quarantine
 
@@ -49,6 +51,19 @@ def warnings_of(
         text = f"{count:,} {rows.noun} of the given split lie in two splits; the copy nearer to training was left out."
         found.append(DataWarning("Copies across the given split", text))
     return found
+
+
+def near_warnings(plan: Plan, rows: RowFormat) -> list[DataWarning]:
+    """Of test rows with a near copy in training."""
+    if plan.near is None or rows.near is None or not plan.near.leaked["test"]:
+        return []
+    count = plan.near.leaked["test"]
+    total = sum(int((splits == SPLITS.index("test")).sum()) for splits in plan.splits.values())
+    text = (
+        f"{count:,} of {total:,} test {rows.noun} ({percent(count / total, digits=1)}) have a near copy in training "
+        f"({rows.near.meaning}), so the test figures flatter. near_duplicates=group keeps all copies in one split."
+    )
+    return [DataWarning("Near copies of test rows in training", text)]
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -14,8 +14,9 @@ from components.core.data.rows import RowFormat
 from components.core.data.slices import shard_column
 from components.core.errors import UserError
 from components.data_prep.given import GIVEN_COLUMN, GivenSplit, choose_split, rank
+from components.data_prep.near import NearReport, find_near, joined_keys, report_near
 from components.data_prep.quarantine import Quarantine
-from components.data_prep.settings import LEAVE_OUT, Settings
+from components.data_prep.settings import GROUP, LEAVE_OUT, Settings
 from components.data_prep.spill import Spill
 from components.data_prep.splitting import (
     UnsplittableError,
@@ -26,9 +27,11 @@ from components.data_prep.splitting import (
 )
 
 _GROUP_IN_TWO_SPLITS = "group in two splits"
+_NEAR_IN_TWO_SPLITS = "near copy in another split"
 _CLASS_LEFT_OUT = "class left out"
 REASONS = {
     _GROUP_IN_TWO_SPLITS: "the given split has rows of its group in the test or validation split too",
+    _NEAR_IN_TWO_SPLITS: "the given split has a near copy of it in the test or validation split",
     _CLASS_LEFT_OUT: "of a class that was left out because it has too few usable rows",
 }
 """Reasons of the quarantine that only the plan gives, with their meaning."""
@@ -42,6 +45,8 @@ class Plan:
         small_classes: strata that were cut by rank.
         left_out: strata that were left out, with the number of their usable rows.
         absent: strata of which a given split has nothing, by split.
+        joined: with near copies kept together, which key decides in place of a row's own.
+        near: near copies among the rows; None where the task does not look for them.
     """
 
     given: GivenSplit
@@ -50,6 +55,13 @@ class Plan:
     small_classes: list[str] = field(default_factory=list)
     left_out: dict[str, int] = field(default_factory=dict)
     absent: dict[str, list[str]] = field(default_factory=dict)
+    joined: dict[str, str] = field(default_factory=dict)
+    near: NearReport | None = None
+
+    def key_of(self, raw: Mapping[str, Any], rows: RowFormat) -> tuple[str, bool]:
+        """What decides the split of a raw row, and whether it is that of a group."""
+        own = rows.split_key(raw)
+        return self.joined.get(own, own), own != raw["digest"] or own in self.joined
 
 
 def make_plan(
@@ -79,6 +91,8 @@ def make_plan(
     for bucket in buckets:
         index = _index(spill, bucket, settings)
         plan.rows[bucket] = np.array(_resolved(index, plan.given, settings, quarantine), dtype=np.int64)
+    near, together = find_near(plan, spill, buckets, rows), settings.near_duplicates == GROUP
+    plan.joined = joined_keys(near) if together else {}
     if plan.given.used:
         _keep_groups_whole(plan, spill, buckets, settings, quarantine)
     counts, has_groups = _deal(plan, spill, buckets, strata, settings)
@@ -100,6 +114,7 @@ def make_plan(
             lacking -= set(plan.small_classes)
         if lacking:
             plan.absent[split] = sorted(lacking)
+    plan.near = None if rows.near is None else report_near(plan, spill, buckets, near, joined=together)
     return plan
 
 
@@ -168,19 +183,22 @@ def _keep_groups_whole(
     columns = ["digest", "source", rows.raw_target, *rows.index_columns, GIVEN_COLUMN]
     best: dict[str, int] = {}
     for _, _, raw in kept_rows(plan, spill, buckets, columns):
-        key = rows.split_key(raw)
-        if key != raw["digest"]:
+        key, is_group = plan.key_of(raw, rows)
+        if is_group:
             best[key] = min(best.get(key, 2), rank(raw[GIVEN_COLUMN]))
     if not best:
         return
 
     def stays(raw: Mapping[str, Any]) -> bool:
-        first = best.get(rows.split_key(raw))
+        first = best.get(plan.key_of(raw, rows)[0])
         if first is None or rank(raw[GIVEN_COLUMN]) == first:
             return True
-        detail = f"its group also has rows in the {('test', 'validation')[first]} split"
+        has_group = rows.split_key(raw) != raw["digest"]
+        reason = _GROUP_IN_TWO_SPLITS if has_group else _NEAR_IN_TWO_SPLITS
+        what = "its group also has rows" if has_group else "it has a near copy"
         target = rows.target_name(raw[rows.raw_target])
-        quarantine.add(raw["source"], target or None, Rejection(_GROUP_IN_TWO_SPLITS, detail))
+        detail = f"{what} in the {('test', 'validation')[first]} split"
+        quarantine.add(raw["source"], target or None, Rejection(reason, detail))
         return False
 
     _filter(plan, spill, buckets, columns, stays)
@@ -198,11 +216,11 @@ def _deal(
     for bucket in buckets:
         plan.splits[bucket] = np.zeros(len(plan.rows[bucket]), dtype=np.int8)
     for bucket, number, raw in kept_rows(plan, spill, buckets, columns):
-        key, stratum = rows.split_key(raw), rows.stratum(raw)
+        (key, is_group), stratum = plan.key_of(raw, rows), rows.stratum(raw)
         settled = given.is_settled(raw[GIVEN_COLUMN])
         split = raw[GIVEN_COLUMN] if settled else split_of(key, settings.fractions, given.parts)
         plan.splits[bucket][number] = SPLITS.index(split)
-        if key != raw["digest"]:
+        if is_group:
             if key in groups[stratum]:
                 continue
             groups[stratum].add(key)
@@ -288,14 +306,15 @@ def _split_small(plan: Plan, spill: Spill, buckets: list[str], settings: Setting
     for _, _, raw in kept_rows(plan, spill, buckets, columns):
         stratum = rows.stratum(raw)
         if (shared or stratum in plan.small_classes) and not given.is_settled(raw[GIVEN_COLUMN]):
-            keys[stratum].add(rows.split_key(raw))
+            keys[stratum].add(plan.key_of(raw, rows)[0])
     if shared:
         try:
             together = split_shared_keys(keys, settings.fractions, given.parts)
         except UnsplittableError as error:
             raise UserError(
                 f"{rows.stratum_title(error.stratum)} lies in too few groups to have some in each of "
-                f"{', '.join(reversed(given.parts))}; give it more groups, or leave group_column out"
+                f"{', '.join(reversed(given.parts))}; give it more groups, or leave out group_column or "
+                "near_duplicates=group"
             ) from error
         splits = {stratum: {key: together[key] for key in members} for stratum, members in keys.items()}
     else:
@@ -306,4 +325,4 @@ def _split_small(plan: Plan, spill: Spill, buckets: list[str], settings: Setting
     for bucket, number, raw in kept_rows(plan, spill, buckets, columns):
         stratum = rows.stratum(raw)
         if stratum in splits and not given.is_settled(raw[GIVEN_COLUMN]):
-            plan.splits[bucket][number] = SPLITS.index(splits[stratum][rows.split_key(raw)])
+            plan.splits[bucket][number] = SPLITS.index(splits[stratum][plan.key_of(raw, rows)[0]])

@@ -17,7 +17,7 @@ from components.core.data.ingestion.items import Inspected, Item, printable
 from components.core.data.rows import DEMO, RowFormat
 from components.core.data.slices import SliceCounts, refuse_empty, row_slices, shard_column
 from components.core.errors import UserError
-from components.data_prep.data_warnings import DataWarning, warnings_of
+from components.data_prep.data_warnings import DataWarning, near_warnings, warnings_of
 from components.data_prep.given import GIVEN_COLUMN
 from components.data_prep.plan import Plan, kept_rows, make_plan
 from components.data_prep.quarantine import QUARANTINE_NAME, Quarantine
@@ -98,6 +98,7 @@ def prepare(
             extra_files={QUARANTINE_NAME: quarantine.to_json()},
         )
         warnings = warnings_of(classes, source.classes, plan, quarantine, rows)
+        warnings += near_warnings(plan, rows)
         warnings += [DataWarning(*doubt) for doubt in rows.doubts(_measured(spill, plan, rows))]
     return Prepared(manifest=manifest, quarantine=quarantine, plan=plan, warnings=warnings)
 
@@ -110,13 +111,20 @@ def _measured(spill: Spill, plan: Plan, rows: RowFormat, split: str | None = Non
 
 
 def _split_facts(plan: Plan, quarantine: Quarantine) -> dict[str, Any]:
-    """What the manifest says of a given split and of classes that were left out; nothing where there is neither."""
+    """What the manifest says of a given split, near copies and classes that were left out; nothing where none is."""
     facts: dict[str, Any] = {}
     if plan.given.used:
         facts["split"] = {
             "from": plan.given.origin,
             "cut_from_train": list(plan.given.missing),
             "duplicates_across": quarantine.num_across_splits,
+        }
+    if plan.near is not None and (plan.near.joined or plan.near.leaked["test"]):
+        facts["near_duplicates"] = {
+            "grouped": plan.near.joined,
+            "rows": plan.near.rows,
+            "groups": plan.near.groups,
+            "in_training": plan.near.leaked,
         }
     if plan.left_out:
         facts["left_out_classes"] = plan.left_out

@@ -8,6 +8,7 @@ from components.core.parameters import check_declared
 from components.data_prep.splitting import Fractions
 
 REFUSE, LEAVE_OUT = "refuse", "leave_out"
+REPORT, GROUP = "report", "group"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +27,7 @@ class Settings:
     slice_columns: str = ""
     split: str = "auto"
     rare_classes: str = REFUSE
+    near_duplicates: str = REPORT
 
     def __post_init__(self) -> None:
         _ = self.fractions

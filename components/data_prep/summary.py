@@ -9,6 +9,7 @@ from components.core.data.rows import RowFormat
 from components.core.data.slices import slice_name
 from components.core.numbers import percent
 from components.core.report.page import Callout, Section, facts, table, text, write_page
+from components.data_prep.near import MOST_EXAMPLES
 from components.data_prep.plan import REASONS
 from components.data_prep.prepare import Prepared
 
@@ -33,6 +34,7 @@ def write_summary(path: str | Path, *, shown_as: str, prepared: Prepared, datase
             note=_how_split(prepared),
         ),
         Section("Samples", rows.samples(dataset)),
+        *_near_section(prepared, rows),
         Section("Quarantine", list(_quarantine_blocks(prepared, rows))),
     ]
     left_out = len(quarantine.files)
@@ -50,11 +52,16 @@ def write_summary(path: str | Path, *, shown_as: str, prepared: Prepared, datase
 def _how_split(prepared: Prepared) -> str:
     given = prepared.plan.given
     if not given.used:
-        return _HOW_SPLIT
+        return _TOGETHER if prepared.plan.joined else _HOW_SPLIT
     cut = " and ".join(given.missing)
     rest = f"It has no {cut} split, which was cut from training by content." if cut else ""
     return f"The split was given by {given.origin} and was followed. {rest}".strip()
 
+
+_TOGETHER = (
+    "The split follows from the sha256 of the content, of near copies the smallest in their group: a new copy can move "
+    "its group towards test, and nothing moves out of test."
+)
 
 _HOW_SPLIT = (
     "The split follows from the sha256 of the content, or of the group's name where the data have groups: adding data "
@@ -75,6 +82,21 @@ def _split_facts(dataset: Dataset, prepared: Prepared, noun: str) -> Any:
             how = "cut from training" if split in prepared.plan.given.missing else "given"
         shown[split] = f"{count:,} {noun}, {percent(count / total, digits=1)} ({how})"
     return facts({**shown, "licence": shares["licence"], **shares.get("source", {})})
+
+
+def _near_section(prepared: Prepared, rows: RowFormat) -> Iterator[Section]:
+    near = prepared.plan.near
+    if near is None or rows.near is None:
+        return
+    handled = "Each group lies in one split" if near.joined else "They were counted, and moved nowhere"
+    found = f"{near.rows:,} {rows.noun} in {near.groups:,} groups are near copies ({rows.near.meaning}). {handled}."
+    sizes = prepared.manifest.metadata["counts"]
+    leaks = [[split, sizes[split], near.leaked[split]] for split in near.leaked]
+    blocks: list[Any] = [text(found), table(["split", rows.noun, "with a near copy in training"], leaks)]
+    if near.examples:
+        caption = f"The first {len(near.examples)}." if len(near.examples) == MOST_EXAMPLES else ""
+        blocks.append(table([rows.noun.removesuffix("s"), "near copy in training"], near.examples, caption=caption))
+    yield Section("Near copies", blocks)
 
 
 def _slice_table(dataset: Dataset, noun: str) -> Iterator[Any]:

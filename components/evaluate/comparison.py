@@ -10,6 +10,7 @@ from components.core.evaluation.document import (
     Evaluation,
     MetricResult,
     ModelFigures,
+    NearCopiesFacts,
     Timing,
     Verdict,
 )
@@ -92,6 +93,7 @@ def evaluate_pair(
             classes=tuple(dataset.classes),
             licence=dataset.manifest.metadata.get("licence"),
             description=dataset.manifest.metadata.get("description"),
+            near_copies=NearCopiesFacts(**near) if (near := dataset.manifest.metadata.get("near_duplicates")) else None,
         ),
         confidence=CONFIDENCE,
         paired=difference_name(primary),

@@ -18,7 +18,7 @@ from components.core.bundles.model_bundle import load_model, save_model
 from components.core.bundles.onnx_bundle import load_onnx, save_onnx
 from components.core.bundles.released_sources import read_sources
 from components.core.errors import UserError
-from components.core.evaluation.document import Evaluation, encode_evaluation
+from components.core.evaluation.document import Evaluation, NearCopiesFacts, encode_evaluation
 from components.core.numbers import milliseconds
 from components.core.report.markdown import code, escape
 from components.core.runtime.released import load_release
@@ -177,7 +177,7 @@ def test_the_card_states_cold_latency_the_interval_of_the_speed_up_and_what_was_
 
 
 def test_figures_of_made_up_rows_say_so_beside_the_split(run_export, chain, tmp_path):
-    described = replace(chain.evaluation.dataset, description="synthetic scenes")
+    described = replace(chain.evaluation.dataset, description="synthetic scenes", near_copies=None)
     evaluation = publish_evaluation(tmp_path / "made", replace(chain.evaluation, dataset=described), chain.store)
     card = Path(run_export(name="made", evaluation=evaluation)["card"].path).read_text()
     assert f" of the {chain.evaluation.split} split (synthetic scenes)" in card
@@ -207,6 +207,19 @@ def test_the_slices_stand_in_the_card_and_their_names_cannot_become_markup(run_e
         "| camera=dusk | 5 | 75.00 % | 70.00 % | −5.00 points, too few images to tell |",
         "| camera=dawn | 0 | – | – | no images |",
     ]
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_the_card_says_of_near_copies_in_the_data(run_export, chain, tmp_path, grouped):
+    near = NearCopiesFacts(
+        grouped=grouped, rows=12, groups=5, in_training={"test": 0 if grouped else 7, "validation": 0}
+    )
+    leaky = replace(chain.evaluation, dataset=replace(chain.evaluation.dataset, near_copies=near))
+    evaluation = publish_evaluation(tmp_path / "leaky", leaky, chain.store)
+    card = Path(run_export(name=f"leaky{grouped}", evaluation=evaluation)["card"].path).read_text()
+    total = leaky.dataset.counts[leaky.split]
+    assert (f"(7 of {total:,} have a near copy in training)" in card) is not grouped
+    assert ("(12 images in 5 groups) were kept in one split each" in card) is grouped
 
 
 def test_a_network_that_the_file_was_not_made_of_is_refused(run_export, chain, tmp_path, monkeypatch):

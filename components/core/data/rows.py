@@ -17,6 +17,8 @@ from components.core.errors import UserError
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from components.core.data.near_copies import NearCopies
+
 DEMO = "demo"
 """What a user calls the task's own embedded data set."""
 
@@ -140,6 +142,10 @@ class RowFormat(StoredRows, Protocol):
 
     def doubts(self, rows: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
         """A title and a sentence for whatever looks wrong with the rows that are kept."""
+
+    @property
+    def near(self) -> "NearCopies | None":
+        """What near copies are found by; None where the task does not look for them."""
 
     @property
     def conflict(self) -> str:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 FILE = "evaluation.json"
 KIND = "evaluation"
-FORMAT = 3
+FORMAT = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,10 +185,27 @@ class Verdict:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NearCopiesFacts:
+    """What data preparation found of rows that are almost the same.
+
+    Attributes:
+        grouped: whether it kept each group in one split.
+        rows, groups: how many rows have a near copy, and how many groups they are.
+        in_training: of the test and validation splits, the rows with a near copy in training.
+    """
+
+    grouped: bool
+    rows: int
+    groups: int
+    in_training: dict[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
 class DatasetFacts:
     """What was evaluated on: fingerprint, rows of each split, classes (none for a task without), licence if known.
 
     description: what must be said of the rows beside each figure; None where there is nothing.
+    near_copies: None where no test row has one in training and none were asked to be grouped.
     """
 
     fingerprint: str
@@ -196,6 +213,7 @@ class DatasetFacts:
     classes: tuple[str, ...]
     licence: str | None
     description: str | None
+    near_copies: NearCopiesFacts | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -285,7 +303,10 @@ class Evaluation:
     def aside(self) -> str:
         """What must be said of the rows, in brackets after their number: " (synthetic scenes)", most often nothing."""
         seen = f"without {self.left_out:,} that a model had seen before" if self.left_out else ""
-        said = "; ".join(filter(None, (self.dataset.description, seen)))
+        found, total = self.dataset.near_copies, self.dataset.counts.get(self.split, 0)
+        near = found.in_training.get(self.split, 0) if found else 0
+        copies = f"{near:,} of {total:,} have a near copy in training" if near else ""
+        said = "; ".join(filter(None, (self.dataset.description, seen, copies)))
         return f" ({said})" if said else ""
 
     @property

@@ -41,6 +41,11 @@ _DATA = (
         name="rare_classes", type=str, default="refuse", choices=("refuse", "leave_out"),
         text="A class with too few usable rows: refuse the data, or leave_out the class and say so in the report.",
     ),
+    Parameter(
+        name="near_duplicates", type=str, default="report", choices=("report", "group"),
+        text="Rows that are almost the same (of images: re-encoded, resized or slightly brightened copies): report how "
+        "many test rows have one in training, or group them, so that all copies lie in one split.",
+    ),
 )  # fmt: skip
 
 _BUDGET = (

@@ -17,6 +17,7 @@ from components.core.evaluation.document import (
     Difference,
     Estimate,
     Evaluation,
+    NearCopiesFacts,
     encode_evaluation,
     read_evaluation,
     without_samples,
@@ -137,10 +138,10 @@ def test_what_cannot_be_is_refused(change, said):
 def test_an_evaluation_of_an_earlier_version_is_refused_in_one_line_that_says_what_to_do():
     with pytest.raises(UserError, match=r"made by an earlier version of trimtab \(format 1\); evaluate again"):
         Evaluation.from_json({"format": 1, "split": "test", "candidate": {"top1": 0.9}})
-    with pytest.raises(UserError, match=r"made by an earlier version of trimtab \(format 2\); evaluate again"):
-        Evaluation.from_json({**FULL.to_json(), "format": 2})
-    for odd in ({}, [], "text", {"format": 4}, {"format": True}):
-        with pytest.raises(UserError, match="must have format 3"):
+    with pytest.raises(UserError, match=r"made by an earlier version of trimtab \(format 3\); evaluate again"):
+        Evaluation.from_json({**FULL.to_json(), "format": 3})
+    for odd in ({}, [], "text", {"format": 5}, {"format": True}):
+        with pytest.raises(UserError, match="must have format 4"):
             Evaluation.from_json(odd)
 
 
@@ -176,6 +177,14 @@ def test_what_must_be_said_of_the_rows_stands_in_brackets(tmp_path):
     scenes = evaluation(dataset=replace(facts, description="synthetic scenes"))
     write_evaluation_page(tmp_path / "page.html", scenes)
     assert "1,000 images of the test split (synthetic scenes)." in (tmp_path / "page.html").read_text()
+
+
+def test_near_copies_in_training_are_said_of_the_split_that_has_them():
+    near = NearCopiesFacts(grouped=False, rows=9, groups=4, in_training={"test": 40, "validation": 0})
+    leaky = evaluation(dataset=replace(evaluation().dataset, near_copies=near))
+    assert leaky.aside == " (40 of 1,000 have a near copy in training)"
+    assert replace(leaky, split="validation").aside == ""
+    assert Evaluation.from_json(leaky.to_json()) == leaky
 
 
 def test_a_metric_of_which_no_row_says_anything_gives_no_points():

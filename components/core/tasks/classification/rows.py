@@ -22,14 +22,15 @@ from components.core.data.rows import Demo, group_key, refuse_options, refuse_wr
 from components.core.errors import UserError
 from components.core.tasks.classification.class_folders import ClassFolders
 from components.core.tasks.images.inspection import REASONS, inspect_image, read_item
-from components.core.tasks.images.levels import MEASURED, doubts_of, levels_of
+from components.core.tasks.images.levels import MEASURED, RAW, doubts_of, levels_of
+from components.core.tasks.images.near import NEAR
 
 if TYPE_CHECKING:
     from components.core.data.dataset import Dataset
 
 _METADATA = "metadata"
 _LOOKED_AT_ROWS = 1000
-_RAW = {"group": pa.string(), **MEASURED}
+_RAW = {"group": pa.string(), **RAW}
 _FIELDS = {"image": pa.binary(), "label": pa.int32(), "digest": pa.string(), "source": pa.string()}
 
 
@@ -78,6 +79,7 @@ class ClassificationRows:
     raw_target_columns = ("label",)
     index_columns = ("label", "group")
     measured_columns = tuple(MEASURED)
+    near = NEAR
 
     def __post_init__(self) -> None:
         refuse_wrong_texts(self, "image_column", "label_column", "group_column")

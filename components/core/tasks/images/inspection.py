@@ -67,7 +67,7 @@ def read_limited(read: Callable[[int], bytes], size: int | None, max_bytes: int)
 
 
 class Inspection(NamedTuple):
-    """What is known of an image once it was decoded: its size upright in pixels, and `levels.MEASURED`."""
+    """What is known of an image once it was decoded: its size upright in pixels, and `levels.RAW`."""
 
     width: int
     height: int

@@ -11,11 +11,15 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
+from components.core.tasks.images.near import NEAR, shading
 from components.core.tasks.images.preprocess import as_rgb
 
 MEASURED = {"darkest": pa.float64(), "brightest": pa.float64(), "contrast": pa.int16(), "look": pa.int64()}
 """Columns of a raw row: smallest and largest value of a deep image (else null), the difference between the largest and
 smallest 8-bit value, and a hash of a small version of the decoded picture."""
+
+RAW = {**MEASURED, NEAR.column: pa.binary()}
+"""The same and what near copies are found by."""
 
 _WHITES = (1.0, 255.0, 1023.0, 4095.0, 16383.0, 65535.0)
 _FLAT = 3
@@ -31,7 +35,7 @@ def is_deep(image: Image.Image) -> bool:
 
 
 def measured(original: Image.Image) -> dict[str, Any]:
-    """The columns of `MEASURED` of an image as it was stored."""
+    """The columns of `RAW` of an image as it was stored."""
     darkest = brightest = None
     levels: Levels | None = None
     if is_deep(original):
@@ -45,7 +49,9 @@ def measured(original: Image.Image) -> dict[str, Any]:
     contrast = max(high - low for low, high in decoded.getextrema())  # type: ignore[misc]
     small = decoded.resize((_SIDE, _SIDE), Image.Resampling.BOX).tobytes()
     look = int.from_bytes(hashlib.blake2b(small, digest_size=8).digest(), "big", signed=True)
-    return {"darkest": darkest, "brightest": brightest, "contrast": int(contrast), "look": look}
+    return {"darkest": darkest, "brightest": brightest, "contrast": int(contrast), "look": look} | {
+        NEAR.column: shading(decoded)
+    }
 
 
 def levels_of(rows: Iterable[Mapping[str, Any]]) -> Levels | None:

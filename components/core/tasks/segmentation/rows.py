@@ -21,7 +21,8 @@ from components.core.data.ingestion.tables import TABLE_SUFFIXES, Row
 from components.core.data.rows import DEMO, Demo, group_key, refuse_options, refuse_wrong_texts
 from components.core.errors import UserError
 from components.core.tasks.images import inspection
-from components.core.tasks.images.levels import MEASURED, doubts_of, levels_of
+from components.core.tasks.images.levels import MEASURED, RAW, doubts_of, levels_of
+from components.core.tasks.images.near import NEAR
 from components.core.tasks.segmentation.class_list import FILE_NAMES, ClassList, find_class_list
 from components.core.tasks.segmentation.coco import CocoSource, CocoSplits
 from components.core.tasks.segmentation.layouts import PairedFolders, find_layouts
@@ -35,7 +36,7 @@ MASK_COLUMNS = ("mask", "annotation", "mask_path", "mask_file", "segmentation", 
 _LOOKED_AT = 64
 _LOOK_SECONDS = 2.0
 _FIELDS = {"image": pa.binary(), "mask": pa.binary(), "digest": pa.string(), "source": pa.string()}
-_RAW = {"target": pa.string(), "numbered": pa.bool_(), "group": pa.string(), **MEASURED}
+_RAW = {"target": pa.string(), "numbered": pa.bool_(), "group": pa.string(), **RAW}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +86,7 @@ class SegmentationRows:
     raw_target_columns = ("mask", "numbered")
     index_columns = ("group",)
     measured_columns = tuple(MEASURED)
+    near = NEAR
 
     def __post_init__(self) -> None:
         if type(self.ignore_index) is not int or not -1 <= self.ignore_index <= 65535:
