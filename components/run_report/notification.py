@@ -1,5 +1,6 @@
 """Tells a webhook how the run ended. It never fails the run, and never says where it sends to, or with which key."""
 
+import base64
 import hashlib
 import hmac
 import json
@@ -7,6 +8,7 @@ import os
 import threading
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Mapping
 from http.client import HTTPException
@@ -35,7 +37,8 @@ def notify(text: str, *, environment: Mapping[str, str] = os.environ, wait_s: fl
     """Posts `{"text": …}`, as Slack and its imitators take it, and returns what to write into the log.
 
     Three attempts at most, each with a time-out; a refusal (4xx) is not tried again. Without `$TRIMTAB_WEBHOOK_URL`
-    nobody is told. With `$TRIMTAB_WEBHOOK_KEY` the body is signed, see `signature`.
+    nobody is told; `user:password@` in it becomes basic authentication. With `$TRIMTAB_WEBHOOK_KEY` the body is signed,
+    see `signature`.
 
     Args:
         text: plain text; `&`, `<` and `>` are escaped, so that nothing in it becomes a link or a mention.
@@ -75,6 +78,19 @@ def _escaped(text: str) -> str:
     return short.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
+def _without_credentials(url: str) -> tuple[str, dict[str, str]]:
+    """The address without `user:password@`, and the header that says the two.
+
+    urllib takes all that stands before the path for the host's name, and asks DNS for it. ValueError: no address.
+    """
+    parts = urllib.parse.urlsplit(url)
+    said, separator, host = parts.netloc.rpartition("@")
+    if not separator:
+        return url, {}
+    token = base64.b64encode(urllib.parse.unquote_to_bytes(said)).decode()
+    return parts._replace(netloc=host).geturl(), {"Authorization": f"Basic {token}"}
+
+
 def _post(url: str, body: bytes, key: str) -> int | str:
     """The status code, or why there is none."""
     headers = {"Content-Type": "application/json; charset=utf-8", "User-Agent": "trimtab"}
@@ -84,7 +100,8 @@ def _post(url: str, body: bytes, key: str) -> int | str:
 
     def send() -> None:
         try:
-            request = urllib.request.Request(url, data=body, headers=headers, method="POST")
+            address, login = _without_credentials(url)
+            request = urllib.request.Request(address, data=body, headers=headers | login, method="POST")
             with urllib.request.build_opener(_NoRedirects).open(request, timeout=TIMEOUT_S) as answer:
                 answers.append(answer.status)
         except urllib.error.HTTPError as error:

@@ -1,8 +1,10 @@
 """The webhook, against a receiver on loopback that answers as it is told."""
 
+import base64
 import hashlib
 import hmac
 import json
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -116,3 +118,13 @@ def test_what_is_said_of_a_failure_holds_neither_address_nor_key(url):
 
 def test_without_an_address_nobody_is_told():
     assert notify("x", environment={}) == ""
+
+
+def test_a_password_in_the_address_is_told_to_the_receiver_and_to_no_name_server(receiver, monkeypatch):
+    asked, look_up = [], socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", lambda host, *rest, **more: asked.append(host) or look_up(host, *rest))
+    receiver.url = receiver.url.replace("//", "//user:p%40ss:word@")
+    assert tell(receiver) == "the webhook was notified"
+    assert receiver.received[0][0]["Authorization"] == f"Basic {base64.b64encode(b'user:p@ss:word').decode()}"
+    assert asked
+    assert set(asked) == {"127.0.0.1"}

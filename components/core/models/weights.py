@@ -3,6 +3,7 @@
 import hashlib
 import json
 import tempfile
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -127,21 +128,45 @@ def _verify(path: Path, backbone: Backbone) -> None:
 
 
 def _read_file(path: Path, backbone: Backbone) -> "dict[str, torch.Tensor]":
-    import pickle
-
     import torch
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    where = f"weights of backbone {backbone.name!r}: {backbone.weights}"
     state: object
     try:
         # By content: the objects of a store have no suffix.
-        state = load_file(path) if is_safetensors(path) else torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
+        if is_safetensors(path):
+            state = load_file(path)
+        else:
+            _check_stored_whole(path)
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # noqa: BLE001  torch's readers raise anything for damaged bytes
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"weights of backbone {backbone.name!r}: {backbone.weights} cannot be read: {reason}") from None
+        raise UserError(f"{where} cannot be read: {reason}") from None
     if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
         state = state["state_dict"]
     if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise UserError(f"weights of backbone {backbone.name!r}: {backbone.weights} holds no state dict of tensors")
+        raise UserError(f"{where} holds no state dict of tensors")
+    for name, tensor in state.items():
+        if not _is_dense(tensor):
+            raise UserError(f"{where}: {str(name)[:200]!r} has the shape {tuple(tensor.shape)} without a value for each")
     return dict(state)
+
+
+def _check_stored_whole(path: Path) -> None:
+    """ValueError for a zip file that unpacks to more than it is: torch stores, and never compresses."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        unpacked, size = sum(info.file_size for info in archive.infolist()), path.stat().st_size
+    if unpacked > size:
+        raise ValueError(f"its {size:,} bytes unpack to {unpacked:,}, and torch compresses nothing")
+
+
+def _is_dense(tensor: "torch.Tensor") -> bool:
+    """Whether the file held a value for each place: of strides of 0 one value is enough for any shape."""
+    import torch
+
+    if tensor.layout is not torch.strided or tensor.device.type != "cpu":
+        return False
+    return tensor.untyped_storage().nbytes() >= tensor.numel() * tensor.element_size()

@@ -1,5 +1,7 @@
 import hashlib
+import io
 import urllib.error
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from safetensors.torch import save_file
 
 from components.core.errors import UserError
 from components.core.models import weights
-from components.core.models.catalog import load_catalog
+from components.core.models.catalog import Backbone, load_catalog
 from components.core.models.weights import read_weights, tensor_shapes
 
 CATALOG = load_catalog()
@@ -81,3 +83,66 @@ def test_safetensors_are_known_by_their_content_and_described_without_torch(tmp_
         path.write_bytes(content)
         with pytest.raises(UserError, match=r"'resnet18': .*broken\.safetensors is no safetensors file"):
             tensor_shapes(replace(entry, weights=f"file:{path}"))
+
+
+def entry_of(path: Path) -> Backbone:
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return replace(CATALOG["resnet18"], weights=f"file:{path}", sha256=digest)
+
+
+def legacy(state: dict[str, torch.Tensor]) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(state, buffer, _use_new_zipfile_serialization=False)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"x" * 200,
+        b"\x80\x02X\x03\x00\x00\x00\xc3\x28\xff.",
+        b"\x80\x02K",
+        b"\x80\x02cunknown\nthing\n.",
+        b"\x80\x02]]s.",
+        *(legacy({"a": torch.arange(6.0)})[:length] for length in range(0, 370, 31)),
+    ],
+)
+def test_a_broken_pth_file_is_one_line(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "w.pth"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"'resnet18': file:.*w\.pth (cannot be read|holds no state dict)") as caught:
+        read_weights(entry_of(path))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [torch.zeros(1).expand(10**6, 10**6), torch.zeros(10**6, 10**6, device="meta"), torch.eye(3).to_sparse()],
+    ids=["strides of 0", "no storage", "sparse"],
+)
+def test_a_tensor_without_a_value_for_each_place_is_refused(tmp_path: Path, tensor: torch.Tensor) -> None:
+    path = tmp_path / "w.pth"
+    torch.save({"fc.weight": tensor}, path)
+    assert path.stat().st_size < 10_000
+    with pytest.raises(UserError, match=r"'fc\.weight' has the shape \(\d+, \d+\) without a value for each"):
+        read_weights(entry_of(path))
+
+
+def test_a_file_of_a_megabyte_that_unpacks_to_much_more_is_refused(tmp_path: Path) -> None:
+    whole, path = tmp_path / "whole.pth", tmp_path / "w.pth"
+    torch.save({"a": torch.zeros(5_000_000)}, whole)
+    with zipfile.ZipFile(whole) as source, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as target:
+        for info in source.infolist():
+            target.writestr(info.filename, source.read(info.filename))
+    assert path.stat().st_size < 100_000
+    with pytest.raises(UserError, match=r"unpack to 20,\d\d\d,\d\d\d"):
+        read_weights(entry_of(path))
+
+
+def test_tensors_that_share_their_values_are_read(tmp_path: Path) -> None:
+    tied, path = torch.arange(6.0).reshape(2, 3), tmp_path / "w.pth"
+    torch.save({"embedding": tied, "output": tied, "turned": tied.t(), "part": tied[1:]}, path)
+    read = read_weights(entry_of(path))
+    assert torch.equal(read["output"], tied)
+    assert torch.equal(read["turned"], tied.t())
+    assert torch.equal(read["part"], tied[1:])

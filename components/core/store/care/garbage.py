@@ -28,6 +28,8 @@ from components.core.store.contents.sweeps import (
 )
 from components.core.store.errors import CollectionBusy, Damaged, NotFound, PreconditionFailed, StoreError
 
+CLOCK_KEY = "gc/clock"
+
 BATCH = 1000
 """Blobs that are said to be swept at once: a writer who needs one of them waits for a second or two."""
 
@@ -72,13 +74,16 @@ def collect(
         grace_seconds: how long something has been left alone before it may go.
         roots: digests of blobs that are needed by somebody outside of the store.
         dry_run: delete nothing; say what would go.
-        now: the present, in seconds since the epoch.
+        now: the present, in seconds since the epoch. None: as the store's own clock says (`store_time`); a dry run, which
+            writes nothing, goes by this machine's.
         tell: hears which phase begins.
 
     Raises:
         Damaged: see `mark`; nothing was deleted.
     """
-    keep_since = (time.time() if now is None else now) - grace_seconds
+    # This machine's clock may be years ahead: everything that a running task needs would look old.
+    ahead = 0.0 if dry_run else time.time() - store_time(objects)
+    keep_since = (time.time() - ahead if now is None else now) - grace_seconds
     tell("listing blobs")
     # Listed before anything is followed: what is written from now on is not among the candidates.
     blobs = list(objects.walk(BLOB_FOLDER))
@@ -96,7 +101,7 @@ def collect(
     doomed = [blob for blob in blobs if is_garbage(blob)]
     if not dry_run:
         tell("deleting")
-        with _Sweeper(objects, keep_since) as sweeper:
+        with _Sweeper(objects, keep_since, ahead) as sweeper:
             # What points goes before what it points at.
             results, indices = sweeper.delete(results), sweeper.delete(indices)
             files = sweeper.delete(files)
@@ -109,11 +114,17 @@ def collect(
     )
 
 
+def store_time(objects: Objects) -> float:
+    """The present by the store's own clock, in seconds since the epoch: what it says of an object written now."""
+    objects.put(CLOCK_KEY, b"")
+    return objects.stat(CLOCK_KEY).modified
+
+
 class _Sweeper:
     """Holds the store's one place for a collection, and deletes. What has become young meanwhile stays."""
 
-    def __init__(self, objects: Objects, keep_since: float) -> None:
-        self._objects, self._keep_since = objects, keep_since
+    def __init__(self, objects: Objects, keep_since: float, ahead: float) -> None:
+        self._objects, self._keep_since, self._ahead = objects, keep_since, ahead
         self._etag: str | None = None
         self._sweep = Sweep(
             collection=uuid.uuid4().hex, batch=0, at=0.0, condemned=frozenset(), done=False,
@@ -125,7 +136,7 @@ class _Sweeper:
             self._etag = self._objects.etag(SWEEP_KEY)  # first: what is written after it makes our own write fail
         with suppress(Damaged):
             other = read_sweep(self._objects)
-            if other is not None and not other.is_dead():
+            if other is not None and not other.is_dead(self._now()):
                 raise self._busy()
         self._say()
         return self
@@ -174,9 +185,12 @@ class _Sweeper:
                 return listed
         return None
 
+    def _now(self) -> float:
+        return time.time() - self._ahead
+
     def _say(self, condemned: Collection[str] = ()) -> None:
         sweep = self._sweep
-        self._sweep = replace(sweep, batch=sweep.batch + 1, at=time.time(), condemned=frozenset(condemned))
+        self._sweep = replace(sweep, batch=sweep.batch + 1, at=self._now(), condemned=frozenset(condemned))
         try:
             self._etag = write_sweep(self._objects, self._sweep, if_match=self._etag)
         except PreconditionFailed as error:

@@ -52,7 +52,7 @@ class Sweep:
     Attributes:
         collection: names the collection that wrote it.
         batch: counts its batches.
-        at: when it was written, by the collection's clock.
+        at: when it was written, by the store's clock.
         condemned: the digests that are being deleted; none between two batches and when all is done.
         done: whether the collection is over.
         host: names the machine, and the space of process ids on it, of the collection's process.
@@ -67,9 +67,9 @@ class Sweep:
     host: str
     pid: int
 
-    def is_dead(self) -> bool:
-        """Whether its collection certainly deletes nothing any more."""
-        if self.done or self.at < time.time() - LEASE_SECONDS - SKEW_SECONDS:
+    def is_dead(self, now: float | None = None) -> bool:
+        """Whether its collection certainly deletes nothing any more; `now` by the store's clock, None: by one's own."""
+        if self.done or self.at < (time.time() if now is None else now) - LEASE_SECONDS - SKEW_SECONDS:
             return True
         return self.host == host_name() and not _is_alive(self.pid)
 

@@ -262,3 +262,19 @@ def test_when_it_is_done_it_says_so(store: Store, aged: Aged) -> None:
     assert sweep is not None
     assert sweep.done
     assert sweep.condemned == frozenset()
+
+
+@pytest.mark.parametrize("days", [400, -400])
+def test_a_collection_whose_clock_is_wrong_goes_by_the_clock_of_the_store(
+    store: Store, aged: Aged, monkeypatch: pytest.MonkeyPatch, days: int
+) -> None:
+    old, young = store.blobs.put(b"old"), store.blobs.put(b"what a running task has just written")
+    aged.ages[blob_key(old)] = GRACE + HOUR
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + days * DAY)
+    collected = collect(aged, grace_seconds=GRACE)
+    assert gone(collected)["blobs"] == {blob_key(old)}
+    assert store.blobs.get(young) == b"what a running task has just written"
+    sweep = read_sweep(aged)
+    assert sweep is not None
+    assert abs(sweep.at - real()) < HOUR  # what writers and other collections compare with their own clocks
