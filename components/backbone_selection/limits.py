@@ -117,7 +117,7 @@ def _session(graph: Graph) -> onnxruntime.InferenceSession:
         try:
             _export_for_timing(graph, path)
             return open_session(path, threads=1)
-        except (TypeError, RuntimeError, UserError):  # torch.onnx.OnnxExporterError is a RuntimeError
+        except (TypeError, RuntimeError):  # torch.onnx.OnnxExporterError is a RuntimeError
             export_onnx(graph, path)
             return open_session(path, threads=1)
 

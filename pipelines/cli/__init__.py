@@ -1,17 +1,18 @@
 """The command line: `trimtab run | resume | runs | show | compile | submit | schedule | champion | store | gc | …`.
 
 Every command's work is in a module of its own, imported when the command runs, so that `--help` stays fast. A user's
-mistake is one line on stderr that starts with `error: `, and exit code 2; a pipeline that failed otherwise, or a
-cluster that does not do what is asked, is 1.
+mistake is one line on stderr that starts with `error: `, and exit code 2; a pipeline that failed otherwise, a cluster
+that does not do what is asked, or a defect of trimtab is 1; of a defect the last line says where to report it.
 """
 
 import sys
+import traceback
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from components.core.errors import UserError
+from components.core.errors import REPORT_TO, UserError
 from pipelines.cli import care_commands, cluster_commands
 from pipelines.cluster.errors import ClusterError
 
@@ -45,6 +46,13 @@ def main() -> None:
         # `trimtab show | head`: nobody reads on, which is no error. Keep the interpreter's own flush quiet.
         sys.stderr.close()
         sys.exit(FAILED)
+    except Exception as error:  # noqa: BLE001  (whatever it is, it is no mistake of the user's)
+        traceback.print_exc()
+        _leave(
+            f"trimtab itself failed ({type(error).__name__}); this is not your mistake. Please report it with the "
+            f"lines above: {REPORT_TO}",
+            FAILED,
+        )
     sys.exit(code if isinstance(code, int) else 0)
 
 

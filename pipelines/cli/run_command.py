@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
-from components.core.errors import UserError
+from components.core.errors import REPORT_TO, UserError
 from pipelines.cli.catalog import find_pipeline
 from pipelines.cli.finding import find_folder
 from pipelines.cli.progress import make_progress
@@ -142,6 +142,11 @@ def _report_end(console: Console, result: RunResult) -> int:
             console.print(f"  | {line}", markup=False)
         place = f"; log: {failed.log}"
     print(f"error: {result.error}{place}; to go on: trimtab resume {result.run_id}", file=sys.stderr)
+    if result.failure == "defect":
+        print(
+            f"This is a defect of trimtab, not your mistake. Please report it with that log: {REPORT_TO}",
+            file=sys.stderr,
+        )
     return FAILED
 
 

@@ -20,7 +20,8 @@ from pipelines.runner.tasks.outcome import Outcome, Position
 class RunResult:
     """What came of a run. `status` is succeeded, failed or cancelled.
 
-    `failure` says whose fault a failure was: "user" for a mistake that the user can mend, "error" for anything else.
+    `failure` says whose fault a failure was: "user" for a mistake that the user can mend, "defect" for one of trimtab,
+    "error" for anything else.
     `summary` is what the pipeline itself has to say at its end (see `find_summary`), or None.
     """
 

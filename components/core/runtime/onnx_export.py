@@ -25,7 +25,7 @@ from torch import nn
 
 from components.core.models.inputs import BATCH, Graph, examples
 from components.core.runtime.metadata import strip_metadata
-from components.core.runtime.sessions import open_session
+from components.core.runtime.sessions import SessionError, open_session
 
 RELATIVE_TOLERANCE = 1e-3
 """Largest |torch − onnxruntime| allowed, as a fraction of the largest |output|; an honest export stays near 1e-5."""
@@ -105,6 +105,9 @@ def export_onnx(
             figures = _compare(plain, data, (1, 3), 0)
         except ParityError as error:
             disagreement = error
+            failures.append(f"{exporter}: {_first_line(error)}")
+            continue
+        except SessionError as error:
             failures.append(f"{exporter}: {_first_line(error)}")
             continue
         _write_whole(target, data)

@@ -12,7 +12,7 @@ import onnxruntime as ort
 
 from components.core.errors import UserError
 from components.core.runtime.metadata import PREFIX, read_metadata
-from components.core.runtime.sessions import open_session
+from components.core.runtime.sessions import SessionError, open_session
 from components.core.tasks.classification.serving import softmax
 from components.core.tasks.images.assets import ImageAssets, read_image_metadata
 from components.core.tasks.images.preprocess import Preprocess
@@ -78,7 +78,10 @@ def load_release(model: str | os.PathLike[str] | bytes, *, threads: int = 1) -> 
     Raises:
         UserError: the file cannot be opened, or its metadata lacks preprocessing or labels.
     """
-    session = open_session(model, threads=threads)
+    try:
+        session = open_session(model, threads=threads)
+    except SessionError as error:
+        raise UserError(str(error)) from None
     facts = read_metadata(session.get_modelmeta().custom_metadata_map)
     missing = [PREFIX + name for name in ("preprocess", "labels") if name not in facts]
     if missing:

@@ -10,6 +10,10 @@ from components.core.errors import UserError
 ERROR_SEVERITY = 3
 
 
+class SessionError(RuntimeError):
+    """onnxruntime cannot run a graph. Where trimtab has made the graph, that is a defect of trimtab."""
+
+
 def open_session(model: str | os.PathLike[str] | bytes, *, threads: int = 1) -> ort.InferenceSession:
     """An inference session on the CPU.
 
@@ -18,7 +22,8 @@ def open_session(model: str | os.PathLike[str] | bytes, *, threads: int = 1) -> 
         threads: threads inside an operator; operators run one after another.
 
     Raises:
-        UserError: the file does not exist or is not a model that onnxruntime can run.
+        UserError: the file does not exist.
+        SessionError: it is not a model that onnxruntime can run.
     """
     if threads < 1:
         raise UserError(f"threads must be at least 1, got {threads}")
@@ -32,7 +37,7 @@ def open_session(model: str | os.PathLike[str] | bytes, *, threads: int = 1) -> 
     except Exception as error:
         where = "the given bytes" if isinstance(model, bytes) else os.fspath(model)
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"onnxruntime cannot open {where}: {reason}") from error
+        raise SessionError(f"onnxruntime cannot open {where}: {reason}") from error
 
 
 def session_options(*, threads: int) -> ort.SessionOptions:

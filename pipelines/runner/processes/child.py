@@ -2,6 +2,7 @@
 
 Guarantees: everything that the task prints, from Python or C, goes to its log file; a failure leaves `failure.json`
 beside the task's executor output; a user's mistake (`UserError`) is one line, anything else a traceback in the log.
+Anything else that a stage of trimtab raises is a defect of trimtab, unless the machine or the store is to blame.
 """
 
 import atexit
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from components.core.errors import UserError
+from components.core.store import StoreError
 
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
@@ -24,6 +26,10 @@ THREAD_VARIABLES = (
 )  # fmt: skip
 
 FAILED, MISTAKEN = 1, 2
+
+_OWN = "components."
+_OUTAGES = (StoreError, OSError, MemoryError)
+"""Of the machine or the store: not what a defect looks like."""
 
 
 def run(spec: dict[str, Any]) -> int:
@@ -57,10 +63,15 @@ def run(spec: dict[str, Any]) -> int:
         return _fail(folder, "error", f"it left with exit code {leaving.code}", FAILED)
     except BaseException as error:  # noqa: BLE001  (whatever a component raises becomes the task's failure)
         _print_traceback(error)
-        return _fail(folder, "error", one_line(error), FAILED)
+        return _fail(folder, _kind_of(error, spec), one_line(error), FAILED)
     finally:
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
+
+
+def _kind_of(error: BaseException, spec: dict[str, Any]) -> str:
+    is_ours = str(spec.get("module") or "").startswith(_OWN)
+    return "defect" if is_ours and isinstance(error, Exception) and not isinstance(error, _OUTAGES) else "error"
 
 
 def one_line(error: BaseException) -> str:

@@ -22,7 +22,7 @@ _MISTAKE = re.compile(r"components\.core\.errors\.UserError: (.+)")
 
 
 class TaskFailed(Exception):  # noqa: N818  (it is how one attempt ended)
-    """One attempt failed. `kind`: "user" (its own mistake; a retry is pointless) or "error"."""
+    """One attempt failed. `kind`: "user" (its own mistake; a retry is pointless), "defect" (of trimtab), or "error"."""
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)

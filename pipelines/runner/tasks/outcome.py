@@ -11,7 +11,8 @@ class Outcome:
 
     `status` is succeeded, failed, skipped or cancelled. An output that was not produced is absent. `leaves` are the
     paths of the tasks that a follower waits for; `error` names in one line the task that failed first (of a task that
-    was skipped: the failure that kept it from starting), and `failure` says whose fault it was: "user" or "error".
+    was skipped: the failure that kept it from starting), and `failure` says whose fault it was: "user", "defect" (of
+    trimtab itself), or "error".
     """
 
     status: str

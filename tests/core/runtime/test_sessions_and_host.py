@@ -10,7 +10,7 @@ from onnx import TensorProto, helper
 from components.core.errors import UserError
 from components.core.runtime.fusion import integer_share
 from components.core.runtime.host import describe_host
-from components.core.runtime.sessions import open_session
+from components.core.runtime.sessions import SessionError, open_session
 
 
 def test_bytes_and_path_open_the_same_model(toy_onnx):
@@ -24,7 +24,7 @@ def test_a_missing_or_broken_file_is_one_clear_line(tmp_path):
     with pytest.raises(UserError, match=r"no ONNX file at .*absent.onnx"):
         open_session(tmp_path / "absent.onnx")
     (tmp_path / "broken.onnx").write_bytes(b"not a model")
-    with pytest.raises(UserError, match="onnxruntime cannot open") as caught:
+    with pytest.raises(SessionError, match="onnxruntime cannot open") as caught:
         open_session(tmp_path / "broken.onnx")
     assert "\n" not in str(caught.value)
     with pytest.raises(UserError, match="threads"):
@@ -44,7 +44,7 @@ def test_a_model_that_keeps_its_weights_in_a_file_elsewhere_is_not_opened(tmp_pa
     path.parent.mkdir()
     path.write_bytes(model.SerializeToString())
     for source in (path, path.read_bytes()):
-        with pytest.raises(UserError, match=r"External data path|[Aa]bsolute"):
+        with pytest.raises(SessionError, match=r"External data path|[Aa]bsolute"):
             open_session(source)
 
 
