@@ -31,8 +31,8 @@ def backbone_selection(
     """Chooses the pretrained network to start from: hard limits first, then transfer to the training rows.
 
     Of the candidates within the limits whose k-NN accuracy is within one standard error of the best one's, the one with
-    the fewest MACs is chosen; where there are no classes, the task's metric before any training stands in the accuracy's
-    place. The ranking by size, which looks at no data, stands beside it.
+    the fewest MACs is chosen; without classes, the task's metric before any training stands in the accuracy's place.
+    The ranking by size, which looks at no data, stands beside it.
 
     Args:
         dataset: Prepared data set; only its training split is read.

@@ -46,8 +46,8 @@ class Limits:
 class Cost:
     """What one candidate costs as float32, of a typical row (an image at its size, a sentence of a stated length).
 
-    `latency_ms` is the median of warm calls of onnxruntime at batch 1 on one thread of this machine's CPU, of each graph
-    as often as a row needs it; `size_mb` is four bytes per parameter, in 10⁶ bytes.
+    `latency_ms` is the median of warm calls of onnxruntime at batch 1 on one thread of this machine's CPU, of each
+    graph as often as a row needs it; `size_mb` is four bytes per parameter, in 10⁶ bytes.
     """
 
     parameters: int

@@ -41,9 +41,7 @@ def write_ranking_page(path: str | Path, selection: Selection) -> None:
         blocks.append(figure(svg, "Up and to the left is better; ringed: chosen."))
     looked_at = f"{selection.rows_used:,} training rows"
     compared = f"k-NN and LogME on frozen features of {looked_at}" if of_classes else f"{metric.label} of {looked_at}"
-    note = (
-        f"{compared}; latency: onnxruntime, float32, batch 1, one thread, median, on the machine of this run."
-    )
+    note = f"{compared}; latency: onnxruntime, float32, batch 1, one thread, median, on the machine of this run."
     sections = [
         Section("", Callout(f"{ranking.chosen} is chosen", ranking.reason, "info")),
         Section("Candidates", blocks, note=note),

@@ -44,7 +44,9 @@ class Candidate:
     def to_json(self) -> dict[str, Any]:
         """JSON-able; figures that nobody computed are left out where they cannot be."""
         shown = asdict(self)
-        return shown if self.untrained is not None else {k: v for k, v in shown.items() if not k.startswith("untrained")}
+        return (
+            shown if self.untrained is not None else {k: v for k, v in shown.items() if not k.startswith("untrained")}
+        )
 
     @property
     def transfer(self) -> float | None:
@@ -79,8 +81,8 @@ def rank_and_choose(candidates: Sequence[Candidate], metric: Metric = KNN) -> Ra
     """Fills both ranks and chooses the one with the fewest MACs among those near the best.
 
     Near: a figure (k-NN accuracy, or the task's `metric` before training) within one standard error of the best one's.
-    Equal MACs are decided by that figure, then by name. Only figures that are the same in every run with the same seed decide, so the choice is too. UserError when
-    no candidate is left.
+    Equal MACs are decided by that figure, then by name. Only figures that are the same in every run with the same seed
+    decide, so the choice is too. UserError when no candidate is left.
     """
     left = [candidate for candidate in candidates if candidate.rejected is None]
     if not left:

@@ -1,4 +1,4 @@
-"""What a network does with training rows before any training: the comparison where there are no classes to tell apart."""
+"""What networks do with training rows before any training: how they are compared where there are no classes."""
 
 from contextlib import closing
 from typing import TYPE_CHECKING
@@ -23,8 +23,8 @@ BATCH_SIZE = 32
 def untrained_scores(bundle: ModelBundle, dataset: "Dataset", *, rows: int) -> tuple[int, dict[str, float]]:
     """`untrained`, the task's primary metric on training rows, its standard error, and `untrained_loss`.
 
-    The error is the jackknife's over rows. The loss is the mean over what counts; networks with other vocabularies count
-    other pieces, so it decides between equal metrics only. Gives how many rows were looked at, at most `rows`.
+    The error is the jackknife's over rows. The loss is the mean over what counts; networks with other vocabularies
+    count other pieces, so it decides between equal metrics only. Gives how many rows were looked at, at most `rows`.
     """
     task, number = bundle.task, min(rows, MOST_ROWS, dataset.rows("train"))
     module = bundle.module.to(choose_device()).eval()

@@ -55,7 +55,9 @@ def _rows(evaluation: Evaluation) -> list[list[Any]]:
     rows.append([f"throughput, batch {largest}", *rates, ""])
     if evaluation.timed_units:
         for batch in evaluation.batches:
-            made = [f"{side.at(batch).units_per_second or 0:,.0f} {evaluation.timed_units}/s" for side in (theirs, ours)]
+            made = [
+                f"{side.at(batch).units_per_second or 0:,.0f} {evaluation.timed_units}/s" for side in (theirs, ours)
+            ]
             rows.append([f"{evaluation.timed_units}, batch {batch}", *made, ""])
     rows += _sizes(evaluation)
     for title, before, after in (

@@ -33,7 +33,7 @@ def backbone_section(evidence: Evidence) -> Section | None:
         Point(
             name=candidate["name"],
             x=candidate["macs"] / 1e6,
-            y=_transfer(candidate),
+            y=float(_transfer(candidate) or 0.0),
             error=candidate.get("knn_standard_error") or candidate.get("untrained_error") or 0.0,
             kind="chosen" if candidate["name"] == ranking["chosen"] else "candidate",
             on_front=candidate["name"] == ranking["chosen"],
@@ -43,7 +43,9 @@ def backbone_section(evidence: Evidence) -> Section | None:
     ]
     if len(shown) > 1:
         svg = scatter(shown, title="Transferability against cost", x="million MACs", y=name, percent=of_classes)
-        told = "Nearest neighbours on the frozen features of each candidate" if of_classes else f"{name} of each candidate"
+        told = (
+            "Nearest neighbours on the frozen features of each candidate" if of_classes else f"{name} of each candidate"
+        )
         blocks.append(figure(svg, f"{told}; whiskers: one standard error."))
     used = ranking.get("rows_used")
     seen = "how well frozen ImageNet features already separate these classes (k-NN, LogME)" if of_classes else name

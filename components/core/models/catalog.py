@@ -36,7 +36,8 @@ class Backbone:
     `image_size` is in pixels a side, `mean` and `std` normalise RGB in 0..1, `top1` is the published ImageNet-1k
     fraction; networks that see no images have none of these. With a `task` the weights are of a whole network of that
     task, built by its `options`, for these `classes`. `files` lie beside the weights and belong to them: name → sha256,
-    which a hub does not need. `origin` names the catalog file, for messages. Raises UserError that names entry, field and value.
+    which a hub does not need. `origin` names the catalog file, for messages. Raises UserError that names entry, field
+    and value.
     """
 
     name: str

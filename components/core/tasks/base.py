@@ -230,7 +230,7 @@ class Task(Protocol):
     def timed_call(
         self, sessions: Mapping[str, Any], batch: Batch, assets: Any, *, rows: int
     ) -> Callable[[int], int] | None:
-        """What is timed: call number n runs `rows` of the batch's rows, the n-th such part in a circle, as a client does.
+        """What is timed: call number n runs `rows` rows of the batch, the n-th such part in a circle, as a client does.
 
         It gives how many `timed_units` it made. None where each graph runs once on inputs of which only the shape
         counts.

@@ -52,9 +52,9 @@ def train(
 ) -> History:
     """Trains `module` in place and leaves it in eval mode with the weights of its best epoch.
 
-    Epochs are compared by the task's metric of training on validation data, then by validation loss; epoch 0 is the module as
-    it came. Without validation data the last epoch is kept. With `ema_decay` the averaged weights are the ones that are
-    validated and kept. When the checkpointer finds a checkpoint, the run goes on from it, in the middle of an epoch
+    Epochs are compared by the task's training metric on validation data, then by validation loss; epoch 0 is the module
+    as it came. Without validation data the last epoch is kept. With `ema_decay` the averaged weights are the ones that
+    are validated and kept. When the checkpointer finds a checkpoint, the run goes on from it, in the middle of an epoch
     if that is where it stopped; clearing it is the caller's, once the result is safe. Asked to stop by SIGTERM, the run
     saves one and leaves.
 

@@ -67,9 +67,7 @@ class Classification:
         preprocess, labels = read_image_files(files)
         return ImageAssets(preprocess=preprocess, labels=labels)
 
-    def read_metadata(
-        self, metadata: Mapping[str, Any], files: Mapping[str, bytes] | None = None
-    ) -> ImageAssets:
+    def read_metadata(self, metadata: Mapping[str, Any], files: Mapping[str, bytes] | None = None) -> ImageAssets:
         preprocess, labels = read_image_metadata(metadata)
         return ImageAssets(preprocess=preprocess, labels=labels)
 
@@ -109,9 +107,7 @@ class Classification:
         """One logit per class."""
         return len(assets.labels)
 
-    def network_options(
-        self, backbone: "Backbone", options: Mapping[str, Any], assets: ImageAssets
-    ) -> dict[str, Any]:
+    def network_options(self, backbone: "Backbone", options: Mapping[str, Any], assets: ImageAssets) -> dict[str, Any]:
         return dict(options)
 
     def create_network(self, architecture: "Architecture") -> "nn.Module":
