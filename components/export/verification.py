@@ -93,9 +93,10 @@ def verify(
 
 
 def _check_metadata(candidate: OnnxBundle) -> None:
-    """Each file's own metadata gives the assets of the bundle: nothing beside it is needed."""
+    """Each file's own metadata gives the assets of the bundle; what is too large for it is in the files beside."""
+    beside = candidate.assets.to_files()
     for name, session in open_graphs(candidate).items():
-        inside = candidate.task.read_metadata(read_metadata(session.get_modelmeta().custom_metadata_map))
+        inside = candidate.task.read_metadata(read_metadata(session.get_modelmeta().custom_metadata_map), beside)
         if inside != candidate.assets:
             raise VerificationError(f"{name}.onnx carries other {_differing(inside, candidate.assets)} than its bundle")
 
@@ -131,7 +132,7 @@ def _repeat_samples(candidate: OnnxBundle, evaluation: Evaluation) -> int:
     task = candidate.task
     sessions = open_graphs(candidate)
     facts = read_metadata(next(iter(sessions.values())).get_modelmeta().custom_metadata_map)
-    assets = task.read_metadata(facts)
+    assets = task.read_metadata(facts, candidate.assets.to_files())
     transform = task.transform(assets, full_size=True)
     metric, classes = task.metrics[0], evaluation.dataset.classes
     repeated = 0
