@@ -78,7 +78,7 @@ def data_prep(
     counts = {
         "rows": sum(opened.counts.values()),
         **opened.counts,
-        "classes": len(opened.classes),
+        **({"classes": len(opened.classes)} if opened.classes else {}),
         "quarantined": len(result.quarantine.files),
         "duplicates": len(result.quarantine.duplicates),
     }
