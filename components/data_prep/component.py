@@ -14,7 +14,6 @@ def data_prep(
     task: str,
     validation_fraction: float,
     test_fraction: float,
-    max_image_mb: float,
     prepared: Output[Dataset],
     metrics: Output[Metrics],
     page: Output[HTML],
@@ -25,6 +24,7 @@ def data_prep(
     settings: dict = {},  # noqa: B006
     split: str = "auto",
     rare_classes: str = "refuse",
+    max_image_mb: float = 20.0,
 ):
     """Checks the data, finds duplicates, splits by content and writes Parquet shards.
 
@@ -34,7 +34,6 @@ def data_prep(
         task: What the model will predict.
         validation_fraction: Share of the rows for validation, above 0.
         test_fraction: Share of the rows for the test split, above 0; the two leave something to train on.
-        max_image_mb: Larger files are quarantined, in megabytes (10^6 bytes).
         prepared: The dataset: Parquet shards per split and quarantine.json, as a manifest.
         metrics: Counts of rows, classes, quarantined files and duplicates.
         page: Splits, classes, samples and the quarantine as HTML.
@@ -47,6 +46,7 @@ def data_prep(
         settings: The task's own data parameters (data_settings of preflight), by name.
         split: auto follows a split that the data come with, given insists on one, content ignores it.
         rare_classes: refuse stops at a class with too few usable rows; leave_out goes on without it.
+        max_image_mb: Larger files are quarantined, in megabytes (10^6 bytes).
     """
     from components.core.artifacts.manifest import describe
     from components.core.data.dataset import open_dataset
@@ -78,7 +78,7 @@ def data_prep(
     counts = {
         "rows": sum(opened.counts.values()),
         **opened.counts,
-        "classes": len(opened.classes),
+        **({"classes": len(opened.classes)} if opened.classes else {}),
         "quarantined": len(result.quarantine.files),
         "duplicates": len(result.quarantine.duplicates),
     }

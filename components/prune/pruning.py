@@ -121,7 +121,7 @@ def prune_bundle(
     check_record(module, architecture, inputs=inputs)
     result = Pruned(
         bundle=ModelBundle(module=module, architecture=architecture, assets=bundle.assets),
-        metric=task.metrics[0],
+        metric=task.training_metric,
         groups={group.name: (group.channels - len(removal[group.name]), group.channels) for group in groups},
         macs_before=macs_before,
         macs_after=count_macs(module, inputs),

@@ -85,6 +85,7 @@ class SegmentationRows:
     raw_target_columns = ("mask", "numbered")
     index_columns = ("group",)
     measured_columns = tuple(MEASURED)
+    apart_columns = ()
 
     def __post_init__(self) -> None:
         if type(self.ignore_index) is not int or not -1 <= self.ignore_index <= 65535:

@@ -109,6 +109,18 @@ class DecoderLayer(nn.Module):
         return self.ffn_norm(states + self.ffn(states))
 
 
+class Projection(nn.Module):
+    """Logits of states by a matrix that it does not hold: the output layer, which most often is the embedding."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.macs_per_output = dim
+
+    def forward(self, states: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """States `(…, dim)`, weight `(pieces, dim)`, bias `(pieces,)` → `(…, pieces)`."""
+        return F.linear(states, weight, bias)
+
+
 class EncoderDecoder(nn.Module):
     """The whole network. `forward` trains, `encode` and `step` decode.
 
@@ -122,6 +134,7 @@ class EncoderDecoder(nn.Module):
         self.target_embedding = None if config.tied == "all" else nn.Embedding(config.target_size, config.dim)
         self.output = None if config.tied != "none" else nn.Linear(config.dim, config.target_size, bias=False)
         self.output_bias = nn.Parameter(torch.zeros(config.target_size))
+        self.projection = Projection(config.dim)
         self.encoder = nn.ModuleList(EncoderLayer(config, number) for number in range(config.encoder_layers))
         self.decoder = nn.ModuleList(DecoderLayer(config, number) for number in range(config.decoder_layers))
         on_top = config.norm == "pre"
@@ -215,7 +228,7 @@ class EncoderDecoder(nn.Module):
 
     def _logits(self, states: Tensor) -> Tensor:
         weight = self._target_weight if self.output is None else self.output.weight
-        return F.linear(self.decoder_norm(states), weight, self.output_bias)
+        return self.projection(self.decoder_norm(states), weight, self.output_bias)
 
 
 def padding_mask(source: Tensor, eos: int) -> Tensor:
