@@ -83,7 +83,8 @@ def dataset(task, tiny, tmp_path, monkeypatch):
         (rows.finished({**one.row, "source": one.name}, numbers) for one in inspected), key=lambda row: row["digest"]
     )
     splits = {"train": stored[:40], "validation": stored[40:50], "test": stored[50:]}
-    write_dataset(tmp_path / "data", rows=rows, classes=classes, splits=splits, store=store)
+    facts = rows.training_facts([one.row for one in inspected])
+    write_dataset(tmp_path / "data", rows=rows, classes=classes, splits=splits, store=store, metadata=facts)
     return open_dataset(tmp_path / "data", store)
 
 

@@ -61,7 +61,10 @@ class TranslationDetails:
             self._words["references"] += num_words(reference)
 
     def finish(self) -> dict[str, Any]:
-        """`errors` (sentences of each kind), `lengths` (sentences and each metric, None without any), `words`."""
+        """`errors` (sentences of each kind), `lengths` (sentences and each metric, None without any), `words`.
+
+        And sacrebleu's `signatures` of the metrics.
+        """
         return {
             "errors": dict(self._errors),
             "lengths": [
@@ -76,4 +79,5 @@ class TranslationDetails:
                 for number, name in enumerate(LENGTHS)
             ],
             "words": dict(self._words),
+            "signatures": metrics.signatures(),
         }

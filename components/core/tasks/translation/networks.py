@@ -35,12 +35,12 @@ class FeedForward(nn.Module):
 class EncoderLayer(nn.Module):
     """Self-attention and a feed-forward layer, each with a residual and a norm."""
 
-    def __init__(self, config: EncoderDecoderConfig) -> None:
+    def __init__(self, config: EncoderDecoderConfig, number: int) -> None:
         super().__init__()
         self.pre = config.norm == "pre"
-        self.attention = Attention(config.dim, config.heads)
+        self.attention = Attention(config.dim, config.sizes("encoder_heads")[number], config.head_dim)
         self.attention_norm = nn.LayerNorm(config.dim, config.epsilon)
-        self.ffn = FeedForward(config.dim, config.encoder_ffn, config.activation)
+        self.ffn = FeedForward(config.dim, config.sizes("encoder_widths")[number], config.activation)
         self.ffn_norm = nn.LayerNorm(config.dim, config.epsilon)
 
     def forward(self, states: Tensor, mask: Tensor) -> Tensor:
@@ -56,15 +56,18 @@ class EncoderLayer(nn.Module):
 class DecoderLayer(nn.Module):
     """Self-attention or an SSRU, cross-attention and a feed-forward layer, each with a residual and a norm."""
 
-    def __init__(self, config: EncoderDecoderConfig) -> None:
+    def __init__(self, config: EncoderDecoderConfig, number: int) -> None:
         super().__init__()
         self.pre = config.norm == "pre"
         self.past: SSRU | Attention
-        self.past = SSRU(config.dim) if config.decoder_cell == "ssru" else Attention(config.dim, config.heads)
+        if config.decoder_cell == "ssru":
+            self.past = SSRU(config.dim)
+        else:
+            self.past = Attention(config.dim, config.sizes("past_heads")[number], config.head_dim)
         self.past_norm = nn.LayerNorm(config.dim, config.epsilon)
-        self.cross = Attention(config.dim, config.heads)
+        self.cross = Attention(config.dim, config.sizes("cross_heads")[number], config.head_dim)
         self.cross_norm = nn.LayerNorm(config.dim, config.epsilon)
-        self.ffn = FeedForward(config.dim, config.decoder_ffn, config.activation)
+        self.ffn = FeedForward(config.dim, config.sizes("decoder_widths")[number], config.activation)
         self.ffn_norm = nn.LayerNorm(config.dim, config.epsilon)
 
     def forward(self, states: Tensor, causal: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
@@ -132,8 +135,8 @@ class EncoderDecoder(nn.Module):
         self.output = None if config.tied != "none" else nn.Linear(config.dim, config.target_size, bias=False)
         self.output_bias = nn.Parameter(torch.zeros(config.target_size))
         self.projection = Projection(config.dim)
-        self.encoder = nn.ModuleList(EncoderLayer(config) for _ in range(config.encoder_layers))
-        self.decoder = nn.ModuleList(DecoderLayer(config) for _ in range(config.decoder_layers))
+        self.encoder = nn.ModuleList(EncoderLayer(config, number) for number in range(config.encoder_layers))
+        self.decoder = nn.ModuleList(DecoderLayer(config, number) for number in range(config.decoder_layers))
         on_top = config.norm == "pre"
         self.encoder_norm = nn.LayerNorm(config.dim, config.epsilon) if on_top else nn.Identity()
         self.decoder_norm = nn.LayerNorm(config.dim, config.epsilon) if on_top else nn.Identity()

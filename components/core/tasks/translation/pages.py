@@ -57,7 +57,8 @@ class TranslationPages:
                     ["source sentence", "sentences", *_both(candidate, "BLEU"), "change", *_both(candidate, "chrF")],
                     [_length_row(*rows) for rows in _side_by_side(evaluation, "lengths")],
                 ),
-                note=f"Of the {evaluation.split} split; each figure is of all sentences of the length together.",
+                note=f"Of the {evaluation.split} split; each figure is of all sentences of the length together. "
+                f"sacrebleu: {', '.join(evaluation.candidate.details['signatures'].values())}.",
             ),
             Section(
                 "Errors that need no reader",
@@ -172,9 +173,10 @@ def _card_figures(evaluation: Evaluation) -> Raw:
     columns = ["source sentence", "sentences", *_both("this release", "BLEU"), *_both("this release", "chrF")]
     after, before = (side.details["errors"] for side in (evaluation.candidate, evaluation.baseline))
     errors = [[kind, meaning, before[kind], after[kind]] for kind, meaning in ERRORS.items()]
+    signatures = ", ".join(map(code, evaluation.candidate.details["signatures"].values()))
     return Raw(
-        f"{markdown_table(columns, lengths)}\n\nBLEU and chrF are sacrebleu's corpus scores (13a, mixed case, one "
-        "reference). Errors that need no reader, in sentences:\n\n"
+        f"{markdown_table(columns, lengths)}\n\nBLEU and chrF are sacrebleu's corpus scores ({signatures}). Errors "
+        "that need no reader, in sentences:\n\n"
         f"{markdown_table(['error', 'meaning', 'baseline', 'this release'], errors)}"
     )
 

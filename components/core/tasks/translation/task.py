@@ -186,8 +186,8 @@ class Translation:
 
         return comparable(outputs, batch.weight)
 
-    metrics: tuple[Metric, ...] = metrics.METRICS
     training_metric: Metric = metrics.TRAINING_METRIC
+    metrics: tuple[Metric, ...] = metrics.METRICS
 
     def statistics(self, predictions: Sequence[str], batch: Batch, num_classes: int) -> np.ndarray:
         return metrics.statistics(predictions, batch.targets)
