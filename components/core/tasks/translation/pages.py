@@ -30,12 +30,13 @@ class TranslationPages:
         """Nothing yet."""
         return []
 
-    def card_text(
-        self, evaluation: Evaluation, assets: "TranslationAssets", provenance: Mapping[str, Any]
-    ) -> CardText:
+    def card_text(self, evaluation: Evaluation, assets: "TranslationAssets", provenance: Mapping[str, Any]) -> CardText:
         """What it translates."""
         return CardText(
-            intro=f"A translator from {assets.source_language} to {assets.target_language}.", figures="", use="", limits=()
+            intro=f"A translator from {assets.source_language} to {assets.target_language}.",
+            figures="",
+            use="",
+            limits=(),
         )
 
     def log_metrics(self, evaluation: Evaluation, visualization: Any) -> None:
