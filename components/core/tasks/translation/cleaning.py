@@ -106,6 +106,21 @@ def content_key(source: str) -> str:
     return re.sub("0+", "0", " ".join(kept.split())) or folded
 
 
+def same_markup(first: str, second: str) -> bool:
+    """Whether two texts hold the same placeholders, tags and addresses."""
+    return _difference(_markup(first), _markup(second)) is None
+
+
+def same_numbers(first: str, second: str) -> bool:
+    """Whether two texts hold the same numbers, however they are written."""
+    return _difference(_numbers_of(first), _numbers_of(second)) is None
+
+
+def _markup(text: str) -> list[str]:
+    urls = [url.rstrip(".,;:!?") for url in _URL.findall(text)]
+    return [*urls, *_PLACEHOLDER.findall(_URL.sub(" ", text))]
+
+
 # Rules: the detail of a refusal, or None.
 
 

@@ -148,8 +148,8 @@ class Translation:
         return pretrained.load_weights(backbone, network_of(module))
 
     def output_layers(self, module: "nn.Module") -> tuple[str, ...]:
-        """The layer that makes the logits."""
-        return ("projection",)
+        """None: there are no classes."""
+        return ()
 
     def split(self, module: "nn.Module") -> None:
         """None: no network begins with a fresh head."""
@@ -186,8 +186,8 @@ class Translation:
 
         return comparable(outputs, batch.weight)
 
-    metrics: tuple[Metric, ...] = metrics.METRICS
     training_metric: Metric = metrics.TRAINING_METRIC
+    metrics: tuple[Metric, ...] = metrics.METRICS
 
     def statistics(self, predictions: Sequence[str], batch: Batch, num_classes: int) -> np.ndarray:
         return metrics.statistics(predictions, batch.targets)
