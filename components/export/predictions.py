@@ -1,7 +1,7 @@
 """Predictions of the torch network, of its float32 files and of the released files, on the same rows.
 
-For a task whose answer takes many calls of several graphs, equal outputs of each graph are not enough: what counts is the
-answer, alone and in a batch.
+For a task whose answer takes many calls of several graphs, equal outputs of each graph are not enough: what counts is
+the answer, alone and in a batch.
 """
 
 from contextlib import closing

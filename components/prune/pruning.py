@@ -99,6 +99,8 @@ def prune_bundle(
     use_available_threads()
     module = place(copy.deepcopy(bundle.module), device).eval().requires_grad_(True)
     macs_before, parameters_before = count_macs(module, inputs), count_parameters(module)
+    if not task.output_layers(module):
+        return _unpruned(bundle, dataset, config, macs=macs_before, parameters=parameters_before)
 
     def batches() -> Iterator[Batch]:
         return calibration_batches(task, dataset, bundle.assets, rows=config.calibration_images)
@@ -136,6 +138,20 @@ def prune_bundle(
         f"parameters are left (asked: {config.macs_fraction:.1%} of the MACs)"
     )
     return result
+
+
+def _unpruned(bundle: ModelBundle, dataset: Dataset, config: PruneConfig, *, macs: int, parameters: int) -> Pruned:
+    """The bundle as it is, where channels are not what is pruned; UserError when something was to go."""
+    task = bundle.task
+    if config.macs_fraction < 1:
+        raise UserError(f"channels of {task.title} networks are not pruned; macs_fraction must be 1")
+    accuracy = _accuracy(place(bundle.module, choose_device()), dataset, task, bundle)
+    bundle.module.cpu()
+    return Pruned(
+        bundle=bundle, metric=task.training_metric, groups={}, macs_before=macs, macs_after=macs,
+        parameters_before=parameters, parameters_after=parameters, accuracy_before=accuracy, accuracy_cut=accuracy,
+        accuracy_after=accuracy,
+    )  # fmt: skip
 
 
 def _plan(

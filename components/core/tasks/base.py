@@ -143,7 +143,10 @@ class Task(Protocol):
         """
 
     def output_layers(self, module: "nn.Module") -> tuple[str, ...]:
-        """Dotted names of the layers whose outputs are the classes: pruning keeps these outputs."""
+        """Dotted names of the layers whose outputs are the classes: pruning keeps these outputs.
+
+        Empty where channels are not what is pruned.
+        """
 
     def split(self, module: "nn.Module") -> "tuple[Callable[..., tuple[Tensor, ...]], nn.Module] | None":
         """`features(*inputs)` and the head, with `head(*features(*inputs))` equal to `module(*inputs)` in eval mode.

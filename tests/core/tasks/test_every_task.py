@@ -28,6 +28,7 @@ from components.core.data.dataset import open_dataset, write_dataset
 from components.core.data.reading import read_batches
 from components.core.models.architecture import Architecture
 from components.core.models.catalog import load_catalog
+from components.core.runtime import latency
 from components.core.runtime.conversion import float32_bundle
 from components.core.runtime.sessions import open_session
 from components.core.store import open_store
@@ -214,7 +215,7 @@ def test_the_head_and_the_features_are_the_network(task, dataset, bundle):
         assert bool(compute) == bool(dataset.classes)
         assert task.embeddings(bundle.module)(*batch.inputs.values()).shape[0] == 8
     layers = dict(bundle.module.named_modules())
-    assert task.output_layers(bundle.module)
+    assert bool(task.output_layers(bundle.module)) == bool(dataset.classes)
     assert all(name in layers for name in task.output_layers(bundle.module))
 
 
@@ -265,6 +266,7 @@ def test_a_student_sees_the_same_view_smaller(task, dataset, bundle):
 def run_stage(tmp_path, monkeypatch):
     """Runs a stage on artifacts by name, as KFP's executor would; returns its outputs by name."""
     monkeypatch.setenv("TRIMTAB_STORE", str(tmp_path / "store"))
+    monkeypatch.setattr(latency, "_MOST_SECONDS", 0.0)  # the fewest blocks: no figure is looked at here
 
     def run(stage, folder, *, inputs, **parameters):
         component = getattr(importlib.import_module(f"components.{stage}.component"), stage)

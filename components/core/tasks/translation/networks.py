@@ -160,7 +160,7 @@ class EncoderDecoder(nn.Module):
     def forward(self, source: Tensor, target: Tensor) -> Tensor:
         """Logits `(N, T, pieces)` of each target piece, given the source and the target pieces before it."""
         states, mask = self.encode(source)
-        embedded = self._target_weight[target[:, :-1]] * self.scale
+        embedded = F.embedding(target[:, :-1], self._target_weight) * self.scale
         previous = torch.cat([self._first(len(target)), embedded], dim=1)
         states_out = previous + self._positions(torch.arange(target.shape[1], device=target.device))
         causal = causal_mask(target.shape[1], target.device)
@@ -194,7 +194,7 @@ class EncoderDecoder(nn.Module):
             past: of the step before; at first `first_past`.
         """
         begun = (position > 0).to(mask.dtype).view(-1, 1, 1)
-        embedded = self._target_weight[piece].unsqueeze(1) * self.scale
+        embedded = F.embedding(piece, self._target_weight).unsqueeze(1) * self.scale
         states = begun * embedded + (1 - begun) * self._first(1) + self._positions(position).unsqueeze(1)
         per_layer = len(past) // len(self.decoder)
         remembered: list[Tensor] = []

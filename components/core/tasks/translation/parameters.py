@@ -52,12 +52,18 @@ _DATASET = (
     "packages:NAME,NAME for the catalogs inside installed packages."
 )
 
-_COMMON = tuple(replace(one, text=_DATASET) if one.name == "dataset" else one for one in COMMON)
+_NO_MEANING = ("head_epochs", "batch_norm", "calibration_method", "calibration_images", "rare_classes")
+"""There is no head to train first, no batch norm, no calibration of dynamic integers, and there are no classes."""
+
+_COMMON = tuple(
+    replace(one, text=_DATASET) if one.name == "dataset" else one for one in COMMON if one.name not in _NO_MEANING
+)
 
 PARAMETERS = (
     *with_defaults(
         _COMMON,
-        batch_size=32, epochs=2, head_epochs=0, learning_rate=0.0003, label_smoothing=0.1, layer_decay=1.0,
+        backbones=["firefox_en_pt_tiny"], prune_targets=[1.0], batch_size=32, epochs=2,
+        learning_rate=0.0003, label_smoothing=0.1, layer_decay=1.0,
         weight_decay=0.01, distill_learning_rate=0.0003, distill_temperature=1.0,
     ),
     *_OWN,

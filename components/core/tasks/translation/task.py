@@ -148,8 +148,8 @@ class Translation:
         return pretrained.load_weights(backbone, network_of(module))
 
     def output_layers(self, module: "nn.Module") -> tuple[str, ...]:
-        """The layer that makes the logits."""
-        return ("projection",)
+        """None: there are no classes."""
+        return ()
 
     def split(self, module: "nn.Module") -> None:
         """None: no network begins with a fresh head."""
