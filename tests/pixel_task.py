@@ -33,7 +33,7 @@ class PixelTask:
     """Cross-entropy and accuracy over the pixels that count."""
 
     row_noun = "images"
-    metrics = (Metric(name="accuracy", label="accuracy", reduce=_accuracy),)
+    training_metric = Metric(name="accuracy", label="accuracy", reduce=_accuracy)
 
     def loss(self, outputs: Tensor, batch: Batch, *, settings: Any = None) -> Tensor:
         return (F.cross_entropy(outputs, batch.targets, reduction="none") * batch.weight).sum()
@@ -41,7 +41,7 @@ class PixelTask:
     def guess(self, outputs: Tensor, batch: Batch) -> np.ndarray:
         return outputs.argmax(dim=1).cpu().numpy()
 
-    def statistics(self, predictions: np.ndarray, batch: Batch, num_classes: int) -> np.ndarray:
+    def training_statistics(self, predictions: np.ndarray, batch: Batch, num_classes: int) -> np.ndarray:
         weight = np.asarray(batch.weight)
         right = (predictions == np.asarray(batch.targets)) & weight
         return np.stack([right.sum(axis=(1, 2)), weight.sum(axis=(1, 2))], axis=1).astype(np.float64)

@@ -36,7 +36,7 @@ class Toy(Classification):
         log_metrics=lambda *_: None,
         card_text=lambda *_: CardText(intro="Two answers.", figures="", use="Ask.", limits=()),
     )  # fmt: skip
-    num_outputs = lambda self, classes: 2  # noqa: E731
+    num_outputs = lambda self, assets: 2  # noqa: E731
     transform = lambda self, assets, **_: Questions(preprocess=assets.preprocess)  # noqa: E731
     groups = lambda self, dataset: []  # noqa: E731
     group_rows = lambda self, batch, num_classes: np.zeros((len(batch), 0), dtype=bool)  # noqa: E731

@@ -28,10 +28,11 @@ def backbone_selection(
     max_latency_ms: float = -1.0,
     settings: dict = {},  # noqa: B006
 ):
-    """Chooses the pretrained network to start from: hard limits first, then transfer to the training images.
+    """Chooses the pretrained network to start from: hard limits first, then transfer to the training rows.
 
     Of the candidates within the limits whose k-NN accuracy is within one standard error of the best one's, the one with
-    the fewest MACs is chosen. The ranking by size, which looks at no data, stands beside it.
+    the fewest MACs is chosen; without classes, the task's metric before any training stands in the accuracy's place.
+    The ranking by size, which looks at no data, stands beside it.
 
     Args:
         dataset: Prepared data set; only its training split is read.
@@ -95,6 +96,8 @@ def backbone_selection(
     content = json.dumps(selection.to_json(), indent=1, ensure_ascii=False).encode()
     table = publish(ranking.path, kind="ranking", files={"ranking.json": content}, metadata=facts, store=store)
     describe(ranking, table, store, **facts, reason=selection.ranking.reason)
-    for name in ("knn_accuracy", "knn_standard_error", "logme", "parameters", "macs", "latency_ms"):
-        metrics.log_metric(name, getattr(winner, name))
+    figures = ("knn_accuracy", "knn_standard_error", "logme", "untrained", "untrained_error", "untrained_loss")
+    for name in (*figures, "parameters", "macs", "latency_ms"):
+        if getattr(winner, name) is not None:
+            metrics.log_metric(name, getattr(winner, name))
     write_ranking_page(page.path, selection)

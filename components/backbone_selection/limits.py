@@ -11,7 +11,7 @@ import onnxruntime
 import torch
 
 from components.core.errors import UserError
-from components.core.models.complexity import count_macs, count_parameters, example_tensors
+from components.core.models.complexity import count_macs, example_tensors
 from components.core.models.inputs import Graph, examples
 from components.core.numbers import compact, milliseconds
 from components.core.parameters import check_declared, limit
@@ -44,10 +44,10 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What one candidate costs as float32 at its image size.
+    """What one candidate costs as float32, of a typical row (an image at its size, a sentence of a stated length).
 
-    `latency_ms` is the median of warm calls of onnxruntime at batch 1 on one thread of this machine's CPU; `size_mb` is
-    four bytes per parameter, in 10⁶ bytes.
+    `latency_ms` is the median of warm calls of onnxruntime at batch 1 on one thread of this machine's CPU, of each
+    graph as often as a row needs it; `size_mb` is four bytes per parameter, in 10⁶ bytes.
     """
 
     parameters: int
@@ -76,12 +76,17 @@ def measure_costs(candidates: Mapping[str, Mapping[str, Graph]]) -> dict[str, Co
     latencies = measure(sessions, feeds, batch=1, rounds=LATENCY_ROUNDS, precision=None).latencies
     return {
         name: Cost(
-            parameters=sum(count_parameters(graph.module) for graph in parts.values()),
-            macs=sum(count_macs(graph.module, graph.inputs, graph.sizes(1)) for graph in parts.values()),
-            latency_ms=sum(latencies[f"{name}/{part}"].p50_ms for part in parts),
+            parameters=_parameters(parts),
+            macs=sum(graph.calls * count_macs(graph.module, graph.inputs, graph.sizes(1)) for graph in parts.values()),
+            latency_ms=sum(graph.calls * latencies[f"{name}/{part}"].p50_ms for part, graph in parts.items()),
         )
         for name, parts in candidates.items()
     }
+
+
+def _parameters(parts: Mapping[str, Graph]) -> int:
+    """Parameters of all graphs; graphs of one network share some, which count once."""
+    return sum({id(one): one.numel() for graph in parts.values() for one in graph.module.parameters()}.values())
 
 
 def rejection(cost: Cost, limits: Limits) -> str | None:

@@ -2,55 +2,46 @@
 
 from pathlib import Path
 
-from components.backbone_selection.ranking import Candidate
+from components.backbone_selection.ranking import KNN, Candidate, figure_name
 from components.backbone_selection.selection import Selection
 from components.core.numbers import compact, megabytes, milliseconds, percent
 from components.core.report.figures import Point, scatter
 from components.core.report.page import Block, Callout, Cell, Section, figure, table, write_page
+from components.core.tasks.metric import Metric
 
-COLUMNS = (
-    "backbone",
-    "k-NN accuracy",
-    "LogME",
-    "by transfer",
-    "by size",
-    "parameters",
-    "float32",
-    "MACs",
-    "latency",
-    "ImageNet top-1",
-)
+COLUMNS = ("by transfer", "by size", "parameters", "float32", "MACs", "latency")
 
 
 def write_ranking_page(path: str | Path, selection: Selection) -> None:
     """The reason, the ranking as a table, and accuracy against cost."""
-    ranking = selection.ranking
+    ranking, metric = selection.ranking, selection.ranking.metric
+    name, of_classes = figure_name(metric), metric is KNN
+    second, last = ("LogME", ("ImageNet top-1",)) if of_classes else ("loss before training", ())
     blocks: list[Block] = [
         table(
-            COLUMNS,
-            [_row(candidate) for candidate in ranking.candidates],
+            ("backbone", name, second, *COLUMNS, *last),
+            [_row(candidate, metric) for candidate in ranking.candidates],
             marked=[i for i, candidate in enumerate(ranking.candidates) if candidate.name == ranking.chosen],
             faint=[i for i, candidate in enumerate(ranking.candidates) if candidate.rejected],
-            caption="By transfer: rank by k-NN accuracy, then LogME. By size: rank by parameters, blind to the data.",
+            caption=f"By transfer: rank by {name}, then {second}. By size: rank by parameters, blind to the data.",
         )
     ]
-    scored = [candidate for candidate in ranking.candidates if candidate.knn_accuracy is not None]
+    scored = [candidate for candidate in ranking.candidates if candidate.transfer is not None]
     if len(scored) > 1:
         points = [
             Point(
                 name=candidate.name,
                 x=candidate.macs / 1e6,
-                y=candidate.knn_accuracy or 0.0,
+                y=candidate.transfer or 0.0,
                 kind="chosen" if candidate.name == ranking.chosen else "candidate",
             )
             for candidate in scored
         ]
-        svg = scatter(points, title="Transfer against cost", x="million MACs", y="k-NN accuracy", percent=True)
+        svg = scatter(points, title="Transfer against cost", x="million MACs", y=name, percent=metric.percent)
         blocks.append(figure(svg, "Up and to the left is better; ringed: chosen."))
-    note = (
-        f"k-NN and LogME on frozen features of {selection.rows_used:,} training rows; latency: onnxruntime, "
-        "float32, batch 1, one thread, median, on the machine of this run."
-    )
+    looked_at = f"{selection.rows_used:,} training rows"
+    compared = f"k-NN and LogME on frozen features of {looked_at}" if of_classes else f"{metric.label} of {looked_at}"
+    note = f"{compared}; latency: onnxruntime, float32, batch 1, one thread, median, on the machine of this run."
     sections = [
         Section("", Callout(f"{ranking.chosen} is chosen", ranking.reason, "info")),
         Section("Candidates", blocks, note=note),
@@ -58,20 +49,23 @@ def write_ranking_page(path: str | Path, selection: Selection) -> None:
     write_page(path, "Backbone selection", sections, eyebrow="backbone_selection")
 
 
-def _row(candidate: Candidate) -> tuple[object, ...]:
-    knn = None if candidate.knn_accuracy is None else percent(candidate.knn_accuracy, digits=1)
-    error = candidate.knn_standard_error
+def _row(candidate: Candidate, metric: Metric) -> tuple[object, ...]:
+    found, second = candidate.transfer, candidate.logme if metric is KNN else candidate.untrained_loss
+    written = None if found is None else percent(found, digits=1) if metric.percent else f"{found:.1f}"
+    published = candidate.top1_published
     return (
         Cell(candidate.name, sub=candidate.rejected or _start(candidate)),
-        None if knn is None else Cell(knn, sub=f"± {100 * (error or 0.0):.1f} points"),
-        None if candidate.logme is None else f"{candidate.logme:.3f}".replace("-", "−"),
+        None
+        if written is None
+        else Cell(written, sub=f"± {metric.points_per_unit * candidate.transfer_error:.1f} points"),
+        None if second is None else f"{second:.3f}".replace("-", "−"),
         candidate.transfer_rank,
         candidate.static_rank,
         compact(candidate.parameters),
         megabytes(candidate.size_mb * 1e6),
         compact(candidate.macs),
         milliseconds(candidate.latency_ms),
-        None if candidate.top1_published is None else percent(candidate.top1_published, digits=1),
+        *((None if published is None else percent(published, digits=1),) if metric is KNN else ()),
     )
 
 

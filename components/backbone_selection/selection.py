@@ -11,7 +11,8 @@ from torch import Tensor
 from components.backbone_selection.knn import knn_score
 from components.backbone_selection.limits import Limits, measure_costs, refuse_if_none_fits, rejection
 from components.backbone_selection.logme import logme
-from components.backbone_selection.ranking import Candidate, Ranking, rank_and_choose
+from components.backbone_selection.ranking import Candidate, Ranking, figure_name, rank_and_choose
+from components.backbone_selection.untrained import untrained_scores
 from components.core.bundles.model_bundle import ModelBundle
 from components.core.data.batch import Batch
 from components.core.data.reading import read_batches
@@ -79,6 +80,7 @@ class Selection:
             "input": self.bundle.assets.describe().get("input", ""),
             "rows_used": self.rows_used,
             "limits": vars(self.limits),
+            "compared_by": figure_name(self.ranking.metric),
         }
 
 
@@ -125,7 +127,8 @@ def select(dataset: "Dataset", config: SelectionConfig) -> Selection:
                 **scores,
             )
         )
-    ranking = rank_and_choose(rows)
+    untrained = any(row.untrained is not None for row in rows)
+    ranking = rank_and_choose(rows, task.metrics[0]) if untrained else rank_and_choose(rows)
     chosen = candidates[ranking.chosen]
     chosen.bundle.module.eval()
     return Selection(
@@ -144,23 +147,25 @@ class _Untrained:
 def _candidate(
     task: Task, backbone: Backbone, options: Mapping[str, Any], dataset: "Dataset", config: SelectionConfig
 ) -> _Untrained:
+    assets = task.assets(backbone, dataset, config.image_size, settings=config.settings)
     architecture = Architecture(
         backbone=backbone.name,
         source=backbone.architecture,
-        num_outputs=task.num_outputs(dataset.classes),
+        num_outputs=task.num_outputs(assets),
         task=dataset.task,
-        options=options,
+        options=task.network_options(backbone, options, assets),
     )
     module = fresh_network(architecture, seed=config.seed)
-    assets = task.assets(backbone, dataset, config.image_size, settings=config.settings)
     return _Untrained(bundle=ModelBundle(module=module, architecture=architecture, assets=assets), backbone=backbone)
 
 
 def _transfer_scores(bundle: ModelBundle, dataset: "Dataset", config: SelectionConfig) -> tuple[int, dict[str, float]]:
     # The training split only: the choice is a choice, and validation and test rows judge what follows from it.
+    compute = bundle.task.labelled_vectors(bundle.module)
+    if compute is None:
+        return untrained_scores(bundle, dataset, rows=config.max_images)
     transform = bundle.task.transform(bundle.assets)
     batches = read_batches(dataset, "train", transform, batch_size=BATCH_SIZE, limit=config.max_images)
-    compute = bundle.task.labelled_vectors(bundle.module)
     vectors, labels, of_rows = labelled_vectors(compute, bundle.module, as_tensors(batches))
     rows = min(config.max_images, dataset.rows("train"))
     if len(set(labels.tolist())) < 2:

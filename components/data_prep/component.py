@@ -14,7 +14,6 @@ def data_prep(
     task: str,
     validation_fraction: float,
     test_fraction: float,
-    max_image_mb: float,
     prepared: Output[Dataset],
     metrics: Output[Metrics],
     page: Output[HTML],
@@ -26,6 +25,7 @@ def data_prep(
     split: str = "auto",
     rare_classes: str = "refuse",
     near_duplicates: str = "report",
+    max_image_mb: float = 20.0,
 ):
     """Checks the data, finds duplicates, splits by content and writes Parquet shards.
 
@@ -35,7 +35,6 @@ def data_prep(
         task: What the model will predict.
         validation_fraction: Share of the rows for validation, above 0.
         test_fraction: Share of the rows for the test split, above 0; the two leave something to train on.
-        max_image_mb: Larger files are quarantined, in megabytes (10^6 bytes).
         prepared: The dataset: Parquet shards per split and quarantine.json, as a manifest.
         metrics: Counts of rows, classes, quarantined files and duplicates.
         page: Splits, classes, samples and the quarantine as HTML.
@@ -49,6 +48,7 @@ def data_prep(
         split: auto follows a split that the data come with, given insists on one, content ignores it.
         rare_classes: refuse stops at a class with too few usable rows; leave_out goes on without it.
         near_duplicates: report counts near copies across splits; group keeps all near copies in one split.
+        max_image_mb: Larger files are quarantined, in megabytes (10^6 bytes).
     """
     from components.core.artifacts.manifest import describe
     from components.core.data.dataset import open_dataset
@@ -81,7 +81,7 @@ def data_prep(
     counts = {
         "rows": sum(opened.counts.values()),
         **opened.counts,
-        "classes": len(opened.classes),
+        **({"classes": len(opened.classes)} if opened.classes else {}),
         "quarantined": len(result.quarantine.files),
         "duplicates": len(result.quarantine.duplicates),
     }

@@ -29,9 +29,11 @@ from components.data_prep.splitting import (
 _GROUP_IN_TWO_SPLITS = "group in two splits"
 _NEAR_IN_TWO_SPLITS = "near copy in another split"
 _CLASS_LEFT_OUT = "class left out"
+CONTENT_IN_TWO_SPLITS = "content in two splits"
 REASONS = {
     _GROUP_IN_TWO_SPLITS: "the given split has rows of its group in the test or validation split too",
     _NEAR_IN_TWO_SPLITS: "the given split has a near copy of it in the test or validation split",
+    CONTENT_IN_TWO_SPLITS: "a row of the test or validation split says the same, but for case, digits and punctuation",
     _CLASS_LEFT_OUT: "of a class that was left out because it has too few usable rows",
 }
 """Reasons of the quarantine that only the plan gives, with their meaning."""

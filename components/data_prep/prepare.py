@@ -17,6 +17,7 @@ from components.core.data.ingestion.items import Inspected, Item, printable
 from components.core.data.rows import DEMO, RowFormat
 from components.core.data.slices import SliceCounts, refuse_empty, row_slices, shard_column
 from components.core.errors import UserError
+from components.data_prep.apart import keep_apart
 from components.data_prep.data_warnings import DataWarning, near_warnings, warnings_of
 from components.data_prep.given import GIVEN_COLUMN
 from components.data_prep.plan import Plan, kept_rows, make_plan
@@ -69,6 +70,7 @@ def prepare(
             origin=source.split_from,
             found=collected.splits,
         )
+        keep_apart(plan, spill, settings, quarantine)
         classes = [name for name in ordered if name not in plan.left_out]
         numbers = {name: number for number, name in enumerate(classes)}
         reused = ReusedShards()

@@ -13,6 +13,9 @@ from components.core.data.slices import shard_column, sliced_schema
 BUFFER_BYTES = 64 * 1000 * 1000
 """Memory used before rows are written out, bytes."""
 
+_ROW_BYTES = 1000
+"""What the objects of a row take beside its content."""
+
 
 class Spill:
     """Raw rows and their slices in up to 256 files by the first byte of their digest.
@@ -45,7 +48,7 @@ class Spill:
     def add(self, row: Mapping[str, Any], slices: Sequence[str | None] = ()) -> None:
         """Set one row aside."""
         self._buffer[row["digest"][:2]].append({**row, **dict(zip(self._columns, slices, strict=True))})
-        self._buffered_bytes += sum(len(value) for value in row.values() if isinstance(value, bytes))
+        self._buffered_bytes += _ROW_BYTES + sum(len(value) for value in row.values() if isinstance(value, bytes | str))
         if self._buffered_bytes >= BUFFER_BYTES:
             self._flush()
 

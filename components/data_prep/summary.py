@@ -1,5 +1,6 @@
 """The stage's page: what came in, how it was split, what was left out."""
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -38,12 +39,13 @@ def write_summary(path: str | Path, *, shown_as: str, prepared: Prepared, datase
         Section("Quarantine", list(_quarantine_blocks(prepared, rows))),
     ]
     left_out = len(quarantine.files)
+    of_classes = f" of {len(dataset.classes)} classes" if dataset.classes else ""
     write_page(
         path,
         "Prepared data",
         sections,
         eyebrow="data_prep",
-        lead=f"{sum(dataset.counts.values()):,} {rows.noun} of {len(dataset.classes)} classes from {shown_as}; "
+        lead=f"{sum(dataset.counts.values()):,} {rows.noun}{of_classes} from {shown_as}; "
         f"{left_out:,} quarantined, {len(quarantine.duplicates):,} exact duplicates left out.",
         footer=f"Fingerprint {dataset.fingerprint}",
     )
@@ -132,9 +134,8 @@ def _quarantine_blocks(prepared: Prepared, rows: RowFormat) -> Iterator[Any]:
         meanings = {**rows.reasons, **REASONS}
         counts = [[reason, count, meanings[reason]] for reason, count in quarantine.counts.items()]
         yield table(["reason", "files", "meaning"], counts)
-        records = quarantine.records()
-        shown = [[r["source"], r["reason"], r["detail"]] for r in records[:SHOWN_FILES]]
-        more = len(records) - len(shown)
+        shown = [[r["source"], r["reason"], r["detail"]] for r in _some_of_each(quarantine.records())]
+        more = len(quarantine.files) - len(shown)
         caption = f"and {more:,} more, all of them in quarantine.json of this artifact." if more else ""
         yield table(["file", "reason", "detail"], shown, caption=caption)
     if quarantine.duplicates:
@@ -142,3 +143,17 @@ def _quarantine_blocks(prepared: Prepared, rows: RowFormat) -> Iterator[Any]:
         more = len(pairs) - SHOWN_FILES
         caption = f"and {more:,} more, all of them in quarantine.json." if more > 0 else ""
         yield table(["exact duplicate", "of"], pairs[:SHOWN_FILES], caption=caption)
+
+
+def _some_of_each(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """At most `SHOWN_FILES` records in their order, of each reason an equal share if there are too many."""
+    if len(records) <= SHOWN_FILES:
+        return records
+    share = max(1, SHOWN_FILES // len({record["reason"] for record in records}))
+    seen: Counter[str] = Counter()
+    kept = []
+    for record in records:
+        seen[record["reason"]] += 1
+        if seen[record["reason"]] <= share:
+            kept.append(record)
+    return kept[:SHOWN_FILES]

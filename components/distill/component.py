@@ -64,7 +64,7 @@ def distill(
         learning_rate: Of the head, at the end of warm-up.
         alpha: Weight of the teacher against the labels, 0 to 1.
         temperature: Temperature T of both softmaxes, above 0; higher shows more of how the teacher ranks wrong classes.
-        schedule: polynomial, step, cosine or constant; a function of the optimizer step.
+        schedule: polynomial, step, cosine, constant or inverse_sqrt; a function of the optimizer step.
         power: Exponent of the polynomial schedule, rate · (1 − t/T)^power.
         step_epochs: Epochs between two changes of the step schedule.
         step_gamma: Factor of each change of the step schedule, above 0.

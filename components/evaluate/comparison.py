@@ -17,7 +17,7 @@ from components.core.evaluation.document import (
 from components.core.numbers import capitalized
 from components.core.parameters import check_declared
 from components.core.runtime.host import describe_host
-from components.core.tasks import get_task
+from components.core.tasks import Task, get_task
 from components.core.tasks.metric import Metric
 from components.evaluate.bundles import Opened
 from components.evaluate.groups import group_comparisons, slice_comparisons
@@ -80,7 +80,9 @@ def evaluate_pair(
     metrics = tuple(_metric(metric, pairs) for metric in task.metrics)
 
     rounds = {1: config.latency_rounds, task.large_batch: max(_FEWEST_ROUNDS, config.latency_rounds // 5)}
-    timings = measure_both(candidate.bundle, baseline.bundle, threads=config.threads, rounds=rounds)
+    timings = measure_both(
+        candidate.bundle, baseline.bundle, dataset, config.split, threads=config.threads, rounds=rounds
+    )
     return Evaluation(
         task=task.name,
         row_noun=task.row_noun,
@@ -112,14 +114,14 @@ def evaluate_pair(
         ),
         budget=config.budget,
         host=describe_host(),
-        method=_method(config, timings, task.metrics),
+        method=_method(config, timings, task),
+        timed_units=task.timed_units,
         warnings=timings.warnings,
         samples=tuple(
             read_samples(
                 dataset,
                 config.split,
                 pick_samples(primary, ours.statistics),
-                primary.reduce(ours.statistics),
                 candidate=candidate.bundle,
                 baseline=baseline.bundle,
                 threads=config.threads,
@@ -173,13 +175,19 @@ def _figures(opened: Opened, latency: tuple[Timing, ...], details: dict) -> Mode
     )
 
 
-def _method(config: EvaluateConfig, timings: Timings, metrics: tuple[Metric, ...]) -> str:
+def _method(config: EvaluateConfig, timings: Timings, task: Task) -> str:
     threads = "1 thread" if config.threads == 1 else f"{config.threads} threads"
     share = f"{100 * CONFIDENCE:g} %"
     intervals = "; ".join(
         f"{capitalized(metric.label)}: {share} interval ({interval_name(metric)}; of the difference "
         f"{difference_name(metric)})"
-        for metric in metrics
+        for metric in task.metrics
+    )
+    of_rows = (
+        f" A call takes the next {task.row_noun} of the split through the whole model as a client does, the same ones "
+        f"for both; {task.timed_units} per second are those that the model made."
+        if task.timed_units
+        else ""
     )
     timed = " and ".join(f"{one.samples} calls at batch {one.batch}" for one in timings.candidate)
     return (
@@ -187,5 +195,5 @@ def _method(config: EvaluateConfig, timings: Timings, metrics: tuple[Metric, ...
         f"Latency: warm and alone, {timed} of each model, in alternating blocks whose first calls are not "
         f"counted; medians of wall time, CPU time beside it; cold: the first call after the other model. Speed-up: "
         f"from pairs of neighbouring blocks (Hodges-Lehmann, {share} signed-rank interval). Inference only, without "
-        "preparing the inputs."
+        f"preparing the inputs.{of_rows}"
     )

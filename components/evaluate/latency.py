@@ -1,12 +1,30 @@
 """Latency of candidate and baseline in alternating blocks: what evaluation.json says of it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from components.core.bundles.onnx_bundle import OnnxBundle
+from components.core.data.batch import Batch
+from components.core.data.reading import read_batches
 from components.core.evaluation.document import Speedup, Timing
-from components.core.runtime.latency import ATTEMPTS, BUSY, PRECISION, Latency, Measurement, measure_calls
-from components.core.runtime.serving import graph_calls
+from components.core.runtime.latency import (
+    ATTEMPTS,
+    BUSY,
+    PRECISION,
+    Latency,
+    Measurement,
+    measure_calls,
+    measure_rows,
+)
+from components.core.runtime.serving import graph_calls, open_graphs
+
+if TYPE_CHECKING:
+    from components.core.data.dataset import Dataset
+
+TIMED_ROWS = 128
+"""Rows of the split, spread evenly over it, on which models are timed whose work depends on the row."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,33 +37,70 @@ class Timings:
     warnings: tuple[str, ...]
 
 
-def measure_both(candidate: OnnxBundle, baseline: OnnxBundle, *, threads: int, rounds: Mapping[int, int]) -> Timings:
+def measure_both(
+    candidate: OnnxBundle,
+    baseline: OnnxBundle,
+    dataset: "Dataset",
+    split: str,
+    *,
+    threads: int,
+    rounds: Mapping[int, int],
+) -> Timings:
     """Timings of candidate and of baseline per batch size.
 
-    A call of a model with several graphs is one call of each of them.
+    A call is what the task says it is (`Task.timed_call`), on rows of the split; else one call of each graph.
 
     Args:
         candidate: one model.
         baseline: the other.
+        dataset: whose rows are timed.
+        split: of it.
         threads: of onnxruntime.
         rounds: timed calls of each, at least, by batch size.
     """
-    found = {
-        batch: measure_calls(
-            {
-                "baseline": graph_calls(baseline, batch=batch, threads=threads),
-                "candidate": graph_calls(candidate, batch=batch, threads=threads),
-            },
-            threads=threads, batch=batch, rounds=count,
-        )
-        for batch, count in rounds.items()
-    }  # fmt: skip
+    bundles = {"baseline": baseline, "candidate": candidate}
+    sessions = {name: open_graphs(bundle, threads=threads) for name, bundle in bundles.items()}
+    found = {}
+    for batch, count in rounds.items():
+        stated: dict[str, Any] = {"threads": threads, "batch": batch, "rounds": count}
+        calls = _calls_on_rows(bundles, sessions, dataset, split, batch=batch)
+        if calls is None:
+            plain = {name: graph_calls(bundle, batch=batch, threads=threads) for name, bundle in bundles.items()}
+            found[batch] = measure_calls(plain, **stated)
+        else:
+            found[batch] = measure_rows(calls, **stated)
     return Timings(
         candidate=tuple(_timing(one.latencies["candidate"]) for one in found.values()),
         baseline=tuple(_timing(one.latencies["baseline"]) for one in found.values()),
         speedups=tuple(_speedup(batch, one) for batch, one in found.items()),
         warnings=tuple(text for batch, one in found.items() for text in timing_warnings(batch, one)),
     )
+
+
+def _calls_on_rows(
+    bundles: Mapping[str, OnnxBundle],
+    sessions: Mapping[str, Mapping[str, Any]],
+    dataset: "Dataset",
+    split: str,
+    *,
+    batch: int,
+) -> dict[str, Callable[[int], int]] | None:
+    """The task's own timed calls by name, on the same rows for both; None where it has none."""
+    if not all(bundle.task.timed_units for bundle in bundles.values()):
+        return None
+    calls = {}
+    for name, bundle in bundles.items():
+        made = bundle.task.timed_call(sessions[name], _timed_rows(bundle, dataset, split), bundle.assets, rows=batch)
+        assert made is not None, "a task with timed units has timed calls"
+        calls[name] = made
+    return calls
+
+
+def _timed_rows(bundle: OnnxBundle, dataset: "Dataset", split: str) -> Batch:
+    transform = bundle.task.transform(bundle.assets, full_size=True)
+    read = read_batches(dataset, split, transform, batch_size=TIMED_ROWS, limit=TIMED_ROWS)
+    with closing(read) as batches:
+        return next(batches)
 
 
 def timing_warnings(batch: int, measurement: Measurement) -> list[str]:
@@ -76,6 +131,7 @@ def _timing(latency: Latency) -> Timing:
         cold_ms=latency.cold_ms,
         cpu_ms=latency.cpu_ms,
         rows_per_second=latency.rows_per_second,
+        units_per_second=latency.units_per_second,
     )
 
 

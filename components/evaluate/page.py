@@ -53,6 +53,12 @@ def _rows(evaluation: Evaluation) -> list[list[Any]]:
     largest = evaluation.batches[-1]
     rates = [f"{side.at(largest).rows_per_second:,.0f} {noun}/s" for side in (theirs, ours)]
     rows.append([f"throughput, batch {largest}", *rates, ""])
+    if evaluation.timed_units:
+        for batch in evaluation.batches:
+            made = [
+                f"{side.at(batch).units_per_second or 0:,.0f} {evaluation.timed_units}/s" for side in (theirs, ours)
+            ]
+            rows.append([f"{evaluation.timed_units}, batch {batch}", *made, ""])
     rows += _sizes(evaluation)
     for title, before, after in (
         ("parameters", theirs.parameters, ours.parameters),

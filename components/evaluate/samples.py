@@ -51,7 +51,6 @@ def read_samples(
     dataset: "Dataset",
     split: str,
     picked: Mapping[int, str],
-    scores: np.ndarray,
     *,
     candidate: OnnxBundle,
     baseline: OnnxBundle,
@@ -61,18 +60,20 @@ def read_samples(
     """The picked rows, each predicted again alone by both models, as the task's pages show them."""
     task = get_task(dataset.task)
     models = {"candidate": _Predictor(candidate, dataset, threads), "baseline": _Predictor(baseline, dataset, threads)}
-    found = []
+    found, metric = [], task.metrics[0]
     for number, row in _rows(dataset, split, picked, seen):
         results = {name: model(row) for name, model in models.items()}
-        batch = results["candidate"][0]
+        batch, predictions = results["candidate"]
+        # Of the row alone: dynamic integer kernels answer otherwise in another batch, and a release repeats this one.
+        score = metric.value(task.statistics(predictions, batch, len(dataset.classes)))
         shown = task.pages.sample(row, batch, {name: result[1] for name, result in results.items()}, dataset)
         kept = _embedded(row)
         found.append(
             Sample(
                 digest=row["digest"],
                 kind=picked[number],
-                score=float(scores[number]) if math.isfinite(scores[number]) else None,
-                said=task.pages.said(results["candidate"][1], dataset.classes),
+                score=score if math.isfinite(score) else None,
+                said=task.pages.said(predictions, dataset.classes),
                 row=kept,
                 shown=_without_repeats(shown, kept),
             )

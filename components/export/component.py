@@ -47,6 +47,7 @@ def export(
     from components.core.bundles.model_bundle import load_model
     from components.core.bundles.onnx_bundle import load_onnx
     from components.core.bundles.release_files import CARD
+    from components.core.data.dataset import open_dataset
     from components.core.evaluation.document import read_evaluation
     from components.core.runtime.conversion import float32_of
     from components.core.signing import KEY_VARIABLE, sign_release, signing_key
@@ -74,6 +75,7 @@ def export(
         student,
         plain,
         measured,
+        dataset=open_dataset(dataset.path, store),
         candidate_digest=onnx_manifest.digest,
         student_digest=model_manifest.digest,
     )

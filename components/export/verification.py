@@ -6,7 +6,7 @@ Each raises; a release that exists has passed them all.
 import base64
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from onnxruntime import InferenceSession
@@ -20,6 +20,10 @@ from components.core.runtime.conversion import FLOAT32
 from components.core.runtime.metadata import read_metadata
 from components.core.runtime.onnx_export import parity
 from components.core.runtime.serving import graph_inputs, graph_trials, open_graphs
+from components.export.predictions import LEAST_EQUAL, Compared, compare_predictions
+
+if TYPE_CHECKING:
+    from components.core.data.dataset import Dataset
 
 BATCH_SIZES = (1, 3)
 
@@ -39,14 +43,18 @@ class Verification:
         parity: torch against onnxruntime, float32, at two batch sizes.
         same_graph: the float32 graph is byte for byte the one that was quantized.
         samples_repeated: evaluated rows whose prediction the released files alone repeated.
+        predictions: of torch, float32 files and released files on the same rows; None where outputs say it all.
     """
 
     parity: dict[str, Any]
     same_graph: bool
     samples_repeated: int
+    predictions: Compared | None = None
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """JSON-able; without predictions where none were compared."""
+        shown = asdict(self)
+        return shown if self.predictions else {name: value for name, value in shown.items() if name != "predictions"}
 
 
 def verify(
@@ -55,6 +63,7 @@ def verify(
     plain: OnnxBundle,
     evaluation: Evaluation,
     *,
+    dataset: "Dataset",
     candidate_digest: str,
     student_digest: str,
 ) -> Verification:
@@ -65,6 +74,7 @@ def verify(
         student: the torch network it was made of.
         plain: the float32 export of the student, with the parity that was found when it was made.
         evaluation: of the candidate.
+        dataset: that it was made from.
         candidate_digest: digest of its artifact.
         student_digest: digest of the student's artifact.
 
@@ -89,13 +99,25 @@ def verify(
         figures = max(found, key=lambda one: one["relative_difference"])
     _check_metadata(candidate)
     _check_batches(candidate)
-    return Verification(parity=figures, same_graph=same_graph, samples_repeated=_repeat_samples(candidate, evaluation))
+    predictions = compare_predictions(student, plain, candidate, dataset)
+    if predictions and min(predictions.float32) < LEAST_EQUAL:
+        raise VerificationError(
+            f"of {predictions.rows} {candidate.task.row_noun} torch and its float32 files predict the same for only "
+            f"{min(predictions.float32):.1%}; at least {LEAST_EQUAL:.0%} must be equal"
+        )
+    return Verification(
+        parity=figures,
+        same_graph=same_graph,
+        samples_repeated=_repeat_samples(candidate, evaluation),
+        predictions=predictions,
+    )
 
 
 def _check_metadata(candidate: OnnxBundle) -> None:
-    """Each file's own metadata gives the assets of the bundle: nothing beside it is needed."""
+    """Each file's own metadata gives the assets of the bundle; what is too large for it is in the files beside."""
+    beside = candidate.assets.to_files()
     for name, session in open_graphs(candidate).items():
-        inside = candidate.task.read_metadata(read_metadata(session.get_modelmeta().custom_metadata_map))
+        inside = candidate.task.read_metadata(read_metadata(session.get_modelmeta().custom_metadata_map), beside)
         if inside != candidate.assets:
             raise VerificationError(f"{name}.onnx carries other {_differing(inside, candidate.assets)} than its bundle")
 
@@ -131,7 +153,7 @@ def _repeat_samples(candidate: OnnxBundle, evaluation: Evaluation) -> int:
     task = candidate.task
     sessions = open_graphs(candidate)
     facts = read_metadata(next(iter(sessions.values())).get_modelmeta().custom_metadata_map)
-    assets = task.read_metadata(facts)
+    assets = task.read_metadata(facts, candidate.assets.to_files())
     transform = task.transform(assets, full_size=True)
     metric, classes = task.metrics[0], evaluation.dataset.classes
     repeated = 0

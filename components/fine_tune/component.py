@@ -54,11 +54,12 @@ def fine_tune(
         metrics: Validation metric and loss of the kept epoch, and its number.
         page: Learning curves as a page.
         epochs: Passes of the whole network over the training split.
-        head_epochs: Passes of the linear head over features that the frozen network computes once; 0 skips it.
+        head_epochs: Passes of the linear head over features that the frozen network computes once; 0 skips it. Networks
+            that begin without a fresh head have none.
         batch_size: Images in an optimizer step.
         optimizer: adamw or sgd (with Nesterov momentum).
         learning_rate: Of the head, at the end of warm-up.
-        schedule: polynomial, step, cosine or constant; a function of the optimizer step.
+        schedule: polynomial, step, cosine, constant or inverse_sqrt; a function of the optimizer step.
         power: Exponent of the polynomial schedule, rate · (1 − t/T)^power.
         step_epochs: Epochs between two changes of the step schedule.
         step_gamma: Factor of each change of the step schedule, above 0.

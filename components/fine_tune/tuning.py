@@ -12,7 +12,7 @@ from components.core.data.dataset import Dataset
 from components.core.data.reading import read_batches
 from components.core.training.checkpoint import Checkpointer
 from components.core.training.config import TrainingConfig
-from components.core.training.data import EVALUATION_BATCH_SIZE, as_tensors, training_data
+from components.core.training.data import as_tensors, training_data
 from components.core.training.device import choose_device, deterministic, place, use_available_threads
 from components.core.training.head import frozen_features, max_feature_rows, train_head
 from components.core.training.history import History
@@ -24,7 +24,8 @@ from components.core.training.ranks import ALONE, Ranks
 class FineTuneConfig(TrainingConfig):
     """`TrainingConfig`, and what only fine-tuning has.
 
-    head_epochs: passes over the cached features before the network is trained; 0 continues with the head as it is.
+    head_epochs: passes over the cached features before the network is trained; 0 continues with the head as it is. A
+    task whose networks begin with no fresh head has none to train.
     label_smoothing: ε of the task's loss, in [0, 1). augment: random flips and shifts of training images.
     settings: what the task adds for its loss, by name; the pipeline's first task has checked it.
     """
@@ -69,11 +70,9 @@ def fine_tune_bundle(
         return task.loss(model(*batch.inputs.values()), batch, settings=settings)
 
     with deterministic(config.seed):
-        phases = (
-            [_train_head(bundle, dataset, config, settings, report if ranks.leads else _silent)]
-            if config.head_epochs
-            else []
-        )
+        phases = []
+        if config.head_epochs and (parts := task.split(bundle.module.eval())):
+            phases.append(_train_head(bundle, parts, dataset, config, settings, report if ranks.leads else _silent))
         history = train(
             task.training_module(bundle.module, settings),
             data=data,
@@ -97,6 +96,7 @@ def _silent(_: str) -> None:
 
 def _train_head(
     bundle: ModelBundle,
+    parts: tuple[Callable[..., tuple[Tensor, ...]], nn.Module],
     dataset: Dataset,
     config: FineTuneConfig,
     settings: Mapping[str, Any],
@@ -104,11 +104,10 @@ def _train_head(
 ) -> dict[str, Any]:
     """The head-first phase; cheap enough to be repeated when a run is resumed, and in every process."""
     task, device = bundle.task, next(bundle.module.parameters()).device
-    bundle.module.eval()
-    compute, head = task.split(bundle.module)
+    compute, head = parts
     limit = max_feature_rows(compute, bundle.inputs, device)
     transform = task.transform(bundle.assets)
-    batches = read_batches(dataset, "train", transform, batch_size=EVALUATION_BATCH_SIZE, limit=limit)
+    batches = read_batches(dataset, "train", transform, batch_size=task.validation_batch, limit=limit)
     features = frozen_features(compute, as_tensors(batches), device=device, precision=config.precision)
     losses = train_head(head, features, task=task, epochs=config.head_epochs, seed=config.seed, settings=settings)
     report(f"head on frozen features of {len(features)} {task.row_noun}: loss {losses[0]:.4f} → {losses[-1]:.4f}")

@@ -17,7 +17,7 @@ from components.core.parameters import check_declared
 from components.core.tasks import Task
 from components.core.tasks.metric import Metric
 from components.core.training.batchnorm import absorb_statistics, recalibrate_batchnorm
-from components.core.training.data import EVALUATION_BATCH_SIZE, as_tensors, calibration_batches
+from components.core.training.data import as_tensors, calibration_batches
 from components.core.training.device import choose_device, deterministic, place, place_batch, use_available_threads
 from components.core.training.validation import Validation, validate
 from components.prune.costs import layer_costs
@@ -99,6 +99,8 @@ def prune_bundle(
     use_available_threads()
     module = place(copy.deepcopy(bundle.module), device).eval().requires_grad_(True)
     macs_before, parameters_before = count_macs(module, inputs), count_parameters(module)
+    if not task.output_layers(module):
+        return _unpruned(bundle, dataset, config, macs=macs_before, parameters=parameters_before)
 
     def batches() -> Iterator[Batch]:
         return calibration_batches(task, dataset, bundle.assets, rows=config.calibration_images)
@@ -121,7 +123,7 @@ def prune_bundle(
     check_record(module, architecture, inputs=inputs)
     result = Pruned(
         bundle=ModelBundle(module=module, architecture=architecture, assets=bundle.assets),
-        metric=task.metrics[0],
+        metric=task.training_metric,
         groups={group.name: (group.channels - len(removal[group.name]), group.channels) for group in groups},
         macs_before=macs_before,
         macs_after=count_macs(module, inputs),
@@ -136,6 +138,20 @@ def prune_bundle(
         f"parameters are left (asked: {config.macs_fraction:.1%} of the MACs)"
     )
     return result
+
+
+def _unpruned(bundle: ModelBundle, dataset: Dataset, config: PruneConfig, *, macs: int, parameters: int) -> Pruned:
+    """The bundle as it is, where channels are not what is pruned; UserError when something was to go."""
+    task = bundle.task
+    if config.macs_fraction < 1:
+        raise UserError(f"channels of {task.title} networks are not pruned; macs_fraction must be 1")
+    accuracy = _accuracy(place(bundle.module, choose_device()), dataset, task, bundle)
+    bundle.module.cpu()
+    return Pruned(
+        bundle=bundle, metric=task.training_metric, groups={}, macs_before=macs, macs_after=macs,
+        parameters_before=parameters, parameters_after=parameters, accuracy_before=accuracy, accuracy_cut=accuracy,
+        accuracy_after=accuracy,
+    )  # fmt: skip
 
 
 def _plan(
@@ -235,6 +251,6 @@ def _accuracy(module: nn.Module, dataset: Dataset, task: Task, bundle: ModelBund
     if not dataset.rows("validation"):
         return None
     transform = task.transform(bundle.assets)
-    batches = as_tensors(read_batches(dataset, "validation", transform, batch_size=EVALUATION_BATCH_SIZE))
+    batches = as_tensors(read_batches(dataset, "validation", transform, batch_size=task.validation_batch))
     device = next(module.parameters()).device
     return validate(module, batches, task=task, num_classes=len(dataset.classes), device=device)

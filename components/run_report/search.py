@@ -16,13 +16,15 @@ def backbone_section(evidence: Evidence) -> Section | None:
     if ranking is None:
         return None
     candidates = list(ranking["candidates"])
+    name = str(ranking.get("compared_by", "k-NN accuracy"))
+    of_classes = not any(candidate.get("untrained") is not None for candidate in candidates)
     blocks: list[Block] = []
     if ranking.get("reason"):
         blocks.append(Callout(f"Why {ranking['chosen']}", ranking["reason"], "info"))
     blocks.append(
         table(
-            _BACKBONE_COLUMNS,
-            [_backbone(candidate) for candidate in candidates],
+            ["backbone", name, *(_OF_CLASSES if of_classes else _WITHOUT), *_COSTS],
+            [_backbone(candidate, of_classes=of_classes) for candidate in candidates],
             marked=[i for i, candidate in enumerate(candidates) if candidate["name"] == ranking["chosen"]],
             faint=[i for i, candidate in enumerate(candidates) if candidate.get("rejected")],
         )
@@ -31,52 +33,62 @@ def backbone_section(evidence: Evidence) -> Section | None:
         Point(
             name=candidate["name"],
             x=candidate["macs"] / 1e6,
-            y=candidate["knn_accuracy"],
-            error=candidate.get("knn_standard_error") or 0.0,
+            y=float(_transfer(candidate) or 0.0),
+            error=candidate.get("knn_standard_error") or candidate.get("untrained_error") or 0.0,
             kind="chosen" if candidate["name"] == ranking["chosen"] else "candidate",
             on_front=candidate["name"] == ranking["chosen"],
         )
         for candidate in candidates
-        if candidate.get("knn_accuracy") is not None and candidate.get("macs")
+        if _transfer(candidate) is not None and candidate.get("macs")
     ]
     if len(shown) > 1:
-        svg = scatter(shown, title="Transferability against cost", x="million MACs", y="k-NN accuracy", percent=True)
-        blocks.append(
-            figure(svg, "Nearest neighbours on the frozen features of each candidate; whiskers: one standard error.")
+        svg = scatter(shown, title="Transferability against cost", x="million MACs", y=name, percent=of_classes)
+        told = (
+            "Nearest neighbours on the frozen features of each candidate" if of_classes else f"{name} of each candidate"
         )
-    used = ranking.get("images_used")
-    note = (
-        "Hard limits first; then how well frozen ImageNet features already separate these classes (k-NN, LogME), "
-        f"beside the ranking by size alone{f', on {used:,} training images' if isinstance(used, int) else ''}."
-    )
+        blocks.append(figure(svg, f"{told}; whiskers: one standard error."))
+    used = ranking.get("rows_used")
+    seen = "how well frozen ImageNet features already separate these classes (k-NN, LogME)" if of_classes else name
+    on_rows = f", on {used:,} training rows" if isinstance(used, int) else ""
+    note = f"Hard limits first; then {seen}, beside the ranking by size alone{on_rows}."
     return Section("Backbones", blocks, note=note)
 
 
-_BACKBONE_COLUMNS = (
-    "backbone",
-    "k-NN accuracy",
-    "LogME",
-    "rank",
-    "rank by size",
-    "ImageNet top-1",
-    "params",
-    "MACs",
-    "fp32 size",
-    "latency",
-)
+_OF_CLASSES = ("LogME", "rank", "rank by size", "ImageNet top-1")
+_WITHOUT = ("loss", "rank", "rank by size")
+_COSTS = ("params", "MACs", "fp32 size", "latency")
 
 
-def _backbone(candidate: Mapping[str, Any]) -> list[Any]:
+def _transfer(candidate: Mapping[str, Any]) -> float | None:
+    known = candidate.get("knn_accuracy")
+    return candidate.get("untrained") if known is None else known
+
+
+def _backbone(candidate: Mapping[str, Any], *, of_classes: bool) -> list[Any]:
+    ranks = [candidate.get("transfer_rank"), candidate.get("static_rank")]
+    costs = _costs(candidate)
+    name = Cell(candidate["name"], candidate.get("rejected") or "")
+    if not of_classes:
+        found, loss = candidate.get("untrained"), candidate.get("untrained_loss")
+        error = candidate.get("untrained_error")
+        figure_cell = MISSING if found is None else Cell(f"{found:.1f}", f"± {error:.1f} points" if error else "")
+        return [name, figure_cell, MISSING if loss is None else f"{loss:.3f}", *ranks, *costs]
     error = candidate.get("knn_standard_error")
-    published, logme, size = candidate.get("top1_published"), candidate.get("logme"), candidate.get("size_mb")
+    published, logme = candidate.get("top1_published"), candidate.get("logme")
     published = published / 100 if published is not None and published > 1 else published
     return [
-        Cell(candidate["name"], candidate.get("rejected") or ""),
+        name,
         Cell(percent(candidate.get("knn_accuracy"), digits=1), f"± {100 * error:.1f} points" if error else ""),
         MISSING if logme is None else f"{logme:.3f}".replace("-", "−"),
-        candidate.get("transfer_rank"),
-        candidate.get("static_rank"),
+        *ranks,
         percent(published, digits=1),
+        *costs,
+    ]
+
+
+def _costs(candidate: Mapping[str, Any]) -> list[Any]:
+    size = candidate.get("size_mb")
+    return [
         compact(candidate.get("parameters")),
         compact(candidate.get("macs")),
         megabytes(None if size is None else 1e6 * size),

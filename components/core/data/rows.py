@@ -25,13 +25,19 @@ DEMO = "demo"
 
 @dataclass(frozen=True, kw_only=True)
 class Demo:
-    """A data set in the repository: its table, and its licence as manifests and cards state it.
+    """A data set that needs no download: a table in the repository, or files of packages of an extra.
 
-    description: what must be said of its rows wherever a figure of them is shown: that they are synthetic.
+    Attributes:
+        licence: as manifests and cards state it.
+        file: the table.
+        packages, extra: names of the packages, and of the extra that installs them; where there is no `file`.
+        description: what must be said of its rows wherever a figure of them is shown: that they are synthetic.
     """
 
-    file: Path
     licence: str
+    file: Path | None = None
+    packages: tuple[str, ...] = ()
+    extra: str = ""
     description: str | None = None
 
 
@@ -177,6 +183,14 @@ class RowFormat(StoredRows, Protocol):
 
     def split_key(self, raw: Mapping[str, Any]) -> str:
         """sha256 hex digest that decides the split: the content's own, or that of its group."""
+
+    @property
+    def apart_columns(self) -> tuple[str, ...]:
+        """Raw uint64 columns whose values must not lie on both sides of a split; most often none.
+
+        A row of the training split that shares such a value with a row of the test or validation split is left out, and
+        so is one of the validation split that shares it with the test split. Given splits and groups do not matter.
+        """
 
     def finished(self, raw: Mapping[str, Any], numbers: Mapping[str, int]) -> dict[str, Any]:
         """The stored row; of a raw row with some columns only, those columns. `numbers` are those of the classes."""

@@ -118,6 +118,7 @@ class Timing:
         cold_ms: median of the first call after the other model.
         cpu_ms: median CPU time of a warm call.
         rows_per_second: at the median.
+        units_per_second: what the task counts in a call (pieces), over all timed calls; None where it counts nothing.
     """
 
     batch: int
@@ -128,6 +129,7 @@ class Timing:
     cold_ms: float | None
     cpu_ms: float
     rows_per_second: float
+    units_per_second: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,6 +246,7 @@ class Evaluation:
     Attributes:
         task: name of the task.
         row_noun: what a row is, in the plural: "images".
+        timed_units: what `Timing.units_per_second` counts, in the plural; empty where it counts nothing.
         split, rows: what was read.
         left_out: rows of the split that were not read, since one of the models was trained or chosen on them.
         dataset: of which data set.
@@ -285,6 +288,7 @@ class Evaluation:
     method: str
     warnings: tuple[str, ...]
     samples: tuple[Sample, ...]
+    timed_units: str = ""
 
     def __post_init__(self) -> None:
         if not self.metrics:

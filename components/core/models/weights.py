@@ -5,7 +5,8 @@ import json
 import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,34 @@ def read_weights(backbone: Backbone) -> "dict[str, torch.Tensor]":
 
 
 @contextmanager
+def weights_files(backbone: Backbone) -> Iterator[tuple[Path, dict[str, Path]]]:
+    """The weights file and the `files` beside it by name, all verified; on this machine while the context is entered.
+
+    UserError when one of them cannot be had, or has another digest than the pinned one.
+    """
+    check_weights_available(backbone)
+    with ExitStack() as stack:
+        path = stack.enter_context(_weights_file(backbone))
+        beside = {
+            name: stack.enter_context(_weights_file(replace(backbone, weights=_beside(backbone.weights, name))))
+            for name in backbone.files
+        }
+        for file, digest in ((path, backbone.sha256), *((beside[name], backbone.files[name]) for name in beside)):
+            if digest is not None:
+                _verify(file, backbone, digest)
+        yield path, beside
+
+
+def _beside(weights: str, name: str) -> str:
+    """The address of a file in the folder of the weights."""
+    scheme = weight_scheme(weights)
+    if scheme == "hf-hub:":
+        parts = weights.removeprefix("hf-hub:").split("/")
+        return "hf-hub:" + "/".join([*parts[:2], *parts[2:-1], name])
+    return f"{weights.rpartition('/')[0]}/{name}"
+
+
+@contextmanager
 def _weights_file(backbone: Backbone) -> Iterator[Path]:
     scheme = weight_scheme(backbone.weights)
     if scheme == "package:":
@@ -59,7 +88,7 @@ def _download_from_hub(backbone: Backbone) -> Path:
     if len(parts) < 2:
         raise UserError(f"weights of backbone {backbone.name!r} must be hf-hub:ORG/NAME, got {backbone.weights!r}")
     name = parts[2] if len(parts) == 3 else "model.safetensors"
-    if not name.endswith(".safetensors"):
+    if not name.endswith(".safetensors") and name not in backbone.files:
         raise UserError(f"weights of backbone {backbone.name!r}: only .safetensors is read from a hub, got {name!r}")
     try:
         return Path(hf_hub_download("/".join(parts[:2]), name))
@@ -117,13 +146,16 @@ def tensor_shapes(backbone: Backbone) -> dict[str, tuple[int, ...]] | None:
             raise UserError(f"weights of backbone {backbone.name!r}: {path} is no safetensors file: {error}") from None
 
 
-def _verify(path: Path, backbone: Backbone) -> None:
+def _verify(path: Path, backbone: Backbone, digest: str | None = None) -> None:
+    wanted = backbone.sha256 if digest is None else digest
     with path.open("rb") as stream:
         actual = hashlib.file_digest(stream, "sha256").hexdigest()
-    if actual != backbone.sha256:
+    if actual != wanted:
+        what = f"weights of backbone {backbone.name!r} ({backbone.weights}) have"
+        if path.name in backbone.files:
+            what = f"{path.name} of backbone {backbone.name!r} has"
         raise UserError(
-            f"weights of backbone {backbone.name!r} ({backbone.weights}) have another sha256 than "
-            f"{backbone.origin} pins {backbone.sha256}: the file is damaged or another one"
+            f"{what} another sha256 than {backbone.origin} pins {wanted}: the file is damaged or another one"
         )
 
 
@@ -149,7 +181,9 @@ def _read_file(path: Path, backbone: Backbone) -> "dict[str, torch.Tensor]":
         raise UserError(f"{where} holds no state dict of tensors")
     for name, tensor in state.items():
         if not _is_dense(tensor):
-            raise UserError(f"{where}: {str(name)[:200]!r} has the shape {tuple(tensor.shape)} without a value for each")
+            raise UserError(
+                f"{where}: {str(name)[:200]!r} has the shape {tuple(tensor.shape)} without a value for each"
+            )
     return dict(state)
 
 

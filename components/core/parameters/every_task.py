@@ -119,8 +119,9 @@ _TRAINING = (
         text="Learning rate of fine-tuning at the head, after warm-up.",
     ),
     Parameter(
-        name="schedule", type=str, default="polynomial", choices=("polynomial", "step", "cosine", "constant"),
-        text="How the learning rate falls from step to step: polynomial, step, cosine or constant.",
+        name="schedule", type=str, default="polynomial",
+        choices=("polynomial", "step", "cosine", "constant", "inverse_sqrt"),
+        text="How the learning rate falls from step to step: polynomial, step, cosine, constant or inverse_sqrt.",
     ),
     Parameter(
         name="power", type=float, default=1.0, rule=POSITIVE,

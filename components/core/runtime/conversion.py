@@ -121,7 +121,10 @@ def describe_file(model: onnx.ModelProto, bundle: OnnxBundle) -> None:
 
 
 def _described(spec: InputSpec) -> dict[str, Any]:
-    return {**asdict(spec), "shape": list(spec.shape)}
+    described = {**asdict(spec), "shape": list(spec.shape)}
+    if not described.pop("typical"):
+        return described
+    return {**described, "typical": dict(spec.typical)}
 
 
 def _digest(paths: dict[str, Path]) -> str:

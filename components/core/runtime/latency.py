@@ -9,7 +9,7 @@ alternate, the calls that refill the caches are dropped, and the ratio is taken 
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -21,6 +21,10 @@ from components.core.runtime.ratio import Ratio, paired_ratio
 Feed = dict[str, np.ndarray]
 MakeInput = Callable[[int], Feed]
 Call = Callable[[], object]
+CountingCall = Callable[[int], int]
+"""Is given the number of the call and gives how many units it made (pieces of a text). Equal numbers are equal work for
+every model; the dropped calls of a block have the numbers of its timed ones."""
+_Numbered = Callable[[int], object]
 
 PAIRS = 8
 """Blocks per model, at least."""
@@ -50,6 +54,7 @@ class Latency:
         cpu_ms: median CPU time of the process per warm call.
         samples: warm calls that were timed.
         threads, batch: of onnxruntime; rows per call.
+        units_per_second: units that the timed calls made, by their wall time; None where they count none.
     """
 
     p50_ms: float
@@ -59,6 +64,7 @@ class Latency:
     samples: int
     threads: int
     batch: int
+    units_per_second: float | None = None
 
     @property
     def rows_per_second(self) -> float:
@@ -89,11 +95,12 @@ class Measurement:
 
 @dataclass(frozen=True, kw_only=True)
 class _Block:
-    """Times of one block in ms: of its first call, and of the calls after the dropped ones."""
+    """Times of one block in ms: of its first call, and of the calls after the dropped ones; what these calls made."""
 
     first: float
     wall: list[float]
     cpu: list[float]
+    units: int
 
     @property
     def shortfall(self) -> float:
@@ -122,7 +129,7 @@ def measure(
     """
     _check(batch, rounds)
     feeds = {name: _feed(name, session, make_input, batch) for name, session in sessions.items()}
-    calls: dict[str, Call] = {name: partial(session.run, None, feeds[name]) for name, session in sessions.items()}
+    calls = {name: _numbered(partial(session.run, None, feeds[name])) for name, session in sessions.items()}
     threads = {name: session.get_session_options().intra_op_num_threads for name, session in sessions.items()}
     return _measured(calls, threads=threads, batch=batch, rounds=rounds, precision=precision)
 
@@ -133,7 +140,31 @@ def measure_calls(
     """`measure` of anything that can be called, such as a model of several graphs; `threads` and `batch` are stated."""
     _check(batch, rounds)
     stated = dict.fromkeys(calls, threads)
-    return _measured(calls, threads=stated, batch=batch, rounds=rounds, precision=precision)
+    numbered = {name: _numbered(call) for name, call in calls.items()}
+    return _measured(numbered, threads=stated, batch=batch, rounds=rounds, precision=precision)
+
+
+def measure_rows(
+    calls: Mapping[str, CountingCall],
+    *,
+    threads: int,
+    batch: int,
+    rounds: int = 50,
+    precision: float | None = PRECISION,
+) -> Measurement:
+    """`measure` of calls whose work depends on their rows: the n-th timed call of each model is on the same ones.
+
+    So p50 and p90 are over rows of different lengths, and each ratio is of the same rows.
+    """
+    _check(batch, rounds)
+    return _measured(calls, threads=dict.fromkeys(calls, threads), batch=batch, rounds=rounds, precision=precision)
+
+
+def _numbered(call: Call) -> _Numbered:
+    def numbered(_: int) -> None:
+        call()
+
+    return numbered
 
 
 def _check(batch: int, rounds: int) -> None:
@@ -142,7 +173,7 @@ def _check(batch: int, rounds: int) -> None:
 
 
 def _measured(
-    calls: Mapping[str, Call], *, threads: Mapping[str, int], batch: int, rounds: int, precision: float | None
+    calls: Mapping[str, _Numbered], *, threads: Mapping[str, int], batch: int, rounds: int, precision: float | None
 ) -> Measurement:
     blocks = _alternating_blocks(calls, length=max(_LEAST_TIMED, math.ceil(rounds / PAIRS)), precision=precision)
     every = [block for found in blocks.values() for block in found]
@@ -157,48 +188,58 @@ def _measured(
     )
 
 
-def _alternating_blocks(calls: Mapping[str, Call], *, length: int, precision: float | None) -> dict[str, list[_Block]]:
+def _alternating_blocks(
+    calls: Mapping[str, _Numbered], *, length: int, precision: float | None
+) -> dict[str, list[_Block]]:
     """A B A B …, until the ratios are known, or `MOST_PAIRS` of each or `_MOST_SECONDS` are reached."""
     dropped = {name: _warm_up(call) for name, call in calls.items()}
     blocks: dict[str, list[_Block]] = {name: [] for name in calls}
     deadline = time.perf_counter_ns() + _MOST_SECONDS * 1e9
     for number in range(1, MOST_PAIRS + 1):
         for name, call in calls.items():
-            blocks[name].append(_quiet_block(call, dropped=dropped[name], length=length, deadline=deadline))
+            first = (number - 1) * length
+            block = _quiet_block(call, first, dropped=dropped[name], length=length, deadline=deadline)
+            blocks[name].append(block)
         known = precision is None or all(ratio.precision <= precision for ratio in _ratios(blocks).values())
         if number >= PAIRS and (known or time.perf_counter_ns() > deadline):
             break
     return blocks
 
 
-def _warm_up(call: Call) -> int:
+def _warm_up(call: _Numbered) -> int:
     """Runs the call a few times (onnxruntime allocates and picks kernels then); how many a block drops of it."""
-    fastest = min(_timed(call)[0] for _ in range(_WARM_UP))
+    fastest = min(_timed(call, number)[0] for number in range(_WARM_UP))
     return max(1, min(_MOST_DROPPED, math.ceil(_REFILL_MS / fastest))) if fastest else _MOST_DROPPED
 
 
-def _quiet_block(call: Call, *, dropped: int, length: int, deadline: float) -> _Block:
+def _quiet_block(call: _Numbered, number: int, *, dropped: int, length: int, deadline: float) -> _Block:
     """The first attempt in which CPU time keeps up with wall time, else the one in which it lies least below."""
-    attempts = [_block(call, dropped=dropped, length=length)]
+    attempts = [_block(call, number, dropped=dropped, length=length)]
     while attempts[-1].shortfall > BUSY and len(attempts) < ATTEMPTS and time.perf_counter_ns() < deadline:
-        attempts.append(_block(call, dropped=dropped, length=length))
+        attempts.append(_block(call, number, dropped=dropped, length=length))
     best = min(attempts, key=lambda block: block.shortfall)
     # A repetition begins after the same model; only the first attempt's first call came after another one.
-    return _Block(first=attempts[0].first, wall=best.wall, cpu=best.cpu)
+    return replace(best, first=attempts[0].first)
 
 
-def _block(call: Call, *, dropped: int, length: int) -> _Block:
-    times = [_timed(call) for _ in range(dropped + length)]
+def _block(call: _Numbered, number: int, *, dropped: int, length: int) -> _Block:
+    """The timed calls have the numbers from `number` on, the dropped ones those before them in a circle."""
+    times = [_timed(call, number + place % length) for place in range(-dropped, length)]
     warm = times[dropped:]
-    return _Block(first=times[0][0], wall=[wall for wall, _ in warm], cpu=[cpu for _, cpu in warm])
+    return _Block(
+        first=times[0][0],
+        wall=[wall for wall, _, _ in warm],
+        cpu=[cpu for _, cpu, _ in warm],
+        units=sum(units for _, _, units in warm),
+    )
 
 
-def _timed(call: Call) -> tuple[float, float]:
-    """Wall and CPU time of one call, in ms."""
+def _timed(call: _Numbered, number: int) -> tuple[float, float, int]:
+    """Wall and CPU time of one call in ms, and what it made."""
     cpu_start, start = time.process_time_ns(), time.perf_counter_ns()
-    call()
+    made = call(number)
     end, cpu_end = time.perf_counter_ns(), time.process_time_ns()
-    return (end - start) / 1e6, (cpu_end - cpu_start) / 1e6
+    return (end - start) / 1e6, (cpu_end - cpu_start) / 1e6, made if isinstance(made, int) else 0
 
 
 def _ratios(blocks: Mapping[str, list[_Block]]) -> dict[str, Ratio]:
@@ -236,6 +277,7 @@ def _feed(
 
 def _summary(blocks: list[_Block], *, alone: bool, threads: int, batch: int) -> Latency:
     wall = [value for block in blocks for value in block.wall]
+    units = sum(block.units for block in blocks)
     p50, p90 = (float(value) for value in np.percentile(wall, (50, 90)))
     return Latency(
         p50_ms=p50,
@@ -245,4 +287,5 @@ def _summary(blocks: list[_Block], *, alone: bool, threads: int, batch: int) -> 
         samples=len(wall),
         threads=threads,
         batch=batch,
+        units_per_second=1000 * units / sum(wall) if units else None,
     )

@@ -28,7 +28,10 @@ def graph_inputs(bundle: "OnnxBundle", graph: str) -> tuple[tuple[InputSpec, ...
         # Made before graphs were described: one graph, which takes what the network takes.
         return bundle.task.inputs(bundle.assets), {}
     known = described[graph]
-    specs = tuple(InputSpec(**{**spec, "shape": tuple(spec["shape"])}) for spec in known["inputs"])
+    specs = tuple(
+        InputSpec(**{**spec, "shape": tuple(spec["shape"]), "typical": tuple(spec.get("typical", {}).items())})
+        for spec in known["inputs"]
+    )
     return specs, dict(known["free"])
 
 

@@ -63,8 +63,13 @@ class Task(Protocol):
     large_batch: int
     """Rows per call where throughput counts: what an evaluation reads at a time, and times beside one row."""
 
+    validation_batch: int
+    """Rows per call where training validates: forward passes alone."""
+
     stay_float: tuple[str, ...]
     """Kinds of ONNX operators that quantization leaves alone: as integers they would be slower, or wrong."""
+    timed_units: str
+    """What `timed_call` counts, in the plural: "pieces"; empty where there is no such call."""
 
     # Data
 
@@ -91,14 +96,17 @@ class Task(Protocol):
         `settings`: what the task's user chose of its networks, as in `candidates`.
         """
 
-    def read_assets(self, files: Mapping[str, bytes]) -> Any:
+    def read_assets(self, files: Mapping[str, bytes] | None = None) -> Any:
         """The inverse of `Assets.to_files`; other files are ignored. ValueError naming what is missing or wrong."""
 
-    def read_metadata(self, metadata: Mapping[str, Any]) -> Any:
-        """The inverse of `Assets.to_metadata`; ValueError naming what is missing or wrong."""
+    def read_metadata(self, metadata: Mapping[str, Any], files: Mapping[str, bytes]) -> Any:
+        """The inverse of `Assets.to_metadata`; ValueError naming what is missing or wrong.
+
+        `files` are the serving files beside the graph, for what is too large to stand in each of them (a vocabulary).
+        """
 
     def check_classes(self, dataset: "Dataset", assets: Any, *, model: str = "model") -> None:
-        """UserError when a model was made for other classes, or another order of them, than the data set's."""
+        """UserError when a model was made for other classes, another order of them, or other languages."""
 
     def inputs(self, assets: Any) -> tuple[InputSpec, ...]:
         """What the network takes, in its order."""
@@ -119,8 +127,11 @@ class Task(Protocol):
         UserError for a backbone or settings that cannot be. Needs no torch, since it is asked before anything starts.
         """
 
-    def num_outputs(self, classes: Sequence[str]) -> int:
-        """How many outputs the head has for these classes."""
+    def num_outputs(self, assets: Any) -> int:
+        """How many outputs the head has: classes, or pieces of a vocabulary."""
+
+    def network_options(self, backbone: "Backbone", options: Mapping[str, Any], assets: Any) -> dict[str, Any]:
+        """The `options` of the architecture, once the assets are known; most often those of the candidate."""
 
     def create_network(self, architecture: "Architecture") -> "nn.Module":
         """The network before any surgery, with random weights drawn from torch's generator."""
@@ -135,16 +146,23 @@ class Task(Protocol):
         """
 
     def output_layers(self, module: "nn.Module") -> tuple[str, ...]:
-        """Dotted names of the layers whose outputs are the classes: pruning keeps these outputs."""
+        """Dotted names of the layers whose outputs are the classes: pruning keeps these outputs.
 
-    def split(self, module: "nn.Module") -> "tuple[Callable[..., tuple[Tensor, ...]], nn.Module]":
-        """`features(*inputs)` and the head, with `head(*features(*inputs))` equal to `module(*inputs)` in eval mode.
-
-        Each feature is `(N, …)`. The head is made of the module's own layers: training it trains the module.
+        Empty where channels are not what is pruned.
         """
 
-    def labelled_vectors(self, module: "nn.Module") -> "Callable[[Batch], tuple[Tensor, Tensor, Tensor]]":
-        """Frozen features `(M, D)`, their labels `(M,)` and rows of the batch `(M,)`: how well do classes lie apart?"""
+    def split(self, module: "nn.Module") -> "tuple[Callable[..., tuple[Tensor, ...]], nn.Module] | None":
+        """`features(*inputs)` and the head, with `head(*features(*inputs))` equal to `module(*inputs)` in eval mode.
+
+        Each feature is `(N, …)`. The head is made of the module's own layers: training it trains the module. None where
+        no network begins with a fresh head: there is none to be trained first.
+        """
+
+    def labelled_vectors(self, module: "nn.Module") -> "Callable[[Batch], tuple[Tensor, Tensor, Tensor]] | None":
+        """Frozen features `(M, D)`, their labels `(M,)` and rows of the batch `(M,)`: how well do classes lie apart?
+
+        None where there are no classes: then networks are compared by what they do before any training.
+        """
 
     def embeddings(self, module: "nn.Module") -> "Callable[..., Tensor]":
         """One vector per row, `(N, D)`, of the inputs: what drift compares."""
@@ -179,8 +197,18 @@ class Task(Protocol):
     def statistics(self, predictions: Any, batch: Batch, num_classes: int) -> np.ndarray:
         """Additive statistics of each row `(N, K)` float64, for every one of `metrics`. Numpy only."""
 
+    @property
+    def training_metric(self) -> Metric:
+        """What epochs of a training are compared by; most often the first of `metrics`.
+
+        Another one where the outputs that training computes are no predictions of a release.
+        """
+
+    def training_statistics(self, guesses: Any, batch: Batch, num_classes: int) -> np.ndarray:
+        """As `statistics`, of `guess` and for `training_metric`."""
+
     def guess(self, outputs: Any, batch: Batch) -> Any:
-        """Predictions from the network's outputs (tensors, on any device), as `statistics` takes them, on the CPU."""
+        """What the network's outputs (tensors, on any device) say while it is trained, on the CPU."""
 
     def groups(self, dataset: "Dataset") -> list[Group]:
         """Per class, or whatever the task compares besides the whole."""
@@ -204,6 +232,21 @@ class Task(Protocol):
 
     def details(self, dataset: "Dataset") -> Details:
         """A fresh collector for one model's evaluation."""
+
+    def timed_call(
+        self, sessions: Mapping[str, Any], batch: Batch, assets: Any, *, rows: int
+    ) -> Callable[[int], int] | None:
+        """What is timed: call number n runs `rows` rows of the batch, the n-th such part in a circle, as a client does.
+
+        It gives how many `timed_units` it made. None where each graph runs once on inputs of which only the shape
+        counts.
+        """
+
+    def reference(self, module: "nn.Module", batch: Batch, assets: Any) -> Any:
+        """Predictions of the torch network itself for a batch of numpy arrays, as `predict` gives those of its files.
+
+        None where equal outputs are all that there is to compare.
+        """
 
     @property
     def pages(self) -> "Pages":

@@ -52,9 +52,9 @@ def train(
 ) -> History:
     """Trains `module` in place and leaves it in eval mode with the weights of its best epoch.
 
-    Epochs are compared by the task's first metric on validation data, then by validation loss; epoch 0 is the module as
-    it came. Without validation data the last epoch is kept. With `ema_decay` the averaged weights are the ones that are
-    validated and kept. When the checkpointer finds a checkpoint, the run goes on from it, in the middle of an epoch
+    Epochs are compared by the task's training metric on validation data, then by validation loss; epoch 0 is the module
+    as it came. Without validation data the last epoch is kept. With `ema_decay` the averaged weights are the ones that
+    are validated and kept. When the checkpointer finds a checkpoint, the run goes on from it, in the middle of an epoch
     if that is where it stopped; clearing it is the caller's, once the result is safe. Asked to stop by SIGTERM, the run
     saves one and leaves.
 
@@ -71,7 +71,7 @@ def train(
         )  # fmt: skip
         state = _state(module, config)
         state.progress.history.phases.extend(phases)
-        first = task.metrics[0]
+        first = task.training_metric
         state.progress.history.metric = {"name": first.name, "label": first.label, "percent": first.percent}
         _train_epochs(run, state)
     history = state.progress.history
@@ -245,7 +245,7 @@ def _close_epoch(run: _Run, state: TrainingState, *, number: int) -> None:
         else:
             progress.epochs_without_gain += 1
     progress.history.epochs.append(record)
-    run.report(_line(record, config.epochs, run.task.metrics[0].label))
+    run.report(_line(record, config.epochs, run.task.training_metric.label))
 
 
 def _until_asked(batches: Iterable[Batch], run: _Run, state: TrainingState) -> Iterator[Batch]:
@@ -268,7 +268,7 @@ def _is_better(task: "Task", result: Validation, progress: Progress) -> bool:
         return True
     if result.metric == progress.best_metric:
         return result.loss < progress.best_loss
-    return task.metrics[0].better(result.metric, progress.best_metric)
+    return task.training_metric.better(result.metric, progress.best_metric)
 
 
 def _out_of_patience(state: TrainingState, config: TrainingConfig) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from components.core.errors import UserError
 
-SCHEDULES = ("polynomial", "step", "cosine", "constant")
+SCHEDULES = ("polynomial", "step", "cosine", "constant", "inverse_sqrt")
 
 
 def polynomial(step: int, total: int, power: float) -> float:
@@ -20,6 +20,11 @@ def polynomial(step: int, total: int, power: float) -> float:
 def cosine(step: int, total: int) -> float:
     """`(1 + cos(π t/T)) / 2`: SGDR without restarts (Loshchilov, Hutter 2017, arXiv:1608.03983). `total` > 0."""
     return 0.5 * (1.0 + math.cos(math.pi * min(step, total) / total))
+
+
+def inverse_sqrt(step: int, warmup_steps: int) -> float:
+    """`√((W + 1)/(t + 1))` for t ≥ W: 1 at the end of warm-up, then as 1/√t (Vaswani et al. 2017, arXiv:1706.03762)."""
+    return math.sqrt((warmup_steps + 1) / (max(step, warmup_steps) + 1))
 
 
 def step_decay(step: int, every: int, gamma: float) -> float:
@@ -76,6 +81,8 @@ class Schedule:
                 return polynomial(step - self.warmup_steps, decay_steps, self.power)
             case "cosine":
                 return cosine(step - self.warmup_steps, decay_steps)
+            case "inverse_sqrt":
+                return inverse_sqrt(step, self.warmup_steps)
             case "step":
                 return step_decay(step, self.step_every, self.step_gamma)
             case _:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Validation:
-    """Mean of the task's plain loss over what counts, its first metric, and the number of rows."""
+    """Mean of the task's plain loss over what counts, its metric of training, and the number of rows."""
 
     loss: float
     metric: float
@@ -58,7 +58,7 @@ def validate(
         with autocast(device, precision):
             outputs = _as_float(module(*placed.inputs.values()))
         losses.append(task.loss(outputs, placed))
-        found = task.statistics(task.guess(outputs, placed), batch, num_classes).sum(axis=0)
+        found = task.training_statistics(task.guess(outputs, placed), batch, num_classes).sum(axis=0)
         statistics = found if statistics is None else statistics + found
         count += batch.count
         rows += len(batch)
@@ -68,10 +68,10 @@ def validate(
         [float(torch.stack(losses).sum()) if losses else 0.0, count, rows], statistics
     )
     assert seen, "an empty split has no validation"
-    metric = float(task.metrics[0].reduce(np.array(sums)))
+    metric = float(task.training_metric.reduce(np.array(sums)))
     if not math.isfinite(metric):
         raise UserError(
-            f"the {round(seen)} validation {task.row_noun} have no {task.metrics[0].label}: in their targets "
+            f"the {round(seen)} validation {task.row_noun} have no {task.training_metric.label}: in their targets "
             f"{round(total)} places count; label what the network is to learn, in every split"
         )
     return Validation(loss=loss / total if total else 0.0, metric=metric, rows=round(seen))

@@ -68,7 +68,7 @@ def test_each_kind_of_table_brings_its_slices_along(kind, table, tmp_path):
     [
         ("camara", "has no column 'camara' for slice_columns; did you mean 'camera'?; further columns: camera, site"),
         ("weather", "has no column 'weather' for slice_columns; further columns: camera, site"),
-        ("label", "slice_columns names 'label', which holds the labels or images"),
+        ("label", "slice_columns names 'label', which holds the labels, images or texts"),
     ],
 )
 def test_a_column_that_cannot_be_one_is_refused_in_a_moment_with_the_nearest_name(kind, asked, words, table):

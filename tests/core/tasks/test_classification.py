@@ -90,7 +90,7 @@ def test_top1_is_the_share_of_images_whose_largest_logit_is_the_label() -> None:
     [top1] = task.metrics
     assert (top1.name, top1.label, top1.value(statistics)) == ("top1", "top-1", pytest.approx(2 / 3))
     assert task.comparable(logits, batch) is logits
-    assert task.num_outputs(["a", "b"]) == 2
+    assert task.num_outputs(ASSETS) == 2
 
 
 def test_what_is_served_names_the_class_that_training_would(image_dataset: Open) -> None:

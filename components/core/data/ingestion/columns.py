@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from components.core.data.ingestion.splits import SPLIT_COLUMNS
 from components.core.errors import UserError
@@ -19,11 +19,12 @@ LABEL_COLUMNS = (
 
 @dataclass(frozen=True, kw_only=True)
 class FoundColumns:
-    """The columns of one table: of the file of each role, of the label and of a given split, where it has these."""
+    """The columns of one table: of each role's file or text, of the label and of a given split, where it has these."""
 
     files: Mapping[str, str]
     label: str | None
     split: str | None
+    texts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,14 +38,16 @@ class Columns:
         split: the same of the column that holds a given split; empty: none is looked for.
         group: the column whose equal values stay in one split, or none.
         slices: further columns, whose values each row brings along.
+        texts: as `files`, of columns whose cells are the content itself, as it stands there.
     """
 
-    files: Mapping[str, tuple[str, ...]]
+    files: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     label: tuple[str, ...] = ()
     label_needed: bool = True
     split: tuple[str, ...] = SPLIT_COLUMNS
     group: str | None = None
     slices: tuple[str, ...] = ()
+    texts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def found_in(self, names: Sequence[str], table: str) -> FoundColumns:
         """The columns of a table with these columns.
@@ -56,16 +59,22 @@ class Columns:
         label = self.label_of(names)
         if self.label and label is None and self.label_needed:
             raise _missing("label", self.label, names, table)
-        files = {}
-        for role, candidates in self.files.items():
-            column = self.file_of(role, names)
-            if column is None:
-                raise _missing(role, candidates, names, table)
-            files[role] = column
+        files = self._each(self.files, names, table)
+        texts = self._each(self.texts, names, table)
         own = self.used_of(names)
         check_columns(self.slices, names, table, "slice_columns", own=own)
         check_columns([self.group] if self.group else [], names, table, "group_column", own=own)
-        return FoundColumns(files=files, label=label, split=self.split_of(names))
+        return FoundColumns(files=files, label=label, split=self.split_of(names), texts=texts)
+
+    @staticmethod
+    def _each(roles: Mapping[str, tuple[str, ...]], names: Sequence[str], table: str) -> dict[str, str]:
+        found = {}
+        for role, candidates in roles.items():
+            column = _first(candidates, names)
+            if column is None:
+                raise _missing(role, candidates, names, table)
+            found[role] = column
+        return found
 
     def label_of(self, names: Iterable[str]) -> str | None:
         """The label's column."""
@@ -75,15 +84,20 @@ class Columns:
         """The column of a role's files."""
         return _first(self.files[role], names)
 
+    def text_of(self, role: str, names: Iterable[str]) -> str | None:
+        """The column of a role's texts."""
+        return _first(self.texts[role], names)
+
     def split_of(self, names: Iterable[str]) -> str | None:
         """The column of a given split, unless it is asked for as a slice."""
         column = _first(self.split, names)
         return None if column in self.slices else column
 
     def used_of(self, names: Iterable[str]) -> tuple[str, ...]:
-        """The columns that hold files or the label."""
+        """The columns that hold files, texts or the label."""
         listed = list(names)
         found = [self.label_of(listed), *(self.file_of(role, listed) for role in self.files)]
+        found += [self.text_of(role, listed) for role in self.texts]
         return tuple(column for column in found if column is not None)
 
 
@@ -93,7 +107,9 @@ def check_columns(
     """UserError for the first wanted column that the table does not have, or that is one of its `own`: files, label."""
     for column in wanted:
         if column in own:
-            raise UserError(f"{parameter} names {column!r}, which holds the labels or images; name another column")
+            raise UserError(
+                f"{parameter} names {column!r}, which holds the labels, images or texts; name another column"
+            )
         if column not in found:
             others = [str(other) for other in found if other not in own]
             listed = ", ".join(others[:10]) or "none"

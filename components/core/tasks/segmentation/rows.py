@@ -87,6 +87,7 @@ class SegmentationRows:
     index_columns = ("group",)
     measured_columns = tuple(MEASURED)
     near = NEAR
+    apart_columns = ()
 
     def __post_init__(self) -> None:
         if type(self.ignore_index) is not int or not -1 <= self.ignore_index <= 65535:

@@ -45,6 +45,8 @@ class Segmentation:
     large_batch = 8
     # The two products that enlarge the logits: measured at batch 8, a network is 7 % slower with them as integers.
     stay_float = ("MatMul",)
+    timed_units = ""
+    validation_batch = 256
     rows = SegmentationRows()
 
     def transform(
@@ -88,7 +90,9 @@ class Segmentation:
     def read_assets(self, files: Mapping[str, bytes]) -> SegmentationAssets:
         return segmentation_assets.read_files(files)
 
-    def read_metadata(self, metadata: Mapping[str, Any]) -> SegmentationAssets:
+    def read_metadata(
+        self, metadata: Mapping[str, Any], files: Mapping[str, bytes] | None = None
+    ) -> SegmentationAssets:
         return segmentation_assets.read_metadata(metadata)
 
     def check_classes(self, dataset: "Dataset", assets: SegmentationAssets, *, model: str = "model") -> None:
@@ -133,9 +137,14 @@ class Segmentation:
                 found += [(f"{backbone.name}+{head}", backbone, {"head": head}) for head in heads]
         return found
 
-    def num_outputs(self, classes: Sequence[str]) -> int:
+    def num_outputs(self, assets: SegmentationAssets) -> int:
         """One logit per class and pixel."""
-        return len(classes)
+        return len(assets.labels)
+
+    def network_options(
+        self, backbone: "Backbone", options: Mapping[str, Any], assets: SegmentationAssets
+    ) -> dict[str, Any]:
+        return dict(options)
 
     def create_network(self, architecture: "Architecture") -> "nn.Module":
         from components.core.tasks.segmentation.features import create_network
@@ -274,6 +283,21 @@ class Segmentation:
             columns, rows = assets.preprocess.placed((width, height))
             found.append(serving.decode_mask(serving.cropped(logits, rows, columns), height, width))
         return found
+
+    @property
+    def training_metric(self) -> Metric:
+        return self.metrics[0]
+
+    def training_statistics(self, guesses: Sequence[np.ndarray], batch: Batch, num_classes: int) -> np.ndarray:
+        return self.statistics(guesses, batch, num_classes)
+
+    def timed_call(
+        self, sessions: Mapping[str, Any], batch: Batch, assets: SegmentationAssets, *, rows: int
+    ) -> Callable[[int], int] | None:
+        return None
+
+    def reference(self, module: "nn.Module", batch: Batch, assets: SegmentationAssets) -> None:
+        return None
 
     def details(self, dataset: "Dataset") -> "SegmentationDetails":
         from components.core.tasks.segmentation.details import SegmentationDetails

@@ -16,13 +16,13 @@ class Attention(nn.Module):
     over all heads, `heads · d`, is that of `query.weight`: fewer heads are a smaller matrix.
     """
 
-    def __init__(self, dim: int, heads: int) -> None:
+    def __init__(self, dim: int, heads: int, head_dim: int) -> None:
         super().__init__()
-        self.head_dim = dim // heads
-        self.query = nn.Linear(dim, dim)
-        self.key = nn.Linear(dim, dim)
-        self.value = nn.Linear(dim, dim)
-        self.output = nn.Linear(dim, dim)
+        self.head_dim = head_dim
+        self.query = nn.Linear(dim, heads * head_dim)
+        self.key = nn.Linear(dim, heads * head_dim)
+        self.value = nn.Linear(dim, heads * head_dim)
+        self.output = nn.Linear(heads * head_dim, dim)
 
     @property
     def num_heads(self) -> int:

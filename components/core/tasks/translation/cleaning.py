@@ -4,20 +4,20 @@ Texts are normalised first (`normalized`), so that a rule sees what training wou
 Mozilla's pipeline (mozilla/translations, clean_parallel.py) where it has one.
 """
 
-import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-
-import numpy as np
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 from components.core.data.ingestion.items import Rejection
 from components.core.tasks.translation.languages import expected_scripts, identified, script_of
 from components.core.tasks.translation.pairs import Pair
+from components.core.tasks.translation.parameters import MAX_WORDS
+from components.core.tasks.translation.shifts import SHIFTED
 
-MAX_WORDS, MAX_CHARACTERS = 150, 4000
+MAX_CHARACTERS = 4000
+"""At `MAX_WORDS`; more words may have more characters."""
 LENGTH_RATIO, LETTER_SHARE = 0.5, 0.5
 _SHORT = 10
 """Added to both lengths before they are compared: "OK" and "Aceitar" are no mistake."""
@@ -28,7 +28,7 @@ REASONS = {
     "identical": "source and target are the same",
     "control characters": "a text holds characters that are no text",
     "encoding damage": "a text was decoded in the wrong encoding (Ã© for é), or holds replacement characters",
-    "too long": f"more than {MAX_WORDS} words or {MAX_CHARACTERS} characters",
+    "too long": f"more words than max_words ({MAX_WORDS} unless said), or too many characters",
     "length ratio": f"one side has less than {LENGTH_RATIO:g} of the other's length",
     "few letters": f"less than {LETTER_SHARE:g} of the characters are letters",
     "numbers differ": "the two sides hold other numbers",
@@ -64,24 +64,28 @@ class CleaningRules:
     Attributes:
         source, target: language codes, "en", "pt-BR"; empty: scripts and languages are not checked.
         skipped: names of rules that are left out. "no source" and "no target" cannot be.
+        max_words: of either side.
 
     Raises:
-        ValueError: an unknown rule.
+        ValueError: an unknown rule, or `max_words` below 1.
     """
 
     source: str = ""
     target: str = ""
     skipped: tuple[str, ...] = ()
+    max_words: int = MAX_WORDS
 
     def __post_init__(self) -> None:
-        known = [name for name, _ in _RULES]
+        known = [*(name for name, _ in _RULES), SHIFTED]
         for name in self.skipped:
             if name not in known:
                 raise ValueError(f"unknown cleaning rule {name!r}; rules: {', '.join(known)}")
+        if self.max_words < 1:
+            raise ValueError(f"max_words must be at least 1, got {self.max_words}")
 
     def check(self, pair: Pair) -> tuple[str, str] | Rejection:
         """Source and target, normalised; or the first rule that refuses them, the cheap ones first."""
-        if pair.problem is not None:
+        if pair.problem is not None and pair.problem.reason not in self.skipped:
             return pair.problem
         source, target = normalized(pair.source or ""), normalized(pair.target or "")
         if not source or not target:
@@ -102,28 +106,19 @@ def content_key(source: str) -> str:
     return re.sub("0+", "0", " ".join(kept.split())) or folded
 
 
-@dataclass
-class Counts:
-    """How many pairs were kept, and for each reason how many were not, with the first few as examples."""
+def same_markup(first: str, second: str) -> bool:
+    """Whether two texts hold the same placeholders, tags and addresses."""
+    return _difference(_markup(first), _markup(second)) is None
 
-    kept: int = 0
-    refused: Counter[str] = field(default_factory=Counter)
-    examples: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
 
-    @property
-    def total(self) -> int:
-        """Pairs that were looked at."""
-        return self.kept + self.refused.total()
+def same_numbers(first: str, second: str) -> bool:
+    """Whether two texts hold the same numbers, however they are written."""
+    return _difference(_numbers_of(first), _numbers_of(second)) is None
 
-    def add(self, name: str, outcome: object, num_examples: int = 3) -> None:
-        """One outcome of `CleaningRules.check` for the pair of this name."""
-        if not isinstance(outcome, Rejection):
-            self.kept += 1
-            return
-        self.refused[outcome.reason] += 1
-        examples = self.examples.setdefault(outcome.reason, [])
-        if len(examples) < num_examples:
-            examples.append((name, outcome.detail))
+
+def _markup(text: str) -> list[str]:
+    urls = [url.rstrip(".,;:!?") for url in _URL.findall(text)]
+    return [*urls, *_PLACEHOLDER.findall(_URL.sub(" ", text))]
 
 
 # Rules: the detail of a refusal, or None.
@@ -166,10 +161,10 @@ def _mended(run: str) -> str | None:
         return None
 
 
-def _too_long(source: str, target: str, _: CleaningRules) -> str | None:
+def _too_long(source: str, target: str, rules: CleaningRules) -> str | None:
     for text in (source, target):
         words = text.count(" ") + 1
-        if words > MAX_WORDS or len(text) > MAX_CHARACTERS:
+        if words > rules.max_words or len(text) > MAX_CHARACTERS * max(1, rules.max_words / MAX_WORDS):
             return f"{words} words, {len(text)} characters"
     return None
 
@@ -225,7 +220,7 @@ def _difference(ours: Iterable[str], theirs: Iterable[str]) -> str | None:
 def _script(source: str, target: str, rules: CleaningRules) -> str | None:
     for text, language in ((source, rules.source), (target, rules.target)):
         expected = expected_scripts(language)
-        found = Counter(script_of(char) for char in text if char.isalpha())
+        found = Counter(script for char in text if char.isalpha() and (script := script_of(char)))
         if expected and sum(found[script] for script in expected) < 0.5 * found.total():
             return f"{found.most_common(1)[0][0].lower()} for {language}: {text[:60]}"
     return None
@@ -244,37 +239,3 @@ _RULES: tuple[tuple[str, Callable[[str, str, CleaningRules], str | None]], ...] 
     ("URLs differ", _urls), ("placeholders differ", _placeholders), ("numbers differ", _numbers),
     ("wrong script", _script), ("wrong language", _language),
 )  # fmt: skip
-
-
-# Shifted files
-
-_WINDOW, _REACH = 200, 3
-_CLEAR = 0.3
-"""How much better a shifted window must correlate; on 31,000 verse pairs it was 0.95 in place and 0.25 beside it."""
-
-
-def shift_found(sources: Sequence[str], targets: Sequence[str]) -> tuple[int, int] | None:
-    """Where lines stop belonging together: the number (from 0) of a window's first pair, and by how many lines.
-
-    In windows of 200 pairs the logarithms of the lengths are correlated, in place and shifted by up to 3 lines; +1
-    means that a source's translation stands one line later. None for fewer than 50 pairs, or where nothing is shifted.
-    """
-    ours = np.array([math.log(len(text) + 1) for text in sources])
-    theirs = np.array([math.log(len(text) + 1) for text in targets])
-    starts = range(0, max(len(ours) - _WINDOW // 2, 1), _WINDOW)
-    for start in starts if len(ours) >= 50 else ():
-        window = slice(start, start + _WINDOW)
-        correlations = {
-            shift: _correlation(ours[window], theirs[window], shift) for shift in range(-_REACH, _REACH + 1)
-        }
-        best = max(correlations, key=correlations.__getitem__)
-        if correlations[best] > correlations[0] + _CLEAR:
-            return start, best
-    return None
-
-
-def _correlation(ours: np.ndarray, theirs: np.ndarray, shift: int) -> float:
-    count = len(ours) - abs(shift)
-    first, second = ours[max(-shift, 0) :][:count], theirs[max(shift, 0) :][:count]
-    deviation = float(first.std() * second.std())
-    return float(((first - first.mean()) * (second - second.mean())).mean()) / deviation if deviation > 0 else 0.0

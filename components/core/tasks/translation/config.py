@@ -9,6 +9,7 @@ NORMS = ("post", "pre")
 ACTIVATIONS = ("relu", "swish")
 TIED = ("all", "target", "none")
 TIMESCALES = ("marian", "transformers")
+_PER_LAYER = ("encoder_heads", "past_heads", "cross_heads", "encoder_widths", "decoder_widths")
 _MAX_SIZE = 1_000_000
 _MAX_LAYERS = 200
 
@@ -20,9 +21,12 @@ class EncoderDecoderConfig:
     Attributes:
         source_size, target_size: pieces of each vocabulary; equal where one embedding serves both (`tied` "all").
         dim: width of the residual stream; even.
-        heads: attention heads of every layer; they divide `dim`.
+        heads: attention heads of every layer before pruning; they divide `dim` into the width of one head.
         encoder_layers, decoder_layers: at least 1 each.
         encoder_ffn, decoder_ffn: inner width of the feed-forward layers.
+        encoder_heads, past_heads, cross_heads: heads of each layer's attention, where pruning left fewer than `heads`
+            somewhere; empty: `heads` everywhere. `past` is the decoder's look back, `cross` its look at the source.
+        encoder_widths, decoder_widths: likewise of the feed-forward layers.
         decoder_cell: what looks back in the decoder: "attention", or "ssru" (Kim et al. 2019, D19-5632).
         norm: "post", `LN(x + f(x))`, or "pre", `x + f(LN(x))` with one more LN on top of each stack.
         activation: of the feed-forward layers.
@@ -57,6 +61,11 @@ class EncoderDecoderConfig:
     eos: int = 0
     start: int | None = None
     never: tuple[int, ...] = ()
+    encoder_heads: tuple[int, ...] = ()
+    past_heads: tuple[int, ...] = ()
+    cross_heads: tuple[int, ...] = ()
+    encoder_widths: tuple[int, ...] = ()
+    decoder_widths: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         choices = {
@@ -77,6 +86,7 @@ class EncoderDecoderConfig:
             )
         if not 0 < self.epsilon < 1:
             raise ValueError(f"epsilon must be in (0, 1), got {self.epsilon!r}")
+        self._check_layers()
         smallest = min(self.source_size, self.target_size)
         for name, piece in (("eos", self.eos), *(("never", piece) for piece in self.never)):
             if not 0 <= piece < (smallest if name == "eos" else self.target_size):
@@ -89,6 +99,27 @@ class EncoderDecoderConfig:
         if type(value) is not int or not low <= value <= high:
             raise ValueError(f"{name} must be a whole number in {low}..{high}, got {value!r}")
 
+    def _check_layers(self) -> None:
+        if self.past_heads and self.decoder_cell != "attention":
+            raise ValueError(f"past_heads is for decoders with attention; the decoder's cell is {self.decoder_cell!r}")
+        for name in _PER_LAYER:
+            values, layers = getattr(self, name), self._layers(name)
+            high = self.heads if name.endswith("_heads") else _MAX_SIZE
+            if values and len(values) != layers:
+                raise ValueError(f"{name} must have a number per layer ({layers}), got {len(values)}")
+            for value in values:
+                if type(value) is not int or not 1 <= value <= high:
+                    raise ValueError(f"{name} must be whole numbers in 1..{high}, got {value!r}")
+
+    def _layers(self, name: str) -> int:
+        return self.encoder_layers if name.startswith("encoder") else self.decoder_layers
+
+    def sizes(self, name: str) -> tuple[int, ...]:
+        """Of each layer: "encoder_heads", "past_heads", "cross_heads", "encoder_widths" or "decoder_widths"."""
+        usual = {"encoder_widths": self.encoder_ffn, "decoder_widths": self.decoder_ffn}.get(name, self.heads)
+        values: tuple[int, ...] = getattr(self, name)
+        return values or (usual,) * self._layers(name)
+
     @property
     def head_dim(self) -> int:
         """Width of one head."""
@@ -97,22 +128,25 @@ class EncoderDecoderConfig:
     @property
     def num_parameters(self) -> int:
         """Parameters of the network, each tied matrix counted once."""
-        attention = 4 * self.dim * self.dim + 4 * self.dim
         norm = 2 * self.dim
-        past = attention if self.decoder_cell == "attention" else 2 * self.dim * self.dim + self.dim
-        encoder = attention + 2 * norm + self._ffn(self.encoder_ffn)
-        decoder = past + attention + 3 * norm + self._ffn(self.decoder_ffn)
+        attention = sum(self._attention(heads) for heads in (*self.sizes("encoder_heads"), *self.sizes("cross_heads")))
+        if self.decoder_cell == "attention":
+            past = sum(self._attention(heads) for heads in self.sizes("past_heads"))
+        else:
+            past = self.decoder_layers * (2 * self.dim * self.dim + self.dim)
+        widths = (*self.sizes("encoder_widths"), *self.sizes("decoder_widths"))
+        ffn = sum(2 * self.dim * width + width + self.dim for width in widths)
+        norms = (2 * self.encoder_layers + 3 * self.decoder_layers + (2 if self.norm == "pre" else 0)) * norm
         matrices = self.source_size + (0 if self.tied == "all" else self.target_size * (1 + (self.tied == "none")))
-        on_top = 2 * norm if self.norm == "pre" else 0
-        layers = self.encoder_layers * encoder + self.decoder_layers * decoder
-        return matrices * self.dim + self.target_size + layers + on_top
+        return matrices * self.dim + self.target_size + attention + past + ffn + norms
 
-    def _ffn(self, width: int) -> int:
-        return 2 * self.dim * width + width + self.dim
+    def _attention(self, heads: int) -> int:
+        width = heads * self.head_dim
+        return 4 * self.dim * width + 3 * width + self.dim
 
     def to_json(self) -> dict[str, Any]:
         """JSON-able; the inverse is `from_json`."""
-        return {**asdict(self), "never": list(self.never)}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> "EncoderDecoderConfig":
@@ -124,7 +158,10 @@ class EncoderDecoderConfig:
         for name in ("source_size", "target_size"):
             if name not in document:
                 raise ValueError(f"{name} is missing")
-        never = document.get("never", ())
-        if not isinstance(never, list | tuple) or not all(type(piece) is int for piece in never):
-            raise ValueError(f"never must be a list of pieces, got {never!r}")
-        return cls(**{**document, "never": tuple(never)})
+        lists = {}
+        for name in ("never", *_PER_LAYER):
+            values = document.get(name, ())
+            if not isinstance(values, list | tuple) or not all(type(value) is int for value in values):
+                raise ValueError(f"{name} must be a list of whole numbers, got {values!r}")
+            lists[name] = tuple(values)
+        return cls(**{**document, **lists})

@@ -13,6 +13,21 @@ from components.core.tasks.translation.serving import padded
 from components.core.tasks.translation.vocabulary import Vocabulary
 
 SOURCE, TARGET = "source", "target"
+"""Inputs of the network, by name."""
+TEXT, TRANSLATION = "text", "translation"
+"""Columns of a stored row; `source` there is where the row is from."""
+
+
+class Reference(str):
+    """A reference translation that knows its source sentence: what a release's answer is compared with."""
+
+    source: str
+
+    def __new__(cls, translation: str, *, source: str) -> "Reference":
+        """The text of `translation`."""
+        made = super().__new__(cls, translation)
+        made.source = source
+        return made
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,14 +37,14 @@ class SentencePairs:
     Rows end and are padded with eos; `weight` is true up to a target's first eos, which counts: the network must learn
     to end. The network shifts its second input itself, so that it never sees the piece it is to say.
 
-    With `full_size` the targets are the reference sentences themselves, a list of N texts, and there is no weight: a
-    release is judged by text.
+    With `full_size` the targets are the reference sentences themselves, a list of N `Reference`, without a weight:
+    a release is judged by text.
     """
 
     vocabulary: Vocabulary
     full_size: bool = False
 
-    columns = (SOURCE, TARGET)
+    columns = (TEXT, TRANSLATION)
 
     @cached_property
     def key(self) -> Hashable:
@@ -38,10 +53,15 @@ class SentencePairs:
 
     def decode(self, row: Mapping[str, Any]) -> Example:
         """Pieces of the source and of the target as int32; with `full_size` the target's text."""
-        source = np.array(self.vocabulary.encode(row[SOURCE]), dtype=np.int32)
+        source = np.array(self.vocabulary.encode(row[TEXT]), dtype=np.int32)
         if self.full_size:
-            return source, row[TARGET]
-        return source, np.array(self.vocabulary.encode_target(row[TARGET]), dtype=np.int32)
+            return source, Reference(row[TRANSLATION], source=row[TEXT])
+        return source, np.array(self.vocabulary.encode_target(row[TRANSLATION]), dtype=np.int32)
+
+    def length(self, example: Example) -> int:
+        """Pieces of the longer side."""
+        source, target = example
+        return max(len(source), len(target))
 
     def draw(self, rng: np.random.Generator, count: int) -> Draws:
         """Nothing: the texts are used as they are."""

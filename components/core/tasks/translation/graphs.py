@@ -7,12 +7,13 @@ remembers. Caches that are objects break exporters; the sizes of all tensors are
 from torch import Tensor, nn
 
 from components.core.models.inputs import BATCH, Graph, InputSpec, OutputSpec
+from components.core.tasks.translation.assets import TYPICAL_LENGTH
 from components.core.tasks.translation.networks import EncoderDecoder
 
 ENCODER, STEP = "encoder", "step"
 SOURCE, PIECE, POSITION, MASK, LOGITS = "source", "piece", "position", "mask", "logits"
 LENGTH, PAST = "length", "past"
-_TYPICAL_LENGTH, _TYPICAL_PAST, _POSITIONS = 24, 11, 256
+_TYPICAL_PAST, _POSITIONS = 11, 256
 
 Shapes = dict[str, tuple[int | str, ...]]
 """Shapes of tensors by name, with names for free sizes."""
@@ -46,7 +47,7 @@ class StepGraph(nn.Module):
 def graphs(network: EncoderDecoder) -> dict[str, Graph]:
     """Both graphs, with the names and shapes of their inputs and outputs."""
     config = network.config
-    free = ((LENGTH, _TYPICAL_LENGTH), (PAST, _TYPICAL_PAST))
+    free = ((LENGTH, TYPICAL_LENGTH), (PAST, _TYPICAL_PAST))
     mask: tuple[int | str, ...] = (BATCH, 1, 1, LENGTH)
     fixed: Shapes = {
         f"{kind}_{number}": (BATCH, layer.cross.num_heads, LENGTH, layer.cross.head_dim)
@@ -75,6 +76,7 @@ def graphs(network: EncoderDecoder) -> dict[str, Graph]:
                 *(OutputSpec(name=f"next_{name}", shape=shape) for name, shape in longer.items()),
             ),
             free=free,
+            calls=TYPICAL_LENGTH,
         ),
     }
 

@@ -1,7 +1,9 @@
 """Scripts and languages of texts: which script a language is written in, and which language a text is in."""
 
+import re
 import unicodedata
 from functools import cache
+from threading import Lock
 from typing import Any
 
 MIN_LETTERS = 40
@@ -30,6 +32,18 @@ _SCRIPTS = {
 }
 
 
+def code_of(name: str) -> str:
+    """A language's code in one spelling: "pt_BR" and "pt-br" are "pt-br"; what follows "@" or "." is left out."""
+    return re.split(r"[@.]", name.strip())[0].replace("_", "-").lower()
+
+
+@cache
+def codes_of(language: str) -> tuple[str, ...]:
+    """Codes by which files and columns may name the language, the exact one first: "pt-br", "pt"."""
+    code = code_of(language)
+    return tuple(dict.fromkeys((code, code.split("-")[0])))
+
+
 @cache
 def expected_scripts(language: str) -> frozenset[str]:
     """Scripts that the language is written in, by the names of `script_of`; empty when it is not known here."""
@@ -37,14 +51,28 @@ def expected_scripts(language: str) -> frozenset[str]:
     return frozenset(script for script, codes in _SCRIPTS.items() if code in codes.split())
 
 
+_COMMON = ("MASCULINE", "FEMININE", "MICRO", "MODIFIER", "SCRIPT", "DOUBLE-STRUCK", "INFORMATION")
+"""Letters of no script in particular: º, ª, µ, ℹ."""
+
+
 @cache
 def script_of(letter: str) -> str:
-    """The script as the first word of the letter's Unicode name: "LATIN", "CYRILLIC", "CJK"."""
-    return unicodedata.name(letter, "UNKNOWN").split()[0]
+    """The script as the first word of the letter's Unicode name: "LATIN", "CYRILLIC", "CJK"; empty for º, ª, µ."""
+    word = unicodedata.name(letter, "UNKNOWN").split()[0]
+    return "" if word in _COMMON else word
+
+
+_LOADING = Lock()
+
+
+def _identifier() -> Any:
+    # Rows are checked in many threads; without the lock each of the first ones would load the model.
+    with _LOADING:
+        return _loaded()
 
 
 @cache
-def _identifier() -> Any:
+def _loaded() -> Any:
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)

@@ -1,37 +1,16 @@
-"""From a Marian file to a network: which options it can have, and which array is which parameter."""
+"""From a Marian file to a network: which array is which parameter."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-import yaml
 
 from components.core.errors import UserError
 from components.core.tasks.translation.config import EncoderDecoderConfig
-from components.core.tasks.translation.marian_binary import MarianFile, read_marian
+from components.core.tasks.translation.marian_binary import read_marian
+from components.core.tasks.translation.marian_options import marian_config
 from components.core.tasks.translation.networks import EncoderDecoder
-
-_MUST_BE: dict[str, tuple[Any, ...]] = {
-    "type": ("transformer",),
-    "transformer-ffn-depth": (2,),
-    "transformer-postprocess-emb": ("", "d"),
-    "transformer-tied-layers": ([],),
-    "transformer-train-position-embeddings": (False,),
-    "transformer-no-projection": (False,),
-    "transformer-pool": (False,),
-    "transformer-rnn-projection": (False,),
-    "transformer-depth-scaling": (True, False),
-    "output-omit-bias": (False,),
-    "lemma-dim-emb": (0,),
-    "right-left": (False,),
-    "ulr": (False,),
-}
-"""What an option may be, where the file has it; dropout ("d") does nothing when a network is used."""
-
-_NORMS = {("", "dan"): "post", ("", "an"): "post", ("n", "da"): "pre", ("n", "a"): "pre"}
-"""`transformer-preprocess` and `-postprocess` → config.norm."""
 
 
 def load_marian(path: Path, *, eos: int) -> EncoderDecoder:
@@ -52,59 +31,6 @@ def load_marian(path: Path, *, eos: int) -> EncoderDecoder:
     except ValueError as error:
         raise UserError(f"{path.name}: {error}") from error
     return network.eval()
-
-
-def marian_config(file: MarianFile, *, eos: int) -> EncoderDecoderConfig:
-    """The config that the options state; ValueError naming the first option that is not built here."""
-    options = _options(file.options)
-    for name, allowed in _MUST_BE.items():
-        if name in options and options[name] not in allowed:
-            known = " or ".join(repr(value) for value in allowed)
-            raise ValueError(f"option {name} is {options[name]!r}; built here: {known}")
-    layout = (options.get("transformer-preprocess", ""), options.get("transformer-postprocess", "dan"))
-    if layout not in _NORMS:
-        raise ValueError(f"transformer-preprocess and -postprocess are {layout!r}; built here: {list(_NORMS)}")
-    norm = _NORMS[layout]
-    top = options.get("transformer-postprocess-top", "")
-    if (top == "n") != (norm == "pre") or top not in ("", "n"):
-        raise ValueError(f"transformer-postprocess-top is {top!r}; built here: 'n' with norms first, else ''")
-    recurrent = options.get("transformer-decoder-autoreg", "self-attention")
-    if recurrent not in ("self-attention", "rnn") or (recurrent == "rnn" and options.get("dec-cell") != "ssru"):
-        raise ValueError(
-            f"the decoder is {recurrent!r} ({options.get('dec-cell')!r}); built here: self-attention, ssru"
-        )
-    sizes = options.get("dim-vocabs")
-    if not (isinstance(sizes, list) and len(sizes) == 2 and all(type(size) is int for size in sizes)):
-        raise ValueError(f"dim-vocabs must be two numbers, got {sizes!r}")
-    width = options.get("transformer-dim-ffn")
-    stated: dict[str, Any] = {
-        "dim": options.get("dim-emb"), "heads": options.get("transformer-heads"),
-        "encoder_layers": options.get("enc-depth"), "decoder_layers": options.get("dec-depth"),
-        "encoder_ffn": width, "decoder_ffn": options.get("transformer-decoder-dim-ffn") or width,
-        "activation": options.get("transformer-ffn-activation", "swish"),
-    }  # fmt: skip
-    return EncoderDecoderConfig(
-        source_size=sizes[0], target_size=sizes[1], decoder_cell="ssru" if recurrent == "rnn" else "attention",
-        norm=norm, tied=_tied(options), eos=eos, **stated,
-    )  # fmt: skip
-
-
-def _options(text: str) -> dict[str, Any]:
-    try:
-        options = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError("the options are not valid YAML") from error
-    if not isinstance(options, dict):
-        raise ValueError("the options are no mapping")
-    return options
-
-
-def _tied(options: Mapping[str, Any]) -> str:
-    if options.get("tied-embeddings-all"):
-        return "all"
-    if options.get("tied-embeddings-src"):
-        raise ValueError("tied-embeddings-src without tied-embeddings-all is not built here")
-    return "target" if options.get("tied-embeddings") else "none"
 
 
 def _check_size(config: EncoderDecoderConfig, num_stored: int) -> None:

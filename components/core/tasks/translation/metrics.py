@@ -100,6 +100,20 @@ METRICS = (
 )
 
 
+TRAINING_METRIC = Metric(
+    name="piece_accuracy",
+    label="pieces right",
+    reduce=lambda sums: sums[..., 0] / np.where(sums[..., 1] > 0, sums[..., 1], np.nan),
+)
+"""Share of target pieces that are the most probable ones, given the reference's pieces before them."""
+
+
+def training_statistics(guesses: np.ndarray, targets: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """`(right, counted)` of each row, float64 `(N, 2)`, for `TRAINING_METRIC`; all arguments `(N, T)`."""
+    right = (guesses == targets) & weight
+    return np.stack([right.sum(axis=1), weight.sum(axis=1)], axis=1).astype(np.float64)
+
+
 @cache
 def signatures() -> dict[str, str]:
     """sacrebleu's signature of each metric, by the metric's name: what must be equal for scores to be compared."""

@@ -35,12 +35,12 @@ class FeedForward(nn.Module):
 class EncoderLayer(nn.Module):
     """Self-attention and a feed-forward layer, each with a residual and a norm."""
 
-    def __init__(self, config: EncoderDecoderConfig) -> None:
+    def __init__(self, config: EncoderDecoderConfig, number: int) -> None:
         super().__init__()
         self.pre = config.norm == "pre"
-        self.attention = Attention(config.dim, config.heads)
+        self.attention = Attention(config.dim, config.sizes("encoder_heads")[number], config.head_dim)
         self.attention_norm = nn.LayerNorm(config.dim, config.epsilon)
-        self.ffn = FeedForward(config.dim, config.encoder_ffn, config.activation)
+        self.ffn = FeedForward(config.dim, config.sizes("encoder_widths")[number], config.activation)
         self.ffn_norm = nn.LayerNorm(config.dim, config.epsilon)
 
     def forward(self, states: Tensor, mask: Tensor) -> Tensor:
@@ -56,15 +56,18 @@ class EncoderLayer(nn.Module):
 class DecoderLayer(nn.Module):
     """Self-attention or an SSRU, cross-attention and a feed-forward layer, each with a residual and a norm."""
 
-    def __init__(self, config: EncoderDecoderConfig) -> None:
+    def __init__(self, config: EncoderDecoderConfig, number: int) -> None:
         super().__init__()
         self.pre = config.norm == "pre"
         self.past: SSRU | Attention
-        self.past = SSRU(config.dim) if config.decoder_cell == "ssru" else Attention(config.dim, config.heads)
+        if config.decoder_cell == "ssru":
+            self.past = SSRU(config.dim)
+        else:
+            self.past = Attention(config.dim, config.sizes("past_heads")[number], config.head_dim)
         self.past_norm = nn.LayerNorm(config.dim, config.epsilon)
-        self.cross = Attention(config.dim, config.heads)
+        self.cross = Attention(config.dim, config.sizes("cross_heads")[number], config.head_dim)
         self.cross_norm = nn.LayerNorm(config.dim, config.epsilon)
-        self.ffn = FeedForward(config.dim, config.decoder_ffn, config.activation)
+        self.ffn = FeedForward(config.dim, config.sizes("decoder_widths")[number], config.activation)
         self.ffn_norm = nn.LayerNorm(config.dim, config.epsilon)
 
     def forward(self, states: Tensor, causal: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
@@ -106,6 +109,18 @@ class DecoderLayer(nn.Module):
         return self.ffn_norm(states + self.ffn(states))
 
 
+class Projection(nn.Module):
+    """Logits of states by a matrix that it does not hold: the output layer, which most often is the embedding."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.macs_per_output = dim
+
+    def forward(self, states: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """States `(…, dim)`, weight `(pieces, dim)`, bias `(pieces,)` → `(…, pieces)`."""
+        return F.linear(states, weight, bias)
+
+
 class EncoderDecoder(nn.Module):
     """The whole network. `forward` trains, `encode` and `step` decode.
 
@@ -119,8 +134,9 @@ class EncoderDecoder(nn.Module):
         self.target_embedding = None if config.tied == "all" else nn.Embedding(config.target_size, config.dim)
         self.output = None if config.tied != "none" else nn.Linear(config.dim, config.target_size, bias=False)
         self.output_bias = nn.Parameter(torch.zeros(config.target_size))
-        self.encoder = nn.ModuleList(EncoderLayer(config) for _ in range(config.encoder_layers))
-        self.decoder = nn.ModuleList(DecoderLayer(config) for _ in range(config.decoder_layers))
+        self.projection = Projection(config.dim)
+        self.encoder = nn.ModuleList(EncoderLayer(config, number) for number in range(config.encoder_layers))
+        self.decoder = nn.ModuleList(DecoderLayer(config, number) for number in range(config.decoder_layers))
         on_top = config.norm == "pre"
         self.encoder_norm = nn.LayerNorm(config.dim, config.epsilon) if on_top else nn.Identity()
         self.decoder_norm = nn.LayerNorm(config.dim, config.epsilon) if on_top else nn.Identity()
@@ -144,7 +160,7 @@ class EncoderDecoder(nn.Module):
     def forward(self, source: Tensor, target: Tensor) -> Tensor:
         """Logits `(N, T, pieces)` of each target piece, given the source and the target pieces before it."""
         states, mask = self.encode(source)
-        embedded = self._target_weight[target[:, :-1]] * self.scale
+        embedded = F.embedding(target[:, :-1], self._target_weight) * self.scale
         previous = torch.cat([self._first(len(target)), embedded], dim=1)
         states_out = previous + self._positions(torch.arange(target.shape[1], device=target.device))
         causal = causal_mask(target.shape[1], target.device)
@@ -178,7 +194,7 @@ class EncoderDecoder(nn.Module):
             past: of the step before; at first `first_past`.
         """
         begun = (position > 0).to(mask.dtype).view(-1, 1, 1)
-        embedded = self._target_weight[piece].unsqueeze(1) * self.scale
+        embedded = F.embedding(piece, self._target_weight).unsqueeze(1) * self.scale
         states = begun * embedded + (1 - begun) * self._first(1) + self._positions(position).unsqueeze(1)
         per_layer = len(past) // len(self.decoder)
         remembered: list[Tensor] = []
@@ -212,7 +228,7 @@ class EncoderDecoder(nn.Module):
 
     def _logits(self, states: Tensor) -> Tensor:
         weight = self._target_weight if self.output is None else self.output.weight
-        return F.linear(self.decoder_norm(states), weight, self.output_bias)
+        return self.projection(self.decoder_norm(states), weight, self.output_bias)
 
 
 def padding_mask(source: Tensor, eos: int) -> Tensor:

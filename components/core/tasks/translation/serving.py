@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from components.core.tasks.translation.decoding import StepDecoder, beam_search, greedy
+
 if TYPE_CHECKING:
     from components.core.tasks.translation.networks import EncoderDecoder
 
@@ -22,7 +24,7 @@ class OnnxDecoder:
 
     def __init__(self, sessions: Mapping[str, Any], *, eos: int) -> None:
         self._encoder, self._step = sessions[ENCODER], sessions[STEP]
-        self.eos = eos
+        self.eos, self.finite = eos, True
         inputs = {entry.name: entry.shape for entry in self._step.get_inputs()}
         self._fixed = [name for name in inputs if name not in _GIVEN and not name.startswith(_REMEMBERED)]
         self._past = {name: shape for name, shape in inputs.items() if name.startswith(_REMEMBERED)}
@@ -41,9 +43,11 @@ class OnnxDecoder:
     def step(
         self, piece: np.ndarray, position: np.ndarray, fixed: list[np.ndarray], past: list[np.ndarray]
     ) -> tuple[np.ndarray, list[np.ndarray]]:
+        """See `StepDecoder.step`; `finite` says afterwards whether all logits so far were numbers."""
         feed = dict(zip(_GIVEN, (piece, position), strict=True))
         feed |= dict(zip(self._fixed, fixed, strict=True)) | dict(zip(self._past, past, strict=True))
         logits, *following = self._step.run(self._outputs, feed)
+        self.finite = self.finite and bool(np.isfinite(logits.max(initial=0.0)))
         return logits, following
 
     def select(self, arrays: list[np.ndarray], rows: np.ndarray) -> list[np.ndarray]:
@@ -84,6 +88,20 @@ class TorchDecoder:
     def select(self, arrays: list[Any], rows: np.ndarray) -> list[Any]:
         chosen = self._tensor(rows)
         return [array[chosen] for array in arrays]
+
+
+def translate(
+    decoder: StepDecoder, source: np.ndarray, *, beam_size: int, length_penalty: float, never: Sequence[int] = ()
+) -> list[list[int]]:
+    """Pieces of the translation of each source `(N, S)`, without eos: greedy with a beam of 1, else the beam's best."""
+    forbidden = None
+    if never:
+        forbidden = np.zeros(decoder.size, dtype=bool)
+        forbidden[list(never)] = True
+    if beam_size == 1:
+        return greedy(decoder, source, forbidden=forbidden)
+    found = beam_search(decoder, source, width=beam_size, length_penalty=length_penalty, forbidden=forbidden)
+    return [list(hypotheses[0].pieces) if hypotheses else [] for hypotheses in found]
 
 
 def padded(sentences: Sequence[Sequence[int]], eos: int) -> np.ndarray:

@@ -1,7 +1,8 @@
 """Vocabularies: from a sentence to the numbers of its pieces, and back.
 
-Two kinds: SentencePiece's own numbers (Marian's students, and models of our own), and pieces of two SentencePiece
-models that a JSON file numbers (OPUS-MT). Both are bytes in, and raise ValueError in one line.
+Three kinds: SentencePiece's own numbers (Marian's students, and models of our own), one such model per side (what
+`trimming` makes of the first), and pieces of two SentencePiece models that a JSON file numbers (OPUS-MT). All are bytes
+in, and raise ValueError in one line.
 """
 
 import io
@@ -103,6 +104,60 @@ class SentencePieceVocabulary:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SeparateVocabularies:
+    """One SentencePiece model per side, each with its own numbers; eos has the same number in both.
+
+    Raises:
+        ValueError: not such models, or `</s>` is missing or not the same piece in both.
+    """
+
+    source_model: bytes = field(repr=False)
+    target_model: bytes = field(repr=False)
+
+    names = ("source.spm", "target.spm")
+
+    def __post_init__(self) -> None:
+        found = [self._source.eos_id(), self._target.eos_id()]
+        for name, eos in zip(self.names, found, strict=True):
+            if eos < 0:
+                raise ValueError(f"{name} has no {EOS}")
+        if found[0] != found[1]:
+            raise ValueError(f"{EOS} is piece {found[0]} of {self.names[0]} and piece {found[1]} of {self.names[1]}")
+
+    @cached_property
+    def _source(self) -> Any:
+        return _processor(self.source_model, self.names[0])
+
+    @cached_property
+    def _target(self) -> Any:
+        return _processor(self.target_model, self.names[1])
+
+    @property
+    def source_size(self) -> int:
+        return int(self._source.get_piece_size())
+
+    @property
+    def target_size(self) -> int:
+        return int(self._target.get_piece_size())
+
+    @property
+    def eos(self) -> int:
+        return int(self._source.eos_id())
+
+    def encode(self, sentence: str) -> list[int]:
+        return [*self._source.encode(sentence)[: MAX_PIECES - 1], self.eos]
+
+    def encode_target(self, sentence: str) -> list[int]:
+        return [*self._target.encode(sentence)[: MAX_PIECES - 1], self.eos]
+
+    def decode(self, pieces: Sequence[int]) -> str:
+        return str(self._target.decode(_before(pieces, self.eos)))
+
+    def to_files(self) -> dict[str, bytes]:
+        return dict(zip(self.names, (self.source_model, self.target_model), strict=True))
+
+
+@dataclass(frozen=True, kw_only=True)
 class NumberedVocabulary:
     """Two SentencePiece models whose pieces `numbers` maps into one numbering, as OPUS-MT has them.
 
@@ -174,12 +229,14 @@ class NumberedVocabulary:
 
 
 def read_vocabulary(files: Mapping[str, bytes]) -> Vocabulary:
-    """The inverse of `to_files` of either kind; other files are ignored. ValueError naming what is missing or wrong."""
+    """The inverse of `to_files` of any kind; other files are ignored. ValueError naming what is missing or wrong."""
     if SentencePieceVocabulary.name in files:
         return SentencePieceVocabulary(model=files[SentencePieceVocabulary.name])
     source, target, numbers = NumberedVocabulary.names
-    if missing := [name for name in (source, target, numbers) if name not in files]:
+    if missing := [name for name in (source, target) if name not in files]:
         raise ValueError(f"{missing[0]} is missing, and there is no {SentencePieceVocabulary.name}")
+    if numbers not in files:
+        return SeparateVocabularies(source_model=files[source], target_model=files[target])
     try:
         document = json.loads(files[numbers])
     except ValueError as error:

@@ -223,7 +223,7 @@ def test_a_row_whose_mask_is_missing_is_no_pair(pairs: Pairs, tmp_path: Path) ->
             {"group_column": "patinet"},
             "no column 'patinet' for group_column; did you mean 'patient'",
         ),
-        ("image,mask", {"group_column": "mask"}, "group_column names 'mask', which holds the labels or images"),
+        ("image,mask", {"group_column": "mask"}, "group_column names 'mask', which holds the labels, images or texts"),
         ("image,mask", {"group_folders": True}, "group_folders needs folders images/ and masks/"),
     ],
 )

@@ -6,13 +6,12 @@ from components.core.tasks.translation import gettext_catalogs, pairs
 from components.core.tasks.translation.cleaning import (
     REASONS,
     CleaningRules,
-    Counts,
     content_key,
     normalized,
-    shift_found,
 )
 from components.core.tasks.translation.languages import expected_scripts, identified
 from components.core.tasks.translation.pairs import Pair
+from components.core.tasks.translation.shifts import shifts_found
 
 PORTUGUESE = "O comitê publicou ontem os resultados do seu trabalho"
 GERMAN = "Der Ausschuss hat gestern die Ergebnisse seiner Arbeit veröffentlicht"
@@ -23,6 +22,8 @@ GOOD = [
     ("It costs 1,000.50 in 2 shops", "Custa 1.000,50 em 2 lojas"),
     ("%s of %d files: <b>{name}</b>", "%s de %d arquivos: <b>{name}</b>"),
     ("See https://example.org/a.", "Veja em https://example.org/a!"),
+    ("the {}st of them", "o {}º deles"),
+    ("{}rd", "{}º"),
     ("100% sure and 50% discount", "100% de certeza e 50% de desconto"),
     ("São João is a person", "São João é uma pessoa, «à noite»"),
     ("The committee has published the results of its work", "O comitê publicou os resultados do seu trabalho"),
@@ -81,17 +82,13 @@ def test_a_rule_can_be_left_out_and_an_unknown_one_is_refused() -> None:
         CleaningRules(skipped=("same",))
 
 
-def test_nothing_is_lost_every_pair_is_kept_or_counted_with_examples() -> None:
-    counts = Counts()
-    everything = [("", source, target) for source, target in GOOD] + BAD
-    for number, (_, source, target) in enumerate(everything):
-        pair = Pair(name=f"line {number}", source=source, target=target)
-        counts.add(pair.name, RULES.check(pair))
-    counts.add("line x", RULES.check(Pair(name="line x", problem=Rejection("not UTF-8", "byte 3 of x.pt"))))
-    assert (counts.kept, counts.total) == (len(GOOD), len(everything) + 1)
-    assert counts.refused["placeholders differ"] == 5
-    assert len(counts.examples["placeholders differ"]) == 3
-    assert counts.examples["not UTF-8"] == [("line x", "byte 3 of x.pt")]
+def test_the_longest_sentence_is_a_setting() -> None:
+    pair = Pair(name="1", source="word " * 151, target="palavra " * 151)
+    assert isinstance(CleaningRules(max_words=151).check(pair), tuple)
+    short = Pair(name="1", source="one two three", target="um dois")
+    assert CleaningRules(max_words=2).check(short) == Rejection("too long", "3 words, 13 characters")
+    with pytest.raises(ValueError, match="max_words must be at least 1, got 0"):
+        CleaningRules(max_words=0)
 
 
 def test_near_duplicates_and_all_translations_of_a_source_have_one_key() -> None:
@@ -105,16 +102,21 @@ def test_normalising_composes_letters_and_joins_white_space() -> None:
 
 def test_shifted_lines_are_found_with_their_place_and_direction() -> None:
     rng = np.random.default_rng(0)
-    lengths = rng.lognormal(3.5, 0.7, 1000).astype(int) + 1
-    sources = ["s" * n for n in lengths]
-    targets = ["t" * max(1, int(n * rng.normal(1.1, 0.1))) for n in lengths]
-    assert shift_found(sources, targets) is None
-    assert shift_found(sources[:900], targets[1:901]) == (0, -1)
-    assert shift_found(sources[2:902], targets[:900]) == (0, 2)
-    late = [*targets[:600], "t", *targets[600:999]]
-    assert shift_found(sources, late) == (600, 1)
-    assert shift_found(sources[:40], targets[1:41]) is None, "too few to tell"
-    assert shift_found(["a"] * 300, ["b"] * 300) is None, "equal lengths tell nothing"
+    sources = (rng.lognormal(3.5, 0.7, 1000).astype(int) + 1).tolist()
+    targets = [max(1, int(n * rng.normal(1.1, 0.1))) for n in sources]
+    assert shifts_found(sources, targets) == []
+    (whole,) = shifts_found(sources[:900], targets[1:901])
+    assert (whole.start, whole.stop, whole.lines) == (0, 900, -1)
+    assert str(whole) == "lines 1 to 900 fit 1 line earlier"
+    assert [shift.lines for shift in shifts_found(sources[2:902], targets[:900])] == [2]
+    (late,) = shifts_found(sources, [*targets[:600], 1, *targets[600:999]])
+    assert (late.lines, late.stop) == (1, 1000)
+    assert 450 <= late.start <= 600, "every line that is wrong, and few that are right"
+    (middle,) = shifts_found(sources, [*targets[:400], 1, *targets[400:699], *targets[700:]])
+    assert 250 <= middle.start <= 400
+    assert 700 <= middle.stop <= 850
+    assert shifts_found(sources[:40], targets[1:41]) == [], "too few to tell"
+    assert shifts_found([1] * 300, [2] * 300) == [], "equal lengths tell nothing"
 
 
 def test_short_texts_and_unknown_languages_are_not_judged() -> None:

@@ -45,7 +45,7 @@ def test_ssru_equals_its_equations_in_numpy_loops() -> None:
 
 def test_attention_equals_loops_over_rows_heads_and_queries() -> None:
     torch.manual_seed(2)
-    part = Attention(8, 2).double().requires_grad_(False)
+    part = Attention(8, 2, 4).double().requires_grad_(False)
     queries, states = torch.randn(2, 3, 8, dtype=torch.float64), torch.randn(2, 5, 8, dtype=torch.float64)
     hidden = [[0.0] * 5, [0.0, 0.0, -1e9, -1e9, -1e9]]
     given = part(queries, *part.keys_values(states), torch.tensor(hidden, dtype=torch.float64)[:, None, None])

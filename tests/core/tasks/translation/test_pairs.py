@@ -10,8 +10,18 @@ from hypothesis import strategies as st
 
 from components.core.errors import UserError
 from components.core.tasks.translation.gettext_catalogs import catalog_pairs
-from components.core.tasks.translation.pairs import Pair, moses_files, moses_pairs, table_pairs, tsv_pairs
+from components.core.tasks.translation.pairs import (
+    Pair,
+    moses_files,
+    moses_pairs,
+    pair_columns,
+    table_pairs,
+    tsv_pairs,
+)
 from components.core.tasks.translation.tmx import tmx_pairs
+
+LANGUAGES = ("en", "pt-BR")
+COLUMNS = pair_columns(LANGUAGES)
 
 
 def write(folder: Path, name: str, content: bytes | str) -> Path:
@@ -75,6 +85,9 @@ def test_files_are_paired_by_stem_and_a_lonely_one_is_named() -> None:
         ("a.x.en", "a.x.pt"),
         ("b.en", "b.pt"),
     ]
+    assert moses_files(["x.en", "x.pt", "x.pt_BR", "y.pt", "y.en"], "en", "pt-BR") == [
+        ("x.en", "x.pt_BR"), ("y.en", "y.pt"),
+    ]  # fmt: skip
     with pytest.raises(UserError, match=r"b.pt has no counterpart b.en beside it"):
         moses_files(["a.en", "a.pt", "b.pt"], "en", "pt")
 
@@ -84,19 +97,20 @@ def test_files_are_paired_by_stem_and_a_lonely_one_is_named() -> None:
 
 def test_tab_separated_lines_are_read_with_and_without_a_header(tmp_path: Path) -> None:
     rows = 'say "hi\tdiga "oi\nalone\n\tvazio\n'
-    plain = list(tsv_pairs(write(tmp_path, "a.tsv", rows)))
+    plain = list(tsv_pairs(write(tmp_path, "a.tsv", rows), COLUMNS))
     assert texts(plain) == [('say "hi', 'diga "oi'), (None, None), ("", "vazio")]
     assert plain[1].problem == ("damaged row", "1 columns")
-    named = tsv_pairs(write(tmp_path, "b.tsv", "id\ttarget\tsource\n7\tum\tone\n"))
+    named = tsv_pairs(write(tmp_path, "b.tsv", "id\ttarget\tsource\n7\tum\tone\n"), COLUMNS)
     assert [(pair.name, pair.source, pair.target) for pair in named] == [("line 2", "one", "um")]
 
 
 @pytest.mark.parametrize(
-    ("content", "said"), [("a\nb\n", "a.tsv has one column"), ("id\tsource\tx\n1\t2\t3\n", "its header: id, source, x")]
+    ("content", "said"),
+    [("a\nb\n", "a.tsv has one column"), ("id\tsource\tx\n1\t2\t3\n", "a.tsv has no target column")],
 )
 def test_a_table_without_a_target_is_refused(content: str, said: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=said):
-        list(tsv_pairs(write(tmp_path, "a.tsv", content)))
+        list(tsv_pairs(write(tmp_path, "a.tsv", content), COLUMNS))
 
 
 def test_csv_jsonl_and_parquet_give_the_same_pairs(tmp_path: Path) -> None:
@@ -105,13 +119,48 @@ def test_csv_jsonl_and_parquet_give_the_same_pairs(tmp_path: Path) -> None:
     write(tmp_path, "a.jsonl", "\n".join(json.dumps(row) for row in rows))
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
     for suffix in ("csv", "jsonl", "parquet"):
-        found = texts(table_pairs(tmp_path / f"a.{suffix}"))
+        found = texts(table_pairs(tmp_path / f"a.{suffix}", COLUMNS, LANGUAGES))
         assert found == [("one, two", "um, dois"), ("three", "três")], suffix
-    broken = list(table_pairs(write(tmp_path, "b.jsonl", '{"source": "a", "target": null}\n{"sou\n')))
+    broken = list(
+        table_pairs(write(tmp_path, "b.jsonl", '{"source": "a", "target": null}\n{"sou\n'), COLUMNS, LANGUAGES)
+    )
     assert texts(broken) == [("a", None), (None, None)]
     assert broken[1].problem.reason == "damaged row"
     with pytest.raises(UserError, match=r"c.csv has no target column"):
-        list(table_pairs(write(tmp_path, "c.csv", "source\na\n")))
+        list(table_pairs(write(tmp_path, "c.csv", "source\na\n"), COLUMNS, LANGUAGES))
+
+
+def test_columns_are_found_by_language_and_by_name_and_further_ones_come_along(tmp_path: Path) -> None:
+    columns = pair_columns(LANGUAGES, group="doc", slices=("ui",))
+    for name, mark in (("a.csv", ","), ("a.tsv", "\t")):
+        lines = ["pt_BR,en,doc,ui,split", "um,one,d1,menu,dev", "dois,two,d2,,test"]
+        rows = list((tsv_pairs if mark == "\t" else lambda path, columns: table_pairs(path, columns, LANGUAGES))(
+            write(tmp_path, name, "\n".join(lines).replace(",", mark)), columns
+        ))  # fmt: skip
+        assert texts(rows) == [("one", "um"), ("two", "dois")], name
+        assert [(row.group, row.split, row.slices) for row in rows] == [
+            ("d1", "validation", ("menu",)), ("d2", "test", (None,))
+        ]  # fmt: skip
+    named = pair_columns(LANGUAGES, source_column="b", target_column="a")
+    assert texts(table_pairs(write(tmp_path, "n.csv", "a,b\num,one\n"), named, LANGUAGES)) == [("one", "um")]
+    with pytest.raises(UserError, match=r"a.tsv has no column 'page' for group_column"):
+        list(tsv_pairs(tmp_path / "a.tsv", pair_columns(LANGUAGES, group="page")))
+
+
+def test_a_column_that_maps_languages_to_texts_is_read_and_one_of_plain_texts_is_refused(tmp_path: Path) -> None:
+    rows = [{"translation": {"en": "one", "pt_br": "um"}}, {"translation": {"en": "two", "pt": "dois", "de": "zwei"}}]
+    write(tmp_path, "a.jsonl", "\n".join(json.dumps(row) for row in rows))
+    assert texts(table_pairs(tmp_path / "a.jsonl", COLUMNS, LANGUAGES)) == [("one", "um"), ("two", "dois")]
+    pq.write_table(pa.Table.from_pylist([{"translation": {"en": "one", "pt": "um"}}]), tmp_path / "a.parquet")
+    assert texts(table_pairs(tmp_path / "a.parquet", COLUMNS, LANGUAGES)) == [("one", "um")]
+    with pytest.raises(UserError, match="has the column 'translation' and none beside it"):
+        list(table_pairs(write(tmp_path, "b.csv", "translation\num\n"), COLUMNS, LANGUAGES))
+
+
+def test_a_cell_longer_than_any_path_is_a_text_like_another(tmp_path: Path) -> None:
+    write(tmp_path, "a.jsonl", json.dumps({"source": "word " * 10_000, "target": "/9j/" + "a" * 100}))
+    (pair,) = table_pairs(tmp_path / "a.jsonl", COLUMNS, LANGUAGES)
+    assert (len(pair.source), pair.target[:6], pair.problem) == (50_000, "/9j/aa", None)
 
 
 # TMX

@@ -81,21 +81,22 @@ def test_a_vocabulary_of_another_size_does_not_belong_to_the_weights(vocabulary:
 
 def test_a_batch_counts_the_target_pieces_with_their_eos_and_no_padding(vocabulary: SentencePieceVocabulary) -> None:
     pairs = SentencePairs(vocabulary=vocabulary)
-    rows = [{"source": "open the file now", "target": "abra"}, {"source": "row", "target": "linha o arquivo"}]
+    rows = [{"text": "open the file now", "translation": "abra"}, {"text": "row", "translation": "linha o arquivo"}]
     examples = [pairs.decode(row) for row in rows]
     batch = pairs.collate(examples, ["a", "b"], pairs.draw(np.random.default_rng(0), 2))
-    lengths = [len(vocabulary.encode_target(row["target"])) for row in rows]
+    lengths = [len(vocabulary.encode_target(row["translation"])) for row in rows]
     assert batch.count == sum(lengths)
     assert batch.weight.sum(axis=1).tolist() == lengths
     assert list(batch.inputs) == ["source", "target"]
     for row, pieces in zip(rows, batch.targets, strict=True):
-        assert vocabulary.decode(pieces) == row["target"]
+        assert vocabulary.decode(pieces) == row["translation"]
     assert (batch.targets[~batch.weight] == vocabulary.eos).all()
 
 
 def test_a_release_is_judged_against_the_text_itself(vocabulary: SentencePieceVocabulary) -> None:
     pairs = SentencePairs(vocabulary=vocabulary, full_size=True)
-    batch = pairs.collate([pairs.decode({"source": "row", "target": "linha  é"})], ["a"], None)
+    batch = pairs.collate([pairs.decode({"text": "row", "translation": "linha  é"})], ["a"], None)
     assert (batch.targets, batch.weight, list(batch.inputs)) == (["linha  é"], None, ["source"])
+    assert batch.targets[0].source == "row"
     assert pairs.key != SentencePairs(vocabulary=vocabulary).key
     assert pairs.collate([], [], None).inputs["source"].shape == (0, 1)

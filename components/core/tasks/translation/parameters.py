@@ -1,0 +1,70 @@
+"""The parameters of translation: the shared ones with defaults that fit its demo, and its own. Knows no torch."""
+
+from dataclasses import replace
+
+from components.core.parameters import COMMON, Parameter, Range, with_defaults
+
+MAX_WORDS = 150
+BEAM_SIZE, LENGTH_PENALTY = 1, 1.0
+
+_OWN = (
+    Parameter(
+        name="source_language", field="data_source_language", part="data", type=str, default="en",
+        text="Language of the sentences to translate, as a code: en, pt-BR.",
+    ),
+    Parameter(
+        name="target_language", field="data_target_language", part="data", type=str, default="pt-BR",
+        text="Language of the translations, as a code.",
+    ),
+    Parameter(
+        name="source_column", part="data", type=str, default="",
+        text="Column of the table that holds the source sentences. Empty looks for known names and language codes.",
+    ),
+    Parameter(
+        name="target_column", part="data", type=str, default="",
+        text="Column of the table that holds the translations. Empty looks for known names and language codes.",
+    ),
+    Parameter(
+        name="group_column", part="data", type=str, default="",
+        text="Column of the table whose equal values stay in one split: one document. Empty for none.",
+    ),
+    Parameter(
+        name="max_words", part="data", type=int, default=MAX_WORDS, rule=Range(low=1, high=1000),
+        text="Put pairs with a longer sentence aside, in words.",
+    ),
+    Parameter(
+        name="skipped_rules", part="data", type=list[str], default=[],
+        text="Cleaning rules that are left out, by the names on the data page, such as 'identical'.",
+    ),
+    Parameter(
+        name="beam_size", part="network", type=int, default=BEAM_SIZE, rule=Range(low=1, high=12),
+        text="Hypotheses of beam search when a release is judged and used. 1 is greedy decoding, the fastest.",
+    ),
+    Parameter(
+        name="length_penalty", part="network", type=float, default=LENGTH_PENALTY, rule=Range(low=0, high=2),
+        text="Exponent of the length by which beam search divides a hypothesis's log-probability.",
+    ),
+)  # fmt: skip
+
+_DATASET = (
+    "Sentence pairs: demo (catalogs of installed packages), a folder or file of Moses pairs (x.en and x.pt), a .tsv, "
+    ".csv, .jsonl or .parquet table, a .tmx, .po or .mo file, a folder of these, an s3:// URI of these, or "
+    "packages:NAME,NAME for the catalogs inside installed packages."
+)
+
+_NO_MEANING = ("head_epochs", "batch_norm", "calibration_method", "calibration_images", "rare_classes")
+"""There is no head to train first, no batch norm, no calibration of dynamic integers, and there are no classes."""
+
+_COMMON = tuple(
+    replace(one, text=_DATASET) if one.name == "dataset" else one for one in COMMON if one.name not in _NO_MEANING
+)
+
+PARAMETERS = (
+    *with_defaults(
+        _COMMON,
+        backbones=["firefox_en_pt_tiny"], prune_targets=[1.0], batch_size=32, epochs=2,
+        learning_rate=0.0003, label_smoothing=0.1, layer_decay=1.0,
+        weight_decay=0.01, distill_learning_rate=0.0003, distill_temperature=1.0,
+    ),
+    *_OWN,
+)  # fmt: skip
