@@ -1,5 +1,7 @@
 """KFP face of data preparation."""
 
+from typing import List
+
 from kfp import dsl
 from kfp.dsl import HTML, Dataset, Input, Metrics, Output
 
@@ -25,6 +27,7 @@ def data_prep(
     settings: dict = {},  # noqa: B006
     split: str = "auto",
     rare_classes: str = "refuse",
+    allow_paths: List[str] = [],  # noqa: B006
 ):
     """Checks the data, finds duplicates, splits by content and writes Parquet shards.
 
@@ -47,6 +50,7 @@ def data_prep(
         settings: The task's own data parameters (data_settings of preflight), by name.
         split: auto follows a split that the data come with, given insists on one, content ignores it.
         rare_classes: refuse stops at a class with too few usable rows; leave_out goes on without it.
+        allow_paths: Folders and s3:// URIs that the rows of a table may name beside its own folder or bucket.
     """
     from components.core.artifacts.manifest import describe
     from components.core.data.dataset import open_dataset
@@ -68,6 +72,7 @@ def data_prep(
         slice_columns=slice_columns,
         split=split,
         rare_classes=rare_classes,
+        allow_paths=allow_paths,
     )
     store = store_from_environment()
 

@@ -1,5 +1,6 @@
 """What to prepare and how."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from components.core.data.rows import RowFormat
@@ -26,6 +27,7 @@ class Settings:
     slice_columns: str = ""
     split: str = "auto"
     rare_classes: str = REFUSE
+    allow_paths: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         _ = self.fractions

@@ -41,6 +41,11 @@ _DATA = (
         name="rare_classes", type=str, default="refuse", choices=("refuse", "leave_out"),
         text="A class with too few usable rows: refuse the data, or leave_out the class and say so in the report.",
     ),
+    Parameter(
+        name="allow_paths", type=list[str], default=[],
+        text="Folders and s3:// URIs that the rows of a table may name. Without it they name files in the table's own "
+        "folder, or its own bucket.",
+    ),
 )  # fmt: skip
 
 _BUDGET = (
