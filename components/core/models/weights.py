@@ -149,7 +149,9 @@ def _read_file(path: Path, backbone: Backbone) -> "dict[str, torch.Tensor]":
         raise UserError(f"{where} holds no state dict of tensors")
     for name, tensor in state.items():
         if not _is_dense(tensor):
-            raise UserError(f"{where}: {str(name)[:200]!r} has the shape {tuple(tensor.shape)} without a value for each")
+            raise UserError(
+                f"{where}: {str(name)[:200]!r} has the shape {tuple(tensor.shape)} without a value for each"
+            )
     return dict(state)
 
 
