@@ -81,6 +81,7 @@ def png(values: Any) -> bytes:
 
 
 PICTURE = png([[1, 2], [3, 4]])
+MASK = png([[0, 9], [9, 0]])
 FOLDER_FILES = {"a.png": PICTURE, "b.png": png([[9, 0], [0, 1]])}
 
 
@@ -110,7 +111,7 @@ def read_class_list(data: bytes, folder: Path) -> None:
     for side in ("images", "masks"):
         (folder / side).mkdir(exist_ok=True)
         for name, content in FOLDER_FILES.items():
-            (folder / side / name).write_bytes(content)
+            (folder / side / name).write_bytes(content if side == "images" else MASK)
     (folder / "classes.json").write_bytes(data)
     look_at(SegmentationRows(), folder, folder)
 
@@ -132,7 +133,8 @@ def read_output(data: bytes, folder: Path) -> None:
     folders.clear()
     folders.artifacts.mkdir()
     (folders.work / "outputs").mkdir()
-    (folders.work / OUTPUT_FILE).write_bytes(data)
+    (folders.artifacts / "out").write_text("x")
+    (folders.work / OUTPUT_FILE).write_bytes(data.replace(b"/x/", f"{folders.artifacts}/".encode()))
     collect(COMPONENT, executor_input(COMPONENT, Inputs(), folders), folders, shared=())
 
 
