@@ -24,7 +24,7 @@ SUMMARY = "Fits a pretrained model to a deployment budget and releases it as ver
 # What of the data preparation is asked, and what tells its cache that the files have changed.
 DATA = (
     "dataset", "task", "validation_fraction", "test_fraction", "max_image_mb", "slice_columns", "dataset_state",
-    "split", "rare_classes", "near_duplicates",
+    "split", "rare_classes", "near_duplicates", "allow_paths",
 )  # fmt: skip
 
 
@@ -39,7 +39,7 @@ def _body(form: Form, asked: dict[str, Any]) -> None:
         checked.set_caching_options(False)
 
         data = data_prep(**taken(checked, *DATA, settings="data_settings"))
-        light(data)
+        one_core(data)
 
         found = search(data.outputs["prepared"], checked)
 

@@ -180,7 +180,7 @@ def _body(form: Form, asked: dict[str, Any]) -> None:
             remember=champion_now.outputs["prepared"],
             **taken(checked, *DATA, settings="data_settings"),
         )
-        light(data)
+        one_core(data)
 
         moved = drift(
             dataset=data.outputs["prepared"],

@@ -1,5 +1,7 @@
 """KFP face of data preparation."""
 
+from typing import List
+
 from kfp import dsl
 from kfp.dsl import HTML, Dataset, Input, Metrics, Output
 
@@ -26,6 +28,7 @@ def data_prep(
     rare_classes: str = "refuse",
     near_duplicates: str = "report",
     max_image_mb: float = 20.0,
+    allow_paths: List[str] = [],  # noqa: B006
 ):
     """Checks the data, finds duplicates, splits by content and writes Parquet shards.
 
@@ -49,6 +52,7 @@ def data_prep(
         rare_classes: refuse stops at a class with too few usable rows; leave_out goes on without it.
         near_duplicates: report counts near copies across splits; group keeps all near copies in one split.
         max_image_mb: Larger files are quarantined, in megabytes (10^6 bytes).
+        allow_paths: Folders and s3:// URIs that the rows of a table may name beside its own folder or bucket.
     """
     from components.core.artifacts.manifest import describe
     from components.core.data.dataset import open_dataset
@@ -71,6 +75,7 @@ def data_prep(
         split=split,
         rare_classes=rare_classes,
         near_duplicates=near_duplicates,
+        allow_paths=allow_paths,
     )
     store = store_from_environment()
 

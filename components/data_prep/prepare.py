@@ -58,7 +58,11 @@ def prepare(
     """
     quarantine, rows = Quarantine(), settings.rows
     with tempfile.TemporaryDirectory(prefix="trimtab-prep-") as scratch:
-        source = rows.open_source(settings.dataset, _folder(scratch, "tables"), slice_columns=settings.slices)
+        source = rows.open_source(
+            *(settings.dataset, _folder(scratch, "tables")),
+            slice_columns=settings.slices,
+            allow_paths=settings.allow_paths,
+        )
         schema = rows.raw_schema.append(pa.field(GIVEN_COLUMN, pa.string()))
         with Spill(_folder(scratch, "rows"), schema, settings.slices) as spill:
             collected = _collect(source.items(), settings, spill, quarantine)

@@ -1,5 +1,6 @@
 """What to prepare and how."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from components.core.data.rows import RowFormat
@@ -28,6 +29,7 @@ class Settings:
     split: str = "auto"
     rare_classes: str = REFUSE
     near_duplicates: str = REPORT
+    allow_paths: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         _ = self.fractions

@@ -59,14 +59,15 @@ def _check(form: Form, given: Mapping[str, Any]) -> dict[str, Any]:
         prune_targets=asked["prune_targets"],
     )
 
-    quick_look(asked["dataset"], rows, slice_columns=parse_slice_columns(asked["slice_columns"]))
+    slices, allowed = parse_slice_columns(asked["slice_columns"]), asked["allow_paths"]
+    quick_look(asked["dataset"], rows, slice_columns=slices, allow_paths=allowed)
 
     print(f"{len(found)} backbones, {len(recipes)} recipes: {'; '.join(recipe.name for recipe in recipes)}")
     return asked | {
         "backbones": [backbone.name for backbone in found],
         "task": form.task,
         "recipes": [recipe.to_json() for recipe in recipes],
-        "dataset_state": source_state(asked["dataset"], rows),
+        "dataset_state": source_state(asked["dataset"], rows, allow_paths=allowed),
         "catalog_state": catalog_state(asked["catalog"] or None),
         **form.settings(asked),
     }

@@ -15,6 +15,7 @@ import typer
 from components.core.errors import REPORT_TO, UserError
 from pipelines.cli import care_commands, cluster_commands
 from pipelines.cluster.errors import ClusterError
+from pipelines.runner.records.logs import printable
 
 app = typer.Typer(
     name="trimtab",
@@ -58,7 +59,7 @@ def main() -> None:
 
 def _leave(message: str, code: int = MISTAKE) -> None:
     if message:
-        print(f"error: {' '.join(message.split())}", file=sys.stderr)
+        print(f"error: {printable(' '.join(message.split()))}", file=sys.stderr)
     sys.exit(code)
 
 

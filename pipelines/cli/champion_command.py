@@ -7,6 +7,7 @@ import socket
 from components.core.errors import UserError
 from components.core.store import Champion, RefConflict, Store, open_store
 from components.core.store.errors import Damaged
+from pipelines.runner.records.logs import printable
 from pipelines.runner.run import home_folder
 
 
@@ -15,10 +16,10 @@ def show_champion(ref: str, store: str) -> None:
     champion = _read(_store(store), ref)
     if champion is None:
         raise UserError(f"there is no champion {ref!r} yet; promote a release: trimtab promote NAME/VERSION")
-    print(champion.step.release)
+    print(printable(champion.step.release))
     for step in reversed(champion.history):
         by = f"{step.who}, run {step.run}" if step.run else step.who
-        print(f"  {step.when}  {step.action} {step.release}  by {by}: {step.why}")
+        print(printable(f"  {step.when}  {step.action} {step.release}  by {by}: {step.why}"))
 
 
 def promote(release: str, *, why: str, ref: str, store: str) -> None:

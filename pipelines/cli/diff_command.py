@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipelines.cli.finding import find_folder
+from pipelines.runner.records.logs import printable
 from pipelines.runner.records.state import RunRecord, TaskRecord, read_run, read_tasks
 
 Row = tuple[str, str, str, str]
@@ -71,11 +72,11 @@ def _of_values(where: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> 
         values = (one.get(name), other.get(name))
         # Compared as JSON: a NaN equals itself there, and 1 is not True.
         if json.dumps(values[0], sort_keys=True) != json.dumps(values[1], sort_keys=True):
-            yield (where, name, *(_cell(value) for value in values))  # type: ignore[misc]
+            yield (where, printable(name), *(_cell(value) for value in values))  # type: ignore[misc]
 
 
 def _cell(value: Any) -> str:
     if value is None:
         return _ABSENT
     text = value if isinstance(value, str) else json.dumps(value)
-    return text if len(text) <= _SHORT else f"{text[: _SHORT - 3]}..."
+    return printable(text if len(text) <= _SHORT else f"{text[: _SHORT - 3]}...")

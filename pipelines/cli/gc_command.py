@@ -9,6 +9,7 @@ from components.core.store.backends.objects import Listed
 from components.core.store.care.garbage import Collected, collect
 from pipelines.cli.opening import existing_store, size_text
 from pipelines.runner.records.blobs_in_use import digests_of_runs
+from pipelines.runner.records.logs import printable
 from pipelines.runner.run import home_folder
 
 SHORT_SECONDS = 86400.0
@@ -44,7 +45,7 @@ def seconds_from(grace: str) -> float:
 
 def _line(listed: Listed) -> str:
     days = (time.time() - listed.modified) / 86400
-    return f"{listed.key}  {size_text(listed.size)}, {days:.0f} days old"
+    return f"{printable(listed.key)}  {size_text(listed.size)}, {days:.0f} days old"
 
 
 def _summarize(collected: Collected, verb: str) -> None:

@@ -12,6 +12,7 @@ from pipelines.cli.opening import existing_store
 from pipelines.cli.store_names import find_named_release
 from pipelines.lineage.links import Link
 from pipelines.lineage.walk import trace
+from pipelines.runner.records.logs import printable
 
 _STYLES = {"verified": "green", "recorded": "yellow", "broken": "bold red"}
 _DIGITS = 12
@@ -50,16 +51,16 @@ def _tree(link: Link) -> Tree:
 
 
 def _line(link: Link) -> Text:
-    line = Text.assemble(f"{link.title}  ", (link.digest[:_DIGITS], "dim"), "  ")
+    line = Text.assemble(f"{printable(link.title)}  ", (link.digest[:_DIGITS], "dim"), "  ")
     if link.repeated:
         line.append("(see above)", style="dim")
         return line
     line.append(link.state, style=_STYLES[link.state])
     if link.made_by:
-        line.append(f"  {link.made_by}", style="dim")
+        line.append(f"  {printable(link.made_by)}", style="dim")
     for key, value in link.facts.items():
         if isinstance(value, str | int | float) and key != "fingerprint":
-            line.append(f"  {key} {value}", style="dim")
+            line.append(printable(f"  {key} {value}"), style="dim")
     for problem in link.problems:
-        line.append(f"\n! {problem}", style="red")
+        line.append(f"\n! {printable(problem)}", style="red")
     return line

@@ -6,6 +6,7 @@ from pipelines.cli.submit_command import Submission, prepare, upload
 from pipelines.cluster.client import Client, Endpoint, connect, ui_link
 from pipelines.cluster.cron import parse_cron
 from pipelines.cluster.schedules import Schedule, cron_of, find_schedules, is_enabled, list_schedules, place
+from pipelines.runner.records.logs import printable
 
 
 def place_schedule(
@@ -53,7 +54,7 @@ def print_schedules(endpoint: Endpoint) -> None:
         )
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        print("  ".join(printable(cell).ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def pause_schedule(endpoint: Endpoint, name: str) -> None:
@@ -75,4 +76,4 @@ def _each(endpoint: Endpoint, name: str, word: str, work: Callable[[Client, str]
     client = connect(endpoint)
     for one in find_schedules(client, name):
         work(client, one.recurring_run_id)
-        print(f"schedule {one.display_name} {word} ({one.recurring_run_id})")
+        print(printable(f"schedule {one.display_name} {word} ({one.recurring_run_id})"))

@@ -12,7 +12,7 @@ from rich.tree import Tree
 from pipelines.cli.finding import find_folder, run_folders
 from pipelines.cli.progress import seconds_text
 from pipelines.cli.summary import print_summary
-from pipelines.runner.records.logs import tail
+from pipelines.runner.records.logs import printable, tail
 from pipelines.runner.records.state import RunRecord, TaskRecord, is_at_work, read_run, read_tasks
 from pipelines.runner.run import home_folder
 
@@ -54,7 +54,7 @@ def show_run(run_id: str, lines: int) -> None:
     if run.outputs:
         console.print("outputs")
         for name, value in run.outputs.items():
-            console.print(Text(f"  {name} = {_short(value)}"))
+            console.print(Text(printable(f"  {name} = {_short(value)}")))
     if run.summary is not None:
         print_summary(console, run.summary)
 
@@ -80,7 +80,7 @@ def _tree(run: RunRecord, tasks: list[TaskRecord], status: str) -> Tree:
 def _group_name(part: str, task: TaskRecord) -> str:
     """Name of a loop iteration with its item, if known."""
     name = task.iteration.get("name") if part.startswith("[") and task.iteration else None
-    return f"{part} {name}" if isinstance(name, str) else part
+    return printable(f"{part} {name}") if isinstance(name, str) else part
 
 
 def _line(task: TaskRecord, run_status: str) -> Text:

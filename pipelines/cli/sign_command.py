@@ -15,6 +15,7 @@ from components.core.signing import (
 from components.core.store import NotFound, open_store
 from components.core.store.errors import Damaged
 from pipelines.cli.champion_command import find_release
+from pipelines.runner.records.logs import printable
 from pipelines.runner.run import home_folder
 
 
@@ -43,14 +44,14 @@ def verify(release: str, *, key: str, store: str, to: str = "") -> int:
     try:
         found = verify_release(opened, name, version, public, to=Path(to) if to else None)
     except (Damaged, NotFound) as error:
-        print(f"wrong      {' '.join(str(error).split())}")
+        print(f"wrong      {printable(' '.join(str(error).split()))}")
         return 1
     print(f"files      {len(found.files)} of {len(found.files)} have the size and sha256 that release.json says")
     if found.comment is None:
         state = "there is one" if found.is_signed else "there is none"
         print(f"signature  {state}; not checked: give --key PUBLIC-KEY or ${PUBLIC_KEY_VARIABLE}")
     else:
-        print(f"signature  good, by this key: {found.comment}")
+        print(f"signature  good, by this key: {printable(found.comment)}")
     if to:
         print(f"copied     what was verified is in {to}")
     return 0

@@ -17,6 +17,7 @@ from components.core.store.care.verification import Verified, verify
 from components.core.store.files import replacing
 from pipelines.cli.opening import existing_store, size_text
 from pipelines.cli.store_names import find_blob, find_key, find_named_release, is_digest_like
+from pipelines.runner.records.logs import printable
 
 
 def list_objects(prefix: str, store: str) -> None:
@@ -96,7 +97,7 @@ def verify_store(store: str, *, quarantine: bool) -> int:
 def _print_verified(verified: Verified) -> None:
     for finding in verified.findings:
         moved = f"; moved to {finding.moved_to}" if finding.moved_to else ""
-        print(f"{'damaged' if finding.damaged else 'broken '}  {finding.key}: {finding.problem}{moved}")
+        print(f"{'damaged' if finding.damaged else 'broken '}  {printable(f'{finding.key}: {finding.problem}{moved}')}")
     counts = ", ".join(f"{count:,} {kind}" for kind, count in verified.looked_at.items())
     outcome = f"{len(verified.findings):,} problems" if verified.findings else "all whole"
     print(f"{outcome}: {counts}; {size_text(verified.blob_bytes)} of blobs were read")
@@ -109,9 +110,9 @@ def _print_areas(objects: Objects) -> None:
         total[0] += 1
         total[1] += listed.size
     for area, (count, size) in sorted(totals.items()):
-        print(f"{area:<12} {count:>9,}  {size_text(size):>10}")
+        print(f"{printable(area):<12} {count:>9,}  {size_text(size):>10}")
 
 
 def _print_object(listed: Listed) -> None:
     written = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(listed.modified))
-    print(f"{written}  {size_text(listed.size):>10}  {listed.key}")
+    print(f"{written}  {size_text(listed.size):>10}  {printable(listed.key)}")

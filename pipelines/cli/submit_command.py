@@ -17,6 +17,7 @@ from pipelines.cluster.errors import ClusterError
 from pipelines.cluster.following import follow
 from pipelines.cluster.package import Package
 from pipelines.cluster.submission import Version, ensure_version, run_parameters, start_run
+from pipelines.runner.records.logs import printable
 
 SUCCEEDED, FAILED = 0, 1
 
@@ -62,9 +63,10 @@ def prepare(submission: Submission) -> Prepared:
 def upload(client: Client, prepared: Prepared) -> Version:
     """Uploads the pipeline version unless the cluster has it, and prints which it is."""
     version = ensure_version(client, prepared.package)
-    print(f"pipeline {prepared.package.name}, version {prepared.package.version}{' (new)' if version.is_new else ''}")
+    new = " (new)" if version.is_new else ""
+    print(printable(f"pipeline {prepared.package.name}, version {prepared.package.version}{new}"))
     for before, after in sorted(prepared.package.images.items()):
-        print(f"  {before} → {after}")
+        print(printable(f"  {before} → {after}"))
     return version
 
 
@@ -96,7 +98,7 @@ def follow_command(run_id: str, endpoint: Endpoint, *, timeout: str) -> int:
 
 def _wait(client: Client, run_id: str, endpoint: Endpoint, seconds: float | None) -> int:
     def say(line: str) -> None:
-        print(f"{datetime.now():%H:%M:%S}  {line}", flush=True)
+        print(f"{datetime.now():%H:%M:%S}  {printable(line)}", flush=True)
 
     goes_on = f"the run goes on: {ui_link(client, 'runs', run_id)}; to wait again: {_follow_line(run_id, endpoint)}"
     try:
@@ -117,7 +119,7 @@ def _wait(client: Client, run_id: str, endpoint: Endpoint, seconds: float | None
 
 
 def _failed(message: str) -> int:
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {printable(message)}", file=sys.stderr)
     return FAILED
 
 

@@ -7,14 +7,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pipelines.runner.records.logs import printable
+
 
 def print_summary(console: Console, summary: Mapping[str, Any]) -> None:
     """Prints `{"title", "lead", "columns", "rows", "warnings", "files"}`; what is missing or malformed is left out."""
     columns, rows = summary.get("columns"), summary.get("rows")
     if isinstance(columns, list) and isinstance(rows, list) and columns and rows:
         table = Table(
-            title=Text(str(summary.get("title", ""))), title_justify="left",
-            caption=Text(str(summary.get("lead", ""))), caption_justify="left",
+            title=Text(printable(str(summary.get("title", "")))), title_justify="left",
+            caption=Text(printable(str(summary.get("lead", "")))), caption_justify="left",
         )  # fmt: skip
         for index, column in enumerate(columns):
             table.add_column(Text(_cell(column)), justify="left" if index == 0 else "right")
@@ -24,15 +26,15 @@ def print_summary(console: Console, summary: Mapping[str, Any]) -> None:
         console.print()
         console.print(table, soft_wrap=False)
     elif summary.get("title"):
-        console.print(Text(str(summary["title"])))
+        console.print(Text(printable(str(summary["title"]))))
     warnings = summary.get("warnings")
     for warning in warnings if isinstance(warnings, list) else ():
-        console.print(Text(f"warning: {warning}"))
+        console.print(Text(printable(f"warning: {warning}")))
     files = summary.get("files")
     if isinstance(files, Mapping) and files:
         width = max(len(str(name)) for name in files)
         for name, place in files.items():
-            console.print(Text(f"{str(name).ljust(width)}  {place}"))
+            console.print(Text(printable(f"{str(name).ljust(width)}  {place}")))
 
 
 def _cell(value: Any) -> str:
@@ -40,4 +42,4 @@ def _cell(value: Any) -> str:
         return "–"
     if isinstance(value, float):
         return f"{value:.4g}"
-    return str(value)
+    return printable(str(value))

@@ -17,6 +17,8 @@ from pipelines.cluster.values import Values
 from pipelines.quantities import num_bytes, num_cores
 
 STAGES = Path(components.__file__).parent
+NOT_ROOT = {"run_as_user": 10001, "run_as_group": 10001, "run_as_non_root": True}
+"""What our own stages compile to unless the values say otherwise: all of a security context that kfp-kubernetes has."""
 
 
 @dataclass
@@ -59,7 +61,7 @@ def apply_values(documents: list[dict[str, Any]], values: Values) -> list[dict[s
         chosen = values.of(stage)
         _set_container(_executors(spec)[label]["container"], chosen, stage)
         written = _Settings(platform_config={"kubernetes": settings.get(label, {})})
-        _set_pod(written, chosen)
+        _set_pod(written, chosen, is_ours=(STAGES / stage / "component.py").is_file())
         if written.platform_config["kubernetes"]:
             settings[label] = written.platform_config["kubernetes"]
         if chosen.retry is not None:
@@ -141,7 +143,7 @@ def _retry_policy(retry: RetryPolicy) -> dict[str, Any]:
     }
 
 
-def _set_pod(task: _Settings, chosen: StageValues) -> None:
+def _set_pod(task: _Settings, chosen: StageValues, *, is_ours: bool) -> None:
     from kfp import kubernetes
 
     for label, value in chosen.node_selector.items():
@@ -170,5 +172,6 @@ def _set_pod(task: _Settings, chosen: StageValues) -> None:
         mounted = task.platform_config["kubernetes"].get("secretAsVolume", [])
         mounted[:] = [item for item in mounted if item["mountPath"].rstrip("/") != path.rstrip("/")]
         kubernetes.use_secret_as_volume(task, name, path)
-    if chosen.run_as:
-        kubernetes.set_security_context(task, **chosen.run_as)
+    run_as = chosen.run_as if chosen.run_as is not None else NOT_ROOT if is_ours else {}
+    if run_as:
+        kubernetes.set_security_context(task, **run_as)

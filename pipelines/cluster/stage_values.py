@@ -92,7 +92,7 @@ class StageValues:
     secret_env: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     config_map_env: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     secret_volumes: Mapping[str, str] = field(default_factory=dict)
-    run_as: Mapping[str, int | bool] = field(default_factory=dict)
+    run_as: Mapping[str, int | bool] | None = None
 
 
 def read_stage(content: Any, where: str) -> StageValues:

@@ -190,10 +190,11 @@ def _pod(chosen: StageValues, service_account: str, api: str) -> dict[str, Any]:
     if chosen.image_pull_secrets:
         pod["imagePullSecrets"] = [{"name": name} for name in chosen.image_pull_secrets]
     if api != "2.1":
+        run_as = chosen.run_as or {}
         pod["securityContext"] = {
-            "runAsUser": chosen.run_as.get("run_as_user", _UID),
-            "runAsGroup": chosen.run_as.get("run_as_group", _UID),
-            "runAsNonRoot": chosen.run_as.get("run_as_non_root", True),
+            "runAsUser": run_as.get("run_as_user", _UID),
+            "runAsGroup": run_as.get("run_as_group", _UID),
+            "runAsNonRoot": run_as.get("run_as_non_root", True),
             "fsGroup": _UID,
             "seccompProfile": {"type": "RuntimeDefault"},
         }

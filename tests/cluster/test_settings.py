@@ -11,7 +11,8 @@ from kfp import compiler, dsl, kubernetes
 
 from components.core.errors import UserError
 from pipelines.cli.catalog import COMPILED
-from pipelines.cluster.package import Package, write_ir
+from pipelines.cluster.images import Images
+from pipelines.cluster.package import Package, make_package, write_ir
 from pipelines.runner.conduct import RunResult
 from pipelines.runner.options import RunOptions
 from pipelines.runner.reading.reader import read_pipeline
@@ -221,3 +222,22 @@ def test_settings_that_a_pipeline_has_already_are_kept(package_with: PackageWith
 
 def test_no_values_leave_the_pipeline_as_it_was(package_with: PackageWith, compiled: Path) -> None:
     assert package_with("").documents == list(yaml.safe_load_all(compiled.read_text()))
+
+
+def test_our_own_stages_compile_to_a_user_that_is_not_root_and_foreign_ones_are_left_alone(
+    package_with: PackageWith, tmp_path: Path
+) -> None:
+    ours = COMPILED / "optimize.yaml"
+    found = pods(make_package(ours, images=Images(), values=None))
+    assert len(found) >= 12
+    for label, pod in found.items():
+        user = pod.security_context
+        assert (user.run_as_user, user.run_as_group, user.run_as_non_root) == (10001, 10001, True), label
+    assert not any(pod.HasField("security_context") for pod in pods(package_with("defaults: {timeout: 1h}")).values())
+    values = tmp_path / "values.yaml"
+    values.write_text(
+        "defaults: {timeout: 1h, securityContext: {}}\nstages: {export: {securityContext: {runAsUser: 7}}}"
+    )
+    chosen = pods(make_package(ours, images=Images(), values=values))
+    assert not chosen["exec-prune"].HasField("security_context")
+    assert chosen["exec-export"].security_context.run_as_user == 7

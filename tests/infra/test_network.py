@@ -1,10 +1,12 @@
 """Who may talk to whom, worked out from the network policies of each overlay."""
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from manifests.network import Peer, reaches
-from manifests.objects import OVERLAYS, Object, name_of
+from manifests.objects import INFRA, OVERLAYS, Object, name_of, render
 
 Installation = Callable[[str], list[Object]]
 
@@ -85,6 +87,21 @@ def test_it_is_the_policy_that_holds(installation: Installation, without: str, t
     source = TASK if target == INTERNET else NEIGHBOUR
 
     assert reaches(left, source, target, port)
+
+
+def test_with_the_address_of_the_kubernetes_api_a_run_reaches_no_other_private_address(tmp_path: Path):
+    parts = {
+        name: os.path.relpath(INFRA / name, tmp_path.resolve()) for name in ("overlays/dev", "parts/kubernetes-api")
+    }
+    text = f"resources: [{parts['overlays/dev']}]\ncomponents: [{parts['parts/kubernetes-api']}]\n"
+    (tmp_path / "kustomization.yaml").write_text(text)
+    narrowed = render(tmp_path)
+    api_server, neighbour = Peer(address="192.0.2.10"), Peer(address="10.1.2.3")
+    assert reaches(narrowed, TASK, api_server, 6443)
+    assert reaches(narrowed, TASK, DNS, 53, protocol="UDP")
+    assert reaches(render(INFRA / "overlays/dev"), TASK, neighbour, 443)
+    for port in (443, 6443):
+        assert not reaches(narrowed, TASK, neighbour, port)
 
 
 def test_a_hole_in_a_block_is_a_hole(installation: Installation):

@@ -169,11 +169,11 @@ def read_manifest(artifact_path: str | Path, *, kind: str | None = None) -> Mani
         document = json.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UserError(f"no artifact at {artifact_path}: {MANIFEST_NAME} is missing") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not valid JSON: {error}") from error
     try:
         manifest = parse_manifest(document)
-    except ValueError as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise UserError(f"{path}: {error}") from error
     if kind is not None and manifest.kind != kind:
         raise UserError(f"{path}: expected a {kind!r} artifact, got {manifest.kind!r}")

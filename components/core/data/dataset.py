@@ -45,6 +45,7 @@ _ROW_GROUP_BYTES = 4 * 1000 * 1000
 _ROW_GROUP_ROWS = 2048
 _SHARD_NAME = re.compile(r"(train|validation|test)-(\d{5,})\.parquet")
 _TAKE_ROWS = 256
+_FACTS = {"task": str, "classes": list, "counts": dict, "class_counts": dict, "fingerprint": str}
 
 T = TypeVar("T")
 
@@ -71,11 +72,16 @@ class Dataset:
         manifest: what it was opened from.
 
     Raises:
-        UserError: the manifest's rows a shard do not fit its shards and counts.
+        UserError: the manifest lacks one of these, or its rows a shard do not fit its shards and counts.
     """
 
     def __init__(self, manifest: Manifest, store: "Store") -> None:
         facts = manifest.metadata
+        for name, kind in _FACTS.items():
+            if not isinstance(facts.get(name), kind):
+                raise UserError(f"the dataset's manifest has no {name}, or another kind of it; prepare the data again")
+        if not all(type(facts["counts"].get(split)) is int for split in SPLITS):
+            raise UserError("the dataset's manifest does not count the rows of each split; prepare the data again")
         self.manifest = manifest
         self.task: str = facts["task"]
         self.classes: list[str] = facts["classes"]

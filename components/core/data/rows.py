@@ -95,13 +95,17 @@ class RowFormat(StoredRows, Protocol):
 
     # What comes in
 
-    def open_source(self, dataset: str, scratch: Path, *, slice_columns: Sequence[str] = ()) -> Source:
+    def open_source(
+        self, dataset: str, scratch: Path, *, slice_columns: Sequence[str] = (), allow_paths: Sequence[str] = ()
+    ) -> Source:
         """The source that `dataset` names.
 
         Args:
             dataset: "demo", or what `accepted` says.
             scratch: an existing folder for copies of remote files, which the caller removes.
             slice_columns: columns of the table that each item brings along.
+            allow_paths: folders and s3:// URIs that the rows of a table may name beside what lies in the table's own
+                folder or bucket (`ingestion.reach`).
 
         Raises:
             UserError: not found, unknown kind, nothing in it, or slice columns that it cannot have; one line each.

@@ -46,6 +46,11 @@ _DATA = (
         text="Rows that are almost the same (of images: re-encoded, resized or slightly brightened copies): report how "
         "many test rows have one in training, or group them, so that all copies lie in one split.",
     ),
+    Parameter(
+        name="allow_paths", type=list[str], default=[],
+        text="Folders and s3:// URIs that the rows of a table may name. Without it they name files in the table's own "
+        "folder, or its own bucket.",
+    ),
 )  # fmt: skip
 
 _BUDGET = (

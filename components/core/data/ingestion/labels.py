@@ -1,16 +1,22 @@
 """Class names as people write them: one spelling for what looks the same, and what stands for "no label"."""
 
+import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable
+
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 MISSING = {"NaN", "nan", "NAN", "None", "null", "NULL", "Null", "<NA>", "N/A", "n/a", "-1", "-1.0"}
 """Texts that spreadsheets, pandas, JSON and Hugging Face write for a missing label."""
 
 
 def class_name(text: str) -> str:
-    """The name in Unicode's composed form (NFC): "Tür" is one class, whichever disk its folder comes from."""
-    return unicodedata.normalize("NFC", text)
+    """The name in Unicode's composed form (NFC): "Tür" is one class, whichever disk its folder comes from.
+
+    Control characters become blanks: a name stands in logs and on terminals, as one line.
+    """
+    return _CONTROLS.sub(" ", unicodedata.normalize("NFC", text))
 
 
 def label_of(text: str) -> str | None:

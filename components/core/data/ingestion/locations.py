@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, PackagePath, distribution
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 from urllib.parse import unquote
 
 from components.core.errors import UserError
@@ -20,6 +20,7 @@ from components.core.store import NotFound, StoreError, open_objects
 PACKAGES = "packages:"
 """How the address of a `PackagesLocation` begins."""
 
+_READ_BYTES = 8 << 20
 _MOST_WAYS = 16
 """By which links may lead to one folder."""
 
@@ -134,15 +135,25 @@ class LocalLocation:
                 raise UnreadableError("the link leads nowhere" if nowhere else "no such file")
             # A named pipe, and some files of the kernel's, would block for ever.
             with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:  # noqa: PTH123
-                data = file.read() if limit is None else file.read(limit + 1)
-            if data is None:
-                raise UnreadableError("it has no bytes yet, as a device or a pipe")
-            return data
+                return _at_most(file, limit)
         except (OSError, ValueError) as error:
             raise UnreadableError(_reason(error)) from error
 
     def fetch(self, name: str, scratch: Path) -> Path:
         return self._root / name
+
+
+def _at_most(file: BinaryIO, limit: int | None) -> bytes:
+    """In parts: a read of a gigabyte takes a gigabyte, however small the file is."""
+    data = bytearray()
+    while limit is None or len(data) <= limit:
+        part = file.read(_READ_BYTES if limit is None else min(_READ_BYTES, limit + 1 - len(data)))
+        if part is None:
+            raise UnreadableError("it has no bytes yet, as a device or a pipe")
+        if not part:
+            break
+        data += part
+    return bytes(data)
 
 
 class ObjectLocation:

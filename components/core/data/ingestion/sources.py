@@ -22,6 +22,7 @@ from components.core.data.ingestion.locations import (
     local_path,
     open_location,
 )
+from components.core.data.ingestion.table_source import TableSource
 from components.core.data.rows import DEMO, Demo, RowFormat
 from components.core.data.slices import SliceCounts, refuse_empty
 from components.core.errors import UserError
@@ -37,15 +38,23 @@ class QuickLook:
     classes: tuple[str, ...]
 
 
-def quick_look(dataset: str, rows: RowFormat, *, slice_columns: Sequence[str] = ()) -> QuickLook:
+def quick_look(
+    dataset: str, rows: RowFormat, *, slice_columns: Sequence[str] = (), allow_paths: Sequence[str] = ()
+) -> QuickLook:
     """Check in a moment that `dataset` is there, can be read and looks as `rows` need it.
 
+    Args:
+        dataset, slice_columns, allow_paths: as for `RowFormat.open_source`.
+        rows: the task's.
+
     Raises:
-        UserError: not found, unknown kind, empty, no usable target in sight, one class only, or slice columns that it
-            does not have or that do not group its first rows; one line each.
+        UserError: not found, unknown kind, empty, no usable target in sight, one class only, slice columns that it
+            does not have or that do not group its first rows, or rows that name files out of reach; one line each.
     """
     with tempfile.TemporaryDirectory(prefix="trimtab-look-") as scratch:
-        source = rows.open_source(dataset, Path(scratch), slice_columns=slice_columns)
+        source = rows.open_source(dataset, Path(scratch), slice_columns=slice_columns, allow_paths=allow_paths)
+        if isinstance(source, TableSource):
+            source.refuse_outside()
         classes = rows.look(source, dataset)
         if slice_columns:
             _look_at_slices(source.slice_values(), slice_columns)
@@ -62,7 +71,7 @@ def _look_at_slices(values: Iterator[tuple[str | None, ...]], columns: Sequence[
     refuse_empty(found, "row")
 
 
-def source_state(dataset: str, rows: RowFormat) -> str:
+def source_state(dataset: str, rows: RowFormat, *, allow_paths: Sequence[str] = ()) -> str:
     """A digest that changes when a file of the dataset does: names, sizes and, on local disk, times (on S3 etags).
 
     For a cache key: the name of a folder alone does not say what is in it. Of a table it covers the table itself and
@@ -77,7 +86,7 @@ def source_state(dataset: str, rows: RowFormat) -> str:
     files = location.walk() if file is None else iter([_find_file(location, file, dataset, rows)])
     lines = sorted(f"{file.name}\0{file.size}\0{file.stamp}\n" for file in files)
     with tempfile.TemporaryDirectory(prefix="trimtab-look-") as scratch:
-        lines += sorted(rows.open_source(dataset, Path(scratch)).referenced())
+        lines += sorted(rows.open_source(dataset, Path(scratch), allow_paths=allow_paths).referenced())
     return hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()
 
 

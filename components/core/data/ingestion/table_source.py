@@ -3,6 +3,7 @@
 import posixpath
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -13,10 +14,17 @@ from components.core.data.ingestion.cells import Cell
 from components.core.data.ingestion.columns import Columns
 from components.core.data.ingestion.items import Item, Rejection
 from components.core.data.ingestion.locations import Location, UnreadableError, local_path, open_location
+from components.core.data.ingestion.reach import Reach, bucket_of, leaves, normal, parameter_for
 from components.core.data.ingestion.splits import given_splits
 from components.core.data.ingestion.tables import Row, declared_names, found_columns, parquet_type, table_rows
 from components.core.errors import UserError
 from components.core.store import StoreError
+
+# Without the path: reasons stand in reports, which show none of this machine's.
+_ALLOWED = "; the parameter allow_paths can allow it"
+_LOOKED_AT_ROWS = 10_000
+_FEW = 0.01
+"""Share of the rows that may name files out of reach without the table being refused."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,10 +47,18 @@ def content_at(shown: str, location: Location, name: str) -> Content:
 
 
 class TableFiles:
-    """The files that tables hold or point to, and the tables themselves on local disk."""
+    """The files that tables hold or point to, and the tables themselves on local disk.
 
-    def __init__(self, location: Location, scratch: Path, accepted: str) -> None:
+    Args:
+        location: where the tables lie.
+        scratch: an existing folder for copies of remote tables.
+        accepted: what a data set may be, for messages.
+        allow_paths: what their rows may name beside what lies there (`reach`).
+    """
+
+    def __init__(self, location: Location, scratch: Path, accepted: str, allow_paths: Sequence[str] = ()) -> None:
         self.location, self._scratch, self._accepted = location, scratch, accepted
+        self._reach = Reach(location.address, allow_paths)
         self._local: dict[str, Path] = {}
         self._locations: dict[str, Location] = {}
         self._listed: dict[str, dict[str, str]] = {}
@@ -73,40 +89,71 @@ class TableFiles:
             return Content(name=at, problem=f"the row has no {role}")
         return self._referenced(table, cell.path)
 
+    def outside(self, table: str, cell: Cell) -> str | None:
+        """The URI or absolute path of a cell that names something out of reach; None of any other cell."""
+        if cell.data is not None or cell.path is None:
+            return None
+        found = self._target(table, cell.path)
+        if isinstance(found, Path):
+            # Nothing allows that to a remote table.
+            held = self.location.address.startswith("s3://") or self._reach.holds_path(found)
+            return None if held else found.as_posix()
+        is_uri = found is None and cell.path.startswith("s3://")
+        return cell.path if is_uri and not self._reach.holds_uri(cell.path) else None
+
+    def _target(self, table: str, reference: str) -> "str | Path | None":
+        """Of a reference: a name in the location, a path of this machine, or None for a URI or what is no reference."""
+        scheme, separator, _ = reference.partition("://")
+        if separator and scheme != "file":
+            return None
+        try:
+            path = local_path(reference).as_posix() if separator else reference
+            if not path.startswith(("/", "~")):
+                name = posixpath.normpath(posixpath.join(posixpath.dirname(table), path))
+                if not leaves(name) or self.location.address.startswith("s3://"):
+                    return name
+                path = posixpath.join(local_path(self.location.address).absolute(), name.replace("\\", "/"))
+            return normal(local_path(path))
+        except UserError:
+            return None
+
     def _referenced(self, table: str, reference: str) -> Content:
         scheme, separator, _ = reference.partition("://")
-        remote = self.location.address.startswith("s3://")
         if scheme == "s3" and separator:
-            folder, _, name = reference.rpartition("/")
-            if not folder.startswith("s3://") or not name:
-                return Content(name=reference[:200], problem="the URI names no object: s3://bucket/key")
-            shown = reference.removeprefix(f"{self.location.address}/")
-            try:
-                location = self._other_location(folder)
-            except UserError as error:
-                return Content(name=shown, problem=str(error))
-            content = content_at(shown, location, name)
-            own = bucket_of(reference) == bucket_of(self.location.address)
-            # That the table's own bucket does not answer is no fault of the row; that another one does not, is.
-            return content if own else replace(content, read=_forgiving_reader(location, name))
+            return self._of_uri(reference)
         if separator and scheme != "file":
             return Content(name=reference, problem=f"cannot read {scheme}:// URIs")
         try:
-            path = local_path(reference).as_posix() if separator else reference
+            local_path(reference)
         except UserError as error:
             return Content(name=posixpath.basename(reference), problem=str(error))
-        if not path.startswith(("/", "~")):
-            name = posixpath.normpath(posixpath.join(posixpath.dirname(table), path))
-            return content_at(name, self.location, name)
-        if remote:
+        target = self._target(table, reference)
+        if isinstance(target, str):
+            return content_at(target, self.location, target)
+        if target is None or self.location.address.startswith("s3://"):
             # Whoever wrote a remote table has no say over the files of the machine that reads it.
-            return Content(name=posixpath.basename(path), problem="a table on S3 cannot point to local files")
+            return Content(name=posixpath.basename(reference), problem="a table on S3 cannot point to local files")
+        if not self._reach.holds_path(target):
+            return Content(name=target.name, problem=f"it lies outside of the table's folder{_ALLOWED}")
+        home = local_path(self.location.address).absolute()
+        shown = target.relative_to(home).as_posix() if target.is_relative_to(home) else target.name
+        return content_at(shown, open_location(str(target.parent)), target.name)
+
+    def _of_uri(self, uri: str) -> Content:
+        folder, _, name = uri.rpartition("/")
+        if not folder.startswith("s3://") or not name:
+            return Content(name=uri[:200], problem="the URI names no object: s3://bucket/key")
+        shown = uri.removeprefix(f"{self.location.address}/")
+        if not self._reach.holds_uri(uri):
+            return Content(name=shown, problem=f"it lies outside of the table's own bucket{_ALLOWED}")
         try:
-            local, home = local_path(path), local_path(self.location.address).absolute()
+            location = self._other_location(folder)
         except UserError as error:
-            return Content(name=posixpath.basename(path), problem=str(error))
-        shown = local.relative_to(home).as_posix() if local.is_relative_to(home) else local.name
-        return content_at(shown, open_location(str(local.parent)), local.name)
+            return Content(name=shown, problem=str(error))
+        content = content_at(shown, location, name)
+        own = bucket_of(uri) == bucket_of(self.location.address)
+        # That the table's own bucket does not answer is no fault of the row; that another one does not, is.
+        return content if own else replace(content, read=_forgiving_reader(location, name))
 
     def stamp(self, place: tuple[Location, str]) -> str:
         """A text that changes whenever the file does; "missing" for a missing file.
@@ -207,6 +254,34 @@ class TableSource:
                     if content.place:
                         yield f"{content.name}\0{self._files.stamp(content.place)}\n"
 
+    def refuse_outside(self) -> None:
+        """UserError if more than a few of the first rows name files out of reach, with the parameter that allows it.
+
+        A few are those rows' fault, and are set aside with the rest that cannot be read.
+        """
+        outside: dict[int, str] = {}
+        first, num_looked_at = "", 0
+        for table, row in islice(self._path_rows(), _LOOKED_AT_ROWS):
+            num_looked_at += 1
+            for cell in row.files.values():
+                if target := self._files.outside(table, cell):
+                    first = first or f"{self._files.shown(table)}, row {row.number}: {target}"
+                    outside[num_looked_at] = target
+        if len(outside) > _FEW * num_looked_at:
+            raise UserError(
+                f"{len(outside):,} of {num_looked_at:,} rows name files outside of the table's folder or bucket; "
+                f"first: {first}; if they are to be read, give {parameter_for(outside.values())}"
+            )
+
+    def _path_rows(self) -> Iterator[tuple[str, Row]]:
+        """Rows of the tables whose files may be paths."""
+        for table in self._tables:
+            path, shown, columns = self._files.fetched(table), self._files.shown(table), self._columns_of(table)
+            found = found_columns(path, shown, columns)
+            if not any(_holds_bytes(path, column) for column in found.files.values()):
+                for row in table_rows(path, shown, columns):
+                    yield table, row
+
     def facts(self) -> dict[str, str]:
         """The columns that were taken under another name than the first."""
         taken = {role: (column, self._columns.files[role][:3]) for role, column in self._found.files.items()}
@@ -242,11 +317,6 @@ class TableSource:
 def _holds_bytes(path: Path, column: str) -> bool:
     kind = parquet_type(path, column)
     return kind is not None and not pa.types.is_string(kind) and not pa.types.is_large_string(kind)
-
-
-def bucket_of(uri: str) -> str:
-    """The bucket of an s3:// URI; of anything else the empty text."""
-    return uri.removeprefix("s3://").partition("/")[0] if uri.startswith("s3://") else ""
 
 
 def _forgiving_reader(location: Location, name: str) -> Callable[[int], bytes]:

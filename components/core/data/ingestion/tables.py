@@ -182,21 +182,23 @@ def _open_parquet(path: Path, name: str) -> pq.ParquetFile:
         file = pq.ParquetFile(path, memory_map=True, read_dictionary=texts)
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{name} is not a readable Parquet file: {_line(error)}") from error
-    _check_sizes(metadata, name)
+    _check_sizes(metadata, path, name)
     return file
 
 
-def _check_sizes(metadata: pq.FileMetaData, name: str) -> None:
-    """A column of a row group is decoded at once, so what it says of its size must fit what is there."""
+def _check_sizes(metadata: pq.FileMetaData, path: Path, name: str) -> None:
+    """A row group is decoded at once, so what it says of its size must fit what is there.
+
+    Of whole groups: Arrow ends the process when it is asked for the size of a column that is damaged.
+    """
+    stored = max(path.stat().st_size, 1)
     for group in range(metadata.num_row_groups):
-        for index in range(metadata.num_columns):
-            column = metadata.row_group(group).column(index)
-            size, stored = column.total_uncompressed_size, max(column.total_compressed_size, 1)
-            if size > _SURELY_FINE_BYTES and size > _MOST_EXPANSION * stored:
-                raise UserError(
-                    f"{name}: the column {column.path_in_schema!r} holds {size // 2**20} MB in {stored // 2**10} kB; "
-                    f"more than {_MOST_EXPANSION} times what is stored is no data set"
-                )
+        size = metadata.row_group(group).total_byte_size
+        if size > _SURELY_FINE_BYTES and size > _MOST_EXPANSION * stored:
+            raise UserError(
+                f"{name}: its row group {group + 1} holds {size // 2**20} MB, and the file has {stored // 2**10} kB; "
+                f"more than {_MOST_EXPANSION} times what is stored is no data set"
+            )
 
 
 def _csv_rows(path: Path, name: str, columns: Columns) -> Iterator[Row]:

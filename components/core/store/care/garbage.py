@@ -74,8 +74,8 @@ def collect(
         grace_seconds: how long something has been left alone before it may go.
         roots: digests of blobs that are needed by somebody outside of the store.
         dry_run: delete nothing; say what would go.
-        now: the present, in seconds since the epoch. None: as the store's own clock says (`store_time`); a dry run
-            writes nothing and goes by this machine's.
+        now: the present, in seconds since the epoch. None: as the store's own clock says (`store_time`); a dry run,
+            which writes nothing, goes by this machine's.
         tell: hears which phase begins.
 
     Raises:

@@ -14,7 +14,6 @@ import pyarrow as pa
 from components.core.data.ingestion.columns import IMAGE_COLUMNS, LABEL_COLUMNS, Columns
 from components.core.data.ingestion.folders import FolderTree, find_class_layout, refuse_without_classes
 from components.core.data.ingestion.items import Inspected, Item, Rejection, Source, printable
-from components.core.data.ingestion.locations import Location
 from components.core.data.ingestion.sources import locate, refuse_without_images
 from components.core.data.ingestion.table_source import TableFiles, TableSource
 from components.core.data.ingestion.tables import TABLE_SUFFIXES
@@ -104,18 +103,21 @@ class ClassificationRows:
 
     # What comes in
 
-    def open_source(self, dataset: str, scratch: Path, *, slice_columns: Sequence[str] = ()) -> Source:
+    def open_source(
+        self, dataset: str, scratch: Path, *, slice_columns: Sequence[str] = (), allow_paths: Sequence[str] = ()
+    ) -> Source:
         """Class folders, a table, or a folder of tables."""
         location, table = locate(dataset, self)
+        files = TableFiles(location, scratch, self.accepted, allow_paths)
         if table is not None:
-            return self._table(location, [table], scratch, slice_columns)
+            return self._table(files, [table], slice_columns)
         tree = FolderTree(location, TABLE_SUFFIXES)
         if tree.tables and not tree.num_images():
-            return self._table(location, sorted(tree.tables), scratch, slice_columns)
+            return self._table(files, sorted(tree.tables), slice_columns)
         if not tree.num_images():
             refuse_without_images(location, dataset, self.accepted)
         described = sorted(name for name in tree.tables if posixpath.splitext(posixpath.basename(name))[0] == _METADATA)
-        if described and (source := self._metadata(location, described, scratch, slice_columns)):
+        if described and (source := self._metadata(files, described, slice_columns)):
             return source
         if not tree.folders():
             refuse_without_classes(tree, dataset)
@@ -134,27 +136,25 @@ class ClassificationRows:
                     f"{column!r}; give a .parquet, .csv or .jsonl file with label, path and that column"
                 )
 
-    def _table(self, location: Location, tables: list[str], scratch: Path, slice_columns: Sequence[str]) -> TableSource:
+    def _table(self, files: TableFiles, tables: list[str], slice_columns: Sequence[str]) -> TableSource:
         columns = Columns(
             files={"image": (self.image_column,) if self.image_column else IMAGE_COLUMNS},
             label=(self.label_column,) if self.label_column else LABEL_COLUMNS,
             group=self.group_column or None,
             slices=tuple(slice_columns),
         )
-        return TableSource(TableFiles(location, scratch, self.accepted), tables, columns)
+        return TableSource(files, tables, columns)
 
-    def _metadata(
-        self, location: Location, tables: list[str], scratch: Path, slice_columns: Sequence[str]
-    ) -> TableSource | None:
+    def _metadata(self, files: TableFiles, tables: list[str], slice_columns: Sequence[str]) -> TableSource | None:
         """Hugging Face's form: ``metadata.csv`` beside the images; None where it says nothing of classes."""
         try:
-            source = self._table(location, tables, scratch, ())
+            source = self._table(files, tables, ())
             if not any(label is not None for label in islice(source.labels(), _LOOKED_AT_ROWS)):
                 return None
         except UserError:
             # A table about something else, as a camera's log, says nothing against class folders.
             return None
-        return self._table(location, tables, scratch, slice_columns)
+        return self._table(files, tables, slice_columns)
 
     def look(self, source: Source, dataset: str) -> list[str]:
         """Two classes are enough of a long table; a folder names all its classes at once."""

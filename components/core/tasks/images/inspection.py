@@ -8,11 +8,13 @@ from PIL import Image, UnidentifiedImageError
 from components.core.data.ingestion.image_files import HEIC_STARTS, SNIFFED_BYTES, starts_like_image
 from components.core.data.ingestion.items import Item, Rejection
 from components.core.data.ingestion.locations import UnreadableError
+from components.core.tasks.images.in_flight import DECODED, picture_bytes
 from components.core.tasks.images.levels import measured
 from components.core.tasks.images.preprocess import (
     HEIC_INSTALLED,
     IMAGE_FORMATS,
     TooManyPixelsError,
+    announced,
     stored_image,
 )
 
@@ -78,10 +80,12 @@ def inspect_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Inspection | 
     """Decode the whole image, as training will; or why that does not work."""
 
     def decode() -> Inspection:
-        original = stored_image(data, max_pixels=max_pixels)
-        if num_zeros := _zeros_in_place_of_an_end(data):
-            raise ValueError(f"truncated: the last {num_zeros:,} bytes are zeros")
-        return Inspection(original.width, original.height, measured(original))
+        (width, height), mode = announced(data, max_pixels=max_pixels)
+        with DECODED.holding(picture_bytes(width * height, mode)):
+            original = stored_image(data, max_pixels=max_pixels)
+            if num_zeros := _zeros_in_place_of_an_end(data):
+                raise ValueError(f"truncated: the last {num_zeros:,} bytes are zeros")
+            return Inspection(original.width, original.height, measured(original))
 
     return try_decoding(data, decode, max_pixels=max_pixels)
 

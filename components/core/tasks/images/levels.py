@@ -12,7 +12,7 @@ import pyarrow as pa
 from PIL import Image
 
 from components.core.tasks.images.near import NEAR, shading
-from components.core.tasks.images.preprocess import as_rgb
+from components.core.tasks.images.preprocess import as_rgb, strips
 
 MEASURED = {"darkest": pa.float64(), "brightest": pa.float64(), "contrast": pa.int16(), "look": pa.int64()}
 """Columns of a raw row: smallest and largest value of a deep image (else null), the difference between the largest and
@@ -39,10 +39,8 @@ def measured(original: Image.Image) -> dict[str, Any]:
     darkest = brightest = None
     levels: Levels | None = None
     if is_deep(original):
-        values = np.asarray(original).astype(np.float64)
-        finite = values[np.isfinite(values)]
-        if finite.size:
-            darkest, brightest = float(finite.min()), float(finite.max())
+        darkest, brightest = _range(np.asarray(original))
+        if darkest is not None and brightest is not None:
             # Its own, for the levels of the data set are not known yet.
             levels = (darkest, brightest) if darkest < brightest else None
     decoded = as_rgb(original, levels)
@@ -52,6 +50,15 @@ def measured(original: Image.Image) -> dict[str, Any]:
     return {"darkest": darkest, "brightest": brightest, "contrast": int(contrast), "look": look} | {
         NEAR.column: shading(decoded)
     }
+
+
+def _range(pixels: np.ndarray) -> tuple[float | None, float | None]:
+    """The smallest and the largest finite value; None where there is none."""
+    ends: list[float] = []
+    for _, strip in strips(pixels):
+        finite = strip[np.isfinite(strip)]
+        ends += [float(finite.min()), float(finite.max())] if finite.size else []
+    return min(ends, default=None), max(ends, default=None)
 
 
 def levels_of(rows: Iterable[Mapping[str, Any]]) -> Levels | None:

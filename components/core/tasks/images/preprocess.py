@@ -3,7 +3,7 @@
 import importlib.util
 import io
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,7 @@ IMAGE_FORMATS = (
 RESIZES = ("squash", "fit", "letterbox", "crop")
 
 _TRIPLE = 3
+_STRIP_PIXELS = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,11 +196,16 @@ def open_image(
 def stored_image(image: bytes, *, max_pixels: int | None = None) -> Image.Image:
     """Decode an encoded image in its own mode, upright; raises as `open_image`."""
     with Image.open(io.BytesIO(image), formats=IMAGE_FORMATS) as opened:
-        width, height = opened.size
-        if max_pixels is not None and width * height > max_pixels:
-            raise TooManyPixelsError(f"{width} × {height} pixels; the limit is {max_pixels:,} in all")
+        _check_pixels(opened.size, max_pixels)
         opened.load()
         return _upright(opened)
+
+
+def announced(image: bytes, *, max_pixels: int | None = None) -> tuple[tuple[int, int], str]:
+    """(width, height) and Pillow's mode as the header says, undecoded; raises as `open_image`."""
+    with Image.open(io.BytesIO(image), formats=IMAGE_FORMATS) as opened:
+        _check_pixels(opened.size, max_pixels)
+        return opened.size, opened.mode
 
 
 def as_rgb(image: Image.Image, levels: tuple[float, float] | None = None) -> Image.Image:
@@ -208,17 +214,41 @@ def as_rgb(image: Image.Image, levels: tuple[float, float] | None = None) -> Ima
         return image
     if levels is not None and (image.mode == "F" or image.mode.startswith("I")):
         low, high = levels
-        values = np.nan_to_num(np.asarray(image).astype(np.float64), nan=low, posinf=high, neginf=low)
-        scaled = np.rint((values.clip(low, high) - low) * (255 / (high - low)))
-        return Image.fromarray(scaled.astype(np.uint8)).convert("RGB")
+
+        def by_levels(values: np.ndarray) -> np.ndarray:
+            values = np.nan_to_num(values.astype(np.float64), nan=low, posinf=high, neginf=low)
+            return np.rint((values.clip(low, high) - low) * (255 / (high - low)))
+
+        return _eight_bits(image, by_levels)
     if image.mode.startswith("I"):
-        grey = np.asarray(image).astype(np.int64)
-        return Image.fromarray((grey.clip(0, 65535) >> 8).astype(np.uint8)).convert("RGB")
+        return _eight_bits(image, lambda values: values.astype(np.int64).clip(0, 65535) >> 8)
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
         return Image.alpha_composite(white, image).convert("RGB")
     return image.convert("RGB")
+
+
+def strips(pixels: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+    """`(H, W, …)` in strips of about a million pixels, with their rows: arithmetic on all at once takes gigabytes."""
+    num_rows = max(1, _STRIP_PIXELS // max(1, pixels.shape[1]))
+    for top in range(0, pixels.shape[0], num_rows):
+        rows = slice(top, top + num_rows)
+        yield rows, pixels[rows]
+
+
+def _eight_bits(image: Image.Image, scaled: Callable[[np.ndarray], np.ndarray]) -> Image.Image:
+    values = np.asarray(image)
+    grey = np.empty(values.shape, dtype=np.uint8)
+    for rows, strip in strips(values):
+        grey[rows] = scaled(strip)
+    return Image.fromarray(grey).convert("RGB")
+
+
+def _check_pixels(size: tuple[int, int], max_pixels: int | None) -> None:
+    width, height = size
+    if max_pixels is not None and width * height > max_pixels:
+        raise TooManyPixelsError(f"{width} × {height} pixels; the limit is {max_pixels:,} in all")
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from components.core.data.ingestion.labels import class_name
 from components.core.data.ingestion.locations import Location, UnreadableError, open_location
 from components.core.errors import UserError
 from components.core.tasks.segmentation.masks import MAX_CLASSES
@@ -48,6 +49,7 @@ class ClassList:
     numbers: Mapping[int, int] | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "names", tuple(map(class_name, self.names)))
         if len(self.names) > MAX_CLASSES:
             raise UserError(f"{len(self.names)} classes are declared; masks hold at most {MAX_CLASSES}")
         _refuse_twice("class", list(self.names))
@@ -90,7 +92,10 @@ def parse_class_list(name: str, data: bytes) -> ClassList:
     try:
         text = data.decode("utf-8-sig")
         found = _from_json(json.loads(text)) if name.lower().endswith(".json") else _from_lines(text)
-    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
+    except UserError:
+        raise
+    # Endless brackets and endless digits are further ways not to be JSON.
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{name} is not a list of classes: {' '.join(str(error).split())[:120]}") from error
     if not found.names:
         raise UserError(f"{name} names no class")
@@ -139,6 +144,8 @@ def _coloured(colours: Mapping[str, Any]) -> ClassList:
 
 
 def _refuse_twice(what: str, values: list[Any]) -> None:
+    seen = set()
     for value in values:
-        if values.count(value) > 1:
+        if value in seen:
             raise UserError(f"{what} {value!r} is declared twice")
+        seen.add(value)

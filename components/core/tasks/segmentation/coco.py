@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 
 from components.core.data.ingestion.items import Item, Rejection
+from components.core.data.ingestion.labels import class_name
 from components.core.data.ingestion.locations import Location, UnreadableError, open_location
+from components.core.data.ingestion.reach import leaves
 from components.core.data.ingestion.table_source import reader
 from components.core.errors import UserError
 from components.core.tasks.segmentation.masks import MAX_CLASSES
@@ -59,8 +61,7 @@ class CocoSource:
                 draw=partial(drawn, self._annotations[image.get("id")], self._numbers),
                 stated_size=(image.get("height"), image.get("width")),
             )
-            leaves = name.startswith(("/", "~")) or ".." in name.split("/")
-            rejection = Rejection("unreadable", "the file's name leaves the folder") if leaves else None
+            rejection = Rejection("unreadable", "the file's name leaves the folder") if leaves(name) else None
             yield Item(name=name, label=None, read=reader(self._location, path), target=target, rejection=rejection)
 
     def slice_values(self) -> Iterator[tuple[str | None, ...]]:
@@ -116,7 +117,7 @@ def _read(location: Location, name: str, dataset: str) -> dict[str, Any]:
         document = json.loads(location.read(name, None))
     except UnreadableError as error:
         raise UserError(f"dataset not found: {dataset} ({error})") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"dataset {dataset} is not valid JSON: {' '.join(str(error).split())[:120]}") from error
     for key in ("images", "annotations", "categories"):
         entries = document.get(key) if isinstance(document, dict) else None
@@ -124,6 +125,15 @@ def _read(location: Location, name: str, dataset: str) -> dict[str, Any]:
             raise UserError(f"dataset {dataset} is not in COCO's format: it has no list {key!r}")
     if not all(isinstance(image.get("file_name"), str) for image in document["images"]):
         raise UserError(f"dataset {dataset}: an image has no file_name")
+    for key, entry_key in (
+        ("images", "id"),
+        ("categories", "id"),
+        ("annotations", "image_id"),
+        ("annotations", "category_id"),
+    ):
+        for entry in document[key]:
+            if not isinstance(entry.get(entry_key), str | int | float | None):
+                raise UserError(f"dataset {dataset}: {entry_key} in {key} must be a number or a text")
     return document
 
 
@@ -132,7 +142,7 @@ def _classes(categories: Sequence[Mapping[str, Any]], dataset: str) -> tuple[lis
     ordered = sorted(categories, key=lambda category: (str(type(category.get("id"))), category.get("id")))
     names, numbers = [BACKGROUND], {}
     for category in ordered:
-        name = str(category.get("name"))
+        name = class_name(str(category.get("name")))
         if name.lower() == BACKGROUND:
             numbers[category.get("id")] = 0
             continue
@@ -168,6 +178,8 @@ def _image_location(location: Location, images: Sequence[Mapping[str, Any]], dat
 
 
 def _exists(location: Location, name: str) -> bool:
+    if leaves(name):
+        return False
     try:
         location.find(name)
     except (UnreadableError, UserError):
@@ -181,15 +193,16 @@ def drawn(annotations: Sequence[Mapping[str, Any]], numbers: Mapping[Any, int], 
     Raises:
         ValueError: a shape that is not valid, or an unknown category.
     """
-    objects: list[tuple[int, int, np.ndarray, int]] = []
+    areas: list[tuple[int, int]] = []
     for annotation in annotations:
         if annotation.get("category_id") not in numbers:
             raise ValueError(f"unknown category_id {annotation.get('category_id')!r}")
-        inside = object_mask(annotation.get("segmentation"), height, width)
-        objects.append((-int(inside.sum()), len(objects), inside, numbers[annotation["category_id"]]))
+        areas.append((-int(object_mask(annotation.get("segmentation"), height, width).sum()), len(areas)))
     mask = np.zeros((height, width), dtype=np.uint8)
-    for _, _, inside, number in sorted(objects, key=lambda one: one[:2]):
-        mask[inside] = number
+    # Drawn a second time: some hundred objects of a large image do not fit into memory together.
+    for _, index in sorted(areas):
+        inside = object_mask(annotations[index].get("segmentation"), height, width)
+        mask[inside] = numbers[annotations[index]["category_id"]]
     return mask
 
 
@@ -205,7 +218,7 @@ def object_mask(segmentation: Any, height: int, width: int) -> np.ndarray:
             mask |= polygon_mask(polygon, height, width)
         return mask
     if isinstance(segmentation, Mapping):
-        if list(segmentation.get("size") or []) != [height, width]:
+        if segmentation.get("size") != [height, width]:
             raise ValueError(f"run lengths of size {segmentation.get('size')!r}, the image is [{height}, {width}]")
         counts = segmentation.get("counts")
         if isinstance(counts, str):
@@ -220,7 +233,7 @@ def polygon_mask(polygon: Any, height: int, width: int) -> np.ndarray:
         raise ValueError("a polygon needs three points or more, as [x1, y1, x2, y2, …]")
     try:
         points = np.asarray(polygon, dtype=np.float64).reshape(-1, 2)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError("a polygon holds something that is no number") from None
     if not np.isfinite(points).all():
         raise ValueError("a polygon holds a number that is not finite")

@@ -2,11 +2,14 @@
 
 import io
 import warnings
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 
 import numpy as np
 from PIL import Image
+
+from components.core.tasks.images.preprocess import strips
 
 IGNORED = 255
 """Index of pixels that count nowhere, in every mask here."""
@@ -66,13 +69,8 @@ def decode(
     """
     if not 1 <= classes <= MAX_CLASSES:
         raise ValueError(f"classes must be in 1..{MAX_CLASSES}, got {classes}")
-    values = _values(data, palette)
+    values = _values(data, palette, size)
     looked_up = values.dtype == np.int16
-    if size is not None and values.shape != tuple(size):
-        raise MaskError(
-            "mask of another size",
-            f"{values.shape[1]} x {values.shape[0]} pixels, the image {size[1]} x {size[0]}",
-        )
     if numbers is not None and not looked_up:
         values, looked_up = _renumbered(values, numbers, ignore_index), True
     ignored = values == (IGNORED if looked_up else ignore_index)
@@ -135,8 +133,8 @@ def default_palette(classes: int) -> list[tuple[int, int, int]]:
 _VOC_IGNORED = (224, 224, 192)
 
 
-def _values(data: bytes, palette: Palette | None) -> np.ndarray:
-    image = _opened(data)
+def _values(data: bytes, palette: Palette | None, size: tuple[int, int] | None) -> np.ndarray:
+    image = _opened(data, size)
     if image.mode in ("P", "L", "1"):
         # A bilevel image is 0 and 1 here, as in a palette of two; PIL's array of it is boolean.
         return np.asarray(image).astype(np.uint8)
@@ -151,7 +149,7 @@ def _values(data: bytes, palette: Palette | None) -> np.ndarray:
     raise MaskError("mask of another kind", f"mode {image.mode}; masks are palette, grey or RGB images")
 
 
-def _opened(data: bytes) -> Image.Image:
+def _opened(data: bytes, size: tuple[int, int] | None) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -161,6 +159,11 @@ def _opened(data: bytes) -> Image.Image:
             if image.format == "JPEG":
                 # Lossy: the values between two classes would be classes of their own.
                 raise MaskError("mask of another kind", "JPEG changes values; masks need a lossless format, as PNG")
+            if size is not None and (image.height, image.width) != tuple(size):
+                raise MaskError(
+                    "mask of another size",
+                    f"{image.width} x {image.height} pixels, the image {size[1]} x {size[0]}",
+                )
             image.load()
     except MaskError:
         raise
@@ -173,29 +176,48 @@ def _opened(data: bytes) -> Image.Image:
 
 def _renumbered(values: np.ndarray, numbers: Mapping[int, int], ignore_index: int) -> np.ndarray:
     """Class numbers int16 `(H, W)` of the values; `IGNORED` for `ignore_index`, unless that is a class's value."""
-    table = {ignore_index: IGNORED, **numbers}
-    found, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    unknown = [(int(count), int(value)) for value, count in zip(found, counts, strict=True) if int(value) not in table]
+    indices, unknown = _by_table(values, {ignore_index: IGNORED, **numbers})
     if unknown:
-        count, value = max(unknown)
+        count, value = max((count, value) for value, count in unknown.items())
         known = ", ".join(map(str, sorted(numbers)[:20]))
         raise MaskError("unknown mask value", f"{value} in {count} pixels; the classes' values are {known}")
-    return np.array([table[int(value)] for value in found], dtype=np.int16)[inverse.reshape(values.shape)]
+    return indices
 
 
 def _looked_up(pixels: np.ndarray, palette: Palette) -> np.ndarray:
     """Class indices int16 `(H, W)` of the colours `(H, W, 3)`."""
-    table = {_VOC_IGNORED: IGNORED, **{tuple(colour): number for number, colour in reversed(list(enumerate(palette)))}}
-    keys = pixels.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], dtype=np.uint32)
-    colours, inverse, counts = np.unique(keys, return_inverse=True, return_counts=True)
-    names = [(int(key) >> 16, (int(key) >> 8) & 255, int(key) & 255) for key in colours]
-    unknown = [(int(count), name) for count, name in zip(counts, names, strict=True) if name not in table]
+    numbers = {tuple(colour): number for number, colour in reversed(list(enumerate(palette)))}
+    table = {_key(colour): number for colour, number in {_VOC_IGNORED: IGNORED, **numbers}.items()}
+    weights = np.array([1 << 16, 1 << 8, 1], dtype=np.uint32)
+    indices, unknown = _by_table(pixels, table, lambda strip: strip.astype(np.uint32) @ weights)
     if unknown:
-        count, name = max(unknown)
+        count, key = max((count, key) for key, count in unknown.items())
+        colour = (key >> 16, (key >> 8) & 255, key & 255)
         more = f", and {len(unknown) - 1} more colours" if len(unknown) > 1 else ""
-        raise MaskError("unknown mask colour", f"{name} in {count} pixels{more}")
-    indices = np.array([table[name] for name in names], dtype=np.int16)
-    return indices[inverse.reshape(keys.shape)]
+        raise MaskError("unknown mask colour", f"{colour} in {count} pixels{more}")
+    return indices
+
+
+def _key(colour: tuple[int, ...]) -> int:
+    red, green, blue = colour
+    return red << 16 | green << 8 | blue
+
+
+def _by_table(
+    pixels: np.ndarray, table: Mapping[int, int], key: Callable[[np.ndarray], np.ndarray] = np.asarray
+) -> tuple[np.ndarray, Counter[int]]:
+    """What the table says of each pixel's key, int16 `(H, W)`; and the keys that it lacks, with their pixels."""
+    indices = np.empty(pixels.shape[:2], dtype=np.int16)
+    unknown: Counter[int] = Counter()
+    for rows, strip in strips(pixels):
+        keys = key(strip)
+        found, inverse, counts = np.unique(keys, return_inverse=True, return_counts=True)
+        unknown.update(
+            {int(one): int(count) for one, count in zip(found, counts, strict=True) if int(one) not in table}
+        )
+        numbers = np.array([table.get(int(one), IGNORED) for one in found], dtype=np.int16)
+        indices[rows] = numbers[inverse.reshape(keys.shape)]
+    return indices, unknown
 
 
 def _most_common(values: np.ndarray) -> tuple[int, int]:

@@ -21,8 +21,10 @@ from components.core.data.ingestion.tables import TABLE_SUFFIXES, Row
 from components.core.data.rows import DEMO, Demo, group_key, refuse_options, refuse_wrong_texts
 from components.core.errors import UserError
 from components.core.tasks.images import inspection
+from components.core.tasks.images.in_flight import DECODED, MASK_PIXEL_BYTES
 from components.core.tasks.images.levels import MEASURED, RAW, doubts_of, levels_of
 from components.core.tasks.images.near import NEAR
+from components.core.tasks.images.preprocess import strips
 from components.core.tasks.segmentation.class_list import FILE_NAMES, ClassList, find_class_list
 from components.core.tasks.segmentation.coco import CocoSource, CocoSplits
 from components.core.tasks.segmentation.layouts import PairedFolders, find_layouts
@@ -132,11 +134,14 @@ class SegmentationRows:
 
     # What comes in
 
-    def open_source(self, dataset: str, scratch: Path, *, slice_columns: Sequence[str] = ()) -> Source:
+    def open_source(
+        self, dataset: str, scratch: Path, *, slice_columns: Sequence[str] = (), allow_paths: Sequence[str] = ()
+    ) -> Source:
         """Pairs of folders, VOC, COCO, a table, or a folder of tables."""
         location, file = locate(dataset, self)
+        files = TableFiles(location, scratch, self.accepted, allow_paths)
         if file is not None and not file.lower().endswith(".json"):
-            return self._table(location, [file], scratch, slice_columns, dataset)
+            return self._table(files, [file], slice_columns, dataset)
         if file is None and (layouts := find_layouts(location, dataset)):
             self._refuse_columns(slice_columns, dataset)
             classes = find_class_list(location, self.classes_file)
@@ -155,17 +160,14 @@ class SegmentationRows:
         if len(documents) > 1:
             raise UserError(f"dataset {dataset} holds {', '.join(documents[:5])}: name one of these COCO files")
         if tables := tables_in(location, TABLE_SUFFIXES):
-            return self._table(location, tables, scratch, slice_columns, dataset)
+            return self._table(files, tables, slice_columns, dataset)
         refuse_without_images(
             location, dataset, self.accepted, "holds images but no pair of folders: put images into images/ and masks "
             "of the same stems into masks/"
         )  # fmt: skip
 
-    def _table(
-        self, location: Location, tables: list[str], scratch: Path, slice_columns: Sequence[str], dataset: str
-    ) -> TableSource:
+    def _table(self, files: TableFiles, tables: list[str], slice_columns: Sequence[str], dataset: str) -> TableSource:
         self._refuse_group_folders(dataset)
-        files = TableFiles(location, scratch, self.accepted)
         columns = Columns(
             files={
                 "image": (self.image_column,) if self.image_column else IMAGE_COLUMNS,
@@ -183,7 +185,7 @@ class SegmentationRows:
         if source.declared and not self.classes_file:
             classes = ClassList(names=tuple(source.declared))
         else:
-            classes = find_class_list(location, self.classes_file)
+            classes = find_class_list(files.location, self.classes_file)
         source.classes, source.colours = list(classes.names), classes.colours
         return source
 
@@ -248,20 +250,24 @@ class SegmentationRows:
         if isinstance(image, Rejection):
             return Inspected(name=item.name, rejection=image)
         size = (image.height, image.width)
-        mask = item.target.mask(size=size, max_bytes=max_bytes, ignore_index=self.ignore_index)
-        if isinstance(mask, Rejection):
-            return Inspected(name=item.name, rejection=mask)
         numbered = item.target.numbered
-        row = {
-            "image": data,
-            "mask": encode(mask),
-            "digest": hashlib.sha256(data).hexdigest(),
-            "target": _mask_digest(mask).hex(),
-            "numbered": numbered,
-            "group": item.group,
-            **image.measured,
-        }
-        values = np.flatnonzero(np.bincount(mask.reshape(-1), minlength=256)[:IGNORED]).tolist()
+        with DECODED.holding(image.height * image.width * MASK_PIXEL_BYTES):
+            mask = item.target.mask(size=size, max_bytes=max_bytes, ignore_index=self.ignore_index)
+            if isinstance(mask, Rejection):
+                return Inspected(name=item.name, rejection=mask)
+            row = {
+                "image": data,
+                "mask": encode(mask),
+                "digest": hashlib.sha256(data).hexdigest(),
+                "target": _mask_digest(mask).hex(),
+                "numbered": numbered,
+                "group": item.group,
+                **image.measured,
+            }
+            counts = np.zeros(256, dtype=np.int64)
+            for _, strip in strips(mask):
+                counts += np.bincount(strip.reshape(-1), minlength=256)
+        values = np.flatnonzero(counts[:IGNORED]).tolist()
         classes = () if numbered else tuple(map(str, values))
         return Inspected(name=item.name, row=row, classes=classes, slices=item.slices)
 

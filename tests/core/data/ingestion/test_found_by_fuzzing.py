@@ -1,0 +1,138 @@
+"""What `tests/benchmarks/fuzz.py` has found: files that ended a process, or came through as a traceback."""
+
+import base64
+import json
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.core.artifacts.manifest import Manifest, read_manifest
+from components.core.data.dataset import Dataset
+from components.core.data.ingestion.locations import open_location
+from components.core.errors import UserError
+from components.core.store import open_store
+from components.core.tasks.classification.rows import ClassificationRows
+from components.core.tasks.segmentation.class_list import parse_class_list
+from components.core.tasks.segmentation.rows import SegmentationRows
+
+# 389 bytes, one bit of which is another: whoever asks Arrow for the size of its column is ended by SIGABRT.
+ABORTS = (
+    "eNp9UT2LwkAQnYnrYmERg7PsQoo0LhZRTkG5wuZ6C/EfbCSg4EeM3p2CpT/JH3fNwU1QjqBiMe/BzLy3b9jJx7RHgprUHDNBAIAA4ApICCigIO"
+    "a+T5JkOIQ2Jhpdo8FTj0sgVrxH9aGA4zP1UePhXm1GA9ByN5unK0cCqN7ytMjcft6Ccchr3Kjo6tIl6fLWUcKEJrYQUt0MQPrmuk88UCd1su+2"
+    "Vs5qigxAHjD4TCPWS2NBsFXZ5PrGv8sF7RnLqV/5qB9UwtaYoB1lLt9+pvvOLMs6Ls8339FXmu8Wm3XUH3bfuj0T8xXFIb9cE/6AP7bMNIA="
+)
+READ = """
+import sys
+from pathlib import Path
+from components.core.errors import UserError
+from components.core.tasks.classification.rows import ClassificationRows
+try:
+    print(len(list(ClassificationRows().open_source(sys.argv[1], Path(sys.argv[2])).items())))
+except UserError as error:
+    print("refused:", error)
+"""
+COCO = {
+    "images": [{"id": 1, "file_name": "a.png", "height": 2, "width": 2}],
+    "categories": [{"id": 1, "name": "thing"}],
+    "annotations": [{"image_id": 1, "category_id": 1, "segmentation": [[0, 0, 2, 0, 2, 2]]}],
+}
+FACTS = {
+    "task": "classification", "classes": ["a", "b"], "counts": {"train": 2, "validation": 1, "test": 1},
+    "class_counts": {"train": [1, 1], "validation": [1, 0], "test": [0, 1]}, "fingerprint": "0" * 64,
+}  # fmt: skip
+
+
+def test_a_parquet_file_that_ends_the_process_in_arrow_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "t.parquet").write_bytes(zlib.decompress(base64.b64decode("".join(ABORTS))))
+    command = [sys.executable, "-c", READ, str(tmp_path / "t.parquet"), str(tmp_path)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=100)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.startswith("refused:")
+    assert ended.stdout.count("\n") == 1
+
+
+def coco(folder: Path, key: str, change: dict[str, Any]) -> str:
+    document = {**COCO, key: [{**COCO[key][0], **change}]}  # type: ignore[dict-item]
+    (folder / "x.json").write_text(json.dumps(document))
+    (folder / "a.png").write_bytes(b"")
+    return str(folder / "x.json")
+
+
+@pytest.mark.parametrize(
+    ("key", "change"),
+    [
+        ("images", {"id": []}),
+        ("categories", {"id": {}}),
+        ("annotations", {"category_id": [1]}),
+        ("annotations", {"image_id": {"a": 1}}),
+    ],
+)
+def test_a_coco_file_with_other_kinds_of_ids_is_refused(tmp_path: Path, key: str, change: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match="must be a number or a text"):
+        SegmentationRows().open_source(coco(tmp_path, key, change), tmp_path)
+
+
+@pytest.mark.parametrize("shape", [{"size": 0.5, "counts": "1"}, [[0, 0, 10**400, 0, 2, 2]]])
+def test_a_coco_shape_of_another_form_is_the_items_fault(tmp_path: Path, shape: Any) -> None:
+    (item,) = SegmentationRows().open_source(coco(tmp_path, "annotations", {"segmentation": shape}), tmp_path).items()
+    assert "damaged mask" in item.target.mask(size=(2, 2), max_bytes=100, ignore_index=255)
+
+
+@pytest.mark.parametrize("data", [b"[" * 100_000, b'{"a": ' + b"9" * 5000 + b"}", b"5"])
+def test_a_list_of_classes_that_is_no_list_is_one_line(tmp_path: Path, data: bytes) -> None:
+    with pytest.raises(UserError, match=r"classes\.json is not a list of classes"):
+        parse_class_list("classes.json", data)
+    (tmp_path / "x.json").write_bytes(data)
+    with pytest.raises(UserError, match=r"not valid JSON|not in COCO's format"):
+        SegmentationRows().open_source(str(tmp_path / "x.json"), tmp_path)
+
+
+def test_a_list_of_a_hundred_thousand_values_is_refused_at_once() -> None:
+    names = {f"class {number}": number for number in range(60_000)}
+    with pytest.raises(UserError, match="60000 classes are declared"):
+        parse_class_list("classes.json", json.dumps(names).encode())
+
+
+def test_a_small_file_takes_no_more_memory_than_it_has_however_much_is_allowed(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc")
+    script = (
+        "import resource, sys; from components.core.data.ingestion.locations import open_location; "
+        "resource.setrlimit(resource.RLIMIT_AS, (600_000_000, 600_000_000)); "
+        "print(open_location(sys.argv[1]).read('a', 1_000_000_000))"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=100)
+    assert ended.stdout == "b'abc'\n", ended.stderr
+    assert [open_location(str(tmp_path)).read("a", limit) for limit in (None, 0, 1, 2, 3)] == [
+        b"abc", b"a", b"ab", b"abc", b"abc",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [*FACTS])
+def test_a_data_sets_manifest_without_what_it_must_say_is_refused(tmp_path: Path, name: str) -> None:
+    store = open_store(str(tmp_path))
+    assert Dataset(Manifest(kind="dataset", metadata=FACTS, files=()), store).counts["train"] == 2
+    for wrong in ({key: value for key, value in FACTS.items() if key != name}, {**FACTS, name: 5}):
+        with pytest.raises(UserError, match=f"has no {name}, or another kind of it"):
+            Dataset(Manifest(kind="dataset", metadata=wrong, files=()), store)
+    with pytest.raises(UserError, match="does not count the rows of each split"):
+        Dataset(Manifest(kind="dataset", metadata={**FACTS, "counts": {"train": 2}}, files=()), store)
+
+
+def test_a_manifest_of_endless_brackets_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_bytes(b'{"files": ' + b"[" * 100_000)
+    with pytest.raises(UserError, match="is not valid JSON"):
+        read_manifest(tmp_path)
+
+
+def test_a_message_stays_one_line_that_can_be_read_whatever_it_quotes(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(",".join(f"{'9' * 5000}{number}" for number in range(10)) + "\n")
+    with pytest.raises(UserError) as caught:
+        ClassificationRows().open_source(str(tmp_path / "t.csv"), tmp_path)
+    assert len(str(caught.value)) < 3000
+    assert str(caught.value).endswith("name it with label_column")
+    assert str(UserError("a\nb")) == "a b"
