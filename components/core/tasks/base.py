@@ -63,6 +63,9 @@ class Task(Protocol):
     large_batch: int
     """Rows per call where throughput counts: what an evaluation reads at a time, and times beside one row."""
 
+    validation_batch: int
+    """Rows per call where training validates: forward passes alone."""
+
     stay_float: tuple[str, ...]
     """Kinds of ONNX operators that quantization leaves alone: as integers they would be slower, or wrong."""
     timed_units: str

@@ -37,6 +37,7 @@ class Classification:
     large_batch = 32
     stay_float = ()
     timed_units = ""
+    validation_batch = 256
 
     def transform(
         self, assets: ImageAssets, *, full_size: bool = False, settings: Mapping[str, Any] | None = None
