@@ -3,8 +3,8 @@
     python tests/benchmarks/libreoffice.py --folder FOLDER
 
 Fetches the interface's catalogs and the help in both languages into FOLDER (6 MB, MPL-2.0; `apt-get download`) and
-writes FOLDER/pairs/{ui,help}.{en,pt_BR}: `trimtab run translation --dataset FOLDER/pairs`. Paragraphs of the help belong
-together by page and id; variants for another system, which a reader does not see, are left out.
+writes FOLDER/pairs/{ui,help}.{en,pt_BR}, a data set of translation. Paragraphs of the help belong together by page and
+id; variants for another system, which a reader does not see, are left out.
 """
 
 import argparse
