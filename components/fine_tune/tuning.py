@@ -12,7 +12,7 @@ from components.core.data.dataset import Dataset
 from components.core.data.reading import read_batches
 from components.core.training.checkpoint import Checkpointer
 from components.core.training.config import TrainingConfig
-from components.core.training.data import EVALUATION_BATCH_SIZE, as_tensors, training_data
+from components.core.training.data import as_tensors, training_data
 from components.core.training.device import choose_device, deterministic, place, use_available_threads
 from components.core.training.head import frozen_features, max_feature_rows, train_head
 from components.core.training.history import History
@@ -107,7 +107,7 @@ def _train_head(
     compute, head = parts
     limit = max_feature_rows(compute, bundle.inputs, device)
     transform = task.transform(bundle.assets)
-    batches = read_batches(dataset, "train", transform, batch_size=EVALUATION_BATCH_SIZE, limit=limit)
+    batches = read_batches(dataset, "train", transform, batch_size=task.validation_batch, limit=limit)
     features = frozen_features(compute, as_tensors(batches), device=device, precision=config.precision)
     losses = train_head(head, features, task=task, epochs=config.head_epochs, seed=config.seed, settings=settings)
     report(f"head on frozen features of {len(features)} {task.row_noun}: loss {losses[0]:.4f} → {losses[-1]:.4f}")

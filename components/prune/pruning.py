@@ -18,7 +18,7 @@ from components.core.parameters import check_declared
 from components.core.recipe import Recipe
 from components.core.tasks import Task
 from components.core.training.batchnorm import absorb_statistics, recalibrate_batchnorm
-from components.core.training.data import EVALUATION_BATCH_SIZE, as_tensors, calibration_batches
+from components.core.training.data import as_tensors, calibration_batches
 from components.core.training.device import choose_device, deterministic, place, place_batch, use_available_threads
 from components.core.training.validation import Validation, validate
 from components.prune.costs import layer_costs
@@ -217,6 +217,6 @@ def _accuracy(module: nn.Module, dataset: Dataset, task: Task, bundle: ModelBund
     if not dataset.rows("validation"):
         return None
     transform = task.transform(bundle.assets)
-    batches = as_tensors(read_batches(dataset, "validation", transform, batch_size=EVALUATION_BATCH_SIZE))
+    batches = as_tensors(read_batches(dataset, "validation", transform, batch_size=task.validation_batch))
     device = next(module.parameters()).device
     return validate(module, batches, task=task, num_classes=len(dataset.classes), device=device)

@@ -28,7 +28,7 @@ def quantize(
     Args:
         dataset: Prepared data set; its training split calibrates, its validation split checks.
         model: The trained network.
-        quantized: ONNX bundle: model.onnx with preprocessing and labels in its metadata, and its provenance.
+        quantized: ONNX bundle: one file per graph with the task's assets in its metadata, and its provenance.
         metrics: Size, share of convolutions that run as integers, agreement with the float network.
         page: The same as a page.
         recipe: What is done to the model (core.recipe); read here: scheme, int8, or float32 to export only; int8_kind

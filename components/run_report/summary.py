@@ -48,7 +48,10 @@ def summarize(evidence: Evidence, *, report: str) -> dict[str, Any]:
     files = {"report": report}
     if release.get("uri"):
         folder = str(release["uri"]).rstrip("/")
-        files |= {"release": folder, "model": f"{folder}/model.onnx", "card": f"{folder}/{_card(evidence)}"}
+        graphs = sorted(final.candidate.graphs) if final else ["model"]
+        named = {"model": graphs[0]} if len(graphs) == 1 else {name: name for name in graphs}
+        models = {title: f"{folder}/{name}.onnx" for title, name in named.items()}
+        files |= {"release": folder, **models, "card": f"{folder}/{_card(evidence)}"}
     outputs: dict[str, Any] = {
         "release_uri": release.get("uri"),
         "release_digest": release.get("digest"),

@@ -40,7 +40,8 @@ class _Walk:
 
     def release(self, name: str, version: str) -> Link:
         files = ReleaseFiles(self._store, name, version)
-        link = Link(title=f"{name}/{version}", kind="release", digest=files.digests.get("model.onnx", ""))
+        graphs = [digest for file, digest in sorted(files.digests.items()) if file.endswith(".onnx")]
+        link = Link(title=f"{name}/{version}", kind="release", digest=graphs[0] if len(graphs) == 1 else "")
         link.problems += files.problems
         made, problem = self._publisher(name, version, files)
         if problem:

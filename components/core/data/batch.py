@@ -1,6 +1,6 @@
 """A batch: named inputs, targets, and what of them counts. Numpy or torch, the same form."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
@@ -76,6 +76,10 @@ class Transform(Protocol):
 
     def decode(self, row: Mapping[str, Any]) -> Example:
         """One row, without anything random; called in several threads."""
+
+    @property
+    def length(self) -> Callable[[Example], int] | None:
+        """By what rows are brought together in training, so that little is padded; None where all are of one size."""
 
     def draw(self, rng: np.random.Generator, count: int) -> Draws:
         """The random numbers that the augmentation of a batch of `count` rows needs.

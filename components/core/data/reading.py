@@ -23,6 +23,9 @@ from components.core.data.prefetch import prefetched
 if TYPE_CHECKING:
     from components.core.data.dataset import Dataset
 
+POOL = 32
+"""Batches among which rows of similar length are brought together in training."""
+
 MEMORY_BYTES = 512 * 1024 * 1024
 """Decoded rows kept per data set, bytes. What does not fit is decoded again in each epoch."""
 
@@ -62,7 +65,7 @@ def read_batches(
         limit: an evenly spread subset of so many rows, the same in each epoch.
         share: each batch is a part of the whole one, augmented as it would be there; it may be empty.
         skip: the first batches, which are left out; the others are what they would be after them. No shard is read for
-            what is left out.
+            what is left out; of rows with lengths a pool is read whole.
 
     Raises:
         ValueError: a batch size below 1.
@@ -76,6 +79,10 @@ def read_batches(
         for number in range(skip if augment else 0):
             transform.draw(rng, reader.batch_rows(number, batch_size))
         parts = reader.batches(dataset, batch_size, seed=seed, epoch=epoch, share=share, skip=skip)
+        if seed is not None and transform.length is not None:
+            parts = _similar(
+                reader, dataset, transform.length, batch_size, seed=seed, epoch=epoch, share=share, skip=skip
+            )
         for number, (examples, digests) in enumerate(parts, start=skip):
             draws = None
             if augment:
@@ -85,6 +92,36 @@ def read_batches(
             yield transform.collate(examples, digests, draws)
 
     return prefetched(produce(), depth=_PREFETCHED_BATCHES)
+
+
+def _similar(
+    reader: "RowReader",
+    dataset: "Dataset",
+    length: Callable[[Example], int],
+    batch_size: int,
+    *,
+    seed: int,
+    epoch: int,
+    share: Share,
+    skip: int,
+) -> "Iterator[Rows]":
+    """As `RowReader.batches`, of rows that are sorted by length within pools of `POOL` batches.
+
+    The order of a pool's batches is drawn, or a pass would go from short to long again and again. What does not fill a
+    batch is what comes last in the order of the pass, whatever its length.
+    """
+    first, skipped = divmod(skip, POOL)
+    pools = reader.batches(dataset, POOL * batch_size, seed=seed, epoch=epoch, skip=first)
+    for number, (examples, digests) in enumerate(pools, start=first):
+        whole = len(examples) // batch_size
+        sizes = [length(example) for example in examples[: whole * batch_size]]
+        batches = np.argsort(sizes, kind="stable").reshape(whole, batch_size)
+        batches = batches[np.random.default_rng([seed, epoch, 2, number]).permutation(whole)]
+        rest = np.arange(whole * batch_size, len(examples))
+        for rows in [*batches, *([rest] if len(rest) else [])][skipped:]:
+            here = rows[slice(*share.bounds(len(rows)))].tolist()
+            yield [examples[row] for row in here], [digests[row] for row in here]
+        skipped = 0
 
 
 class RowReader:

@@ -65,6 +65,8 @@ class Task(Protocol):
     large_batch: int
     """Rows per call where throughput counts: what an evaluation reads at a time, and times beside one row."""
 
+    validation_batch: int
+    """Rows per call where training validates: forward passes alone."""
     int8: str
     """How int8 files are made: "static", with ranges from training rows, or "dynamic", with ranges of each call."""
 

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from components.core.data.dataset import Dataset
     from components.core.tasks import Task
 
-EVALUATION_BATCH_SIZE = 256
-
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingData:
@@ -102,7 +100,7 @@ def training_data(
         )  # fmt: skip
 
     def validation() -> Iterable[Batch]:
-        size = EVALUATION_BATCH_SIZE * share.size
+        size = task.validation_batch * share.size
         return as_tensors(read_batches(dataset, "validation", evaluated, batch_size=size, share=share))
 
     return TrainingData(

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ class Bytes:
     @property
     def key(self) -> Hashable:
         return "bytes", self.scale
+
+    length = None
 
     def decode(self, row: Mapping[str, Any]) -> Example:
         self.decoded.append(row["label"])
@@ -225,3 +228,61 @@ def test_a_decoding_error_reaches_the_caller(tmp_path: Path, monkeypatch: pytest
     dataset = open_in(tmp_path, [b"a" * WIDTH, b"broken"])()
     with pytest.raises(OSError, match="broken"):
         read(dataset)
+
+
+class Sized(Bytes):
+    """Rows of different lengths: the number in the label, modulo 7."""
+
+    key = "sized"
+
+    def length(self, example: Example) -> int:
+        return int(example[1]) % 7
+
+
+def spread(batches: Sequence[Sequence[int]]) -> int:
+    """How far the lengths in the batches lie apart, summed up."""
+    return sum(max(label % 7 for label in batch) - min(label % 7 for label in batch) for batch in batches)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_training_brings_rows_of_similar_length_together(
+    fresh: Open, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    monkeypatch.setattr(reading, "POOL", 3)
+    plain = [batch.targets.tolist() for batch in read(fresh(), batch_size=4, seed=seed)]
+    found = [batch.targets.tolist() for batch in read(fresh(), Sized(), batch_size=4, seed=seed)]
+    assert [len(batch) for batch in found] == [4, 4, 4, 4, 4, 3]
+    # A pool has the rows that its batches would have had, and what fills no batch comes last as it would have come.
+    for pool in (slice(0, 3), slice(3, 5), slice(5, 6)):
+        assert sorted(chain(*found[pool])) == sorted(chain(*plain[pool]))
+    assert found[5] == plain[5]
+    assert spread(found) < spread(plain)
+    lengths = [[label % 7 for label in batch] for batch in found[:3]]
+    assert all(batch == sorted(batch) for batch in lengths)
+    other = [batch.targets.tolist() for batch in read(fresh(), Sized(), batch_size=4, seed=seed, epoch=1)]
+    assert other != found
+
+
+def test_stored_order_is_left_alone_whatever_the_lengths(fresh: Open) -> None:
+    stored = [batch.targets.tolist() for batch in read(fresh())]
+    assert [batch.targets.tolist() for batch in read(fresh(), Sized())] == stored
+
+
+@pytest.mark.parametrize("share", [WHOLE, Share(1, 2), Share(2, 3)])
+def test_similar_rows_come_back_after_a_skip_and_in_shares(
+    fresh: Open, monkeypatch: pytest.MonkeyPatch, share: Share
+) -> None:
+    monkeypatch.setattr(reading, "POOL", 2)
+    options: dict[str, Any] = {"batch_size": 4, "seed": 1, "epoch": 2, "augment": True}
+    whole = [(batch.inputs["values"], batch.digests) for batch in read(fresh(), Sized(), **options)]
+    mine = read(fresh(), Sized(), share=share, **options)
+    for (values, digests), part in zip(whole, mine, strict=True):
+        low, high = share.bounds(len(digests))
+        assert part.digests == digests[low:high]
+        np.testing.assert_array_equal(part.inputs["values"], values[low:high])
+    for skip in range(len(whole) + 1):
+        rest = read(fresh(), Sized(), share=share, skip=skip, **options)
+        assert [part.digests for part in rest] == [part.digests for part in mine[skip:]]
+        assert [part.inputs["values"].tolist() for part in rest] == [
+            part.inputs["values"].tolist() for part in mine[skip:]
+        ]

@@ -137,6 +137,17 @@ def test_rows_come_back_as_they_were_written(task, dataset):
         assert (dataset.class_counts, counts) == ({}, [None] * 40)
 
 
+def test_every_row_belongs_to_a_group_whose_share_drift_compares(task, dataset):
+    rows, classes = task.rows, dataset.classes
+    groups = rows.mix_groups(classes)
+    assert len(set(groups)) == len(groups) > 1
+    assert all(len(title) > 2 for title in rows.mix_titles)
+    for row in dataset.iterate("train", columns=rows.mix_columns):
+        counts = rows.mix(row, len(classes))
+        assert (counts.shape, counts.dtype) == ((len(groups),), np.int64)
+        assert counts.sum() > 0
+
+
 def test_batches_are_the_same_again_and_after_a_resume_and_in_shares(task, dataset, bundle):
     options = {"seed": 1, "epoch": 2, "augment": True}
     whole = flat(batches(task, dataset, bundle, **options))

@@ -24,6 +24,8 @@ class LabelledImages:
     def key(self) -> Hashable:
         return ("classification", *self.preprocess.pixels_key)
 
+    length = None
+
     def decode(self, row: Mapping[str, Any]) -> Example:
         """Pixels uint8 `(H, W, 3)`, and the label."""
         return self.preprocess.pixels(row["image"]), int(row["label"])

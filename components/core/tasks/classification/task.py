@@ -39,6 +39,7 @@ class Classification:
     int8 = "static"
     stay_float = ()
     timed_units = ""
+    validation_batch = 256
 
     def transform(
         self, assets: ImageAssets, *, full_size: bool = False, settings: Mapping[str, Any] | None = None

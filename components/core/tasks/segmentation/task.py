@@ -48,6 +48,7 @@ class Segmentation:
     int8 = "static"
     stay_float = ("MatMul",)
     timed_units = ""
+    validation_batch = 256
     rows = SegmentationRows()
 
     def transform(

@@ -58,6 +58,11 @@ class SentencePairs:
             return source, Reference(row[TRANSLATION], source=row[TEXT])
         return source, np.array(self.vocabulary.encode_target(row[TRANSLATION]), dtype=np.int32)
 
+    def length(self, example: Example) -> int:
+        """Pieces of the longer side."""
+        source, target = example
+        return max(len(source), len(target))
+
     def draw(self, rng: np.random.Generator, count: int) -> Draws:
         """Nothing: the texts are used as they are."""
         return {}

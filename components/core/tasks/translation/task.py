@@ -45,6 +45,8 @@ class Translation:
     int8 = "dynamic"
     stay_float = ()
     timed_units = "pieces"
+    # Logits of 256 rows of 100 pieces and a vocabulary of 32,000 would take 3 GB.
+    validation_batch = 32
 
     def transform(
         self, assets: TranslationAssets, *, full_size: bool = False, settings: Mapping[str, Any] | None = None

@@ -1,8 +1,10 @@
 """The program beside a release against the decoding that it was judged with."""
 
+import json
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -56,7 +58,6 @@ def numbered(model: bytes) -> NumberedVocabulary:
 VOCABULARIES = {
     "shared": lambda model: SentencePieceVocabulary(model=model),
     "separate": lambda model: SeparateVocabularies(source_model=model, target_model=model),
-    "numbered": numbered,
 }
 
 
@@ -85,6 +86,19 @@ def judged(sessions: Any, assets: TranslationAssets, texts: list[str], **decodin
     decoder = OnnxDecoder(sessions, eos=assets.vocabulary.eos)
     found = translate(decoder, source, **{**assets.decoding, **decoding})
     return [assets.vocabulary.decode(pieces) for pieces in found]
+
+
+@pytest.mark.parametrize("kind", ["shared", "separate", "numbered"])
+def test_pieces_are_those_of_the_release_s_vocabulary(kind: str, model: bytes, tmp_path: Path) -> None:
+    vocabulary = {**VOCABULARIES, "numbered": numbered}[kind](model)
+    assets = TranslationAssets(vocabulary=vocabulary, source_language="en", target_language="pt")
+    for name, data in assets.to_files().items():
+        (tmp_path / name).write_bytes(data)
+    ours = program().Vocabulary(tmp_path, json.loads((tmp_path / "translation.json").read_bytes()))
+    for text in [*TEXTS, "", "não é ☃", ">>por<< open the file", "open " * 600]:
+        pieces = vocabulary.encode(text)
+        assert ours.encode(text) == pieces
+        assert ours.decode(pieces[:-1]) == vocabulary.decode(pieces)
 
 
 @pytest.mark.parametrize("beam", [1, 3])
