@@ -77,7 +77,8 @@ def _drifts(drift: Mapping[str, Any], policy: RetrainPolicy, *, label: float, fe
     found = []
     labels, features = drift["labels"], drift["features"]
     if labels and labels["p_value"] <= policy.drift_alpha and labels["distance"] >= label:
-        found.append(f"labels by {_share(labels['distance'])} ({_share(label)} is allowed; p {labels['p_value']:.2g})")
+        moved = f"{drift.get('mixed', 'labels')} by {_share(labels['distance'])}"
+        found.append(f"{moved} ({_share(label)} is allowed; p {labels['p_value']:.2g})")
     if features and features["p_value"] <= policy.drift_alpha and features["auc"] >= feature:
         found.append(f"features, AUC {features['auc']:.2f} ({feature:.2f} is allowed; p {features['p_value']:.2g})")
     return " and ".join(found)

@@ -32,8 +32,8 @@ _QUARANTINE = "quarantine.json"
 class Arrivals:
     """What is new in `LOOKED_AT`, and the reference's rows there; numbers are over all splits.
 
-    new, reference: digests by the class that a row shows most of (a class, most often the only one). new_counts,
-    reference_counts: what each of these rows adds to each of `classes`, int64 `(rows, classes)`.
+    new, reference: digests by the group that a row shows most of (a class, most often the only one). new_counts,
+    reference_counts: what each of these rows adds to each of the groups `classes`, int64 `(rows, groups)`.
     """
 
     new: dict[str, list[str]] = field(default_factory=dict)
@@ -59,6 +59,7 @@ def measure_drift(
         max_images: of each sample, for the feature test.
         seed: of both tests.
     """
+    rows = get_task(dataset.task).rows
     found = arrivals(dataset, reference)
     counted = found.reference_counts.any() and found.new_counts.any()
     shift = label_shift(found.reference_counts, found.new_counts, seed=seed) if counted else None
@@ -90,7 +91,10 @@ def measure_drift(
             "gone": [name for name in reference.classes if name not in dataset.classes],
             "reordered": sorted(dataset.classes) == sorted(reference.classes) and dataset.classes != reference.classes,
         },
-        "counted": get_task(dataset.task).rows.counted,
+        "counted": rows.counted,
+        "noun": rows.noun,
+        "mixed": rows.mix_titles[1],
+        "group": rows.mix_titles[0],
         "mix": [
             {"class": name, **{side: int(total[number]) for side, total in totals.items()}}
             for number, name in enumerate(found.classes)
@@ -104,7 +108,8 @@ def measure_drift(
 
 def arrivals(dataset: Dataset, reference: Dataset) -> Arrivals:
     """Told apart by content: a row is new when the reference holds no row of this digest, in any split."""
-    classes = list(dict.fromkeys([*reference.classes, *dataset.classes]))
+    groups = get_task(dataset.task).rows.mix_groups
+    classes = list(dict.fromkeys([*groups(reference.classes), *groups(dataset.classes)]))
     before: dict[str, str] = {}
     known: dict[str, list[str]] = {}
     known_counts: list[np.ndarray] = []
@@ -182,13 +187,13 @@ def _spread(digests: list[str], number: int) -> list[str]:
 
 
 def _rows(dataset: Dataset, classes: list[str]) -> Iterator[tuple[str, str, np.ndarray]]:
-    """Split, digest, and what the row adds to each of `classes`, `(classes,)`; nothing for a task without classes."""
+    """Split, digest, and what the row adds to each of the groups `classes`, `(groups,)`."""
     rows = get_task(dataset.task).rows
-    places = np.array([classes.index(name) for name in dataset.classes], dtype=np.int64)
+    places = np.array([classes.index(name) for name in rows.mix_groups(dataset.classes)], dtype=np.int64)
     for split in SPLITS:
-        for row in dataset.iterate(split, columns=("digest", *rows.target_columns)):
+        for row in dataset.iterate(split, columns=("digest", *rows.mix_columns)):
             counts = np.zeros(len(classes), dtype=np.int64)
-            found = rows.class_counts(row, len(dataset.classes))
+            found = rows.mix(row, len(dataset.classes))
             if found is not None:
                 counts[places] = found
             yield split, row["digest"], counts

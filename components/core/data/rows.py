@@ -63,7 +63,25 @@ class StoredRows(Protocol):
         """What a row adds to each class, int64 `(num_classes,)`: one image, or its pixels; None without classes."""
 
 
-class RowFormat(StoredRows, Protocol):
+class MixedRows(StoredRows, Protocol):
+    """What drift asks of stored rows: the groups whose shares it compares, most often the classes."""
+
+    @property
+    def mix_titles(self) -> tuple[str, str]:
+        """What a group is, and what has moved when the shares have: "class" and "labels"."""
+
+    @property
+    def mix_columns(self) -> tuple[str, ...]:
+        """The stored columns that `mix` reads."""
+
+    def mix_groups(self, classes: Sequence[str]) -> list[str]:
+        """Names of the groups for a data set with these classes."""
+
+    def mix(self, row: Mapping[str, Any], num_classes: int) -> np.ndarray | None:
+        """What a row adds to each group, int64 `(groups,)`."""
+
+
+class RowFormat(MixedRows, Protocol):
     """A task's rows from a user's data set to the stored row; see the module. Implementations are stateless."""
 
     @property

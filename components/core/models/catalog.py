@@ -64,7 +64,7 @@ class Backbone:
     def __post_init__(self) -> None:
         library, _, model = self.architecture.partition(":")
         if library not in LIBRARIES or not model:
-            self._refuse("architecture", self.architecture, "'timm:NAME', 'torchvision:NAME' or 'marian:NAME'")
+            self._refuse("architecture", self.architecture, "'timm:NAME' or 'torchvision:NAME', or 'marian:NAME'")
         if weight_scheme(self.weights) is None:
             self._refuse("weights", self.weights, f"one of {', '.join(WEIGHT_SCHEMES)}")
         if self.sha256 is not None and not _SHA256.fullmatch(self.sha256):

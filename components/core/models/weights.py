@@ -5,7 +5,7 @@ import json
 import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,15 +36,16 @@ def read_weights(backbone: Backbone) -> "dict[str, torch.Tensor]":
 
 @contextmanager
 def weights_files(backbone: Backbone) -> Iterator[tuple[Path, dict[str, Path]]]:
-    """The weights file and the `files` beside it by name, all verified; on this machine while the context is entered.
+    """The weights file and the `files` beside it by name, in one folder, all verified; there while it is entered.
 
     UserError when one of them cannot be had, or has another digest than the pinned one.
     """
     check_weights_available(backbone)
     with ExitStack() as stack:
-        path = stack.enter_context(_weights_file(backbone))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="trimtab-weights-")))
+        path = stack.enter_context(_weights_file(backbone, folder))
         beside = {
-            name: stack.enter_context(_weights_file(replace(backbone, weights=_beside(backbone.weights, name))))
+            name: stack.enter_context(_weights_file(replace(backbone, weights=_beside(backbone.weights, name)), folder))
             for name in backbone.files
         }
         for file, digest in ((path, backbone.sha256), *((beside[name], backbone.files[name]) for name in beside)):
@@ -63,7 +64,8 @@ def _beside(weights: str, name: str) -> str:
 
 
 @contextmanager
-def _weights_file(backbone: Backbone) -> Iterator[Path]:
+def _weights_file(backbone: Backbone, folder: Path | None = None) -> Iterator[Path]:
+    """`folder`: where an object is fetched to, else a temporary one."""
     scheme = weight_scheme(backbone.weights)
     if scheme == "package:":
         yield locate_package_file(backbone)
@@ -72,8 +74,8 @@ def _weights_file(backbone: Backbone) -> Iterator[Path]:
     elif scheme == "hf-hub:":
         yield _download_from_hub(backbone)
     elif scheme == "s3://":
-        with tempfile.TemporaryDirectory(prefix="trimtab-weights-") as folder:
-            path = Path(folder) / Path(backbone.weights).name
+        with nullcontext(folder) if folder else tempfile.TemporaryDirectory(prefix="trimtab-weights-") as place:
+            path = Path(place) / Path(backbone.weights).name
             fetch_object(backbone.weights, path)
             yield path
     else:

@@ -12,9 +12,9 @@ _UNFOLDED_CLASSES = 20
 def drift_sentence(document: Mapping[str, Any]) -> str:
     """What arrived and what both tests say, in one line."""
     images, labels, features = document["images"], document["labels"], document["features"]
-    said = f"{images['new']:,} new images"
+    said = f"{images['new']:,} new {_noun(document)}"
     if labels:
-        said += f"; labels moved by {percent(labels['distance'], digits=1)} (p {labels['p_value']:.2g})"
+        said += f"; {_mixed(document)} moved by {percent(labels['distance'], digits=1)} (p {labels['p_value']:.2g})"
     if features:
         said += f"; features told apart with AUC {features['auc']:.2f} (p {features['p_value']:.2g})"
     return said + "."
@@ -24,8 +24,9 @@ def drift_blocks(document: Mapping[str, Any]) -> list[Block]:
     """Counts, both tests, the mix of classes."""
     images, labels, features = document["images"], document["labels"], document["features"]
     classes, quarantine = document["classes"], document["quarantine"]
+    noun, mixed = _noun(document), _mixed(document)
     arrived = {
-        "images now": f"{images['dataset']:,}",
+        f"{noun} now": f"{images['dataset']:,}",
         "new": f"{images['new']:,}",
         "no longer there": f"{images['gone']:,}",
         "newly quarantined": f"{quarantine['new']:,} ({percent(quarantine['share'], digits=1)} of what arrived)",
@@ -34,15 +35,15 @@ def drift_blocks(document: Mapping[str, Any]) -> list[Block]:
         "moved into the test split": images["moved_to_test"] or None,
     }
     rows = [
-        ["labels", "χ², permutation test", _number(labels, "p_value"),
+        [mixed, "χ², permutation test", _number(labels, "p_value"),
          _label_effect(labels) if labels else "not tested"],
         ["features", "classifier two-sample test", _number(features, "p_value"),
-         f"AUC {features['auc']:.3f}, {features['new']} against {features['reference']} images"
-         if features else "not tested: too few new images"],
+         f"AUC {features['auc']:.3f}, {features['new']} against {features['reference']} {noun}"
+         if features else f"not tested: too few new {noun}"],
     ]  # fmt: skip
     total = {side: sum(row[side] for row in document["mix"]) or 1 for side in ("reference", "new")}
     mix: Block = table(
-        ["class", "champion's data", "new images"],
+        [document.get("group", "class"), "champion's data", f"new {noun}"],
         [
             [row["class"], *(percent(row[side] / total[side], digits=1) for side in ("reference", "new"))]
             for row in document["mix"]
@@ -53,6 +54,15 @@ def drift_blocks(document: Mapping[str, Any]) -> list[Block]:
     if len(document["mix"]) > _UNFOLDED_CLASSES:
         mix = Details(f"All {len(document['mix'])} classes", (mix,))
     return [facts(arrived), table(["what", "test", "p-value", "effect"], rows), mix]
+
+
+def _noun(document: Mapping[str, Any]) -> str:
+    """What rows are; a document of an earlier version is of images."""
+    return str(document.get("noun", "images"))
+
+
+def _mixed(document: Mapping[str, Any]) -> str:
+    return str(document.get("mixed", "labels"))
 
 
 def _number(found: Mapping[str, Any] | None, name: str) -> str:

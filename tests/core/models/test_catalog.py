@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -195,3 +196,26 @@ def test_a_package_address_cannot_leave_the_package() -> None:
     backbone = replace(load_catalog()["resnet18"], weights="package:pip/../../../../../etc/passwd", sha256="0" * 64)
     with pytest.raises(UserError, match="leads out of the package"):
         check_weights_available(backbone)
+
+
+TRANSLATOR = "backbones:\n  own:\n    task: translation\n    architecture: marian:transformer\n    licence: none\n"
+
+
+def test_a_network_without_images_needs_no_image_size(tmp_path: Path) -> None:
+    own = load_catalog(write_catalog(tmp_path, f"{TRANSLATOR}    weights: none\n"))["own"]
+    assert (own.sees_images, own.files) == (False, {})
+    assert load_catalog()["resnet18"].sees_images
+
+
+@pytest.mark.parametrize(
+    ("field", "message"),
+    [
+        ("{vocab.spm: abc}", "files: vocab.spm must be the file's sha256"),
+        ("{../vocab.spm: null}", "files must be names of files in the folder of the weights"),
+        ("[vocab.spm]", "files must be a mapping"),
+    ],
+)
+def test_wrong_files_beside_the_weights_are_refused(tmp_path: Path, field: str, message: str) -> None:
+    text = f"{TRANSLATOR}    weights: hf-hub:a/b\n    files: {field}\n"
+    with pytest.raises(UserError, match=re.escape(message)):
+        load_catalog(write_catalog(tmp_path, text))

@@ -32,3 +32,16 @@ def test_counting_leaves_the_network_as_it_was() -> None:
     assert [part.training for part in network.modules()] == [True, True, False, True]
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
     assert not any(part._forward_hooks for part in network.modules())
+
+
+class Doubled(nn.Module):
+    """Multiplies by a matrix that belongs to another layer."""
+
+    macs_per_output = 6
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        return values.flatten(1)[:, :4]
+
+
+def test_a_layer_of_ones_own_says_what_an_output_costs() -> None:
+    assert count_macs(nn.Sequential(nn.Conv2d(3, 2, 1), Doubled()), images(4)) == 2 * 16 * 3 + 4 * 6

@@ -51,3 +51,9 @@ def test_a_graph_states_the_sizes_it_is_measured_at() -> None:
 def test_an_input_that_cannot_be_is_refused(dtype: str, high: int | None, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         InputSpec(name="x", dtype=dtype, shape=(BATCH,), high=high)
+
+
+def test_a_free_dimension_has_its_typical_size_unless_another_is_given() -> None:
+    spec = InputSpec(name="tokens", dtype="int64", shape=(BATCH, "length"), high=5, typical=(("length", 9),))
+    assert spec.sizes({BATCH: 2}) == (2, 9)
+    assert spec.sizes({BATCH: 2, "length": 3}) == (2, 3)

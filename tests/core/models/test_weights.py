@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from components.core.errors import UserError
 from components.core.models import weights
 from components.core.models.catalog import Backbone, load_catalog
-from components.core.models.weights import read_weights, tensor_shapes
+from components.core.models.weights import read_weights, tensor_shapes, weights_files
 
 CATALOG = load_catalog()
 
@@ -146,3 +146,48 @@ def test_tensors_that_share_their_values_are_read(tmp_path: Path) -> None:
     assert torch.equal(read["output"], tied)
     assert torch.equal(read["turned"], tied.t())
     assert torch.equal(read["part"], tied[1:])
+
+
+def test_files_beside_the_weights_are_had_and_verified_with_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = {"w.bin": b"weights", "vocab.spm": b"pieces"}
+    digests = {name: hashlib.sha256(data).hexdigest() for name, data in content.items()}
+    for name, data in content.items():
+        (tmp_path / name).write_bytes(data)
+    entry = Backbone(
+        name="own", architecture="marian:transformer", licence="none", sha256=digests["w.bin"], task="translation",
+        weights=f"file:{tmp_path}/w.bin", files={"vocab.spm": digests["vocab.spm"]},
+    )  # fmt: skip
+    monkeypatch.setattr(
+        weights, "fetch_object", lambda uri, path: path.write_bytes(content[uri.removeprefix("s3://bucket/team/")])
+    )
+    for address in (entry.weights, "s3://bucket/team/w.bin"):
+        with weights_files(replace(entry, weights=address)) as (path, beside):
+            assert (path.read_bytes(), beside["vocab.spm"].read_bytes()) == (b"weights", b"pieces")
+    for files, message in (
+        ({"vocab.spm": "0" * 64}, "vocab.spm of backbone 'own' has another sha256 than catalog.yaml pins 0000"),
+        ({"vocab.spm": None}, "needs the sha256 of its file vocab.spm"),
+        ({"other.spm": "0" * 64}, "no file other.spm beside"),
+    ):
+        with pytest.raises(UserError, match=message), weights_files(replace(entry, files=files)):
+            pass
+
+
+def test_files_on_a_hub_are_asked_for_beside_the_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def download(repository: str, name: str) -> str:
+        asked.append((repository, name))
+        (tmp_path / name).write_bytes(name.encode())
+        return str(tmp_path / name)
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    entry = Backbone(
+        name="hub", architecture="marian:transformer", licence="none", task="translation",
+        weights="hf-hub:Helsinki-NLP/opus-mt-en-de", files={"source.spm": None},
+    )  # fmt: skip
+    with weights_files(entry) as (path, beside):
+        assert (path.name, beside["source.spm"].read_bytes()) == ("model.safetensors", b"source.spm")
+    repository = "Helsinki-NLP/opus-mt-en-de"
+    assert asked == [(repository, "model.safetensors"), (repository, "source.spm")]

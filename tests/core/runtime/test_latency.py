@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 
 from components.core.runtime import latency
-from components.core.runtime.latency import ATTEMPTS, MOST_PAIRS, PAIRS, Latency, measure, measure_calls, noise_input
+from components.core.runtime.latency import (
+    ATTEMPTS,
+    MOST_PAIRS,
+    PAIRS,
+    Latency,
+    measure,
+    measure_calls,
+    measure_rows,
+    noise_input,
+)
 from components.core.runtime.sessions import open_session
 
 MS = 1_000_000
@@ -171,3 +180,38 @@ def test_throughput_is_images_over_the_median():
 def test_no_rounds_is_refused():
     with pytest.raises(ValueError, match="rounds must be positive"):
         measure({}, batch=1, rounds=0)
+
+
+def test_the_nth_timed_call_of_each_model_is_on_the_same_rows_and_units_are_counted(machine):
+    """A row takes as long as its number says; one model is twice as slow and makes twice as much of it."""
+    asked = {"a": [], "b": []}
+
+    def model(name, factor):
+        runs = {}
+
+        def call(number):
+            asked[name].append(number)
+            row = number % 5
+            run = runs.setdefault(row, machine.model(name, factor * (row + 1)))
+            run()
+            return factor * 3
+
+        return call
+
+    found = measure_rows({"a": model("a", 2), "b": model("b", 1)}, threads=1, batch=1, rounds=56)
+    timed = {name: [numbers[-7:] for numbers in runs_of(asked[name][3:], machine, name)] for name in asked}
+    assert timed["a"] == timed["b"] == [list(range(7 * pair, 7 * pair + 7)) for pair in range(PAIRS)]
+    assert found.ratios["b"].value == pytest.approx(2.0)
+    every = [number % 5 + 1 for number in range(56)]
+    assert found.latencies["b"].p50_ms == pytest.approx(np.percentile(every, 50))
+    assert found.latencies["b"].p90_ms == pytest.approx(np.percentile(every, 90))
+    assert found.latencies["b"].units_per_second == pytest.approx(1000 * 3 * 56 / sum(every))
+    assert found.latencies["a"].units_per_second == found.latencies["b"].units_per_second
+    assert measured({"c": machine.model("c", 1.0)}).latencies["c"].units_per_second is None
+
+
+def runs_of(numbers, machine, name):
+    """The numbers of one model's calls, block by block."""
+    sizes = [count for ran, count in machine.blocks() if ran == name][1:]
+    ends = np.cumsum(sizes).tolist()
+    return [numbers[end - size : end] for size, end in zip(sizes, ends, strict=True)]

@@ -56,6 +56,7 @@ def test_warm_up_rises_linearly_and_then_the_schedule_starts(name):
         # Milestones count from the very first step.
         "step": 0.5 ** (np.arange(warmup, T) // 15),
         "constant": np.ones(T - warmup),
+        "inverse_sqrt": np.sqrt((warmup + 1) / np.arange(warmup + 1, T + 1)),
     }[name]
     np.testing.assert_allclose(warmed[warmup:], expected, rtol=1e-12)
 

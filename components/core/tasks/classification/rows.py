@@ -57,7 +57,8 @@ class ClassificationRows:
     )
     file_suffixes = TABLE_SUFFIXES
     schema = pa.schema([pa.field(name, kind, nullable=False) for name, kind in _FIELDS.items()])
-    target_columns = ("label",)
+    target_columns = mix_columns = ("label",)
+    mix_titles = ("class", "labels")
     demo = Demo(
         file=Path(__file__).with_name("demo") / "fashion_mnist.parquet",
         # Part of every manifest of the demo that was ever written; a note at that path says where NOTICE lies now.
@@ -100,6 +101,12 @@ class ClassificationRows:
         counts = np.zeros(num_classes, dtype=np.int64)
         counts[row["label"]] = 1
         return counts
+
+    mix = class_counts
+
+    def mix_groups(self, classes: Sequence[str]) -> list[str]:
+        """The classes."""
+        return list(classes)
 
     # What comes in
 

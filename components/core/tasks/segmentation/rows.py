@@ -72,7 +72,8 @@ class SegmentationRows:
     )
     file_suffixes = (*TABLE_SUFFIXES, ".json")
     schema = pa.schema([pa.field(name, kind, nullable=False) for name, kind in _FIELDS.items()])
-    target_columns = ("mask",)
+    target_columns = mix_columns = ("mask",)
+    mix_titles = ("class", "labels")
     demo = Demo(
         file=Path(__file__).with_name("demo") / "scenes.parquet",
         licence=(
@@ -131,6 +132,12 @@ class SegmentationRows:
     def class_counts(self, row: Mapping[str, Any], num_classes: int) -> np.ndarray:
         """Pixels of each class; ignored ones count nowhere."""
         return np.bincount(stored_mask(row["mask"]).reshape(-1), minlength=256)[:num_classes].astype(np.int64)
+
+    mix = class_counts
+
+    def mix_groups(self, classes: Sequence[str]) -> list[str]:
+        """The classes."""
+        return list(classes)
 
     # What comes in
 

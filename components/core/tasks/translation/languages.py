@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections import Counter
 from functools import cache
 from threading import Lock
 from typing import Any
@@ -60,6 +61,13 @@ def script_of(letter: str) -> str:
     """The script as the first word of the letter's Unicode name: "LATIN", "CYRILLIC", "CJK"; empty for º, ª, µ."""
     word = unicodedata.name(letter, "UNKNOWN").split()[0]
     return "" if word in _COMMON else word
+
+
+def mixes_scripts(text: str) -> bool:
+    """Whether more than a tenth of the letters are of other scripts than most of them; Japanese's three are one."""
+    scripts = (script_of(char) for char in text if char.isalpha())
+    found = Counter("CJK" if script in ("HIRAGANA", "KATAKANA") else script for script in scripts if script)
+    return bool(found) and 10 * (found.total() - max(found.values())) > found.total()
 
 
 _LOADING = Lock()

@@ -19,8 +19,8 @@ from components.core.errors import UserError
 from components.core.tasks.translation import cleaning, gettext_catalogs, pair_source, pairs, shifts
 from components.core.tasks.translation.cleaning import CleaningRules, content_key
 from components.core.tasks.translation.examples import TEXT, TRANSLATION
-from components.core.tasks.translation.languages import code_of, codes_of
-from components.core.tasks.translation.lengths import num_words
+from components.core.tasks.translation.languages import code_of, codes_of, mixes_scripts
+from components.core.tasks.translation.lengths import LENGTHS, length_group, num_words
 from components.core.tasks.translation.pair_files import CATALOG_SUFFIXES, SUFFIXES, find_pair_files
 from components.core.tasks.translation.pair_source import PairSource
 from components.core.tasks.translation.parameters import MAX_WORDS
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 DEMO_PACKAGES = (
     "Sphinx", "Django", "djangorestframework", "wagtail", "django-cms", "jupyterlab-language-pack-pt-BR",
 )  # fmt: skip
+SEVERAL_SCRIPTS = "several scripts"
 _LOOKED_AT = 1000
 _FIELDS = {TEXT: pa.string(), TRANSLATION: pa.string(), "digest": pa.string(), "source": pa.string()}
 _RAW = {
@@ -73,6 +74,8 @@ class TranslationRows:
     )
     schema = pa.schema([pa.field(name, kind, nullable=False) for name, kind in _FIELDS.items()])
     target_columns = (TRANSLATION,)
+    mix_columns = (TEXT,)
+    mix_titles = ("length", "lengths")
     demo = Demo(
         packages=DEMO_PACKAGES,
         extra="translation-demo",
@@ -142,6 +145,19 @@ class TranslationRows:
     def class_counts(self, row: Mapping[str, Any], num_classes: int) -> "np.ndarray | None":
         """None: there are no classes."""
         return None
+
+    def mix_groups(self, classes: Sequence[str]) -> list[str]:
+        """Lengths of the sentence; apart from them, sentences in several scripts."""
+        return [*LENGTHS, SEVERAL_SCRIPTS]
+
+    def mix(self, row: Mapping[str, Any], num_classes: int) -> "np.ndarray":
+        """One sentence."""
+        import numpy as np
+
+        counts = np.zeros(len(LENGTHS) + 1, dtype=np.int64)
+        text = row[TEXT]
+        counts[len(LENGTHS) if mixes_scripts(text) else length_group(text)] = 1
+        return counts
 
     # What comes in
 

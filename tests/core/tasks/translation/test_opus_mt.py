@@ -1,3 +1,4 @@
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -6,7 +7,10 @@ import pytest
 import torch
 
 from components.core.errors import UserError
-from components.core.tasks.translation.opus_mt import load_opus_mt
+from components.core.models.catalog import Backbone
+from components.core.tasks.translation import pretrained
+from components.core.tasks.translation.networks import EncoderDecoder
+from components.core.tasks.translation.opus_mt import WEIGHTS, load_opus_mt
 from components.core.tasks.translation.vocabulary import train_vocabulary
 
 WORDS = ("open", "the", "file", "abra", "o", "arquivo", "save", "salve", "row", "linha", "cell", "célula")
@@ -125,3 +129,20 @@ def test_a_tensor_of_another_shape_is_named(folder: Path) -> None:
     save_file(stored, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(UserError, match=r"model.encoder.layers.1.fc1.bias' has shape \(7,\); .* needs \(48,\)"):
         load_opus_mt(folder)
+
+
+def test_a_folder_is_an_entry_of_the_catalog(folders: dict[str, Path]) -> None:
+    names = ("config.json", "source.spm", "target.spm", "vocab.json")
+    digests = {name: hashlib.sha256((folders["shared"] / name).read_bytes()).hexdigest() for name in (*names, WEIGHTS)}
+    entry = Backbone(
+        name="opus", architecture="marian:transformer", licence="CC-BY-4.0", task="translation",
+        weights=f"file:{folders['shared']}/{WEIGHTS}", sha256=digests[WEIGHTS],
+        files={name: digests[name] for name in names},
+    )  # fmt: skip
+    described, (wanted, _) = pretrained.describe(entry), load_opus_mt(folders["shared"])
+    assert (described.config, described.vocabulary.target_size) == (wanted.config, PIECES)
+    assert described.config.never == (PIECES - 1,)
+    network = EncoderDecoder(described.config)
+    pretrained.load_weights(entry, network)
+    for name, tensor in wanted.state_dict().items():
+        assert torch.equal(network.state_dict()[name], tensor), name

@@ -1,6 +1,7 @@
 """A user's sentence pairs through the whole preparation: what is read, what is refused, and which split it goes to."""
 
 import json
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from components.core.data.dataset import SPLITS, Dataset, open_dataset
 from components.core.data.ingestion.sources import quick_look, source_state
 from components.core.errors import UserError
-from components.core.store import Store
+from components.core.store import Store, open_objects
 from components.core.tasks.translation import cleaning, gettext_catalogs, pairs, shifts
 from components.core.tasks.translation.cleaning import content_key
 from components.core.tasks.translation.rows import TranslationRows
@@ -332,6 +333,32 @@ def test_files_in_the_wrong_languages_are_refused_by_what_was_found(tmp_path: Pa
 def test_no_reason_is_given_twice_and_each_has_a_meaning() -> None:
     parts = [pairs.UNREADABLE, gettext_catalogs.REASONS, shifts.REASONS, cleaning.REASONS]
     assert len(ROWS.reasons) == sum(map(len, parts)) + 1
+
+
+@pytest.mark.s3
+def test_a_bucket_gives_the_same_data_set_as_the_folder_it_was_copied_from(
+    tmp_path: Path, prepared, object_store_server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in object_store_server.environment.items():
+        monkeypatch.setenv(name, value)
+    uri = f"s3://{object_store_server.bucket}/{uuid.uuid4().hex}"
+    folder = moses(tmp_path / "d", made(100))
+    (folder / "pt").mkdir()
+    (folder / "pt" / "a.tsv").write_text("".join(f"{s}\t{t}\n" for s, t in made(200)[100:150]))
+    (folder / "pt" / "b.po").write_text("".join(f'msgid "{s}"\nmsgstr "{t}"\n\n' for s, t in made(200)[150:]))
+    for path in folder.rglob("*.*"):
+        open_objects(uri).put(path.relative_to(folder).as_posix(), path)
+    here, there = prepared(folder)[0], prepared(uri)[0]
+    assert there.manifest.digest == here.manifest.digest
+    assert sum(there.manifest.metadata["counts"].values()) == 200
+    quick_look(f"{uri}/x.pt", ROWS)
+    assert (
+        prepared(f"{uri}/x.pt")[0].manifest.metadata["counts"]
+        == prepared(folder / "x.en")[0].manifest.metadata["counts"]
+    )
+    before = source_state(f"{uri}/x.en", ROWS)
+    open_objects(uri).put("x.pt", b"other")
+    assert source_state(f"{uri}/x.en", ROWS) != before
 
 
 @pytest.mark.demo
