@@ -62,14 +62,15 @@ def distill_bundle(
     task, device = student.task, choose_device()
     for name, bundle in (("teacher", teacher), ("student", student)):
         task.check_classes(dataset, bundle.assets, model=name)
-    assets = task.student_assets(teacher.assets, student.assets, config.student_size)
+    taught, teacher_assets = task.teacher_of(teacher.module, teacher.assets, student.assets)
+    assets = task.student_assets(teacher_assets, student.assets, config.student_size)
     use_available_threads()
     module = place(student.module, device)
-    master = place(teacher.module, device).eval().requires_grad_(False)
+    master = place(taught, device).eval().requires_grad_(False)
     data = training_data(
         task,
         dataset,
-        assets=teacher.assets,
+        assets=teacher_assets,
         validation_assets=assets,
         batch_size=config.batch_size,
         seed=config.seed,
@@ -85,7 +86,7 @@ def distill_bundle(
             data=data,
             task=task,
             num_classes=len(dataset.classes),
-            step_loss=_step_loss(master, task, (teacher.assets, assets), config, dataset),
+            step_loss=_step_loss(master, task, (teacher_assets, assets), config, dataset),
             config=config,
             device=device,
             checkpointer=checkpointer,

@@ -44,7 +44,9 @@ def _check(form: Form, given: Mapping[str, Any]) -> dict[str, Any]:
     rows = get_task(form.task).rows.with_options(form.settings(asked)["data_settings"])
     for name in {"release_name", "champion"} & set(asked):
         check_name(asked[name], what=name)
-    recipes = plan.plan_recipes(asked["prune_targets"], student_size=asked.get("student_size", 0))
+    recipes = plan.plan_recipes(
+        asked["prune_targets"], student_size=asked.get("student_size", 0), more=form.recipe(asked)
+    )
 
     asked["backbones"] = plan.distinct_names(asked["backbones"])
     known = load_catalog(asked["catalog"] or None)

@@ -1,6 +1,7 @@
 """What a search will try, and whether its budget can be met; checked before anything expensive starts."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from components.core.errors import UserError
 from components.core.recipe import Recipe
@@ -8,12 +9,15 @@ from components.core.recipe import Recipe
 MAX_RECIPES = 16
 
 
-def plan_recipes(prune_targets: Sequence[float], *, student_size: int) -> list[Recipe]:
+def plan_recipes(
+    prune_targets: Sequence[float], *, student_size: int, more: Mapping[str, Any] | None = None
+) -> list[Recipe]:
     """One recipe for each pruning target, largest model first.
 
     Args:
         prune_targets: fractions of the tuned model's MACs to keep, each in (0, 1]; 1 leaves the model whole.
         student_size: input size of the students in pixels; 0 keeps the teacher's.
+        more: what the task's user chose for every recipe, by name.
 
     Raises:
         UserError: no target, too many, or a duplicate.
@@ -26,7 +30,7 @@ def plan_recipes(prune_targets: Sequence[float], *, student_size: int) -> list[R
         raise UserError(f"prune_targets names one target twice: {list(prune_targets)}")
     size = f", {student_size} px" if student_size else ""
     return [
-        Recipe(name=f"{target:.0%} MACs{size}", macs_fraction=float(target), student_size=student_size)
+        Recipe(name=f"{target:.0%} MACs{size}", macs_fraction=float(target), student_size=student_size, more=more or {})
         for target in sorted(prune_targets, reverse=True)
     ]
 

@@ -32,7 +32,8 @@ def prune(
         pruned: The smaller model.
         metrics: MACs and parameters before and after, the fractions reached, validation metric before and after.
         page: What was removed from each layer.
-        recipe: What is done to the model (core.recipe); read here: macs_fraction, the multiply-accumulates to keep.
+        recipe: What is done to the model (core.recipe); read here: macs_fraction, the multiply-accumulates to keep, and
+            what the model's task adds for pruning.
         importance: How channels are ranked: taylor (first-order change of the loss) or magnitude (length of filters).
         round_to: Channels left in each layer are a multiple of this; onnxruntime computes int8 depthwise layers by 16.
         calibration_images: Training images for importance and batch-norm statistics.
@@ -46,8 +47,10 @@ def prune(
     from components.prune.page import write_pruning_page
     from components.prune.pruning import PruneConfig, prune_bundle
 
+    asked = Recipe.from_json(recipe)
     config = PruneConfig(
-        macs_fraction=Recipe.from_json(recipe).macs_fraction,
+        macs_fraction=asked.macs_fraction,
+        more=asked.more,
         importance=importance,
         round_to=round_to,
         calibration_images=calibration_images,

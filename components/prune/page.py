@@ -3,11 +3,12 @@
 from pathlib import Path
 
 from components.core.numbers import compact, percent
-from components.core.report.page import Section, table, text, write_page
-from components.prune.pruning import PruneConfig, Pruned
+from components.core.report.page import Section, facts, table, text, write_page
+from components.prune.pruning import PruneConfig
+from components.prune.result import Pruned
 
 _WHY_STRUCTURED = (
-    "Whole channels were removed, so every runtime has less to compute. Setting single weights to zero "
+    "Whole units were removed, so every runtime has less to compute. Setting single weights to zero "
     "(unstructured pruning) would leave the shapes as they are: measured, 80 % zeros changed neither latency nor file "
     "size in dense kernels, so trimtab does not offer it."
 )
@@ -39,20 +40,20 @@ def write_pruning_page(path: str | Path, result: Pruned, config: PruneConfig) ->
         ],
     )
     layers = table(
-        ["layer", "channels", "kept", "left"],
+        ["layer", "units", "kept", "left"],
         [[name, total, kept, percent(kept / total, digits=0)] for name, (kept, total) in result.groups.items()],
-        caption="Layers whose channels nothing outside their block reads, and the last convolution before the head.",
+        caption="Layers whose units (channels, heads, neurons) nothing outside their block reads.",
     )
     sections = [Section("Cost", costs), Section("Layers", layers)]
-    steps = {
-        "before": result.accuracy_before,
-        "channels removed": result.accuracy_cut,
-        "batch norms measured anew": result.accuracy_after,
-    }
+    steps = {"before": result.accuracy_before, "removed": result.accuracy_cut}
+    if result.accuracy_after is not result.accuracy_cut:
+        steps["batch norms measured anew"] = result.accuracy_after
     metric = result.metric
     rows = [[name, metric.write(found.metric), found.loss] for name, found in steps.items() if found is not None]
     if rows:
         accuracy = table(["", f"validation {metric.label}", "validation loss"], rows)
         sections.insert(1, Section("Before and after", accuracy, note="Before any training; distillation comes next."))
-    sections.append(Section("Why channels", text(_WHY_STRUCTURED)))
+    if result.notes:
+        sections.insert(1, Section("Besides", facts(result.notes)))
+    sections.append(Section("Why whole units", text(_WHY_STRUCTURED)))
     write_page(path, "Pruning", sections, eyebrow="prune", lead=lead)

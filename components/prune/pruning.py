@@ -1,8 +1,9 @@
 """Structured pruning of a network to a fraction of its MACs."""
 
 import copy
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +15,8 @@ from components.core.data.reading import read_batches
 from components.core.errors import UserError
 from components.core.models.complexity import count_macs, count_parameters
 from components.core.parameters import check_declared
+from components.core.recipe import Recipe
 from components.core.tasks import Task
-from components.core.tasks.metric import Metric
 from components.core.training.batchnorm import absorb_statistics, recalibrate_batchnorm
 from components.core.training.data import as_tensors, calibration_batches
 from components.core.training.device import choose_device, deterministic, place, place_batch, use_available_threads
@@ -23,7 +24,9 @@ from components.core.training.validation import Validation, validate
 from components.prune.costs import layer_costs
 from components.prune.groups import ChannelGroup, Member, PruningGraph
 from components.prune.importance import magnitude_scores, per_cost, root_mean_square, taylor_terms
+from components.prune.own_way import slim_bundle
 from components.prune.plan import macs_per_channel, plan_removal
+from components.prune.result import Pruned
 from components.prune.surgery import check_record, prune_channels
 
 MAX_RATIO = 0.85
@@ -33,13 +36,15 @@ MAX_RATIO = 0.85
 @dataclass(frozen=True, kw_only=True)
 class PruneConfig:
     """macs_fraction: multiply-accumulates to keep, in (0, 1]; 1 changes nothing. calibration_images: training images
-    for importance and batch-norm statistics. Raises `UserError` naming the value."""
+    for importance and batch-norm statistics. more: what a recipe holds for a task with its own way of pruning. Raises
+    `UserError` naming the value."""
 
     macs_fraction: float
     importance: str
     round_to: int
     calibration_images: int
     seed: int
+    more: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_declared({name: value for name, value in vars(self).items() if name != "calibration_images"})
@@ -47,42 +52,6 @@ class PruneConfig:
             raise UserError(f"macs_fraction must be greater than 0 and at most 1; got {self.macs_fraction!r}")
         if self.calibration_images < 2:
             raise UserError(f"calibration_images must be at least 2; got {self.calibration_images!r}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pruned:
-    """The pruned bundle and what was done. `groups`: name → (kept, total) channels, in the order of the network."""
-
-    bundle: ModelBundle
-    metric: Metric
-    groups: dict[str, tuple[int, int]]
-    macs_before: int
-    macs_after: int
-    parameters_before: int
-    parameters_after: int
-    accuracy_before: Validation | None
-    accuracy_cut: Validation | None
-    accuracy_after: Validation | None
-
-    @property
-    def macs_fraction(self) -> float:
-        """The fraction of multiply-accumulates that was reached."""
-        return self.macs_after / self.macs_before
-
-    def facts(self) -> dict[str, float]:
-        """What the stage logs as metrics."""
-        facts = {
-            "macs_before": float(self.macs_before),
-            "macs_after": float(self.macs_after),
-            "macs_fraction": self.macs_fraction,
-            "parameters_before": float(self.parameters_before),
-            "parameters_after": float(self.parameters_after),
-            "parameters_fraction": self.parameters_after / self.parameters_before,
-        }
-        if self.accuracy_before is not None and self.accuracy_after is not None:
-            facts[f"validation_{self.metric.name}_before"] = self.accuracy_before.metric
-            facts[f"validation_{self.metric.name}"] = self.accuracy_after.metric
-        return facts
 
 
 def prune_bundle(
@@ -97,10 +66,17 @@ def prune_bundle(
     task, device, inputs = bundle.task, choose_device(), bundle.inputs
     task.check_classes(dataset, bundle.assets)
     use_available_threads()
+    recipe = Recipe(name="pruning", macs_fraction=config.macs_fraction, more=config.more)
+    with deterministic(config.seed):
+        slimmed = slim_bundle(
+            bundle, dataset, recipe, rows=config.calibration_images, round_to=config.round_to,
+            accuracy=lambda one: _accuracy(one.module, dataset, task, one),
+        )  # fmt: skip
+    if slimmed is not None:
+        report(_reached(slimmed, config))
+        return slimmed
     module = place(copy.deepcopy(bundle.module), device).eval().requires_grad_(True)
     macs_before, parameters_before = count_macs(module, inputs), count_parameters(module)
-    if not task.output_layers(module):
-        return _unpruned(bundle, dataset, config, macs=macs_before, parameters=parameters_before)
 
     def batches() -> Iterator[Batch]:
         return calibration_batches(task, dataset, bundle.assets, rows=config.calibration_images)
@@ -133,25 +109,15 @@ def prune_bundle(
         accuracy_cut=cut,
         accuracy_after=after,
     )
-    report(
-        f"{result.macs_fraction:.1%} of the MACs and {result.parameters_after / parameters_before:.1%} of the "
-        f"parameters are left (asked: {config.macs_fraction:.1%} of the MACs)"
-    )
+    report(_reached(result, config))
     return result
 
 
-def _unpruned(bundle: ModelBundle, dataset: Dataset, config: PruneConfig, *, macs: int, parameters: int) -> Pruned:
-    """The bundle as it is, where channels are not what is pruned; UserError when something was to go."""
-    task = bundle.task
-    if config.macs_fraction < 1:
-        raise UserError(f"channels of {task.title} networks are not pruned; macs_fraction must be 1")
-    accuracy = _accuracy(place(bundle.module, choose_device()), dataset, task, bundle)
-    bundle.module.cpu()
-    return Pruned(
-        bundle=bundle, metric=task.training_metric, groups={}, macs_before=macs, macs_after=macs,
-        parameters_before=parameters, parameters_after=parameters, accuracy_before=accuracy, accuracy_cut=accuracy,
-        accuracy_after=accuracy,
-    )  # fmt: skip
+def _reached(result: Pruned, config: PruneConfig) -> str:
+    return (
+        f"{result.macs_fraction:.1%} of the MACs and {result.parameters_after / result.parameters_before:.1%} of the "
+        f"parameters are left (asked: {config.macs_fraction:.1%} of the MACs)"
+    )
 
 
 def _plan(

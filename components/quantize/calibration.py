@@ -13,6 +13,7 @@ from components.core.errors import UserError
 from components.core.parameters import check_declared
 from components.core.recipe import SCHEMES
 from components.core.tasks import Task
+from components.quantize.dynamic_int8 import KINDS
 
 if TYPE_CHECKING:
     from components.core.data.dataset import Dataset
@@ -31,6 +32,7 @@ class QuantizeConfig:
         method: of choosing activation ranges: minmax, percentile, entropy.
         images: training images to calibrate on.
         seed: of the choice between calibration and check.
+        kind: of int8 without calibration: dynamic, weights.
 
     Raises:
         UserError: a value that does not work.
@@ -40,8 +42,11 @@ class QuantizeConfig:
     method: str
     images: int
     seed: int
+    kind: str = KINDS[0]
 
     def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise UserError(f"unknown int8_kind {self.kind!r}; available: {', '.join(KINDS)}")
         if self.scheme not in SCHEMES:
             raise UserError(f"unknown scheme {self.scheme!r}; available: {', '.join(SCHEMES)}")
         check_declared({"calibration_method": self.method, "calibration_images": self.images, "seed": self.seed})

@@ -31,7 +31,8 @@ def quantize(
         quantized: ONNX bundle: one file per graph with the task's assets in its metadata, and its provenance.
         metrics: Size, share of convolutions that run as integers, agreement with the float network.
         page: The same as a page.
-        recipe: What is done to the model (core.recipe); read here: scheme, int8, or float32 to export only.
+        recipe: What is done to the model (core.recipe); read here: scheme, int8, or float32 to export only; int8_kind
+            of networks of matrix products, dynamic, or weights to compute in float.
         calibration_method: How activation ranges are chosen: minmax, percentile (keeps 99.99 percent) or entropy.
         calibration_images: Training images to calibrate on, spread evenly over the split; at least 1. As many again
             of the validation split check the result.
@@ -51,8 +52,10 @@ def quantize(
     from components.quantize.page import write_quantization_page
     from components.quantize.quantization import convert
 
-    scheme = Recipe.from_json(recipe).scheme
-    config = QuantizeConfig(scheme=scheme, method=calibration_method, images=calibration_images, seed=seed)
+    asked = Recipe.from_json(recipe)
+    scheme = asked.scheme
+    kind = {"kind": asked.more["int8_kind"]} if "int8_kind" in asked.more else {}
+    config = QuantizeConfig(scheme=scheme, method=calibration_method, images=calibration_images, seed=seed, **kind)
 
     store = store_from_environment()
     prepared = open_dataset(dataset.path, store)
@@ -72,6 +75,8 @@ def quantize(
             facts |= {
                 "integer_convolutions": fused["convolutions"],
                 "convolutions": fused["convolutions_total"],
+                "integer_products": fused["products"],
+                "products": fused["products_total"],
                 "integer_operator_share": fused["operators"] / max(fused["operators_total"], 1),
                 "agreement_with_float32": close["argmax"],
                 "signal_to_noise_db": close["signal_to_noise_db"],

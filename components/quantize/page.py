@@ -17,6 +17,8 @@ def write_quantization_page(path: str | Path, result: OnnxBundle, plain: OnnxBun
         sections.append(
             Section("Calibration", _calibration(provenance), note="Validation and test images are not read.")
         )
+    elif "agreement" in provenance:
+        sections.append(Section("Agreement with float32", _agreement(provenance)))
     parity, complexity = provenance["parity"], provenance["complexity"]
     sections.append(
         Section(
@@ -40,7 +42,11 @@ def _headline(result: OnnxBundle, plain: OnnxBundle) -> Block:
     if fused is None:
         return Callout("Exported as float32", f"{megabytes(result.size_bytes)}.", "info")
     ratio = f"{times(plain.size_bytes / result.size_bytes)} smaller than float32."
-    done, total = fused["convolutions"], fused["convolutions_total"]
+    kind = "convolutions" if fused["convolutions_total"] else "products"
+    done, total = fused[kind], fused[f"{kind}_total"]
+    if kind == "products":
+        said = "Products of two activations, as inside attention, stay float."
+        return Callout(f"{done} of {total} matrix products run as integers", f"{said} {ratio}", "good")
     if done == total:
         return Callout(f"All {total} convolutions run as integers", ratio, "good")
     names = ", ".join(fused["floating"][:8])
@@ -49,6 +55,15 @@ def _headline(result: OnnxBundle, plain: OnnxBundle) -> Block:
         f"onnxruntime computes {names} in float here; the file is smaller but may not be faster. {ratio}",
         "bad",
     )
+
+
+def _agreement(provenance: dict) -> list[Block]:
+    """Per graph, on what it is given while the float model answers for real rows."""
+    close = provenance["agreement"]
+    rows = [[name, count(one["rows"]), percent(one["argmax"]), f"{one['signal_to_noise_db']:.1f} dB"]
+            for name, one in close["graphs"].items()]  # fmt: skip
+    caption = f"While the float32 model answers for {count(close['rows'])} {close['split']} rows; the worst output."
+    return [table(["graph", "calls", "same largest output", "signal to noise"], rows, caption=caption)]
 
 
 def _calibration(provenance: dict) -> list[Block]:

@@ -1,6 +1,7 @@
 """The stage's work in order: calibrate, quantize, correct, check."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,17 +9,24 @@ from typing import TYPE_CHECKING
 import onnx
 
 from components.core.bundles.onnx_bundle import SUFFIX, OnnxBundle
+from components.core.data.reading import read_batches
 from components.core.runtime.conversion import FLOAT32, describe_file
 from components.core.runtime.fusion import added, integer_share
 from components.core.runtime.metadata import strip_metadata
 from components.quantize.agreement import agreement
 from components.quantize.calibration import SPLIT, Division, QuantizeConfig, check_feeds, check_split, training_feeds
+from components.quantize.dynamic_int8 import DYNAMIC, quantize_dynamic
 from components.quantize.int8 import Quantized, quantize_int8
 from components.quantize.observe import Feed
 from components.quantize.ranges import PERCENTILE
+from components.quantize.recording import graph_agreement, recorded_feeds
 
 if TYPE_CHECKING:
     from components.core.data.dataset import Dataset
+
+
+CHECK_ROWS, CHECK_BATCH = 64, 8
+"""Rows that the float model answers for when int8 graphs without calibration are checked, and how many at a time."""
 
 
 def convert(
@@ -44,6 +52,9 @@ def convert(
     plain.task.check_classes(dataset, plain.assets)
     if config.scheme == FLOAT32:
         return plain
+
+    if plain.task.int8 == DYNAMIC:
+        return _dynamic(plain, dataset, config, folder, threads=threads)
 
     division = Division.of(dataset.rows(SPLIT), config.images, config.seed)
 
@@ -89,6 +100,45 @@ def convert(
         key=lambda found: found.signal_to_noise_db,
     )
     provenance["agreement"] = {"split": check_split(dataset), "held_out_of_calibration": True, **close.to_json()}
+    return int8
+
+
+def _dynamic(
+    plain: OnnxBundle, dataset: "Dataset", config: QuantizeConfig, folder: Path, *, threads: int
+) -> OnnxBundle:
+    """int8 without calibration; checked by what each graph is given while the float model answers for real rows."""
+    split = check_split(dataset)
+    rows = min(config.images, CHECK_ROWS)
+    transform = plain.task.transform(plain.assets, full_size=True)
+    with closing(read_batches(dataset, split, transform, batch_size=CHECK_BATCH, limit=rows)) as read:
+        calls = recorded_feeds(plain.task, plain.graphs, read, plain.assets, threads=threads)
+    models = {}
+    for name, path in plain.graphs.items():
+        source = onnx.load(path)
+        strip_metadata(source)
+        models[name] = quantize_dynamic(source, kind=config.kind)
+    shares = [integer_share(model.SerializeToString(deterministic=True)) for model in models.values()]
+    paths = {name: folder / f"{name}{SUFFIX}" for name in models}
+    provenance = {
+        **plain.provenance,
+        "scheme": config.scheme,
+        "int8": config.kind,
+        "fused": added(shares).to_json(),
+    }
+    int8 = replace(plain, graphs=paths, provenance=provenance)
+    for name, model in models.items():
+        describe_file(model, int8)
+        paths[name].write_bytes(model.SerializeToString(deterministic=True))
+    found = {name: graph_agreement(plain.graphs[name], paths[name], calls[name], threads=threads) for name in paths}
+    provenance["agreement"] = {
+        "split": split,
+        "held_out_of_calibration": True,
+        "rows": rows,
+        # The last graph's first output is the answer; the others hand states on.
+        "argmax": min(one.argmax for one in found.values()),
+        "signal_to_noise_db": min(one.signal_to_noise_db for one in found.values()),
+        "graphs": {name: one.to_json() for name, one in found.items()},
+    }
     return int8
 
 

@@ -62,6 +62,10 @@ class Architecture:
         """This architecture with further cuts after those it has."""
         return replace(self, surgery=(*self.surgery, *cuts))
 
+    def rebuilt(self, *, options: Mapping[str, Any], num_outputs: int) -> "Architecture":
+        """This architecture with other options: a network of the same kind in other sizes."""
+        return replace(self, options=options, num_outputs=num_outputs)
+
     def to_json(self) -> dict[str, Any]:
         """The content of ``architecture.json``; without `options` where there are none, as before there were any."""
         document = {"format": FORMAT, **asdict(self)}

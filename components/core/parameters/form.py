@@ -11,7 +11,8 @@ from components.core.parameters.retraining import IN_ADVANCED, RETRAIN
 from components.core.parameters.rules import check_between
 
 ADVANCED = "advanced"
-SETTINGS = {part: f"{part}_settings" for part in PARTS}
+SETTINGS = {part: f"{part}_settings" for part in PARTS if part != "recipe"}
+"""Parts that are handed to stages as one value each; what concerns recipes goes into every recipe."""
 MOST_FIELDS = 14
 """Plain fields of one form, beside `advanced`; the pipeline UI shows one below the other."""
 
@@ -76,6 +77,10 @@ class Form:
             settings: {one.name: values[one.name] for one in self.parameters if one.part == part}
             for part, settings in SETTINGS.items()
         }
+
+    def recipe(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The values that go into every recipe, by name."""
+        return {one.name: values[one.name] for one in self.parameters if one.part == "recipe"}
 
     def _check_key(self, key: str) -> None:
         if key in self.advanced:

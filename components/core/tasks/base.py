@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from components.core.evaluation.document import Evaluation
     from components.core.models.architecture import Architecture
     from components.core.models.catalog import Backbone
+    from components.core.recipe import Recipe
     from components.core.report.page import Section
+    from components.core.tasks.slimmed import Slimmed
 
 
 class Assets(Protocol):
@@ -65,6 +67,8 @@ class Task(Protocol):
 
     validation_batch: int
     """Rows per call where training validates: forward passes alone."""
+    int8: str
+    """How int8 files are made: "static", with ranges from training rows, or "dynamic", with ranges of each call."""
 
     stay_float: tuple[str, ...]
     """Kinds of ONNX operators that quantization leaves alone: as integers they would be slower, or wrong."""
@@ -111,6 +115,12 @@ class Task(Protocol):
     def inputs(self, assets: Any) -> tuple[InputSpec, ...]:
         """What the network takes, in its order."""
 
+    def teacher_of(self, module: "nn.Module", teacher: Any, student: Any) -> "tuple[nn.Module, Any]":
+        """The teacher's network and assets as a student with the assets `student` can be compared with.
+
+        Most often they are as they are; a student that chooses from fewer answers needs a teacher that does.
+        """
+
     def student_assets(self, teacher: Any, student: Any, size: int) -> Any:
         """A student's assets at another input size; 0 is the teacher's. UserError for a size that cannot be."""
 
@@ -149,6 +159,20 @@ class Task(Protocol):
         """Dotted names of the layers whose outputs are the classes: pruning keeps these outputs.
 
         Empty where channels are not what is pruned.
+        """
+
+    def slim(
+        self, module: "nn.Module", assets: Any, dataset: "Dataset", recipe: "Recipe", *, rows: int, round_to: int
+    ) -> "Slimmed | None":
+        """A smaller copy of the network, made in the task's own way; None where channels are pruned.
+
+        Args:
+            module: in eval mode, on the CPU; left alone.
+            assets: of the module.
+            dataset: its training split says what matters.
+            recipe: what to keep.
+            rows: training rows on which importance is measured.
+            round_to: units left in a layer are a multiple of this.
         """
 
     def split(self, module: "nn.Module") -> "tuple[Callable[..., tuple[Tensor, ...]], nn.Module] | None":

@@ -21,6 +21,7 @@ import yaml
 from kfp import dsl
 
 from components.core import tasks
+from components.core.artifacts.manifest import read_manifest
 from components.core.bundles.model_bundle import ModelBundle, load_model, save_model
 from components.core.bundles.onnx_bundle import load_onnx, save_onnx
 from components.core.data.batch import Share
@@ -28,6 +29,7 @@ from components.core.data.dataset import open_dataset, write_dataset
 from components.core.data.reading import read_batches
 from components.core.models.architecture import Architecture
 from components.core.models.catalog import load_catalog
+from components.core.models.complexity import count_parameters
 from components.core.runtime import latency
 from components.core.runtime.conversion import float32_bundle
 from components.core.runtime.sessions import open_session
@@ -336,5 +338,9 @@ def test_a_small_network_passes_through_every_stage(task, dataset, catalog, tiny
     store = open_store(str(tmp_path / "store"))
     files = store.releases.files("small", facts["version"])
     graphs = {f"{name}.onnx" for name in bundle.graphs}
-    assert {*graphs, *bundle.assets.to_files(), "card.md", "SHA256SUMS"} <= set(files)
+    made = load_onnx(tmp_path / "quantized" / "quantized", store)
+    assert {*graphs, *made.assets.to_files(), "card.md", "SHA256SUMS"} <= set(files)
+    smaller = load_model(read_manifest(tmp_path / "pruned" / "pruned", kind="model"), store)
+    assert count_parameters(smaller.module) < count_parameters(bundle.module)
+    assert made.provenance["fused"]["convolutions"] + made.provenance["fused"]["products"] > 0
     assert task.metrics[0].label in store.releases.read("small", facts["version"], "card.md").decode()

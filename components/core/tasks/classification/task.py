@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from components.core.data.dataset import Dataset
     from components.core.models.architecture import Architecture
     from components.core.models.catalog import Backbone
+    from components.core.recipe import Recipe
     from components.core.tasks.classification.details import ClassificationDetails
     from components.core.tasks.classification.pages import ClassificationPages
 
@@ -35,6 +36,7 @@ class Classification:
     row_noun = "images"
     rows = ClassificationRows()
     large_batch = 32
+    int8 = "static"
     stay_float = ()
     timed_units = ""
     validation_batch = 256
@@ -77,6 +79,11 @@ class Classification:
 
     def inputs(self, assets: ImageAssets) -> tuple[InputSpec, ...]:
         return assets.inputs
+
+    def teacher_of(
+        self, module: "nn.Module", teacher: ImageAssets, student: ImageAssets
+    ) -> "tuple[nn.Module, ImageAssets]":
+        return module, teacher
 
     def student_assets(self, teacher: ImageAssets, student: ImageAssets, size: int) -> ImageAssets:
         return student.resized(teacher, size)
@@ -131,6 +138,18 @@ class Classification:
         from components.core.models.zoo import find_head
 
         return (find_head(module)[0],)
+
+    def slim(
+        self,
+        module: "nn.Module",
+        assets: ImageAssets,
+        dataset: "Dataset",
+        recipe: "Recipe",
+        *,
+        rows: int,
+        round_to: int,
+    ) -> None:
+        return None
 
     def split(self, module: "nn.Module") -> "tuple[Callable[..., tuple[Tensor, ...]], nn.Module]":
         from components.core.tasks.classification.networks import split

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from components.core.data.dataset import Dataset
     from components.core.models.architecture import Architecture
     from components.core.models.catalog import Backbone
+    from components.core.recipe import Recipe
     from components.core.tasks.segmentation.details import SegmentationDetails
     from components.core.tasks.segmentation.pages import SegmentationPages
 
@@ -44,6 +45,7 @@ class Segmentation:
     row_noun = "images"
     large_batch = 8
     # The two products that enlarge the logits: measured at batch 8, a network is 7 % slower with them as integers.
+    int8 = "static"
     stay_float = ("MatMul",)
     timed_units = ""
     validation_batch = 256
@@ -100,6 +102,11 @@ class Segmentation:
 
     def inputs(self, assets: SegmentationAssets) -> tuple[InputSpec, ...]:
         return assets.inputs
+
+    def teacher_of(
+        self, module: "nn.Module", teacher: SegmentationAssets, student: SegmentationAssets
+    ) -> "tuple[nn.Module, SegmentationAssets]":
+        return module, teacher
 
     def student_assets(self, teacher: SegmentationAssets, student: SegmentationAssets, size: int) -> SegmentationAssets:
         return student.resized(teacher, size)
@@ -163,6 +170,18 @@ class Segmentation:
         from components.core.tasks.segmentation.features import network_of
 
         return network_of(module).output_layers
+
+    def slim(
+        self,
+        module: "nn.Module",
+        assets: SegmentationAssets,
+        dataset: "Dataset",
+        recipe: "Recipe",
+        *,
+        rows: int,
+        round_to: int,
+    ) -> None:
+        return None
 
     def split(self, module: "nn.Module") -> "tuple[Callable[..., tuple[Tensor, ...]], nn.Module]":
         from components.core.tasks.segmentation.features import split

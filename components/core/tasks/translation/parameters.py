@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from components.core.parameters import COMMON, Parameter, Range, with_defaults
+from components.core.parameters.rules import FRACTION, NOT_NEGATIVE, SHARE
 
 MAX_WORDS = 150
 BEAM_SIZE, LENGTH_PENALTY = 1, 1.0
@@ -44,6 +45,27 @@ _OWN = (
         name="length_penalty", part="network", type=float, default=LENGTH_PENALTY, rule=Range(low=0, high=2),
         text="Exponent of the length by which beam search divides a hypothesis's log-probability.",
     ),
+    Parameter(
+        name="vocabulary_coverage", part="recipe", type=float, default=1.0, rule=FRACTION,
+        text="Keep the pieces that make up this share of the training text on each side, and all single characters. "
+        "1 keeps every piece that occurs, 0 the whole vocabulary.",
+    ),
+    Parameter(
+        name="heads_fraction", part="recipe", type=float, default=1.0, rule=SHARE,
+        text="Share of the attention heads to keep. Feed-forward neurons go until the recipe's share of MACs is left.",
+    ),
+    Parameter(
+        name="encoder_layers", part="recipe", type=int, default=0, rule=NOT_NEGATIVE,
+        text="Encoder layers to keep; those go first that cost least on training text. 0 keeps all.",
+    ),
+    Parameter(
+        name="decoder_layers", part="recipe", type=int, default=0, rule=NOT_NEGATIVE,
+        text="Decoder layers to keep; those go first that cost least on training text. 0 keeps all.",
+    ),
+    Parameter(
+        name="int8_kind", part="recipe", type=str, default="dynamic", choices=("dynamic", "weights"),
+        text="dynamic computes matrix products with integers; weights stores int8 and computes in float.",
+    ),
 )  # fmt: skip
 
 _DATASET = (
@@ -62,7 +84,7 @@ _COMMON = tuple(
 PARAMETERS = (
     *with_defaults(
         _COMMON,
-        backbones=["firefox_en_pt_tiny"], prune_targets=[1.0], batch_size=32, epochs=2,
+        backbones=["firefox_en_pt_tiny"], prune_targets=[0.5], round_to=64, batch_size=32, epochs=2,
         learning_rate=0.0003, label_smoothing=0.1, layer_decay=1.0,
         weight_decay=0.01, distill_learning_rate=0.0003, distill_temperature=1.0,
     ),

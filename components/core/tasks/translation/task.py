@@ -1,6 +1,7 @@
 """The task "translation": a sentence in one language becomes one in another."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from components.core.tasks.metric import Group, Metric
 from components.core.tasks.translation import assets as translation_assets
 from components.core.tasks.translation import metrics, pretrained, serving
 from components.core.tasks.translation.assets import SOURCE, TranslationAssets
-from components.core.tasks.translation.examples import Reference, SentencePairs
+from components.core.tasks.translation.examples import TEXT, TRANSLATION, Reference, SentencePairs
 from components.core.tasks.translation.lengths import LENGTHS, length_group
 from components.core.tasks.translation.parameters import BEAM_SIZE, LENGTH_PENALTY
 from components.core.tasks.translation.rows import TranslationRows
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from components.core.data.dataset import Dataset
     from components.core.models.architecture import Architecture
     from components.core.models.catalog import Backbone
+    from components.core.recipe import Recipe
+    from components.core.tasks.slimmed import Slimmed
     from components.core.tasks.translation.details import TranslationDetails
     from components.core.tasks.translation.pages import TranslationPages
 
@@ -39,6 +42,7 @@ class Translation:
     row_noun = "sentence pairs"
     rows = TranslationRows()
     large_batch = 32
+    int8 = "dynamic"
     stay_float = ()
     timed_units = "pieces"
     # Logits of 256 rows of 100 pieces and a vocabulary of 32,000 would take 3 GB.
@@ -94,6 +98,15 @@ class Translation:
 
     def inputs(self, assets: TranslationAssets) -> tuple[InputSpec, ...]:
         return assets.inputs
+
+    def teacher_of(
+        self, module: "nn.Module", teacher: TranslationAssets, student: TranslationAssets
+    ) -> "tuple[nn.Module, TranslationAssets]":
+        """The teacher with the student's vocabulary: both see the same pieces, and choose from the same."""
+        from components.core.tasks.translation.learning import network_of
+        from components.core.tasks.translation.slimming import with_vocabulary
+
+        return with_vocabulary(network_of(module), teacher.vocabulary, student.vocabulary), student
 
     def student_assets(self, teacher: TranslationAssets, student: TranslationAssets, size: int) -> TranslationAssets:
         """The student's own; a sentence has no size.
@@ -152,6 +165,24 @@ class Translation:
     def output_layers(self, module: "nn.Module") -> tuple[str, ...]:
         """None: there are no classes."""
         return ()
+
+    def slim(
+        self,
+        module: "nn.Module",
+        assets: TranslationAssets,
+        dataset: "Dataset",
+        recipe: "Recipe",
+        *,
+        rows: int,
+        round_to: int,
+    ) -> "Slimmed":
+        """Fewer pieces, layers, heads and neurons."""
+        from components.core.tasks.translation.learning import network_of
+        from components.core.tasks.translation.slimming import SlimConfig, slim
+
+        config = SlimConfig.of(recipe.more, macs_fraction=recipe.macs_fraction, round_to=round_to)
+        sample = list(islice(_pairs(dataset), rows))
+        return slim(network_of(module), assets, config, pairs=_pairs(dataset), sample=sample)
 
     def split(self, module: "nn.Module") -> None:
         """None: no network begins with a fresh head."""
@@ -284,3 +315,8 @@ def _languages(dataset: "Dataset") -> tuple[str, str]:
 def _source(target: Any) -> str:
     """The source sentence of a reference; of a plain text that text, which is about as long."""
     return target.source if isinstance(target, Reference) else str(target)
+
+
+def _pairs(dataset: "Dataset") -> "Iterator[tuple[str, str]]":
+    """Sentences of the training split and their translations."""
+    return ((row[TEXT], row[TRANSLATION]) for row in dataset.iterate("train", columns=(TEXT, TRANSLATION)))
