@@ -80,7 +80,7 @@ class ClassificationRows:
     index_columns = ("label", "group")
     measured_columns = tuple(MEASURED)
     near = NEAR
-    apart_columns = ()
+    apart_columns: ClassVar[Mapping[str, str]] = {}
 
     def __post_init__(self) -> None:
         refuse_wrong_texts(self, "image_column", "label_column", "group_column")

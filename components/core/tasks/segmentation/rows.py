@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -90,7 +90,7 @@ class SegmentationRows:
     index_columns = ("group",)
     measured_columns = tuple(MEASURED)
     near = NEAR
-    apart_columns = ()
+    apart_columns: ClassVar[Mapping[str, str]] = {}
 
     def __post_init__(self) -> None:
         if type(self.ignore_index) is not int or not -1 <= self.ignore_index <= 65535:

@@ -196,9 +196,8 @@ def test_a_translation_in_test_is_left_out_of_training_whatever_its_source(tmp_p
     lost = [rejection for _, _, rejection in result.quarantine.files]
     assert len(lost) == 400 - sum(dataset.counts.values()) > 0
     assert {rejection.reason for rejection in lost} == {"content in two splits"}
-    assert {rejection.detail for rejection in lost} == {
-        "of the train split; shared: target", "of the validation split; shared: target"
-    }  # fmt: skip
+    wanted = {f"of the {split} split; the translation is held out too" for split in ("train", "validation")}
+    assert {rejection.detail for rejection in lost} == wanted
     alone, _ = prepared(moses(tmp_path / "alone", made(200)))
     tested = {text for split, text, _ in rows_of(prepared(tmp_path / "alone")[1]) if split == "test"}
     assert tested <= {text for split, text, _ in rows_of(prepared(tmp_path / "d")[1]) if split == "test"}
