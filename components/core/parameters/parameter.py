@@ -26,6 +26,7 @@ class Parameter:
         field: its name on the form of the pipeline UI; None puts it into the field `advanced`.
         part: where the value goes if no stage has an input of this name: "data" (options of the task's rows), "network"
             (settings of its networks) or "training" (settings of its loss). For what a task adds of its own.
+        makes_network: it chooses or trains the first network; a pipeline that is given a trained one leaves it out.
 
     Raises:
         UserError: the default breaks the rule.
@@ -39,6 +40,7 @@ class Parameter:
     choices: tuple[str, ...] = ()
     field: str | None = None
     part: str | None = None
+    makes_network: bool = False
 
     def __post_init__(self) -> None:
         assert self.part in (None, *PARTS), self.part
