@@ -13,19 +13,11 @@ from kfp import dsl
 from components.core.parameters import Form
 from components.core.tasks.parameters import FIRST, forms
 from components.data_prep.component import data_prep
-from components.evaluate.component import evaluate
-from components.export.component import export
 from components.preflight.component import preflight_of
 from components.run_report.component import run_report
-from pipelines.search import LIMITS, MEASURING, TEST, light, one_core, pipeline_of, search, taken, whole_machine
+from pipelines.search import DATA, light, one_core, pipeline_of, release, search, taken
 
 SUMMARY = "Fits a pretrained model to a deployment budget and releases it as verified ONNX."
-
-# What of the data preparation is asked, and what tells its cache that the files have changed.
-DATA = (
-    "dataset", "task", "validation_fraction", "test_fraction", "max_image_mb", "slice_columns", "dataset_state",
-    "split", "rare_classes", "near_duplicates", "allow_paths",
-)  # fmt: skip
 
 
 def _body(form: Form, asked: dict[str, Any]) -> None:
@@ -42,31 +34,11 @@ def _body(form: Form, asked: dict[str, Any]) -> None:
         one_core(data)
 
         found = search(data.outputs["prepared"], checked)
-
-        final = evaluate(
-            dataset=data.outputs["prepared"],
-            candidate=found.candidate,
-            baseline=found.baseline,
-            split=TEST,
-            **taken(checked, *LIMITS, **MEASURING),
-        )
-        final.set_display_name("evaluate on test")
-        whole_machine(final)
-
-        released = export(
-            candidate=found.candidate,
-            model=found.model,
-            baseline=found.baseline,
-            evaluation=final.outputs["evaluation"],
-            decision=found.decision,
-            dataset=data.outputs["prepared"],
-            **taken(checked, name="release_name"),
-        )
-        one_core(released)
+        release(data.outputs["prepared"], found, checked)
 
 
 PIPELINES = {
-    name: pipeline_of(form, summary=SUMMARY, body=_body) for name, form in forms().items() if not form.retrains
+    name: pipeline_of(form, summary=SUMMARY, body=_body) for name, form in forms().items() if form.kind == "optimize"
 }
 """By name: the default task's is `optimize`, another task's has the task's name."""
 

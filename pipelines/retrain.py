@@ -27,9 +27,9 @@ from components.preflight.component import preflight_of
 from components.promote.component import promote
 from components.quantize.component import quantize
 from components.run_report.component import run_report
-from pipelines.optimize import DATA
 from pipelines.search import (
     CALIBRATION,
+    DATA,
     LIMITS,
     LOSS,
     MEASURING,
@@ -208,7 +208,9 @@ def _body(form: Form, asked: dict[str, Any]) -> None:
             _contest(challenger, data.outputs["prepared"], champion_now, decided, moved, checked)
 
 
-PIPELINES = {name: pipeline_of(form, summary=SUMMARY, body=_body) for name, form in forms().items() if form.retrains}
+PIPELINES = {
+    name: pipeline_of(form, summary=SUMMARY, body=_body) for name, form in forms().items() if form.kind == "retrain"
+}
 """By name: the default task's is `retrain`, another task's `retrain_TASK`."""
 
 retrain = PIPELINES[RETRAINING]

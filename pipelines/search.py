@@ -1,4 +1,5 @@
-"""What the pipelines share: a form as a pipeline's inputs, how much of the machine a task asks for, and the search."""
+"""What the pipelines share: a form as a pipeline's inputs, how much of the machine a task asks for, the search, and
+what follows it: compression by each recipe, the choice, and the release."""
 
 import inspect
 from collections.abc import Callable
@@ -13,10 +14,16 @@ from components.core.parameters import ADVANCED, Form
 from components.core.results.recall import THREADS_VARIABLE
 from components.distill.component import distill
 from components.evaluate.component import evaluate
+from components.export.component import export
 from components.fine_tune.component import fine_tune
 from components.prune.component import prune
 from components.quantize.component import quantize
 
+# What of the data preparation is asked, and what tells its cache that the files have changed.
+DATA = (
+    "dataset", "task", "validation_fraction", "test_fraction", "max_image_mb", "slice_columns", "dataset_state",
+    "split", "rare_classes", "near_duplicates", "allow_paths",
+)  # fmt: skip
 VALIDATION = "validation"
 TEST = "test"
 
@@ -112,7 +119,16 @@ def search(dataset: Any, checked: dsl.PipelineTask) -> Found:
         dataset=dataset,
         **taken(
             checked,
-            *("backbones", "catalog", "catalog_state", "image_size", "seed", "max_parameters_m", "max_macs_m"),
+            *(
+                "backbones",
+                "catalog",
+                "catalog_state",
+                "image_size",
+                "seed",
+                "max_parameters_m",
+                "max_macs_m",
+                "prunes",
+            ),
             max_latency_ms="max_backbone_latency_ms",
             settings="network_settings",
         ),
@@ -136,17 +152,30 @@ def search(dataset: Any, checked: dsl.PipelineTask) -> Found:
     baseline.set_display_name("baseline")
     whole_machine(baseline)
 
+    return compressed(dataset, checked, start=tuned.outputs["tuned"], baseline=baseline.outputs["tuned"])
+
+
+def compressed(dataset: Any, checked: dsl.PipelineTask, *, start: Any, baseline: Any) -> Found:
+    """Adds to the pipeline: each recipe (prune → distil → quantize → evaluate on validation data) → choose.
+
+    Args:
+        dataset: the prepared data set, as a task's output.
+        checked: the preflight task.
+        start: the network that is pruned.
+        baseline: what every recipe is measured against, and the teacher.
+    """
+    further = {"epochs": "distill_epochs", "learning_rate": "distill_learning_rate"}
     with dsl.ParallelFor(checked.outputs["recipes"], name="recipes") as recipe:
         pruned = prune(
             dataset=dataset,
-            model=tuned.outputs["tuned"],
+            model=start,
             recipe=recipe,
             **taken(checked, "importance", "round_to", "seed"),
         )
         one_core(pruned)
         distilled = distill(
             dataset=dataset,
-            teacher=baseline.outputs["tuned"],
+            teacher=baseline,
             student=pruned.outputs["pruned"],
             recipe=recipe,
             **taken(checked, *TRAINING, **SOFT_LOSS, **further, **LOSS),
@@ -162,7 +191,7 @@ def search(dataset: Any, checked: dsl.PipelineTask) -> Found:
         measured = evaluate(
             dataset=dataset,
             candidate=quantized.outputs["quantized"],
-            baseline=baseline.outputs["tuned"],
+            baseline=baseline,
             split=VALIDATION,
             **taken(checked, **MEASURING),
         )
@@ -178,8 +207,32 @@ def search(dataset: Any, checked: dsl.PipelineTask) -> Found:
     light(choice)
 
     return Found(
-        baseline=baseline.outputs["tuned"],
+        baseline=baseline,
         candidate=choice.outputs["chosen"],
         model=choice.outputs["chosen_model"],
         decision=choice.outputs["decision"],
     )
+
+
+def release(dataset: Any, found: Found, checked: dsl.PipelineTask) -> None:
+    """Adds to the pipeline: the chosen one and the baseline once on test data → export."""
+    final = evaluate(
+        dataset=dataset,
+        candidate=found.candidate,
+        baseline=found.baseline,
+        split=TEST,
+        **taken(checked, *LIMITS, **MEASURING),
+    )
+    final.set_display_name("evaluate on test")
+    whole_machine(final)
+
+    released = export(
+        candidate=found.candidate,
+        model=found.model,
+        baseline=found.baseline,
+        evaluation=final.outputs["evaluation"],
+        decision=found.decision,
+        dataset=dataset,
+        **taken(checked, name="release_name"),
+    )
+    one_core(released)

@@ -1,3 +1,3 @@
 """What the whole suite shares lives in modules of its own: an S3 server, a KFP API, a run of the demo, an image."""
 
-pytest_plugins = ["object_store_server", "finished_run", "container_image", "kfp_server"]
+pytest_plugins = ["object_store_server", "finished_run", "container_image", "kfp_server", "own_checkpoint"]

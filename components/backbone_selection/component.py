@@ -26,6 +26,7 @@ def backbone_selection(
     max_parameters_m: float = -1.0,
     max_macs_m: float = -1.0,
     max_latency_ms: float = -1.0,
+    prunes: bool = False,
     settings: dict = {},  # noqa: B006
 ):
     """Chooses the pretrained network to start from: hard limits first, then transfer to the training rows.
@@ -51,6 +52,7 @@ def backbone_selection(
         max_macs_m: Most multiply-accumulates of one image, in millions; -1 is no limit.
         max_latency_ms: Longest median latency in milliseconds of the uncompressed float32 network in onnxruntime, at
             batch 1 on one thread of the machine that runs this stage; -1 is no limit.
+        prunes: Whether the network will be pruned: one that cannot be is refused.
         settings: What the data set's task lets its user choose of its networks, by name.
     """
     import json
@@ -72,6 +74,7 @@ def backbone_selection(
         max_images=max_images,
         seed=seed,
         limits=limits,
+        prunes=prunes,
         settings=settings,
     )
 

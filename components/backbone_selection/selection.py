@@ -26,6 +26,7 @@ from components.core.models.catalog import (
     load_catalog,
 )
 from components.core.parameters import check_declared
+from components.core.pruning.trial import check_network
 from components.core.tasks import Task, get_task
 from components.core.tasks.networks import fresh_network
 from components.core.training.data import as_tensors
@@ -51,6 +52,7 @@ class SelectionConfig:
     max_images: int
     seed: int
     limits: Limits
+    prunes: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
     """What the task lets its user choose of its networks."""
 
@@ -89,7 +91,7 @@ def select(dataset: "Dataset", config: SelectionConfig) -> Selection:
 
     Raises:
         UserError: an unknown backbone or weights that are not there (before anything is computed), or no candidate
-            within the limits.
+            within the limits; or a network that does not take such images, or cannot be pruned although it shall be.
     """
     backbones = find_backbones(config.backbones, load_catalog(config.catalog))
     task = get_task(dataset.task)
@@ -100,6 +102,12 @@ def select(dataset: "Dataset", config: SelectionConfig) -> Selection:
         name: _candidate(task, backbone, options, dataset, config)
         for name, backbone, options in task.candidates(backbones, config.settings)
     }
+    for name, one in candidates.items():
+        module = one.bundle.module
+        check_network(
+            module, one.bundle.inputs, called=f"backbone {name!r} ({one.backbone.architecture})",
+            output_layers=task.output_layers(module), prunes=config.prunes,
+        )  # fmt: skip
     costs = measure_costs({name: one.bundle.graphs for name, one in candidates.items()})
     reasons = {name: reason for name, cost in costs.items() if (reason := rejection(cost, config.limits))}
     refuse_if_none_fits(costs, reasons, config.limits)

@@ -14,19 +14,68 @@ from kfp import dsl
 from components.core.parameters import ADVANCED, Form
 from components.core.parameters.form import SETTINGS
 from components.core.tasks.parameters import FIRST, forms
-from components.images import BASE_IMAGE, DATA_IMAGE
+from components.images import BASE_IMAGE, DATA_IMAGE, TRAIN_IMAGE
 
-FACTS = {
-    "task": str, "recipes": List[dict], "dataset_state": str, "catalog_state": str,
-    **dict.fromkeys(SETTINGS.values(), dict),
-}  # fmt: skip
-"""What the check gives beside the parameters: the form's task; one recipe for each way to compress; digests that change
-when the files do, for the cache keys of what reads them; the task's own parameters by the part that they go to."""
+_FACTS = {"task": str, "recipes": List[dict], "dataset_state": str, **dict.fromkeys(SETTINGS.values(), dict)}
+
+
+def facts_of(form: Form) -> dict[str, Any]:
+    """What the check gives beside the parameters, with the types: the form's task; one recipe for each way to compress;
+    digests that change when the files do, for the cache keys of what reads them; the task's own parameters by the part
+    that they go to. Of a given network its classes.
+    """
+    own = {"model_state": str, "classes": List[str]}
+    return _FACTS | (own if form.kind == "compress" else {"catalog_state": str, "prunes": bool})
 
 
 def _check(form: Form, given: Mapping[str, Any]) -> dict[str, Any]:
     from components.core.data.ingestion.sources import quick_look, source_state
     from components.core.data.slices import parse_slice_columns
+    from components.core.store.names import check_name
+    from components.core.tasks import get_task
+    from components.preflight import plan
+
+    fields = {name: value for name, value in given.items() if name != ADVANCED}
+    asked = form.resolve(fields, given.get(ADVANCED) or {})
+    settings = form.settings(asked)
+    # A mistake in the data parameters is said before a large model is read.
+    rows = get_task(form.task).rows.with_options(settings["data_settings"])
+    for name in {"release_name", "champion"} & set(asked):
+        check_name(asked[name], what=name)
+    recipes = plan.plan_recipes(
+        asked["prune_targets"], student_size=asked.get("student_size", 0), more=form.recipe(asked)
+    )
+    network = _check_given(form, asked, settings) if form.kind == "compress" else _check_backbones(form, asked)
+    rows = rows.with_options(settings["data_settings"])
+
+    slices, allowed = parse_slice_columns(asked["slice_columns"]), asked["allow_paths"]
+    quick_look(asked["dataset"], rows, slice_columns=slices, allow_paths=allowed)
+
+    print(f"{len(recipes)} recipes: {'; '.join(recipe.name for recipe in recipes)}")
+    return {
+        **asked,
+        **network,
+        "task": form.task,
+        "recipes": [recipe.to_json() for recipe in recipes],
+        "dataset_state": source_state(asked["dataset"], rows, allow_paths=allowed),
+        **settings,
+    }
+
+
+def _check_given(form: Form, asked: Mapping[str, Any], settings: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """Facts about the network that the user has trained; its classes become an option of the rows."""
+    from components.core.store import store_from_environment
+    from components.preflight.given_network import check_given_network
+
+    found = check_given_network(asked, store_from_environment(), task=form.task, settings=settings["network_settings"])
+    if found.classes:
+        settings["data_settings"]["classes"] = list(found.classes)
+    print(f"model {asked['model']}: {len(found.classes)} classes, sha256 {found.state[:12]}")
+    return {"model_state": found.state, "classes": list(found.classes)}
+
+
+def _check_backbones(form: Form, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Facts about the backbones that a search starts from."""
     from components.core.models.catalog import (
         catalog_state,
         check_task,
@@ -35,22 +84,11 @@ def _check(form: Form, given: Mapping[str, Any]) -> dict[str, Any]:
         load_catalog,
     )
     from components.core.parameters import limit
-    from components.core.store.names import check_name
     from components.core.tasks import get_task
     from components.preflight import plan
 
-    fields = {name: value for name, value in given.items() if name != ADVANCED}
-    asked = form.resolve(fields, given.get(ADVANCED) or {})
-    rows = get_task(form.task).rows.with_options(form.settings(asked)["data_settings"])
-    for name in {"release_name", "champion"} & set(asked):
-        check_name(asked[name], what=name)
-    recipes = plan.plan_recipes(
-        asked["prune_targets"], student_size=asked.get("student_size", 0), more=form.recipe(asked)
-    )
-
-    asked["backbones"] = plan.distinct_names(asked["backbones"])
     known = load_catalog(asked["catalog"] or None)
-    found = [find_backbone(name, known) for name in asked["backbones"]]
+    found = [find_backbone(name, known) for name in plan.distinct_names(asked["backbones"])]
     for backbone in found:
         check_task(backbone, form.task)
         check_weights_available(backbone)
@@ -60,18 +98,12 @@ def _check(form: Form, given: Mapping[str, Any]) -> dict[str, Any]:
         parameters={backbone.name: backbone.parameters for backbone in found},
         prune_targets=asked["prune_targets"],
     )
-
-    slices, allowed = parse_slice_columns(asked["slice_columns"]), asked["allow_paths"]
-    quick_look(asked["dataset"], rows, slice_columns=slices, allow_paths=allowed)
-
-    print(f"{len(found)} backbones, {len(recipes)} recipes: {'; '.join(recipe.name for recipe in recipes)}")
-    return asked | {
-        "backbones": [backbone.name for backbone in found],
-        "task": form.task,
-        "recipes": [recipe.to_json() for recipe in recipes],
-        "dataset_state": source_state(asked["dataset"], rows, allow_paths=allowed),
+    names = [backbone.name for backbone in found]
+    print(f"backbones: {', '.join(names)}")
+    return {
+        "backbones": names,
         "catalog_state": catalog_state(asked["catalog"] or None),
-        **form.settings(asked),
+        "prunes": min(asked["prune_targets"]) < 1,
     }
 
 
@@ -80,13 +112,13 @@ def preflight_of(pipeline: str) -> Any:
     """The component that checks the form of this pipeline.
 
     In: the form's fields and `advanced`. Out: one typed output per parameter under its flat name, whether it is a field
-    or advanced, and `FACTS`. So a later task depends on the parameters that it takes, and on no others.
+    or advanced, and `facts_of` it. So a later task depends on the parameters that it takes, and on no others.
 
     Raises:
         KeyError: no such pipeline.
     """
     form = forms()[pipeline]
-    outputs = NamedTuple("Checked", [(one.name, one.type) for one in form.parameters] + list(FACTS.items()))  # type: ignore[misc]
+    outputs = NamedTuple("Checked", [(one.name, one.type) for one in form.parameters] + list(facts_of(form).items()))  # type: ignore[misc]
 
     def check(**given: Any) -> Any:
         return outputs(**_check(form, given))
@@ -102,7 +134,9 @@ def preflight_of(pipeline: str) -> Any:
         ],
         return_annotation=outputs,
     )
-    component = dsl.component(check, base_image=BASE_IMAGE, target_image=DATA_IMAGE)
+    # A network is built, and its tensors are put in their places: that needs torch.
+    image = TRAIN_IMAGE if form.kind == "compress" else DATA_IMAGE
+    component = dsl.component(check, base_image=BASE_IMAGE, target_image=image)
     # The stage is the same in each pipeline, and so is its name in the UI, in the journal and in the compiled YAML.
     component.component_spec.name = "preflight"
     return component

@@ -13,24 +13,23 @@ from components.core.data.batch import Batch
 from components.core.data.dataset import Dataset
 from components.core.data.reading import read_batches
 from components.core.errors import UserError
+from components.core.models.architecture import Cut
 from components.core.models.complexity import count_macs, count_parameters
 from components.core.parameters import check_declared
+from components.core.pruning.costs import layer_costs
+from components.core.pruning.groups import PruningGraph
+from components.core.pruning.member import ChannelGroup, Member
+from components.core.pruning.plan import MAX_RATIO, macs_per_channel, plan_removal
 from components.core.recipe import Recipe
 from components.core.tasks import Task
 from components.core.training.batchnorm import absorb_statistics, recalibrate_batchnorm
 from components.core.training.data import as_tensors, calibration_batches
 from components.core.training.device import choose_device, deterministic, place, place_batch, use_available_threads
 from components.core.training.validation import Validation, validate
-from components.prune.costs import layer_costs
-from components.prune.groups import ChannelGroup, Member, PruningGraph
 from components.prune.importance import magnitude_scores, per_cost, root_mean_square, taylor_terms
 from components.prune.own_way import slim_bundle
-from components.prune.plan import macs_per_channel, plan_removal
 from components.prune.result import Pruned
 from components.prune.surgery import check_record, prune_channels
-
-MAX_RATIO = 0.85
-"""Largest part of a group's channels that may go: a block of which less is left passes little on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,11 +82,16 @@ def prune_bundle(
 
     with deterministic(config.seed):
         before = _accuracy(module, dataset, task, bundle)
-        absorb_statistics(module, batches(), device)
-        graph = PruningGraph(module, inputs=inputs, output_layers=task.output_layers(module))
-        groups = graph.groups()
-        removal = _plan(module, groups, dataset, task, bundle, config, macs_before)
-        cuts = prune_channels(graph, removal)
+        groups: list[ChannelGroup] = []
+        removal: dict[str, list[int]] = {}
+        cuts: list[Cut] = []
+        # What stays whole need not be understood, and keeps its weights to the bit.
+        if config.macs_fraction < 1:
+            absorb_statistics(module, batches(), device)
+            graph = PruningGraph(module, inputs=inputs, output_layers=task.output_layers(module))
+            groups = graph.groups()
+            removal = _plan(module, groups, dataset, task, bundle, config, macs_before)
+            cuts = prune_channels(graph, removal)
         module.zero_grad(set_to_none=True)
         cut = _accuracy(module, dataset, task, bundle) if cuts else before
         if cuts:
@@ -129,8 +133,6 @@ def _plan(
     config: PruneConfig,
     macs: int,
 ) -> dict[str, list[int]]:
-    if config.macs_fraction == 1:
-        return {group.name: [] for group in groups}
     layers = layer_costs(module, groups, inputs=bundle.inputs)
     if config.importance == "taylor":
         scores = taylor_importance(module, groups, dataset, task, bundle, config)

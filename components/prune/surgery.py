@@ -6,11 +6,11 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from components.core.models.architecture import Architecture, Cut
+from components.core.models.architecture import Architecture, Cut, Dimension
 from components.core.models.complexity import example_tensors
 from components.core.models.inputs import BATCH, InputSpec
+from components.core.pruning.groups import PruningGraph
 from components.core.tasks.networks import build
-from components.prune.groups import Dimension, PruningGraph
 
 
 def prune_channels(graph: PruningGraph, removal: Mapping[str, list[int]]) -> list[Cut]:

@@ -24,14 +24,14 @@ from torch import nn
 import components.quantize.int8 as int8
 from components.core.models.complexity import count_macs
 from components.core.models.inputs import BATCH, Graph, InputSpec, OutputSpec
+from components.core.pruning.costs import layer_costs
+from components.core.pruning.groups import PruningGraph
+from components.core.pruning.plan import macs_per_channel, plan_removal
 from components.core.runtime.fusion import integer_share
 from components.core.runtime.onnx_export import export_onnx
 from components.core.runtime.sessions import open_session
 from components.core.tasks.segmentation.networks import SegmentationNetwork, build
-from components.prune.costs import layer_costs
-from components.prune.groups import PruningGraph
 from components.prune.importance import per_cost
-from components.prune.plan import macs_per_channel, plan_removal
 from components.prune.pruning import MAX_RATIO, magnitude_importance
 from components.prune.surgery import prune_channels
 

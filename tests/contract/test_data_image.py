@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2] / "components"
-STAGES = [path.parent.name for path in sorted(ROOT.glob("*/component.py")) if "=DATA_IMAGE" in path.read_text()]
+STAGES = [path.parent.name for path in sorted(ROOT.glob("*/component.py")) if "DATA_IMAGE" in path.read_text()]
 PROGRAM = """
 import importlib, sys
 for name in ("torch", "torchvision", "timm", "onnxruntime"):

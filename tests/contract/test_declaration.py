@@ -23,7 +23,7 @@ from components.core.tasks.parameters import forms
 from pipelines.cli.catalog import COMPILED
 from pipelines.cluster.task_inputs import tasks_of
 
-FACTS = {"task", "recipes", "dataset_state", "catalog_state", *SETTINGS.values()}
+FACTS = {"task", "recipes", "dataset_state", "catalog_state", "model_state", "classes", "prunes", *SETTINGS.values()}
 """Outputs of the first task that are no parameters."""
 
 
@@ -70,8 +70,9 @@ def stage_function(stage: str) -> Any:
 def test_every_parameter_is_taken_by_a_stage_and_every_value_comes_from_the_first_task(pipeline):
     taken = {parameter for where, _, _, parameter in USES if where == pipeline}
     by_part = {one.name for one in forms()[pipeline].parameters if one.part}
-    # These make the recipes.
-    assert {one.name for one in forms()[pipeline].parameters} - taken - by_part == {"prune_targets", "student_size"}
+    # These make the recipes; the first task reads the labels and gives the classes.
+    made = {"prune_targets", "student_size"} | ({"labels"} if forms()[pipeline].kind == "compress" else set())
+    assert {one.name for one in forms()[pipeline].parameters} - taken - by_part == made
     assert "recipes" in taken
     spec = next(yaml.safe_load_all((COMPILED / f"{pipeline}.yaml").read_text()))
     fields = set(forms()[pipeline].fields)

@@ -14,8 +14,9 @@ from components.distill.component import distill
 from components.fine_tune.component import fine_tune
 from pipelines.cli.catalog import COMPILED
 
-TRAINED = {"optimize": 3, "retrain": 4}
-"""Tasks that train: fine-tuning, the baseline, distillation; and in `retrain` the champion's fine-tuning."""
+TRAINED = {"optimize": 3, "retrain": 4, "compress": 1}
+"""Tasks that train: fine-tuning, the baseline, distillation; in `retrain` the champion's fine-tuning too; in `compress`
+distillation alone."""
 
 
 def dags_of(spec: dict[str, Any]) -> Iterator[dict[str, Any]]:

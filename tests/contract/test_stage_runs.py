@@ -17,8 +17,8 @@ pytestmark = [pytest.mark.e2e, pytest.mark.demo]
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_does_its_work_in_a_real_run(stage, reduced_run, retrained_run):
-    runs = (reduced_run, retrained_run)
+def test_a_stage_does_its_work_in_a_real_run(stage, reduced_run, retrained_run, compressed_run):
+    runs = (reduced_run, retrained_run, compressed_run)
     records = [record for run in runs for record in run.records().values() if stage_of(record) == stage]
     assert records
     module = importlib.import_module(f"components.{stage}.component")
@@ -30,8 +30,11 @@ def test_a_stage_does_its_work_in_a_real_run(stage, reduced_run, retrained_run):
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_the_facts_on_an_artifact_are_plain_values_that_a_user_interface_can_show(stage, reduced_run, retrained_run):
-    records = [*reduced_run.records().values(), *retrained_run.records().values()]
+def test_the_facts_on_an_artifact_are_plain_values_that_a_user_interface_can_show(
+    stage, reduced_run, retrained_run, compressed_run
+):
+    runs = (reduced_run, retrained_run, compressed_run)
+    records = [record for run in runs for record in run.records().values()]
     for record in [record for record in records if stage_of(record) == stage]:
         for artifacts in record["output_artifacts"].values():
             for artifact in artifacts:
@@ -51,11 +54,13 @@ def test_bytes_are_in_the_store_and_artifacts_carry_manifests_only(reduced_run):
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_all_that_a_stage_imports_in_a_real_run_counts_for_its_cached_result(stage, reduced_run, retrained_run):
+def test_all_that_a_stage_imports_in_a_real_run_counts_for_its_cached_result(
+    stage, reduced_run, retrained_run, compressed_run
+):
     covered = set(loaded_files(ROOT / stage))
     imported = {
         name
-        for run in (reduced_run, retrained_run)
+        for run in (reduced_run, retrained_run, compressed_run)
         for task, record in run.records().items()
         if stage_of(record) == stage and not record["cached"]
         for name in run.imported(task)

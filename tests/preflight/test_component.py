@@ -8,7 +8,7 @@ from components.core.errors import UserError
 from components.core.parameters import ADVANCED
 from components.core.tasks.parameters import forms
 from components.preflight import component
-from components.preflight.component import FACTS, preflight_of
+from components.preflight.component import facts_of, preflight_of
 
 each_pipeline = pytest.mark.parametrize("pipeline", forms())
 KFP_TYPES = {str: "STRING", int: "NUMBER_INTEGER", float: "NUMBER_DOUBLE", bool: "BOOLEAN"}
@@ -19,7 +19,7 @@ def test_it_takes_the_form_and_gives_every_parameter_typed_under_its_flat_name(p
     spec, form = preflight_of(pipeline).component_spec, forms()[pipeline]
     assert set(spec.inputs) == {*form.fields, ADVANCED}
     assert all(entry.optional for entry in spec.inputs.values())
-    assert set(spec.outputs) == {*(one.name for one in form.parameters), *FACTS}
+    assert set(spec.outputs) == {*(one.name for one in form.parameters), *facts_of(form)}
     made = preflight_of(pipeline).pipeline_spec.components["comp-preflight"].output_definitions.parameters
     for one in form.parameters:
         kind = made[one.name].DESCRIPTOR.fields_by_name["parameter_type"].enum_type

@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from components.core.models.inputs import InputSpec
-from components.prune.groups import PruningGraph
+from components.core.pruning.groups import PruningGraph
 from components.prune.importance import magnitude_scores, per_cost, root_mean_square, taylor_terms
 from components.prune.pruning import first_order_changes
 

@@ -10,10 +10,10 @@ from components.core.artifacts.manifest import read_manifest
 from components.core.bundles.model_bundle import load_model
 from components.core.errors import UserError
 from components.core.models.complexity import count_macs
+from components.core.pruning.groups import PruningGraph
 from components.core.training.batchnorm import recalibrate_batchnorm
 from components.core.training.data import calibration_batches
 from components.prune.component import prune
-from components.prune.groups import PruningGraph
 from components.prune.pruning import PruneConfig, prune_bundle, taylor_importance
 
 SETTINGS = {"recipe": {"name": "r", "macs_fraction": 0.7}, "calibration_images": 64}

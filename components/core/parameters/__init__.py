@@ -7,6 +7,7 @@ Knows no stage, no task and neither torch nor kfp. A task composes its parameter
 from components.core.parameters.declared import DECLARED, check_declared
 from components.core.parameters.every_task import COMMON, RELEASE
 from components.core.parameters.form import ADVANCED, MOST_FIELDS, Form
+from components.core.parameters.given_network import GIVEN_NETWORK
 from components.core.parameters.images import IMAGES
 from components.core.parameters.parameter import Parameter, near, with_defaults
 from components.core.parameters.retraining import RETRAIN
@@ -16,6 +17,7 @@ __all__ = [
     "ADVANCED",
     "COMMON",
     "DECLARED",
+    "GIVEN_NETWORK",
     "IMAGES",
     "MOST_FIELDS",
     "NO_LIMIT",

@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from components.core.parameters.every_task import COMMON, RELEASE
+from components.core.parameters.given_network import GIVEN_NETWORK
 from components.core.parameters.images import IMAGES
 from components.core.parameters.parameter import Parameter
 from components.core.parameters.retraining import RETRAIN
 from components.core.parameters.rules import check_between
 
 DECLARED: Mapping[str, Parameter] = {
-    parameter.name: parameter for parameter in (*COMMON, *IMAGES, *RELEASE, *RETRAIN)
+    parameter.name: parameter for parameter in (*COMMON, *IMAGES, *RELEASE, *RETRAIN, *GIVEN_NETWORK)
 }  # fmt: skip
 """What the groups declare. A task may change a default; the rules are these."""
 

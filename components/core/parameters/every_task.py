@@ -71,17 +71,18 @@ _BUDGET = (
 
 _SEARCH = (
     Parameter(
-        name="backbones", field="search_backbones", type=list[str],
+        name="backbones", makes_network=True, field="search_backbones", type=list[str],
         default=["efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"],
         text="Pretrained networks to compare, by their names in the catalog; the search starts from the best one "
         "within the limits.",
     ),
     Parameter(
         name="prune_targets", field="search_prune_targets", type=list[float], default=[0.58, 0.48], rule=SHARE,
-        text="Fractions of the multiply-accumulates to keep. The search tries one recipe per fraction.",
+        text="Fractions of the multiply-accumulates to keep; 1 prunes nothing. The search tries one recipe per "
+        "fraction.",
     ),
     Parameter(
-        name="epochs", field="search_epochs", type=int, default=3, rule=NOT_NEGATIVE,
+        name="epochs", makes_network=True, field="search_epochs", type=int, default=3, rule=NOT_NEGATIVE,
         text="Epochs of fine-tuning the whole network. 0 trains the new head only.",
     ),
     Parameter(
@@ -89,26 +90,26 @@ _SEARCH = (
         text="Seed of everything random. The same seed and the same data give the same release.",
     ),
     Parameter(
-        name="catalog", type=str, default="",
+        name="catalog", makes_network=True, type=str, default="",
         text="YAML file, or its s3:// URI, with further backbones or mirrors. Empty for the built-in catalog alone.",
     ),
     Parameter(
-        name="max_parameters_m", type=float, default=NO_LIMIT, rule=LIMIT,
+        name="max_parameters_m", makes_network=True, type=float, default=NO_LIMIT, rule=LIMIT,
         text="Largest backbone, in million parameters. -1 is no limit.",
     ),
     Parameter(
-        name="max_macs_m", type=float, default=NO_LIMIT, rule=LIMIT,
+        name="max_macs_m", makes_network=True, type=float, default=NO_LIMIT, rule=LIMIT,
         text="Heaviest backbone, in million multiply-accumulates. -1 is no limit.",
     ),
     Parameter(
-        name="max_backbone_latency_ms", type=float, default=NO_LIMIT, rule=LIMIT,
+        name="max_backbone_latency_ms", makes_network=True, type=float, default=NO_LIMIT, rule=LIMIT,
         text="Slowest backbone before compression, as float32 at batch 1, in milliseconds. -1 is no limit.",
     ),
 )  # fmt: skip
 
 _TRAINING = (
     Parameter(
-        name="head_epochs", type=int, default=30, rule=NOT_NEGATIVE,
+        name="head_epochs", makes_network=True, type=int, default=30, rule=NOT_NEGATIVE,
         text="Epochs of the new head on the frozen network's features, before the whole network is trained.",
     ),
     Parameter(
@@ -120,7 +121,7 @@ _TRAINING = (
         text="adamw, or sgd with Nesterov momentum.",
     ),
     Parameter(
-        name="learning_rate", type=float, default=0.001, rule=POSITIVE,
+        name="learning_rate", makes_network=True, type=float, default=0.001, rule=POSITIVE,
         text="Learning rate of fine-tuning at the head, after warm-up.",
     ),
     Parameter(
@@ -157,7 +158,7 @@ _TRAINING = (
         text="Factor on the learning rate per layer group further from the head. 1 is the same rate everywhere.",
     ),
     Parameter(
-        name="label_smoothing", type=float, default=0.0, rule=BELOW_ONE,
+        name="label_smoothing", makes_network=True, type=float, default=0.0, rule=BELOW_ONE,
         text="Share of the label's probability that is spread evenly over all classes.",
     ),
     Parameter(

@@ -2,15 +2,17 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from components.core.errors import UserError
 from components.core.parameters.every_task import RELEASE
+from components.core.parameters.given_network import of_given_network
 from components.core.parameters.parameter import PARTS, Parameter, near
 from components.core.parameters.retraining import IN_ADVANCED, RETRAIN
 from components.core.parameters.rules import check_between
 
 ADVANCED = "advanced"
+Kind = Literal["optimize", "retrain", "compress"]
 SETTINGS = {part: f"{part}_settings" for part in PARTS if part != "recipe"}
 """Parts that are handed to stages as one value each; what concerns recipes goes into every recipe."""
 MOST_FIELDS = 14
@@ -25,13 +27,14 @@ class Form:
         pipeline: the pipeline's name.
         task: the task's name, which nobody is asked for.
         parameters: all of them, plain and advanced.
-        retrains: whether the pipeline retrains a champion, and does not make a first release.
+        kind: what the pipeline does: searches for a first release, retrains the champion, or compresses a network that
+            its user has trained.
     """
 
     pipeline: str
     task: str
     parameters: tuple[Parameter, ...]
-    retrains: bool = False
+    kind: Kind = "optimize"
 
     def __post_init__(self) -> None:
         names = [parameter.name for parameter in self.parameters]
@@ -119,7 +122,15 @@ def first_form(task: str, parameters: Sequence[Parameter], *, pipeline: str) -> 
 def retraining_form(task: str, parameters: Iterable[Parameter], *, pipeline: str) -> Form:
     """Of the pipeline that retrains the champion: the same parameters, some of them advanced here, and its own."""
     here = (replace(one, field=None) if one.name in IN_ADVANCED else one for one in parameters)
-    return Form(pipeline=pipeline, task=task, parameters=(*here, *RETRAIN), retrains=True)
+    return Form(pipeline=pipeline, task=task, parameters=(*here, *RETRAIN), kind="retrain")
+
+
+def given_network_form(
+    task: str, parameters: Iterable[Parameter], *, pipeline: str, defaults: Mapping[str, Any]
+) -> Form:
+    """Of the pipeline that compresses a trained network; `defaults` are the task's own for it."""
+    here = (*of_given_network(parameters, defaults), *RELEASE)
+    return Form(pipeline=pipeline, task=task, parameters=here, kind="compress")
 
 
 def _shown(default: Any) -> str:

@@ -28,6 +28,7 @@ class Parameter:
             (settings of its networks), "training" (settings of its loss), "distillation" (of its loss against a
             teacher, on which fine-tuning does not depend) or "recipe" (how a model is made small). For what a task adds
             of its own.
+        makes_network: it chooses or trains the first network; a pipeline that is given a trained one leaves it out.
 
     Raises:
         UserError: the default breaks the rule.
@@ -41,6 +42,7 @@ class Parameter:
     choices: tuple[str, ...] = ()
     field: str | None = None
     part: str | None = None
+    makes_network: bool = False
 
     def __post_init__(self) -> None:
         assert self.part in (None, *PARTS), self.part

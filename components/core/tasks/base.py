@@ -155,6 +155,17 @@ class Task(Protocol):
         `classes` are the data set's. What makes the outputs is copied only from a whole network for the same classes.
         """
 
+    def trained_options(self, source: str) -> dict[str, Any]:
+        """`options` of the architecture of a network that a user has trained, "timm:NAME" or "torchvision:NAME".
+
+        UserError for one that cannot be taken over. Needs no torch.
+        """
+
+    def load_trained(
+        self, module: "nn.Module", tensors: "Mapping[str, Tensor]", source: str, classes: Sequence[str]
+    ) -> None:
+        """Copies all tensors of a user's checkpoint in, head included; UserError naming the first that does not fit."""
+
     def output_layers(self, module: "nn.Module") -> tuple[str, ...]:
         """Dotted names of the layers whose outputs are the classes: pruning keeps these outputs.
 

@@ -1,7 +1,8 @@
 """Finds the parameters of a task by its name, and makes the forms of the pipelines of each task.
 
 A task of `TASKS` whose folder has a `parameters.py` is found here; its `PARAMETERS` are the groups and its own. The
-first task is the default: its pipelines are called `optimize` and `retrain`, those of another one after the task.
+first task is the default: its pipelines are called `optimize`, `retrain` and `compress`, those of another one after the
+task. A task whose `parameters.py` has no `COMPRESS` has no pipeline that starts from a trained network.
 """
 
 import importlib
@@ -11,11 +12,11 @@ from pathlib import Path
 
 from components.core.errors import UserError
 from components.core.parameters import Form, Parameter, near
-from components.core.parameters.form import first_form, retraining_form
+from components.core.parameters.form import first_form, given_network_form, retraining_form
 from components.core.tasks import TASKS
 
-FIRST, RETRAINING = "optimize", "retrain"
-"""The two kinds of pipelines, and their names for the default task."""
+FIRST, RETRAINING, COMPRESSING = "optimize", "retrain", "compress"
+"""The kinds of pipelines, and their names for the default task."""
 
 
 def task_names() -> list[str]:
@@ -47,4 +48,8 @@ def forms() -> Mapping[str, Form]:
         first, retraining = (FIRST, RETRAINING) if default else (task, f"{RETRAINING}_{task}")
         found[first] = first_form(task, parameters_of(task), pipeline=first)
         found[retraining] = retraining_form(task, parameters_of(task), pipeline=retraining)
+        defaults = getattr(importlib.import_module(f"{__package__}.{task}.parameters"), "COMPRESS", None)
+        if defaults is not None:
+            name = COMPRESSING if default else f"{COMPRESSING}_{task}"
+            found[name] = given_network_form(task, parameters_of(task), pipeline=name, defaults=defaults)
     return found

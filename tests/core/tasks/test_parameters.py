@@ -13,7 +13,7 @@ from components.core.tasks.parameters import forms, parameters_of, task_names
 
 def test_the_default_task_comes_first_and_its_pipelines_have_their_own_names():
     assert task_names()[0] == TASKS[0]
-    assert list(forms())[:2] == ["optimize", "retrain"]
+    assert list(forms())[:3] == ["optimize", "retrain", "compress"]
     for task in task_names()[1:]:
         assert {task, f"retrain_{task}"} <= set(forms())
 
@@ -23,7 +23,7 @@ def test_every_form_has_few_fields_in_groups_and_every_parameter_is_explained(na
     form = forms()[name]
     assert 8 <= len(form.fields) <= MOST_FIELDS
     groups = {field.partition("_")[0] for field in form.fields}
-    assert groups <= {"budget", "data", "release", "search", "promote", "retrain"}
+    assert groups <= {"budget", "data", "release", "search", "promote", "retrain", "model"}
     for parameter in form.parameters:
         assert len(parameter.text.split()) >= 4, parameter.name
         assert parameter.text.endswith("."), parameter.name
@@ -36,7 +36,8 @@ def test_every_form_has_few_fields_in_groups_and_every_parameter_is_explained(na
 def test_a_retraining_asks_the_same_but_for_the_name_and_its_own(task):
     names = {one.name for one in parameters_of(task)}
     own, releases = {one.name for one in RETRAIN}, {one.name for one in RELEASE}
-    first, retraining = (form for form in forms().values() if form.task == task)
+    mine = {form.kind: form for form in forms().values() if form.task == task}
+    first, retraining = mine["optimize"], mine["retrain"]
     assert {one.name for one in first.parameters} == names | releases
     assert {one.name for one in retraining.parameters} == names | own
     fields = {one.name: one.field for one in first.parameters}

@@ -25,3 +25,7 @@ _OWN = (
 )  # fmt: skip
 
 PARAMETERS = (*COMMON, *IMAGES, *_OWN)
+
+COMPRESS = {"image_size": 0, "resize": "crop"}
+"""Other defaults of the form that starts from a trained network: as timm and torchvision evaluate theirs. Without this
+constant there is no such form."""

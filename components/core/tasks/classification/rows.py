@@ -2,7 +2,7 @@
 
 import hashlib
 import posixpath
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import islice
 from pathlib import Path
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _METADATA = "metadata"
 _LOOKED_AT_ROWS = 1000
+_SHOWN_CLASSES = 5
 _RAW = {"group": pa.string(), **RAW}
 _FIELDS = {"image": pa.binary(), "label": pa.int32(), "digest": pa.string(), "source": pa.string()}
 
@@ -40,6 +41,7 @@ class ClassificationRows:
     Attributes:
         image_column, label_column: columns of a table; empty: known names are looked for.
         group_column: column of a table whose equal values stay in one split.
+        classes: of a model that is there already, in its order; empty: the data say which there are.
 
     Raises:
         UserError: a value that is no text.
@@ -48,6 +50,7 @@ class ClassificationRows:
     image_column: str = ""
     label_column: str = ""
     group_column: str = ""
+    classes: Sequence[str] = ()
 
     task = "classification"
     noun = counted = "images"
@@ -170,10 +173,27 @@ class ClassificationRows:
         for label in source.labels():
             if label is not None and label not in classes:
                 classes.append(label)
+                self._refuse_unknown(classes, dataset)
             if len(classes) > 1 and isinstance(source, TableSource):
                 break
         self._check(classes, dataset)
+        if isinstance(source, ClassFolders):
+            self._refuse_missing(classes, dataset)
         return classes
+
+    def _refuse_unknown(self, found: Iterable[str], dataset: str) -> None:
+        if self.classes and (unknown := [name for name in found if name not in self.classes]):
+            raise UserError(
+                f"dataset {dataset} has {_listed(unknown)}, which the model does not know; its classes are "
+                f"{_listed(self.classes)}: the labels must be the data's class names, in the order of the outputs"
+            )
+
+    def _refuse_missing(self, found: Collection[str], dataset: str) -> None:
+        if missing := [name for name in self.classes if name not in found]:
+            raise UserError(
+                f"dataset {dataset} has nothing of {_listed(missing)}, which the model predicts; data of every class "
+                "of the model are needed"
+            )
 
     def _check(self, classes: Sequence[str], dataset: str) -> None:
         if not classes:
@@ -208,8 +228,12 @@ class ClassificationRows:
         return raw_target
 
     def order_classes(self, found: Mapping[str, int], declared: Sequence[str], dataset: str) -> list[str]:
-        """The declared order; else numbers by value; else by name."""
+        """The model's order, where one is there already; the declared one; else numbers by value; else by name."""
         self._check(list(found), dataset)
+        if self.classes:
+            self._refuse_unknown(found, dataset)
+            self._refuse_missing(found, dataset)
+            return list(self.classes)
         if declared:
             return [name for name in declared if name in found]
         if all(name.isascii() and name.isdigit() for name in found):
@@ -259,3 +283,8 @@ class ClassificationRows:
         from components.core.tasks.classification.data_page import samples
 
         return samples(dataset)
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(repr(name) for name in names[:_SHOWN_CLASSES])
+    return f"{shown} and {len(names) - _SHOWN_CLASSES} more" if len(names) > _SHOWN_CLASSES else shown

@@ -134,6 +134,28 @@ class Classification:
         load_pretrained(module, backbone)
         return "all but the classifier, which is new"
 
+    def trained_options(self, source: str) -> dict[str, Any]:
+        """None: the library's own network.
+
+        Raises:
+            UserError: SqueezeNet, whose head is another one here.
+        """
+        if "squeezenet" in source:
+            raise UserError(
+                f"architecture {source}: its classifier is a convolution behind a ReLU, which trimtab does not build; "
+                "a trained SqueezeNet cannot be taken over"
+            )
+        return {}
+
+    def load_trained(
+        self, module: "nn.Module", tensors: "Mapping[str, Tensor]", source: str, classes: Sequence[str]
+    ) -> None:
+        from components.core.models.checkpoint import fitted
+
+        wanted = module.state_dict()
+        head = self.output_layers(module)
+        module.load_state_dict(fitted(tensors, wanted, source=source, outputs=head, classes=len(classes)))
+
     def output_layers(self, module: "nn.Module") -> tuple[str, ...]:
         from components.core.models.zoo import find_head
 

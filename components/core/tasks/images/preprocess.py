@@ -39,7 +39,8 @@ class Preprocess:
     squash: the aspect ratio is given up, nothing is cut off.
     fit: an image that is larger is shrunk until it fits and put into the upper left corner; the mean fills the rest.
     letterbox: the longer side is brought to `image_size` and the image is centred; the mean fills the rest.
-    crop: the shorter side is brought to ``image_size / crop_ratio``, and the square in the centre is cut out.
+    crop: the shorter side is brought to ``image_size / crop_ratio``, and the square in the centre is cut out; to the
+        pixel as torchvision's `Resize` and `CenterCrop`, by which timm's and torchvision's networks are evaluated.
 
     Args:
         image_size: side of the square input, pixels.
@@ -113,7 +114,9 @@ class Preprocess:
 
     def offset(self, size: tuple[int, int]) -> tuple[int, int]:
         """Where the left upper corner of the resized image comes to lie, x and y; negative where it is cut off."""
-        if self.resize not in ("letterbox", "crop"):
+        if self.resize == "crop":
+            return -round((size[0] - self.image_size) / 2), -round((size[1] - self.image_size) / 2)
+        if self.resize != "letterbox":
             return 0, 0
         return (self.image_size - size[0]) // 2, (self.image_size - size[1]) // 2
 
@@ -122,9 +125,8 @@ class Preprocess:
         if self.resize == "squash":
             return self.image_size, self.image_size
         if self.resize == "crop":
-            shorter = max(self.image_size, round(self.image_size / self.crop_ratio))
-            scale = shorter / min(size)
-            return max(shorter, round(scale * size[0])), max(shorter, round(scale * size[1]))
+            shorter = max(self.image_size, int(self.image_size / self.crop_ratio))
+            return int(shorter * size[0] / min(size)), int(shorter * size[1] / min(size))
         scale = self.image_size / max(size)
         if self.resize == "fit":
             scale = min(1.0, scale)

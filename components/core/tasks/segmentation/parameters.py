@@ -29,7 +29,7 @@ _OWN = (
         text="List of class names and colours, a path or an s3:// URI. Empty takes the one beside the data.",
     ),
     Parameter(
-        name="heads", part="network", type=list[str], default=[DEFAULT_HEAD], choices=HEADS,
+        name="heads", makes_network=True, part="network", type=list[str], default=[DEFAULT_HEAD], choices=HEADS,
         text="Decoders to try on every backbone: fcn, deeplabv3 or lraspp.",
     ),
     Parameter(
@@ -47,7 +47,8 @@ _OWN = (
         text="balanced gives rare classes more weight in the cross-entropy, by the root of their share; none does not.",
     ),
     Parameter(
-        name="auxiliary_weight", part="training", type=float, default=0.4, rule=Range(low=0, high=10),
+        name="auxiliary_weight", makes_network=True, part="training", type=float, default=0.4,
+        rule=Range(low=0, high=10),
         text="Weight of an auxiliary head's loss while the network is fine-tuned. 0 is no such head.",
     ),
     Parameter(
@@ -78,3 +79,6 @@ PARAMETERS = (
     ),
     *_OWN,
 )  # fmt: skip
+
+COMPRESS = {"image_size": 0}
+"""Other defaults of the form that starts from a trained network; without this constant there is no such form."""

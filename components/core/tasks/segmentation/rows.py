@@ -21,6 +21,7 @@ from components.core.data.ingestion.tables import TABLE_SUFFIXES, Row
 from components.core.data.rows import DEMO, Demo, group_key, refuse_options, refuse_wrong_texts
 from components.core.errors import UserError
 from components.core.tasks.images import inspection
+from components.core.tasks.images.assets import check_classes
 from components.core.tasks.images.in_flight import DECODED, MASK_PIXEL_BYTES
 from components.core.tasks.images.levels import MEASURED, RAW, doubts_of, levels_of
 from components.core.tasks.images.near import NEAR
@@ -51,6 +52,7 @@ class SegmentationRows:
         group_folders: the folders below `images/` stay whole in one split.
         image_column, mask_column: columns of a table; empty: known names are looked for.
         classes_file: path or ``s3://`` URI of a list of classes (`class_list`); empty: the one beside the data.
+        classes: of a model that is there already, in its order; empty: the data say which there are.
 
     Raises:
         UserError: a value out of range, or two ways to group.
@@ -62,6 +64,7 @@ class SegmentationRows:
     classes_file: str = ""
     image_column: str = ""
     mask_column: str = ""
+    classes: Sequence[str] = ()
 
     task = "segmentation"
     noun = "images"
@@ -288,6 +291,9 @@ class SegmentationRows:
         """All that are declared, so that masks keep their numbers; else the values that were found, in their order."""
         classes = list(declared) or sorted(found, key=int)
         self._check(classes, dataset)
+        if self.classes:
+            # Masks hold numbers, so the order counts as well.
+            check_classes(classes, self.classes)
         return classes
 
     def strata(self, found: Mapping[str, int]) -> list[str]:

@@ -166,6 +166,27 @@ class Segmentation:
 
         return load_pretrained(module, backbone, classes)
 
+    def trained_options(self, source: str) -> dict[str, Any]:
+        """The head of one of torchvision's whole networks.
+
+        Raises:
+            UserError: any other network.
+        """
+        if source not in PUBLISHED:
+            raise UserError(
+                f"architecture {source!r} is no whole segmentation network that trimtab knows; known: "
+                f"{', '.join(PUBLISHED)}"
+            )
+        return {"head": PUBLISHED[source].head}
+
+    def load_trained(
+        self, module: "nn.Module", tensors: "Mapping[str, Tensor]", source: str, classes: Sequence[str]
+    ) -> None:
+        from components.core.tasks.segmentation.features import network_of
+        from components.core.tasks.segmentation.whole import load_trained
+
+        load_trained(network_of(module), tensors, source, len(classes))
+
     def output_layers(self, module: "nn.Module") -> tuple[str, ...]:
         from components.core.tasks.segmentation.features import network_of
 

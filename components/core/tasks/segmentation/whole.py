@@ -11,8 +11,9 @@ from torch import Tensor
 
 from components.core.errors import UserError
 from components.core.models.catalog import Backbone
+from components.core.models.checkpoint import fitted, without_prefix
 from components.core.models.weights import read_weights
-from components.core.tasks.segmentation.forms import PUBLISHED, Published
+from components.core.tasks.segmentation.forms import PUBLISHED
 from components.core.tasks.segmentation.networks import SegmentationNetwork
 
 _AUXILIARY = "aux_classifier."
@@ -54,7 +55,7 @@ def load_whole(network: SegmentationNetwork, entry: Backbone, classes: Sequence[
     """
     state = read_weights(entry)
     if entry.architecture in PUBLISHED:
-        state = of_torchvision(state, PUBLISHED[entry.architecture], entry)
+        state = of_torchvision(state, entry.architecture, f"weights of backbone {entry.name!r}")
     classifier = tuple(f"{layer}." for layer in network.output_layers)
     _check_classifier(state, classifier, entry)
     same = bool(entry.classes) and tuple(classes) == entry.classes
@@ -73,7 +74,22 @@ def load_whole(network: SegmentationNetwork, entry: Backbone, classes: Sequence[
     return f"backbone and head; new classifier, since the weights are of {_described(entry.classes)}"
 
 
-def of_torchvision(state: Mapping[str, Tensor], published: Published, entry: Backbone) -> dict[str, Tensor]:
+def load_trained(network: SegmentationNetwork, tensors: Mapping[str, Tensor], source: str, classes: int) -> None:
+    """Copies a user's own checkpoint of one of torchvision's whole networks in, classifier included.
+
+    Raises:
+        UserError: it is of another architecture or another number of classes; names the first tensor.
+    """
+    # torchvision's own names begin so, whatever stands before all of them.
+    plain = without_prefix(tensors, [name for name in tensors if name.startswith("backbone.")])
+    state = of_torchvision(plain, source, "the model's file")
+    found = fitted(
+        state, network.state_dict(), source=source, outputs=network.output_layers, classes=classes, rebuilt=True
+    )
+    network.load_state_dict(found)
+
+
+def of_torchvision(state: Mapping[str, Tensor], source: str, called: str) -> dict[str, Tensor]:
     """torchvision's tensors as ours: equal logits in eval mode. Without the auxiliary head.
 
     DeepLabV3 is rewritten: the batch norm of its image mean becomes scale and bias of the convolution before it, and
@@ -83,7 +99,7 @@ def of_torchvision(state: Mapping[str, Tensor], published: Published, entry: Bac
     Raises:
         UserError: a tensor that such a network does not have, or one that is missing for the rewriting.
     """
-    found: dict[str, Tensor] = {}
+    published, found = PUBLISHED[source], {}
     for name, tensor in state.items():
         layer, _, part = name.rpartition(".")
         if name.startswith(_AUXILIARY) or layer == _MEAN_NORM:
@@ -93,11 +109,11 @@ def of_torchvision(state: Mapping[str, Tensor], published: Published, entry: Bac
         elif layer in _NAMES[published.head]:
             found[f"head.{_NAMES[published.head][layer]}.{part}"] = tensor
         else:
-            raise _refusal(entry, f"{name!r} is in the file, not in {entry.architecture}")
-    return _rewritten(found, state, entry) if published.head == "deeplabv3" else found
+            raise UserError(f"{called}: {name!r} is in the file, not in {source}")
+    return _rewritten(found, state, source, called) if published.head == "deeplabv3" else found
 
 
-def _rewritten(found: dict[str, Tensor], state: Mapping[str, Tensor], entry: Backbone) -> dict[str, Tensor]:
+def _rewritten(found: dict[str, Tensor], state: Mapping[str, Tensor], source: str, called: str) -> dict[str, Tensor]:
     try:
         scale, shift = _scale_and_shift(state, _MEAN_NORM)
         mean = found["head.mean.1.weight"]
@@ -111,7 +127,7 @@ def _rewritten(found: dict[str, Tensor], state: Mapping[str, Tensor], entry: Bac
         found["head.project_mean.weight"] = (whole[:, 4 * width :].double() * scale.view(-1, 1, 1, 1)).to(whole.dtype)
         found["head.project_mean.bias"] = torch.zeros(whole.shape[0], dtype=whole.dtype)
     except KeyError as error:
-        raise _refusal(entry, f"{error.args[0]!r} of {entry.architecture} is not in the file") from None
+        raise UserError(f"{called}: {error.args[0]!r} of {source} is not in the file") from None
     return found
 
 

@@ -74,7 +74,15 @@ _DATASET = (
     "packages:NAME,NAME for the catalogs inside installed packages."
 )
 
-_NO_MEANING = ("head_epochs", "batch_norm", "calibration_method", "calibration_images", "rare_classes")
+_NO_MEANING = (
+    "head_epochs",
+    "batch_norm",
+    "calibration_method",
+    "calibration_images",
+    "rare_classes",
+    "near_duplicates",
+    "allow_paths",
+)
 """There is no head to train first, no batch norm, no calibration of dynamic integers, and there are no classes."""
 
 _COMMON = tuple(

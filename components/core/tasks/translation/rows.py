@@ -161,8 +161,10 @@ class TranslationRows:
 
     # What comes in
 
-    def open_source(self, dataset: str, scratch: Path, *, slice_columns: Sequence[str] = ()) -> Source:
-        """All files of the place that hold pairs."""
+    def open_source(
+        self, dataset: str, scratch: Path, *, slice_columns: Sequence[str] = (), allow_paths: Sequence[str] = ()
+    ) -> Source:
+        """All files of the place that hold pairs; these name no other files, so that `allow_paths` has no say."""
         location, file = locate(dataset, self)
         names = [one.name for one in location.walk()] if file is None else _beside(location, file)
         if location.address.startswith(PACKAGES):

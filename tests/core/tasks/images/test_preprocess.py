@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from PIL import Image
+from torchvision import transforms
 
 from components.core.tasks.images.preprocess import Preprocess, TooManyPixelsError, open_image
 
@@ -135,3 +136,13 @@ def test_serving_needs_no_torch() -> None:
     code = "import sys, components.core.tasks as t; t.get_task('classification'); print('torch' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize(("side", "ratio"), [(224, 0.875), (32, 0.9), (24, 1.0)])
+def test_a_centre_crop_is_torchvisions_to_the_pixel(encode: Callable[..., bytes], side: int, ratio: float) -> None:
+    theirs = transforms.Compose([transforms.Resize(int(side / ratio)), transforms.CenterCrop(side)])
+    ours = replace(PREPROCESS, image_size=side, resize="crop", crop_ratio=ratio)
+    for height, width in ((300, 401), (401, 300), (257, 299), (90, 33), (37, 36), (256, 256), (224, 224)):
+        picture = random_pixels(height, width)
+        expected = np.asarray(theirs(Image.fromarray(picture)))
+        np.testing.assert_array_equal(ours.pixels(encode(picture)), expected, err_msg=f"{height}x{width}")

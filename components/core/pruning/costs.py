@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from components.core.models.complexity import example_tensors
 from components.core.models.inputs import BATCH, InputSpec
-from components.prune.groups import ChannelGroup
-from components.prune.plan import LayerCost
+from components.core.pruning.member import ChannelGroup
+from components.core.pruning.plan import LayerCost
 
 
 @torch.no_grad()

@@ -7,9 +7,9 @@ import torch
 
 from components.core.models.complexity import count_macs
 from components.core.models.inputs import InputSpec
-from components.prune.costs import layer_costs
-from components.prune.groups import PruningGraph
-from components.prune.plan import total_macs
+from components.core.pruning.costs import layer_costs
+from components.core.pruning.groups import PruningGraph
+from components.core.pruning.plan import total_macs
 from components.prune.surgery import check_record, prune_channels
 
 NETWORKS = [

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+MAX_RATIO = 0.85
+"""Largest part of a group's channels that may go: a block of which less is left passes little on."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class LayerCost:

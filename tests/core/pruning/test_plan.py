@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.prune.plan import LayerCost, block_sizes, macs_per_channel, plan_removal, total_macs
+from components.core.pruning.plan import LayerCost, block_sizes, macs_per_channel, plan_removal, total_macs
 
 
 def chain(widths):

@@ -1,42 +1,21 @@
-"""Which channels may go together: groups from torch-pruning's dependency graph."""
+"""Which channels may go together: groups from torch-pruning's dependency graph; of a transformer, its MLPs."""
 
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch_pruning
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from components.core.models.architecture import Dimension, apply_surgery
 from components.core.models.complexity import example_tensors
 from components.core.models.inputs import BATCH, InputSpec
+from components.core.pruning.member import ChannelGroup, Convolution, Member, cuts_of, is_depthwise
+from components.core.pruning.mlp import has_attention, is_attention, mlp_groups
+from components.core.pruning.soundness import sound
 from components.core.training.parameter_groups import layer_name
-
-Dimension = Literal["out", "in"]
-Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
-
-
-@dataclass(frozen=True, kw_only=True)
-class Member:
-    """One dimension of one module in a group, and which of its channels go with each channel of the group.
-
-    `channels[c]` lists the module's channels that are removed with channel c: one, or several behind a flatten.
-    """
-
-    module: str
-    dimension: Dimension
-    channels: tuple[tuple[int, ...], ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ChannelGroup:
-    """Channels that can only be removed together. `name` is the layer that makes them."""
-
-    name: str
-    channels: int
-    members: tuple[Member, ...]
 
 
 class PruningGraph:
@@ -49,13 +28,24 @@ class PruningGraph:
         self._order = {name: number for number, name in enumerate(self._names.values())}
         self._output_layers = set(output_layers)
         self._input_channels = {spec.shape[1] for spec in inputs if len(spec.shape) > 1}
-        example = tuple(example_tensors(inputs, {BATCH: 2}, next(module.parameters()).device))
+        self._graph: Any = None
+        self._groups: dict[str, Any] = {}
+        # torch-pruning cannot follow most attention, or follows it for minutes.
+        found = mlp_groups(module) if has_attention(module) else []
+        if not found:
+            self._read_graph(inputs)
+            found = [self._described(name) for name in sorted(self._groups, key=self._order.__getitem__)]
+        self._found = {group.name: group for group in sound(module, found, inputs)}
+        self.tied = tuple(group.name for group in found if group.name not in self._found)
+        """Layers whose channels look free and are not: a shuffle, a slice or a reshape ties them to others."""
+
+    def _read_graph(self, inputs: Sequence[InputSpec]) -> None:
+        example = tuple(example_tensors(inputs, {BATCH: 2}, next(self.module.parameters()).device))
         # The graph is read from autograd: under no_grad, or with every parameter frozen, there would be none.
         with torch.enable_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            self._graph = torch_pruning.DependencyGraph().build_dependency(module, example_inputs=example)
+            self._graph = torch_pruning.DependencyGraph().build_dependency(self.module, example_inputs=example)
         self._has_residuals = _has_additions(self._graph)
-        self._groups: dict[str, Any] = {}
         for group in self._graph.get_all_groups(ignored_layers=[]):
             makers = {name for name, dimension, _, _ in self._items(group) if self._makes_channels(name, dimension)}
             if makers and self._may_be_pruned(group, makers):
@@ -63,7 +53,7 @@ class PruningGraph:
 
     def groups(self) -> list[ChannelGroup]:
         """The groups that may be pruned, in the order in which the network registers their layers."""
-        return [self._described(name) for name in sorted(self._groups, key=self._order.__getitem__)]
+        return list(self._found.values())
 
     def remove(self, name: str, channels: list[int]) -> dict[tuple[str, Dimension], list[int]]:
         """Removes channels of a group from the network, and tells which channels of which module went.
@@ -71,6 +61,11 @@ class PruningGraph:
         Once for each group. `channels` count as in `groups()`; the numbers returned count in the network as the
         removals before left it, which is what a recorded surgery needs.
         """
+        described = self._found.pop(name)
+        if self._graph is None:
+            cuts = cuts_of(self.module, [described], {name: channels})
+            apply_surgery(self.module, cuts)
+            return {(cut.module, cut.dimension): sorted(set(range(cut.total)) - set(cut.kept)) for cut in cuts}
         root = self._groups.pop(name)[0].dep
         group = self._graph.get_pruning_group(root.target.module, root.handler, channels)
         assert self._graph.check_pruning_group(group), f"{name}: no channel would be left"
@@ -112,12 +107,12 @@ class PruningGraph:
         """Channels of queries, keys and values are tied to heads, which a dependency graph does not see."""
         path = name.split(".")
         owners = [self.module.get_submodule(".".join(path[:length])) for length in range(1, len(path))]
-        return any(hasattr(owner, "num_heads") for owner in owners)
+        return any(is_attention(owner) for owner in owners)
 
     def _makes_channels(self, name: str, dimension: Dimension) -> bool:
         """Batch norms and depthwise convolutions pass channels on; other layers make them."""
         part = self.module.get_submodule(name)
-        return dimension == "out" and not isinstance(part, _BatchNorm) and not _is_depthwise(part)
+        return dimension == "out" and not isinstance(part, _BatchNorm) and not is_depthwise(part)
 
     def _items(self, group: Any) -> Iterator[tuple[str, Dimension, list[int], list[int]]]:
         """Module, dimension, its channels, and the group's channel that each of them goes with."""
@@ -139,14 +134,10 @@ class PruningGraph:
         return ChannelGroup(name=name, channels=count, members=tuple(members))
 
 
-def _is_depthwise(part: nn.Module) -> bool:
-    return isinstance(part, Convolution) and part.groups == part.in_channels == part.out_channels and part.groups > 1
-
-
 def _can_be_cut(part: nn.Module) -> bool:
     """What `architecture.apply_surgery` can cut and a single group determines."""
     if isinstance(part, Convolution):
-        return part.groups == 1 or _is_depthwise(part)
+        return part.groups == 1 or is_depthwise(part)
     return isinstance(part, _BatchNorm | nn.Linear)
 
 

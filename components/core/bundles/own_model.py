@@ -1,0 +1,181 @@
+"""A network that a user has trained, as a model bundle's parts: out of a checkpoint, a release, or an earlier run.
+
+Both the first task of a pipeline and the stage that takes the network over use it, so that what the one has passed does
+not fail in the other.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType, SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from components.core.artifacts.manifest import Manifest, parse_manifest, read_file
+from components.core.bundles.released_sources import read_sources
+from components.core.data.ingestion.labels import class_name
+from components.core.errors import UserError
+from components.core.models.checkpoint import SUFFIXES
+from components.core.tasks import get_task
+
+if TYPE_CHECKING:
+    import torch
+
+    from components.core.models.architecture import Architecture
+    from components.core.store import Store
+    from components.core.tasks.base import Assets
+
+_DIGEST = re.compile(r"[0-9a-f]{8,64}")
+_SHOWN = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """A user's network as it was trained: the module in eval mode, its architecture, its class names in order."""
+
+    module: "torch.nn.Module"
+    architecture: "Architecture"
+    classes: tuple[str, ...]
+
+
+def stored_model(model: str, store: "Store") -> Manifest | None:
+    """The manifest of a model that is in the store already; None for a checkpoint, which is a file.
+
+    Args:
+        model: a checkpoint's path or ``s3://`` URI; a release as NAME/VERSION, or as a name or version that only one
+            has; the first 8 or more digits of a model artifact's digest.
+        store: where releases and the journals of earlier runs are.
+
+    Raises:
+        UserError: nothing is called so, or several are.
+    """
+    if not model.strip():
+        raise UserError(
+            "model is empty; give a checkpoint (.safetensors or .pth) with its architecture and labels, a release "
+            "(NAME/VERSION), or the digest of a model in the store"
+        )
+    if model.startswith("s3://") or model.endswith(SUFFIXES) or Path(model).expanduser().is_file():
+        return None
+    found = [one for one in store.releases.list() if model in (f"{one[0]}/{one[1]}", *one)]
+    if len(found) > 1:
+        shown = ", ".join("/".join(one) for one in found[:_SHOWN])
+        raise UserError(f"{len(found)} releases are called {model!r}; give one as NAME/VERSION: {shown}")
+    if found:
+        sources = read_sources(store, *found[0])
+        if "model" not in sources:
+            raise UserError(f"release {'/'.join(found[0])} does not name the network it was made of")
+        return sources["model"]
+    if _DIGEST.fullmatch(model):
+        return _by_digest(model, store)
+    raise UserError(
+        f"model {model!r} is neither a file ({', '.join(SUFFIXES)}) nor a release or the digest of a model in the "
+        f"store {store.uri}"
+    )
+
+
+def stored_classes(manifest: Manifest, store: "Store", *, task: str) -> tuple[str, ...]:
+    """Class names of a model artifact, read without torch.
+
+    Raises:
+        UserError: it is for another task, or cannot be read.
+    """
+    try:
+        theirs = str(json.loads(read_file(manifest, "architecture.json", store))["task"])
+        if theirs != task:
+            raise UserError(f"the model is for {get_task(theirs).title}, this pipeline for {get_task(task).title}")
+        files = {
+            entry.path: read_file(manifest, entry.path, store)
+            for entry in manifest.files
+            if not entry.path.endswith(".safetensors")
+        }
+        return tuple(get_task(task).read_assets(files).labels)
+    except (ValueError, KeyError, TypeError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"model {manifest.digest[:12]} cannot be read: {error}") from None
+
+
+def read_trained(path: Path, *, called: str, task: str, architecture: str, classes: Sequence[str]) -> Trained:
+    """The network out of a checkpoint: built, and every tensor of the file in its place.
+
+    Args:
+        path: the file.
+        called: what messages call it.
+        task: the network's task.
+        architecture: "timm:NAME" or "torchvision:NAME".
+        classes: names of its outputs; empty takes those that the file says.
+
+    Raises:
+        UserError: the file cannot be read or is of another architecture, an architecture that nobody knows, no class
+            names, or another number of them than outputs.
+    """
+    from components.core.models.architecture import Architecture
+    from components.core.models.checkpoint import read_checkpoint
+    from components.core.tasks.networks import build
+
+    owner = get_task(task)
+    options = owner.trained_options(architecture)
+    checkpoint = read_checkpoint(path, called=called)
+    names = tuple(classes) or tuple(class_name(name) for name in checkpoint.classes)
+    if not names:
+        raise UserError(
+            "labels is empty, and the checkpoint does not say its classes: name a text file with one class per line, "
+            "in the order of the outputs (for a folder of classes read by torchvision or timm: the folders, sorted)"
+        )
+    wanted = Architecture(
+        backbone=architecture, source=architecture, num_outputs=owner.num_outputs(names), task=task, options=options
+    )
+    module = build(wanted)
+    owner.load_trained(module, checkpoint.tensors, architecture, names)
+    return Trained(module=module.eval(), architecture=wanted, classes=names)
+
+
+def own_assets(
+    trained: Trained,
+    *,
+    metadata: "Mapping[str, Any]" = MappingProxyType({}),
+    image_size: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    settings: "Mapping[str, Any]",
+) -> "Assets":
+    """Preprocessing and labels of a checkpoint's network; what is not said is that of the library's own weights.
+
+    Args:
+        trained: the network.
+        metadata: of the data set's manifest, for what only the data know (the levels of 16-bit images, colours).
+        image_size: side in pixels; 0 is the library's.
+        mean, std: of R, G and B in 0..1; empty is the library's.
+        settings: what the task's user chose of its networks.
+    """
+    from components.core.models.catalog import Backbone
+    from components.core.models.published import published_input, triple
+
+    source = trained.architecture.source
+    usual = published_input(source)
+    entry = Backbone(
+        name=source, architecture=source, weights="none", licence="", image_size=image_size or usual.image_size,
+        mean=triple(mean or usual.mean), std=triple(std or usual.std),
+    )  # fmt: skip
+    # The classes are the network's: whether the data have the same ones is another question.
+    known: Any = SimpleNamespace(classes=list(trained.classes), manifest=SimpleNamespace(metadata=metadata))
+    return get_task(trained.architecture.task).assets(entry, known, image_size, settings=settings)
+
+
+def _by_digest(start: str, store: "Store") -> Manifest:
+    found: dict[str, Manifest] = {}
+    for run in store.journal.runs():
+        for record in store.journal.read(run):
+            for items in (record.get("output_artifacts") or {}).values():
+                for item in items:
+                    document = item.get("manifest")
+                    if isinstance(document, dict) and document.get("kind") == "model":
+                        manifest = parse_manifest(document)
+                        if manifest.digest.startswith(start):
+                            found[manifest.digest] = manifest
+    if len(found) > 1:
+        raise UserError(f"{len(found)} models begin with {start}: {', '.join(sorted(found)[:_SHOWN])}")
+    if not found:
+        raise UserError(f"no run in the store {store.uri} has made a model with the digest {start}")
+    return next(iter(found.values()))

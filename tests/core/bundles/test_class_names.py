@@ -1,0 +1,43 @@
+"""Class names of a user's own model, as people write them down."""
+
+import pytest
+
+from components.core.bundles.class_names import read_class_names
+from components.core.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("labels.txt", "cat\ndog\nT\u00fcr\n"),
+        ("labels.txt", "\ufeffcat\r\n dog \r\n\r\nTu\u0308r"),
+        ("labels.json", '["cat", "dog", "T\u00fcr"]'),
+        ("labels.json", '{"dog": 1, "cat": 0, "T\u00fcr": 2}'),
+        ("labels.json", '{"0": "cat", "2": "T\u00fcr", "1": "dog"}'),
+    ],
+)
+def test_names_are_read_in_the_order_of_the_outputs(tmp_path, name, content):
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    assert read_class_names(str(tmp_path / name)) == ["cat", "dog", "T\u00fcr"]
+
+
+def test_names_may_stand_in_the_parameter_itself():
+    assert read_class_names("cat, dog,bird") == ["cat", "dog", "bird"]
+    assert read_class_names(" ") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("labels.txt", "cat\n", "1 class names; at least two"),
+        ("labels.txt", "cat\ndog\ncat\n", "names the class 'cat' twice"),
+        ("labels.json", "{", "is no JSON"),
+        ("labels.json", '{"cat": 0, "dog": 5}', "must hold a list of names, or each name with its number from 0"),
+        ("absent.txt", None, "cannot be read: there is no such file"),
+    ],
+)
+def test_what_is_no_list_of_names_is_one_line(tmp_path, name, content, message):
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    with pytest.raises(UserError, match=message):
+        read_class_names(str(tmp_path / name))
