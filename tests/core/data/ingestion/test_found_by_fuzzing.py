@@ -8,6 +8,8 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from components.core.artifacts.manifest import Manifest, read_manifest
@@ -53,6 +55,27 @@ def test_a_parquet_file_that_ends_the_process_in_arrow_is_refused(tmp_path: Path
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.startswith("refused:")
     assert ended.stdout.count("\n") == 1
+
+
+def test_a_parquet_file_whose_names_or_texts_are_not_utf_8_is_refused_or_the_rows_fault(tmp_path: Path) -> None:
+    table = pa.table({"path": ["a.png", "b.png"], "label": ["x", "y"]})
+    pq.write_table(table, tmp_path / "t.parquet", compression="none", use_dictionary=False, store_schema=False)
+    whole = (tmp_path / "t.parquet").read_bytes()
+    (tmp_path / "t.parquet").write_bytes(whole.replace(b"a.png", b"a\xff\xfe.p"))
+    found = list(ClassificationRows().open_source(str(tmp_path / "t.parquet"), tmp_path).items())
+    details = [item.rejection.detail if item.rejection else "" for item in found]
+    assert details == ["a text in it is not in UTF-8", ""]
+    (tmp_path / "t.parquet").write_bytes(whole.replace(b"label", b"l\xff\xfeel"))
+    with pytest.raises(UserError, match=r"t\.parquet is not a readable Parquet file"):
+        ClassificationRows().open_source(str(tmp_path / "t.parquet"), tmp_path)
+
+
+@pytest.mark.parametrize("names", ["5", '{"a": 1}', '"abc"', "[" * 50_000])
+def test_class_names_of_another_form_in_a_parquet_file_are_none(tmp_path: Path, names: str) -> None:
+    said = f'{{"info": {{"features": {{"label": {{"names": {names}}}}}}}}}'
+    table = pa.table({"path": ["a.png"], "label": [0]}).replace_schema_metadata({"huggingface": said})
+    pq.write_table(table, tmp_path / "t.parquet")
+    assert ClassificationRows().open_source(str(tmp_path / "t.parquet"), tmp_path).classes == []
 
 
 def coco(folder: Path, key: str, change: dict[str, Any]) -> str:
