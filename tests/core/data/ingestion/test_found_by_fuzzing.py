@@ -99,7 +99,9 @@ def test_a_coco_file_with_other_kinds_of_ids_is_refused(tmp_path: Path, key: str
         SegmentationRows().open_source(coco(tmp_path, key, change), tmp_path)
 
 
-@pytest.mark.parametrize("shape", [{"size": 0.5, "counts": "1"}, [[0, 0, 10**400, 0, 2, 2]]])
+@pytest.mark.parametrize(
+    "shape", [{"size": 0.5, "counts": "1"}, [[0, 0, 10**400, 0, 2, 2]], [[0, 0, 1e308, 1, -1e308, 2]]]
+)
 def test_a_coco_shape_of_another_form_is_the_items_fault(tmp_path: Path, shape: Any) -> None:
     (item,) = SegmentationRows().open_source(coco(tmp_path, "annotations", {"segmentation": shape}), tmp_path).items()
     assert "damaged mask" in item.target.mask(size=(2, 2), max_bytes=100, ignore_index=255)
