@@ -16,6 +16,7 @@ from components.core.artifacts.manifest import Manifest, read_manifest
 from components.core.data.dataset import Dataset
 from components.core.data.ingestion.locations import open_location
 from components.core.errors import UserError
+from components.core.models.catalog import load_catalog
 from components.core.store import open_store
 from components.core.tasks.classification.rows import ClassificationRows
 from components.core.tasks.segmentation.class_list import parse_class_list
@@ -105,6 +106,14 @@ def test_a_coco_file_with_other_kinds_of_ids_is_refused(tmp_path: Path, key: str
 def test_a_coco_shape_of_another_form_is_the_items_fault(tmp_path: Path, shape: Any) -> None:
     (item,) = SegmentationRows().open_source(coco(tmp_path, "annotations", {"segmentation": shape}), tmp_path).items()
     assert "damaged mask" in item.target.mask(size=(2, 2), max_bytes=100, ignore_index=255)
+
+
+@pytest.mark.parametrize("value", [".inf", "1e999", ".nan"])
+def test_a_catalog_with_endless_numbers_is_one_line(tmp_path: Path, value: str) -> None:
+    path = tmp_path / "catalog.yaml"
+    path.write_text(f"backbones: {{resnet18: {{parameters: {value}}}}}")
+    with pytest.raises(UserError, match=r"catalog\.yaml: backbone 'resnet18': "):
+        load_catalog(path)
 
 
 @pytest.mark.parametrize("data", [b"[" * 100_000, b'{"a": ' + b"9" * 5000 + b"}", b"5"])
