@@ -163,10 +163,9 @@ def test_a_manifest_of_endless_brackets_is_refused(tmp_path: Path) -> None:
         read_manifest(tmp_path)
 
 
-def test_a_message_stays_one_line_that_can_be_read_whatever_it_quotes(tmp_path: Path) -> None:
+def test_a_message_can_be_read_whatever_it_quotes(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text(",".join(f"{'9' * 5000}{number}" for number in range(10)) + "\n")
     with pytest.raises(UserError) as caught:
         ClassificationRows().open_source(str(tmp_path / "t.csv"), tmp_path)
     assert len(str(caught.value)) < 3000
     assert str(caught.value).endswith("name it with label_column")
-    assert str(UserError("a\nb")) == "a b"
