@@ -273,7 +273,7 @@ def _backbone(name: str, entry: dict[str, Any], origin: str) -> Backbone:
         )
     except UserError:
         raise
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise UserError(f"{origin}: backbone {name!r}: {error}") from None
 
 

@@ -105,9 +105,9 @@ def declared_names(path: Path, column: str) -> list[str]:
     try:
         features = json.loads(metadata.get(b"huggingface", b"{}"))["info"]["features"]
         names = features[column]["names"]
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         return []
-    return [class_name(str(name)) for name in names]
+    return [class_name(str(name)) for name in names] if isinstance(names, list) else []
 
 
 def parquet_type(path: Path, column: str) -> "pa.DataType | None":
@@ -169,7 +169,13 @@ def _parquet_rows(path: Path, name: str, columns: Columns, *, labels_only: bool)
             # One row at a time: a picture that many rows repeat is in the file, and in the batch, only once.
             for index in range(batch.num_rows):
                 number += 1
-                yield reading.row(number, batch.slice(index, 1).to_pylist()[0])
+                try:
+                    values = batch.slice(index, 1).to_pylist()[0]
+                except UnicodeDecodeError:
+                    nowhere = (None,) * len(columns.slices)
+                    yield Row(number=number, problem="a text in it is not in UTF-8", slices=nowhere)
+                    continue
+                yield reading.row(number, values)
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{name} is damaged after row {number}: {_line(error)}") from error
 
@@ -180,7 +186,7 @@ def _open_parquet(path: Path, name: str) -> pq.ParquetFile:
         # Only texts and bytes are then kept as they are stored, once each.
         texts = [metadata.schema.column(index).path for index in range(metadata.num_columns)]
         file = pq.ParquetFile(path, memory_map=True, read_dictionary=texts)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise UserError(f"{name} is not a readable Parquet file: {_line(error)}") from error
     _check_sizes(metadata, path, name)
     return file

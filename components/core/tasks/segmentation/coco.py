@@ -26,6 +26,7 @@ from components.core.tasks.segmentation.targets import DrawnMask
 BACKGROUND = "background"
 _FOLDERS = ("", "images", "train", "val", "test", "images/train", "images/val", "images/test")
 _LOOKED_FOR = 5
+_FARTHEST = 1e9
 
 
 class CocoSource:
@@ -235,8 +236,9 @@ def polygon_mask(polygon: Any, height: int, width: int) -> np.ndarray:
         points = np.asarray(polygon, dtype=np.float64).reshape(-1, 2)
     except (TypeError, ValueError, OverflowError):
         raise ValueError("a polygon holds something that is no number") from None
-    if not np.isfinite(points).all():
-        raise ValueError("a polygon holds a number that is not finite")
+    # Beyond it differences overflow, and no image is that large.
+    if not (np.abs(points) < _FARTHEST).all():
+        raise ValueError("a polygon holds a number that is no coordinate of an image")
     # Each edge toggles, in every row whose centre it crosses, all pixels to the right of the crossing.
     toggles = np.zeros((height, width + 1), dtype=bool)
     for (x0, y0), (x1, y1) in zip(points, np.roll(points, -1, axis=0), strict=True):

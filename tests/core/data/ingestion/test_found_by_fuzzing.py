@@ -8,12 +8,15 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from components.core.artifacts.manifest import Manifest, read_manifest
 from components.core.data.dataset import Dataset
 from components.core.data.ingestion.locations import open_location
 from components.core.errors import UserError
+from components.core.models.catalog import load_catalog
 from components.core.store import open_store
 from components.core.tasks.classification.rows import ClassificationRows
 from components.core.tasks.segmentation.class_list import parse_class_list
@@ -55,6 +58,27 @@ def test_a_parquet_file_that_ends_the_process_in_arrow_is_refused(tmp_path: Path
     assert ended.stdout.count("\n") == 1
 
 
+def test_a_parquet_file_whose_names_or_texts_are_not_utf_8_is_refused_or_the_rows_fault(tmp_path: Path) -> None:
+    table = pa.table({"path": ["a.png", "b.png"], "label": ["x", "y"]})
+    pq.write_table(table, tmp_path / "t.parquet", compression="none", use_dictionary=False, store_schema=False)
+    whole = (tmp_path / "t.parquet").read_bytes()
+    (tmp_path / "t.parquet").write_bytes(whole.replace(b"a.png", b"a\xff\xfe.p"))
+    found = list(ClassificationRows().open_source(str(tmp_path / "t.parquet"), tmp_path).items())
+    details = [item.rejection.detail if item.rejection else "" for item in found]
+    assert details == ["a text in it is not in UTF-8", ""]
+    (tmp_path / "t.parquet").write_bytes(whole.replace(b"label", b"l\xff\xfeel"))
+    with pytest.raises(UserError, match=r"t\.parquet is not a readable Parquet file"):
+        ClassificationRows().open_source(str(tmp_path / "t.parquet"), tmp_path)
+
+
+@pytest.mark.parametrize("names", ["5", '{"a": 1}', '"abc"', "[" * 50_000])
+def test_class_names_of_another_form_in_a_parquet_file_are_none(tmp_path: Path, names: str) -> None:
+    said = f'{{"info": {{"features": {{"label": {{"names": {names}}}}}}}}}'
+    table = pa.table({"path": ["a.png"], "label": [0]}).replace_schema_metadata({"huggingface": said})
+    pq.write_table(table, tmp_path / "t.parquet")
+    assert ClassificationRows().open_source(str(tmp_path / "t.parquet"), tmp_path).classes == []
+
+
 def coco(folder: Path, key: str, change: dict[str, Any]) -> str:
     document = {**COCO, key: [{**COCO[key][0], **change}]}  # type: ignore[dict-item]
     (folder / "x.json").write_text(json.dumps(document))
@@ -76,10 +100,20 @@ def test_a_coco_file_with_other_kinds_of_ids_is_refused(tmp_path: Path, key: str
         SegmentationRows().open_source(coco(tmp_path, key, change), tmp_path)
 
 
-@pytest.mark.parametrize("shape", [{"size": 0.5, "counts": "1"}, [[0, 0, 10**400, 0, 2, 2]]])
+@pytest.mark.parametrize(
+    "shape", [{"size": 0.5, "counts": "1"}, [[0, 0, 10**400, 0, 2, 2]], [[0, 0, 1e308, 1, -1e308, 2]]]
+)
 def test_a_coco_shape_of_another_form_is_the_items_fault(tmp_path: Path, shape: Any) -> None:
     (item,) = SegmentationRows().open_source(coco(tmp_path, "annotations", {"segmentation": shape}), tmp_path).items()
     assert "damaged mask" in item.target.mask(size=(2, 2), max_bytes=100, ignore_index=255)
+
+
+@pytest.mark.parametrize("value", [".inf", "1e999", ".nan"])
+def test_a_catalog_with_endless_numbers_is_one_line(tmp_path: Path, value: str) -> None:
+    path = tmp_path / "catalog.yaml"
+    path.write_text(f"backbones: {{resnet18: {{parameters: {value}}}}}")
+    with pytest.raises(UserError, match=r"catalog\.yaml: backbone 'resnet18': "):
+        load_catalog(path)
 
 
 @pytest.mark.parametrize("data", [b"[" * 100_000, b'{"a": ' + b"9" * 5000 + b"}", b"5"])
@@ -129,10 +163,9 @@ def test_a_manifest_of_endless_brackets_is_refused(tmp_path: Path) -> None:
         read_manifest(tmp_path)
 
 
-def test_a_message_stays_one_line_that_can_be_read_whatever_it_quotes(tmp_path: Path) -> None:
+def test_a_message_can_be_read_whatever_it_quotes(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text(",".join(f"{'9' * 5000}{number}" for number in range(10)) + "\n")
     with pytest.raises(UserError) as caught:
         ClassificationRows().open_source(str(tmp_path / "t.csv"), tmp_path)
     assert len(str(caught.value)) < 3000
     assert str(caught.value).endswith("name it with label_column")
-    assert str(UserError("a\nb")) == "a b"
