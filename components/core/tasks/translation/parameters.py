@@ -66,6 +66,11 @@ _OWN = (
         name="int8_kind", part="recipe", type=str, default="dynamic", choices=("dynamic", "weights"),
         text="dynamic computes matrix products with integers; weights stores int8 and computes in float.",
     ),
+    Parameter(
+        name="int8_least_db", part="recipe", type=float, default=0.0, rule=Range(low=0, high=100),
+        text="Leave the matrix products float that do most harm, until each output of a graph has this signal-to-noise "
+        "ratio, in decibels. 0 leaves none.",
+    ),
 )  # fmt: skip
 
 _DATASET = (
