@@ -197,8 +197,10 @@ class RowFormat(MixedRows, Protocol):
         """sha256 hex digest that decides the split: the content's own, or that of its group."""
 
     @property
-    def apart_columns(self) -> tuple[str, ...]:
-        """Raw uint64 columns whose values must not lie on both sides of a split; most often none.
+    def apart_columns(self) -> Mapping[str, str]:
+        """Raw uint64 columns whose values must not lie on both sides of a split, with their names for people.
+
+        Most often none.
 
         A row of the training split that shares such a value with a row of the test or validation split is left out, and
         so is one of the validation split that shares it with the test split. Given splits and groups do not matter.

@@ -79,7 +79,7 @@ class ClassificationRows:
     raw_target_columns = ("label",)
     index_columns = ("label", "group")
     measured_columns = tuple(MEASURED)
-    apart_columns = ()
+    apart_columns: ClassVar[Mapping[str, str]] = {}
 
     def __post_init__(self) -> None:
         refuse_wrong_texts(self, "image_column", "label_column", "group_column")

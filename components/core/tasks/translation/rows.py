@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pyarrow as pa
 
@@ -90,7 +90,7 @@ class TranslationRows:
     raw_target_columns = (TRANSLATION,)
     index_columns = ("source_key", "group")
     measured_columns = ("source_key", "target_key", "source_words", "target_words")
-    apart_columns = ("source_key", "target_key")
+    apart_columns: ClassVar[Mapping[str, str]] = {"source_key": "the sentence", "target_key": "the translation"}
 
     def __post_init__(self) -> None:
         refuse_wrong_texts(self, "source_language", "target_language", "source_column", "target_column", "group_column")
