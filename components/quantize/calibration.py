@@ -33,6 +33,7 @@ class QuantizeConfig:
         images: training images to calibrate on.
         seed: of the choice between calibration and check.
         kind: of int8 without calibration: dynamic, weights.
+        least_db: without calibration, products stay float until each output of a graph has this signal-to-noise ratio.
 
     Raises:
         UserError: a value that does not work.
@@ -43,6 +44,7 @@ class QuantizeConfig:
     images: int
     seed: int
     kind: str = KINDS[0]
+    least_db: float = 0.0
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:

@@ -31,8 +31,8 @@ def quantize(
         quantized: ONNX bundle: one file per graph with the task's assets in its metadata, and its provenance.
         metrics: Size, share of convolutions that run as integers, agreement with the float network.
         page: The same as a page.
-        recipe: What is done to the model (core.recipe); read here: scheme, int8, or float32 to export only; int8_kind
-            of networks of matrix products, dynamic, or weights to compute in float.
+        recipe: What is done to the model (core.recipe); read here: scheme, int8, or float32 to export only; of
+            networks of matrix products int8_kind and int8_least_db.
         calibration_method: How activation ranges are chosen: minmax, percentile (keeps 99.99 percent) or entropy.
         calibration_images: Training images to calibrate on, spread evenly over the split; at least 1. As many again
             of the validation split check the result.
@@ -54,8 +54,9 @@ def quantize(
 
     asked = Recipe.from_json(recipe)
     scheme = asked.scheme
-    kind = {"kind": asked.more["int8_kind"]} if "int8_kind" in asked.more else {}
-    config = QuantizeConfig(scheme=scheme, method=calibration_method, images=calibration_images, seed=seed, **kind)
+    named = {"kind": "int8_kind", "least_db": "int8_least_db"}
+    further = {name: asked.more[key] for name, key in named.items() if key in asked.more}
+    config = QuantizeConfig(scheme=scheme, method=calibration_method, images=calibration_images, seed=seed, **further)
 
     store = store_from_environment()
     prepared = open_dataset(dataset.path, store)

@@ -8,6 +8,7 @@ weights, and are gathered from there.
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import onnx
@@ -211,7 +212,7 @@ class _Draft:
         self.added.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
         return name
 
-    def _add(self, kind: str, inputs: list[str], output: str, **attributes: object) -> None:
+    def _add(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> None:
         self.nodes.append(helper.make_node(kind, inputs, [output], **attributes))
 
     def _integers(self, name: str) -> tuple[str, str, str]:

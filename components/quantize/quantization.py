@@ -20,6 +20,7 @@ from components.quantize.int8 import Quantized, quantize_int8
 from components.quantize.observe import Feed
 from components.quantize.ranges import PERCENTILE
 from components.quantize.recording import graph_agreement, recorded_feeds
+from components.quantize.sensitivity import products_to_keep
 
 if TYPE_CHECKING:
     from components.core.data.dataset import Dataset
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 CHECK_ROWS, CHECK_BATCH = 64, 8
 """Rows that the float model answers for when int8 graphs without calibration are checked, and how many at a time."""
+SENSITIVITY_CALLS = 32
+"""Calls of a graph on which it is measured which products stay float."""
 
 
 def convert(
@@ -112,17 +115,21 @@ def _dynamic(
     transform = plain.task.transform(plain.assets, full_size=True)
     with closing(read_batches(dataset, split, transform, batch_size=CHECK_BATCH, limit=rows)) as read:
         calls = recorded_feeds(plain.task, plain.graphs, read, plain.assets, threads=threads)
-    models = {}
+    models, kept = {}, {}
     for name, path in plain.graphs.items():
         source = onnx.load(path)
         strip_metadata(source)
-        models[name] = quantize_dynamic(source, kind=config.kind)
+        sample = calls[name][:: max(1, len(calls[name]) // SENSITIVITY_CALLS)]
+        kept[name] = products_to_keep(
+            source, sample, kind=config.kind, least_db=config.least_db, threads=threads
+        )  # fmt: skip
+        models[name] = quantize_dynamic(source, kind=config.kind, stay_float=kept[name])
     shares = [integer_share(model.SerializeToString(deterministic=True)) for model in models.values()]
     paths = {name: folder / f"{name}{SUFFIX}" for name in models}
     provenance = {
         **plain.provenance,
         "scheme": config.scheme,
-        "int8": config.kind,
+        "int8": {"kind": config.kind, "float_products": {name: len(names) for name, names in kept.items()}},
         "fused": added(shares).to_json(),
     }
     int8 = replace(plain, graphs=paths, provenance=provenance)

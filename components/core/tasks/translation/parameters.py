@@ -66,6 +66,11 @@ _OWN = (
         name="int8_kind", part="recipe", type=str, default="dynamic", choices=("dynamic", "weights"),
         text="dynamic computes matrix products with integers; weights stores int8 and computes in float.",
     ),
+    Parameter(
+        name="int8_least_db", part="recipe", type=float, default=0.0, rule=Range(low=0, high=100),
+        text="Leave the matrix products float that do most harm, until each output of a graph has this signal-to-noise "
+        "ratio, in decibels. 0 leaves none.",
+    ),
 )  # fmt: skip
 
 _DATASET = (
@@ -92,7 +97,7 @@ _COMMON = tuple(
 PARAMETERS = (
     *with_defaults(
         _COMMON,
-        backbones=["firefox_en_pt_tiny"], prune_targets=[0.5], round_to=64, batch_size=32, epochs=2,
+        backbones=["firefox_en_pt_tiny"], prune_targets=[0.5], round_to=64, batch_size=32, epochs=1, distill_epochs=2,
         learning_rate=0.0003, label_smoothing=0.1, layer_decay=1.0,
         weight_decay=0.01, distill_learning_rate=0.0003, distill_temperature=1.0,
     ),

@@ -1,5 +1,6 @@
 """A user's sentence pairs through the whole preparation: what is read, what is refused, and which split it goes to."""
 
+import hashlib
 import json
 import uuid
 from collections.abc import Callable, Iterator
@@ -67,6 +68,10 @@ def prepared(tmp_path: Path, store: Store) -> Callable[..., tuple[Prepared, Data
         return result, open_dataset(tmp_path / "data", store)
 
     return prepare_
+
+
+def hash_of(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def rows_of(dataset: Dataset) -> Iterator[tuple[str, str, str]]:
@@ -170,16 +175,20 @@ def test_all_translations_and_near_copies_of_a_sentence_are_in_one_split(tmp_pat
         for number, (source, target) in enumerate(made(200))
         for pair in (
             (source, target),
+            (source, f"{target}, por favor"),
             (f"{source.upper()}!", f"{target}, de novo"),
             (f"{source} {number}", f"{target} e mais {number}"),
             (f"{source} {number + 1}.", f"{target} e {number + 1}."),
         )
     ]
+    # In turn, their lengths would repeat every five lines, as if shifted.
+    sentences.sort(key=lambda pair: hash_of(pair[1]))
     result, dataset = prepared(moses(tmp_path / "d", sentences))
     places: dict[str, set[str]] = {}
     for split, text, _ in rows_of(dataset):
         places.setdefault(content_key(text), set()).add(split)
     assert len(places) == 400
+    assert sum(dataset.counts.values()) == len(sentences)
     assert all(len(splits) == 1 for splits in places.values())
     assert result.quarantine.counts == {}, "several translations are no conflict"
     titles = [warning.title for warning in result.warnings]
