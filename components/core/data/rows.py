@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 DEMO = "demo"
 """What a user calls the task's own embedded data set."""
 
+CONTENT_IN_TWO_SPLITS = "content in two splits"
+"""Reason of the quarantine for rows that `RowFormat.apart_columns` keeps apart."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Demo:
@@ -69,6 +72,10 @@ class MixedRows(StoredRows, Protocol):
     @property
     def mix_titles(self) -> tuple[str, str]:
         """What a group is, and what has moved when the shares have: "class" and "labels"."""
+
+    @property
+    def usual_reasons(self) -> frozenset[str]:
+        """Reasons of the quarantine that are no faults: that more rows have them says nothing of what arrives."""
 
     @property
     def mix_columns(self) -> tuple[str, ...]:

@@ -62,6 +62,7 @@ class ClassificationRows:
     schema = pa.schema([pa.field(name, kind, nullable=False) for name, kind in _FIELDS.items()])
     target_columns = mix_columns = ("label",)
     mix_titles = ("class", "labels")
+    usual_reasons = frozenset({"unsupported"})
     demo = Demo(
         file=Path(__file__).with_name("demo") / "fashion_mnist.parquet",
         # Part of every manifest of the demo that was ever written; a note at that path says where NOTICE lies now.

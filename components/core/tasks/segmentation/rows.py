@@ -77,6 +77,7 @@ class SegmentationRows:
     schema = pa.schema([pa.field(name, kind, nullable=False) for name, kind in _FIELDS.items()])
     target_columns = mix_columns = ("mask",)
     mix_titles = ("class", "labels")
+    usual_reasons = frozenset({"unsupported"})
     demo = Demo(
         file=Path(__file__).with_name("demo") / "scenes.parquet",
         licence=(

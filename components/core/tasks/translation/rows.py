@@ -14,7 +14,7 @@ import pyarrow as pa
 from components.core.data.ingestion.items import Inspected, Item, Rejection, Source
 from components.core.data.ingestion.locations import PACKAGES, Location
 from components.core.data.ingestion.sources import locate
-from components.core.data.rows import Demo, refuse_options, refuse_wrong_texts
+from components.core.data.rows import CONTENT_IN_TWO_SPLITS, Demo, refuse_options, refuse_wrong_texts
 from components.core.errors import UserError
 from components.core.tasks.translation import cleaning, gettext_catalogs, pair_source, pairs, shifts
 from components.core.tasks.translation.cleaning import CleaningRules, content_key
@@ -76,6 +76,8 @@ class TranslationRows:
     target_columns = (TRANSLATION,)
     mix_columns = (TEXT,)
     mix_titles = ("length", "lengths")
+    # Every catalog has entries that nobody has translated yet, and names that stay as they are.
+    usual_reasons = frozenset({"identical", "no target", "few letters", gettext_catalogs.FUZZY, CONTENT_IN_TWO_SPLITS})
     demo = Demo(
         packages=DEMO_PACKAGES,
         extra="translation-demo",
