@@ -110,6 +110,7 @@ def _contest(
         candidate=challenger.candidate,
         baseline=champion.outputs["served"],
         split=TEST,
+        samples=0,
         seen=moved.outputs["drift"],
         **taken(checked, **MEASURING),
     )
@@ -120,6 +121,7 @@ def _contest(
         candidate=challenger.candidate,
         baseline=champion.outputs["anchor_served"],
         split=TEST,
+        samples=0,
         seen=moved.outputs["drift"],
         **taken(checked, **MEASURING),
     )

@@ -30,8 +30,8 @@ def decide_recipe(
     choice = choose_recipe(measured, budget, names)
     front = on_front([one.costs for one in measured])
     rows = [
-        _row(recipe, name, one, kept, budget)
-        for recipe, name, one, kept in zip(recipes, names, measured, front, strict=True)
+        {**_row(recipe, name, one, kept, budget), "warnings": list(evaluation.warnings)}
+        for recipe, name, one, kept, evaluation in zip(recipes, names, measured, front, evaluations, strict=True)
     ]
     first = evaluations[0]
     primary = first.primary

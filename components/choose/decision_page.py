@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from components.core.report.page import Callout, Section, write_page
-from components.core.stage_pages.decision import pareto_figures, recipe_table
+from components.core.stage_pages.decision import pareto_figures, recipe_table, recipe_warnings
 
 
 def write_decision_page(path: str | Path, decision: Mapping[str, Any]) -> None:
@@ -14,7 +14,7 @@ def write_decision_page(path: str | Path, decision: Mapping[str, Any]) -> None:
     meets = decision["meets_budget"]
     title = f"{winner} is chosen" if meets else f"{winner} is chosen, and misses the budget"
     sections = [
-        Section("", Callout(title, decision["reason"], "good" if meets else "warn")),
+        Section("", [Callout(title, decision["reason"], "good" if meets else "warn"), *recipe_warnings(decision)]),
         Section("Recipes", [pareto_figures(decision), recipe_table(decision)], note="Measured on validation data."),
     ]
     write_page(path, "Choice of the recipe", sections)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from components.core.budget import Budget
+from components.core.errors import UserError
 from components.core.evaluation.document import (
     DatasetFacts,
     Evaluation,
@@ -24,7 +25,7 @@ from components.evaluate.groups import group_comparisons, slice_comparisons
 from components.evaluate.inference import check_split, run_split
 from components.evaluate.intervals import CONFIDENCE, PairedRows, difference_name, interval_name
 from components.evaluate.latency import Timings, measure_both
-from components.evaluate.samples import pick_samples, read_samples
+from components.evaluate.samples import SAMPLES, pick_samples, read_samples
 
 if TYPE_CHECKING:
     from components.core.data.dataset import Dataset
@@ -42,6 +43,7 @@ class EvaluateConfig:
         latency_rounds: timed calls of each model at batch 1, at least; a fifth of it, at least 10, at the task's large
             batch. More follow until the speed-up is known well enough; see `core.runtime.latency`.
         budget: limits.
+        samples: rows to look at, at most; 0 for none.
 
     Raises:
         UserError: a value that does not work.
@@ -51,8 +53,11 @@ class EvaluateConfig:
     threads: int
     latency_rounds: int
     budget: Budget
+    samples: int = SAMPLES
 
     def __post_init__(self) -> None:
+        if self.samples < 0:
+            raise UserError(f"samples must be at least 0, got {self.samples}")
         check_declared({"threads": self.threads, "latency_rounds": self.latency_rounds}, threads="latency_threads")
 
 
@@ -121,7 +126,7 @@ def evaluate_pair(
             read_samples(
                 dataset,
                 config.split,
-                pick_samples(primary, ours.statistics),
+                pick_samples(primary, ours.statistics, config.samples),
                 candidate=candidate.bundle,
                 baseline=baseline.bundle,
                 threads=config.threads,

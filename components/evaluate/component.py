@@ -24,6 +24,7 @@ def evaluate(
     max_size_mb: float = -1.0,
     max_drop: float = -1.0,
     seen: Input[Artifact] = None,
+    samples: int = 24,
 ):
     """Compares two models on the same rows in onnxruntime: metrics with intervals, latency, size, and the budget.
 
@@ -44,6 +45,7 @@ def evaluate(
         max_drop: Limit on how far its primary metric lies below the baseline's, points; -1 is no limit.
         seen: What a retraining found to have arrived (drift): rows of the split that an earlier champion was trained or
             chosen on are left out.
+        samples: Rows to look at, at most; 0 for none, as where another evaluation of the same candidate has them.
     """
 
     import json
@@ -60,7 +62,7 @@ def evaluate(
     from components.evaluate.page import write_evaluation_page
 
     budget = Budget(max_latency_ms=max_latency_ms, max_size_mb=max_size_mb, max_drop=max_drop)
-    config = EvaluateConfig(split=split, threads=threads, latency_rounds=latency_rounds, budget=budget)
+    config = EvaluateConfig(split=split, threads=threads, latency_rounds=latency_rounds, budget=budget, samples=samples)
 
     store = store_from_environment()
     prepared = open_dataset(dataset.path, store)

@@ -58,6 +58,8 @@ def read_samples(
     seen: Collection[str] = (),
 ) -> list[Sample]:
     """The picked rows, each predicted again alone by both models, as the task's pages show them."""
+    if not picked:
+        return []
     task = get_task(dataset.task)
     models = {"candidate": _Predictor(candidate, dataset, threads), "baseline": _Predictor(baseline, dataset, threads)}
     found, metric = [], task.metrics[0]

@@ -86,9 +86,17 @@ def decide_promotion(
         "speedup_batch1": duel.speedup,
         "size_ratio": duel.size_ratio,
         "checks": checks,
+        "warnings": _warnings(evaluation, duel, anchored, anchor),
         "policy": asdict(policy),
         "retraining": dict(retraining),
     }  # fmt: skip
+
+
+def _warnings(evaluation: Evaluation, duel: Evaluation, anchored: Evaluation | None, anchor: str) -> list[str]:
+    """What was not measured as it should be, with what the challenger was measured against; each once."""
+    measured = [("the float32 network", evaluation), ("the champion", duel)]
+    measured += [(f"the anchor {anchor}", anchored)] if anchored else []
+    return list(dict.fromkeys(f"Against {against}: {said}" for against, one in measured for said in one.warnings))
 
 
 def _budget(evaluation: Evaluation) -> list[dict[str, Any]]:

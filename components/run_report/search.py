@@ -6,7 +6,7 @@ from typing import Any
 from components.core.numbers import MISSING, compact, megabytes, milliseconds, percent
 from components.core.report.figures import Point, line_chart, scatter
 from components.core.report.page import Block, Callout, Cell, Columns, Section, figure, table
-from components.core.stage_pages.decision import pareto_figures, recipe_table
+from components.core.stage_pages.decision import pareto_figures, recipe_table, recipe_warnings
 from components.run_report.evidence import Document, Evidence
 
 
@@ -154,6 +154,7 @@ def choice_section(evidence: Evidence) -> Section | None:
     name = winner.get("name") or f"recipe {decision['chosen'] + 1}"
     blocks: list[Block] = [
         Callout(f"Why {name}", decision["reason"], "info" if decision["meets_budget"] else "warn"),
+        *recipe_warnings(decision),
         pareto_figures(decision),
         recipe_table(decision),
     ]

@@ -2,8 +2,9 @@
 
     python tests/benchmarks/decision_rates.py
 
-Prints the tables that stand on the cards of evaluate, judge and drift. Under ten minutes on two cores; nothing here is
-a timing, so a busy machine gives the same figures.
+Prints the tables that stand on the cards of evaluate, judge and drift: coverage, false promotion and refusal, drift's
+false alarms and power. Nothing here is a timing, so a busy machine gives the same figures. (A file of the name
+statistics.py would stand in for the standard library's module in every script of this folder.)
 """
 
 import itertools
@@ -15,6 +16,7 @@ import torch
 from PIL import Image, ImageFilter
 from sklearn.datasets import load_sample_images
 
+from components.core.evaluation.calibration import calibration_error
 from components.core.evaluation.document import Comparison
 from components.core.evaluation.paired_proportions import score_interval
 from components.core.models.architecture import Architecture
@@ -111,6 +113,36 @@ def jackknife_coverage() -> Iterator[Sequence[object]]:
         else:
             covered, too_high = np.mean(found, axis=0)
             yield rows, percent(share), percent(len(found) / number), percent(covered), percent(too_high)
+
+
+def answers(rows: int, temperature: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Stated and honest confidence of `rows` answers, whose logits were divided by `temperature`."""
+    logits = np.abs(rng.normal(1.5, 2, rows))
+    return 1 / (1 + np.exp(-logits / temperature)), 1 / (1 + np.exp(-logits))
+
+
+def calibration() -> Iterator[Sequence[object]]:
+    """Of the expected calibration error's interval; the truth is that of two million rows, known without chance."""
+    rng = np.random.default_rng(5)
+    for temperature in (1.0, 0.9, 0.8, 0.6, 0.4):
+        stated, honest = answers(2_000_000, temperature, rng)
+        bins = np.array_split(np.argsort(stated), 15)
+        truth = sum(abs((honest - stated)[part].sum()) for part in bins) / len(stated)
+        for rows in (100, 500, 2000, 10_000):
+            values, covered, widths = [], [], []
+            for _ in range(200 if rows < 10_000 else 50):
+                stated, honest = answers(rows, temperature, rng)
+                found = calibration_error(stated, rng.random(rows) < honest)
+                assert found.value is not None
+                assert found.low is not None
+                assert found.high is not None
+                values.append(found.value)
+                covered.append(found.low <= truth <= found.high)
+                widths.append(found.high - found.low)
+            yield (
+                *(f"{100 * truth:.1f}", rows, f"{100 * np.mean(values):.1f}"),
+                *(percent(np.mean(covered)), f"{100 * np.median(widths):.1f}"),
+            )
 
 
 def part(gained: int, lost: int, rows: int) -> Comparison:
@@ -273,6 +305,8 @@ TABLES = (
      ("rows", "discordant", "Tango", "width, points", "bootstrap before", "width, points"), coverage),
     ("Coverage of the jackknife: a ratio of sums of skewed rows",
      ("rows", "rows that differ", "has an interval", "covers", "lower end too high"), jackknife_coverage),
+    ("Expected calibration error, in points: mean of 200 test splits (50 of the largest), and its coverage",
+     ("true", "rows", "shown", "covers", "width"), calibration),
     ("Promotions at max_loss 1",
      ("test images", "discordant", "1.01 points worse, promoted", "with the bootstrap before", "equal, refused"),
      false_promotion),

@@ -109,6 +109,14 @@ def test_an_impossible_budget_delivers_the_nearest_recipe_with_the_reason(tmp_pa
         assert "50% MACs is chosen, and misses the budget" in file.read()
 
 
+def test_the_page_says_which_recipe_was_not_measured_as_it_should_be(tmp_path, store):
+    given, decision, _ = run(tmp_path, store, [MEASURED[0], replace(MEASURED[1], warnings=("The machine was busy.",))])
+    assert [recipe["warnings"] for recipe in decision["recipes"]] == [[], ["The machine was busy."]]
+    assert "50% MACs: The machine was busy." in Path(given["page"].path).read_text()
+    given, _, _ = run(tmp_path / "quiet", store)
+    assert "Not measured as it should be" not in Path(given["page"].path).read_text()
+
+
 def test_latencies_are_compared_through_the_baseline_that_was_timed_with_them():
     # 8 of 20 ms on a busy machine is faster than 6 of 10 ms on a quiet one.
     first, second = measure_recipes(MEASURED)

@@ -39,6 +39,13 @@ def test_accuracies_are_those_of_the_labels(document):
     assert document.rows == 60
 
 
+def test_no_samples_are_kept_where_none_are_asked_for(dataset, opened, document):
+    found = evaluate_pair(dataset, opened("sees"), opened("blind", blind=True), config(samples=0))
+    assert document.samples
+    assert found.samples == ()
+    assert found.metrics == document.metrics
+
+
 def test_rows_that_a_model_has_seen_leave_the_comparison(dataset, opened, document):
     rows = list(dataset.iterate("validation"))
     seen = {row["digest"] for row in rows[::3]}

@@ -218,7 +218,7 @@ def test_the_card_says_of_near_copies_in_the_data(run_export, chain, tmp_path, g
     evaluation = publish_evaluation(tmp_path / "leaky", leaky, chain.store)
     card = Path(run_export(name=f"leaky{grouped}", evaluation=evaluation)["card"].path).read_text()
     total = leaky.dataset.counts[leaky.split]
-    assert (f"(7 of {total:,} have a near copy in training)" in card) is not grouped
+    assert (f" split (7 of {total:,} have a near copy in training)" in card) is not grouped
     assert ("(12 images in 5 groups) were kept in one split each" in card) is grouped
 
 

@@ -14,6 +14,7 @@ from components.core.errors import UserError
 from components.core.evaluation.document import Comparison, Difference, Evaluation
 from components.core.evaluation.paired_proportions import loss_p_value, score_interval
 from components.core.retraining import PromotionPolicy
+from components.core.stage_pages.judgement import judgement_blocks
 from components.judge.family import rejected
 from components.judge.verdict import decide_promotion
 
@@ -48,6 +49,18 @@ def duel(**changes: Any) -> Evaluation:
 
 def judged(first: Evaluation, second: Evaluation) -> dict[str, Any]:
     return decide_promotion(first, second, RETRAINING, POLICY)
+
+
+def test_what_was_not_measured_as_it_should_be_is_said_once_for_each_opponent():
+    busy, unsure = "The machine was busy.", "The speed-up is not known well."
+    found = judged(measured(warnings=(busy,)), duel(warnings=(busy, unsure, unsure)))
+    assert found["warnings"] == [
+        f"Against the float32 network: {busy}", f"Against the champion: {busy}", f"Against the champion: {unsure}",
+    ]  # fmt: skip
+    (callout,) = [block for block in judgement_blocks(found) if getattr(block, "title", "").startswith("Not measured")]
+    assert all(warning in str(callout) for warning in found["warnings"])
+    quiet = judgement_blocks(judged(measured(), duel()))
+    assert not [block for block in quiet if getattr(block, "title", "").startswith("Not measured")]
 
 
 def test_what_is_better_and_within_its_budget_may_take_the_place():

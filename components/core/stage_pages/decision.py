@@ -7,7 +7,7 @@ from markupsafe import Markup
 
 from components.core.numbers import capitalized, compact, figure_of_merit, megabytes, milliseconds, points, times
 from components.core.report.figures import Point, scatter
-from components.core.report.page import Cell, Columns, Table, figure, table
+from components.core.report.page import Callout, Cell, Columns, Table, figure, table
 
 
 def pareto_figures(decision: Mapping[str, Any]) -> Columns:
@@ -38,6 +38,12 @@ def pareto_figures(decision: Mapping[str, Any]) -> Columns:
             figure(by_size, "Whiskers: one standard error of the difference to the baseline, on the same rows."),
         )
     )
+
+
+def recipe_warnings(decision: Mapping[str, Any]) -> list[Callout]:
+    """What was not measured as it should be, by recipe; nothing where all was."""
+    said = [f"{recipe['name']}: {warning}" for recipe in decision["recipes"] for warning in recipe.get("warnings", ())]
+    return [Callout("Not measured as it should be", " ".join(said), "bad")] if said else []
 
 
 def _pareto(decision: Mapping[str, Any], cost: str, *, title: str, x: str, limit: float | None) -> Markup:

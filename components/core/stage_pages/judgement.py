@@ -22,6 +22,7 @@ def judgement_blocks(judgement: Mapping[str, Any]) -> list[Block]:
     """The verdict, both models, every check."""
     champion, challenger = judgement["champion"], judgement["challenger"]
     promote, difference = judgement["promote"], judgement["difference"]
+    warnings = judgement.get("warnings", ())
     title = "The challenger may take the champion's place" if promote else "The champion stays"
     metric, noun = judgement["metric"], judgement["row_noun"]
     values = [figure_of_merit(side["value"], percent=metric["percent"]) for side in (champion, challenger)]
@@ -47,6 +48,7 @@ def judgement_blocks(judgement: Mapping[str, Any]) -> list[Block]:
         checks = Details(f"All {len(judgement['checks'])} checks", (checks,))
     return [
         Callout(title, judgement["reason"], "good" if promote else "warn"),
+        *([Callout("Not measured as it should be", " ".join(warnings), "bad")] if warnings else []),
         table(
             [f"{judgement['rows']:,} test {noun}", "champion", "challenger", "change"],
             rows,

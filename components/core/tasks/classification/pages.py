@@ -9,7 +9,7 @@ import numpy as np
 
 from components.core.data.batch import Batch
 from components.core.evaluation.document import Evaluation, Sample
-from components.core.numbers import percent, points
+from components.core.numbers import interval, percent, points
 from components.core.report.figures import confusion_matrix
 from components.core.report.markdown import Raw, code, escape, markdown_table
 from components.core.report.page import (
@@ -110,8 +110,8 @@ def _class_section(evaluation: Evaluation, candidate: str) -> Section:
         blocks = [shown, Details(f"All {len(rows)} classes", (per_class,))]
     else:
         blocks = [Columns((per_class, shown))]
-    now, was = (side["expected_calibration_error"] for side in (after, before))
-    note = f"On the {evaluation.split} split. Expected calibration error {percent(now)} (baseline {percent(was)})."
+    now, was = (_calibration(side) for side in (after, before))
+    note = f"On the {evaluation.split} split. Expected calibration error {now}, of the baseline {was}."
     return Section("Classes", blocks, note=note)
 
 
@@ -152,11 +152,18 @@ def _card_figures(evaluation: Evaluation) -> Raw:
         for row in details["per_class"][:_CARD_CLASSES]
     ]
     classes = markdown_table(["class", "images", "precision", "recall", "F1"], rows)
-    error = percent(details["expected_calibration_error"])
+    now, was = _calibration(details), _calibration(evaluation.baseline.details)
+    bins = details["calibration"]["bins"]
     return Raw(
-        f"{classes}\n\nExpected calibration error {error} (15 bins): how far the stated probabilities are from the "
-        "observed accuracy."
+        f"{classes}\n\nExpected calibration error {now}, of the baseline {was}: how far the stated probabilities are "
+        f"from the observed accuracy, over {bins} bins of equally many {evaluation.row_noun}."
     )
+
+
+def _calibration(details: Mapping[str, Any]) -> str:
+    """The error with its 95 % interval."""
+    found = details["calibration"]
+    return f"{percent(found['value'])} ({interval(found['low'], found['high'], digits=2)})"
 
 
 def _card_use(assets: "ImageAssets") -> Raw:
