@@ -26,7 +26,7 @@ from components.core.training.data import EVALUATION_BATCH_SIZE, as_tensors, cal
 from components.core.training.device import choose_device, deterministic, place, place_batch, use_available_threads
 from components.core.training.validation import Validation, validate
 from components.prune.importance import magnitude_scores, per_cost, root_mean_square, taylor_terms
-from components.prune.surgery import check_record, prune_channels
+from components.prune.surgery import check_record
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +113,7 @@ def prune_bundle(
             graph = PruningGraph(module, inputs=inputs, output_layers=task.output_layers(module))
             groups = graph.groups()
             removal = _plan(module, groups, dataset, task, bundle, config, macs_before)
-            cuts = prune_channels(graph, removal)
+            cuts = graph.remove(removal)
         module.zero_grad(set_to_none=True)
         cut = _accuracy(module, dataset, task, bundle) if cuts else before
         if cuts:

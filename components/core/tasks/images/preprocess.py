@@ -38,8 +38,8 @@ class Preprocess:
     squash: the aspect ratio is given up, nothing is cut off.
     fit: an image that is larger is shrunk until it fits and put into the upper left corner; the mean fills the rest.
     letterbox: the longer side is brought to `image_size` and the image is centred; the mean fills the rest.
-    crop: the shorter side is brought to ``image_size / crop_ratio``, and the square in the centre is cut out; to the
-        pixel as torchvision's `Resize` and `CenterCrop` do it, by which timm's and torchvision's networks are evaluated.
+    crop: the shorter side is brought to ``image_size / crop_ratio``, and the square in the centre is cut out, as
+        torchvision's `Resize` and `CenterCrop` do it to the pixel; timm's and torchvision's networks are evaluated so.
 
     Args:
         image_size: side of the square input, pixels.
