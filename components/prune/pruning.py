@@ -29,7 +29,7 @@ from components.core.training.validation import Validation, validate
 from components.prune.importance import magnitude_scores, per_cost, root_mean_square, taylor_terms
 from components.prune.own_way import slim_bundle
 from components.prune.result import Pruned
-from components.prune.surgery import check_record, prune_channels
+from components.prune.surgery import check_record
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +91,7 @@ def prune_bundle(
             graph = PruningGraph(module, inputs=inputs, output_layers=task.output_layers(module))
             groups = graph.groups()
             removal = _plan(module, groups, dataset, task, bundle, config, macs_before)
-            cuts = prune_channels(graph, removal)
+            cuts = graph.remove(removal)
         module.zero_grad(set_to_none=True)
         cut = _accuracy(module, dataset, task, bundle) if cuts else before
         if cuts:

@@ -33,7 +33,6 @@ from components.core.runtime.sessions import open_session
 from components.core.tasks.segmentation.networks import SegmentationNetwork, build
 from components.prune.importance import per_cost
 from components.prune.pruning import MAX_RATIO, magnitude_importance
-from components.prune.surgery import prune_channels
 
 BACKBONE = "timm:tf_efficientnet_lite0"
 CLASSES = 11
@@ -86,7 +85,7 @@ def pruned(module: SegmentationNetwork, fraction: float, size: int) -> nn.Module
     scores = magnitude_importance(module, groups)
     ranked = {name: per_cost(score, macs_per_channel(layers, name)) for name, score in scores.items()}
     target = fraction * count_macs(module, inputs)
-    prune_channels(graph, plan_removal(ranked, layers, target_macs=target, round_to=8, max_ratio=MAX_RATIO))
+    graph.remove(plan_removal(ranked, layers, target_macs=target, round_to=8, max_ratio=MAX_RATIO))
     return module.eval()
 
 

@@ -1,7 +1,7 @@
 """Which channels may go together: groups from torch-pruning's dependency graph; of a transformer, its MLPs."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -9,7 +9,7 @@ import torch_pruning
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from components.core.models.architecture import Dimension, apply_surgery
+from components.core.models.architecture import Cut, Dimension, apply_surgery
 from components.core.models.complexity import example_tensors
 from components.core.models.inputs import BATCH, InputSpec
 from components.core.pruning.member import ChannelGroup, Convolution, Member, cuts_of, is_depthwise
@@ -55,25 +55,15 @@ class PruningGraph:
         """The groups that may be pruned, in the order in which the network registers their layers."""
         return list(self._found.values())
 
-    def remove(self, name: str, channels: list[int]) -> dict[tuple[str, Dimension], list[int]]:
-        """Removes channels of a group from the network, and tells which channels of which module went.
+    def remove(self, removal: Mapping[str, Sequence[int]]) -> list[Cut]:
+        """Removes channels from the network in place, once, and returns the surgery as a record.
 
-        Once for each group. `channels` count as in `groups()`; the numbers returned count in the network as the
-        removals before left it, which is what a recorded surgery needs.
+        Args:
+            removal: group → its channels to remove, as they count in `groups()`.
         """
-        described = self._found.pop(name)
-        if self._graph is None:
-            cuts = cuts_of(self.module, [described], {name: channels})
-            apply_surgery(self.module, cuts)
-            return {(cut.module, cut.dimension): sorted(set(range(cut.total)) - set(cut.kept)) for cut in cuts}
-        root = self._groups.pop(name)[0].dep
-        group = self._graph.get_pruning_group(root.target.module, root.handler, channels)
-        assert self._graph.check_pruning_group(group), f"{name}: no channel would be left"
-        gone: dict[tuple[str, Dimension], list[int]] = {}
-        for module, dimension, indices, _ in self._items(group):
-            gone.setdefault((module, dimension), []).extend(indices)
-        group.prune()
-        return gone
+        cuts = cuts_of(self.module, self.groups(), removal)
+        apply_surgery(self.module, cuts)
+        return cuts
 
     def _may_be_pruned(self, group: Any, makers: set[str]) -> bool:
         """Whether the group's channels live inside one block, or only between the last convolution and the head.

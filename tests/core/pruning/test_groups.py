@@ -10,7 +10,7 @@ from components.core.models.inputs import InputSpec
 from components.core.pruning.costs import layer_costs
 from components.core.pruning.groups import PruningGraph
 from components.core.pruning.plan import total_macs
-from components.prune.surgery import check_record, prune_channels
+from components.prune.surgery import check_record
 
 NETWORKS = [
     "timm:tf_efficientnet_lite0",
@@ -80,7 +80,7 @@ def test_planned_costs_are_the_measured_ones_before_and_after_and_the_record_reb
         group.name: sorted(torch.randperm(group.channels, generator=generator)[: group.channels // 3].tolist())
         for group in groups
     }
-    cuts = prune_channels(graph, removal)
+    cuts = graph.remove(removal)
     assert count_macs(module, inputs(64)) == total_macs(layers, {name: len(gone) for name, gone in removal.items()})
     check_record(module, bundle.architecture.with_surgery(cuts), inputs=inputs(64))
 
@@ -89,7 +89,7 @@ def test_a_record_that_keeps_other_channels_of_a_layer_without_weights_to_show_i
     bundle = make_bundle("torchvision:resnet18")
     module = copy.deepcopy(bundle.module)
     graph = graph_of(bundle, module, size=32)
-    cuts = prune_channels(graph, {"layer1.0.conv1": [0, 1, 2, 3]})
+    cuts = graph.remove({"layer1.0.conv1": [0, 1, 2, 3]})
     check_record(module, bundle.architecture.with_surgery(cuts), inputs=inputs(32))
     with pytest.raises(RuntimeError, match="size mismatch"):
         check_record(module, bundle.architecture.with_surgery(cuts[:-1]), inputs=inputs(32))
