@@ -33,26 +33,26 @@ _STRIP_PIXELS = 1 << 20
 class Preprocess:
     """How an image becomes the network's input; stored beside the weights as ``preprocess.json``.
 
-        The image is turned upright (EXIF), converted to RGB, brought to `image_size` × `image_size`, then per channel
-        ``(value / 255 - mean) / std`` in float32. Four ways to the size:
+    The image is turned upright (EXIF), converted to RGB, brought to `image_size` × `image_size`, then per channel
+    ``(value / 255 - mean) / std`` in float32. Four ways to the size:
 
-        squash: the aspect ratio is given up, nothing is cut off.
-        fit: an image that is larger is shrunk until it fits and put into the upper left corner; the mean fills the rest.
-        letterbox: the longer side is brought to `image_size` and the image is centred; the mean fills the rest.
+    squash: the aspect ratio is given up, nothing is cut off.
+    fit: an image that is larger is shrunk until it fits and put into the upper left corner; the mean fills the rest.
+    letterbox: the longer side is brought to `image_size` and the image is centred; the mean fills the rest.
     crop: the shorter side is brought to ``image_size / crop_ratio``, and the square in the centre is cut out, as
         torchvision's `Resize` and `CenterCrop` do it to the pixel; timm's and torchvision's networks are evaluated so.
 
-        Args:
-            image_size: side of the square input, pixels.
-            mean: per channel R, G, B on the scale 0..1.
-            std: per channel, positive.
-            interpolation: "bilinear" as Pillow does it: with the filter widened when shrinking (antialiased).
-            resize: one of `RESIZES`.
-            crop_ratio: for "crop", in (0, 1]; ImageNet networks were mostly evaluated at 0.875.
-            levels: black and white of grey images with more than 8 bits (`levels`); None: 16 bits.
+    Args:
+        image_size: side of the square input, pixels.
+        mean: per channel R, G, B on the scale 0..1.
+        std: per channel, positive.
+        interpolation: "bilinear" as Pillow does it: with the filter widened when shrinking (antialiased).
+        resize: one of `RESIZES`.
+        crop_ratio: for "crop", in (0, 1]; ImageNet networks were mostly evaluated at 0.875.
+        levels: black and white of grey images with more than 8 bits (`levels`); None: 16 bits.
 
-        Raises:
-            ValueError: a value out of range, named.
+    Raises:
+        ValueError: a value out of range, named.
     """
 
     image_size: int
