@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 from kfp.dsl import HTML, Artifact, Dataset, Metrics, Model
+from tiny_networks import register
 
 from components.backbone_selection.component import backbone_selection
 from components.core.artifacts.manifest import read_file, read_manifest
@@ -12,6 +13,8 @@ from components.core.data.dataset import open_dataset, write_dataset
 from components.core.errors import UserError
 from components.core.store import Store
 from components.core.tasks import get_task
+
+ENTRY = "weights: none\n    licence: MIT\n    image_size: 32\n    mean: [0.5, 0.5, 0.5]\n    std: [0.5, 0.5, 0.5]\n    "
 
 
 def run(tmp_path: Path, dataset_path: Path, **parameters: object) -> tuple[Model, Artifact, Metrics, HTML]:
@@ -104,3 +107,25 @@ def test_mistake_is_refused_in_one_line(
     with pytest.raises(UserError, match=message) as caught:
         run(tmp_path, dataset_path, **{"backbones": "small", "catalog": str(catalog_path), **parameters})
     assert "\n" not in str(caught.value)
+
+
+def test_a_network_that_is_to_be_pruned_and_cannot_be_is_refused_with_the_layer(
+    tmp_path: Path, store: Store, dataset_path: Path
+) -> None:
+    register()
+    (tmp_path / "mine.yaml").write_text(f"backbones:\n  mine:\n    {ENTRY}architecture: torchvision:tiny_regnet_x\n")
+    mine = {"backbones": ["mine"], "catalog": str(tmp_path / "mine.yaml")}
+    with pytest.raises(
+        UserError, match=r"backbone 'mine' \(torchvision:tiny_regnet_x\) cannot be pruned.*'trunk_output"
+    ):
+        run(tmp_path, dataset_path, **mine, prunes=True)
+
+
+def test_a_network_that_was_made_for_another_image_size_is_refused(
+    tmp_path: Path, store: Store, dataset_path: Path
+) -> None:
+    register()
+    (tmp_path / "mine.yaml").write_text(f"backbones:\n  mine:\n    {ENTRY}architecture: timm:tiny_deit\n")
+    mine = {"backbones": ["mine"], "catalog": str(tmp_path / "mine.yaml")}
+    with pytest.raises(UserError, match=r"cannot take inputs of 3×48×48: in layer 'patch_embed'"):
+        run(tmp_path, dataset_path, **mine, image_size=48)

@@ -9,6 +9,8 @@ from own_checkpoint import LABELS, OwnNetwork
 
 from components.core.artifacts.manifest import Manifest, parse_manifest
 from components.core.bundles.model_bundle import load_model
+from components.core.bundles.own_model import stored_model
+from components.core.errors import UserError
 from components.core.evaluation.document import Evaluation
 
 pytestmark = pytest.mark.e2e
@@ -50,6 +52,13 @@ def test_the_release_keeps_the_order_of_the_classes_and_is_verified(compressed_r
     assert provenance["backbone"] == "timm:test_resnet"
     assert provenance["fused"]["convolutions"] == provenance["fused"]["convolutions_total"] > 5
     assert provenance["verification"]
+
+
+def test_a_model_of_an_earlier_run_is_found_by_the_beginning_of_its_digest(compressed_run: FinishedRun) -> None:
+    adopted = made_by(compressed_run, "adopt", "adopted")
+    assert stored_model(adopted.digest[:12], compressed_run.store) == adopted
+    with pytest.raises(UserError, match="has made a model with the digest 123456789abc"):
+        stored_model("123456789abc", compressed_run.store)
 
 
 def test_a_release_is_compressed_further_from_its_own_network(

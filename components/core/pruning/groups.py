@@ -12,10 +12,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from components.core.models.architecture import Cut, Dimension, apply_surgery
 from components.core.models.complexity import example_tensors
 from components.core.models.inputs import BATCH, InputSpec
+from components.core.pruning.chains import chain_groups
 from components.core.pruning.member import ChannelGroup, Convolution, Member, cuts_of, is_depthwise
 from components.core.pruning.mlp import has_attention, is_attention, mlp_groups
 from components.core.pruning.soundness import sound
 from components.core.training.parameter_groups import layer_name
+
+_UNREADABLE = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""What torch-pruning raises over a network that it cannot follow."""
 
 
 class PruningGraph:
@@ -33,11 +37,18 @@ class PruningGraph:
         # torch-pruning cannot follow most attention, or follows it for minutes.
         found = mlp_groups(module) if has_attention(module) else []
         if not found:
-            self._read_graph(inputs)
-            found = [self._described(name) for name in sorted(self._groups, key=self._order.__getitem__)]
+            found = self._of_graph(inputs)
         self._found = {group.name: group for group in sound(module, found, inputs)}
         self.tied = tuple(group.name for group in found if group.name not in self._found)
         """Layers whose channels look free and are not: a shuffle, a slice or a reshape ties them to others."""
+
+    def _of_graph(self, inputs: Sequence[InputSpec]) -> list[ChannelGroup]:
+        try:
+            self._read_graph(inputs)
+        except _UNREADABLE:
+            # torch-pruning stumbles over some networks (ShuffleNet's reshapes): what is plain to see remains.
+            return [group for group in chain_groups(self.module) if not self._reads_inputs(group.name)]
+        return [self._described(name) for name in sorted(self._groups, key=self._order.__getitem__)]
 
     def _read_graph(self, inputs: Sequence[InputSpec]) -> None:
         example = tuple(example_tensors(inputs, {BATCH: 2}, next(self.module.parameters()).device))

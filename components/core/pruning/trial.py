@@ -13,7 +13,7 @@ from components.core.models.complexity import example_tensors
 from components.core.models.inputs import BATCH, InputSpec
 from components.core.pruning.costs import layer_costs
 from components.core.pruning.groups import PruningGraph
-from components.core.pruning.member import Convolution, is_depthwise
+from components.core.pruning.member import ChannelGroup, Convolution, is_depthwise
 from components.core.pruning.plan import MAX_RATIO, block_sizes, total_macs
 
 LEAST_PRUNED = 0.05
@@ -66,20 +66,24 @@ def _check_pruning(
     most = {group.name: sum(block_sizes(group.channels, round_to=round_to, max_ratio=MAX_RATIO)) for group in groups}
     removable = 1 - total_macs(layers, most) / total_macs(layers, {})
     if removable < LEAST_PRUNED:
-        why = _obstacle(module, graph.tied, round_to)
+        why = _obstacle(module, groups, graph.tied, round_to)
         raise UserError(
             f"{called} cannot be pruned: at most {removable:.0%} of its multiply-accumulates could go ({why}); "
             "prune_targets=1 leaves it whole and quantizes it"
         )
 
 
-def _obstacle(module: nn.Module, tied: Sequence[str], round_to: int) -> str:
+def _obstacle(module: nn.Module, groups: Sequence[ChannelGroup], tied: Sequence[str], round_to: int) -> str:
     for name, part in module.named_modules():
         if isinstance(part, Convolution) and part.groups > 1 and not is_depthwise(part):
             return f"{name!r} is a convolution in {part.groups} groups, which keep their channels"
     if tied:
         return f"the channels of {tied[0]!r} are shuffled or sliced behind it"
-    return f"all layers share their channels with others, or have too few for round_to {round_to}"
+    free = {group.name for group in groups}
+    layers = [name for name, part in module.named_modules() if isinstance(part, Convolution) and name not in free]
+    # The first is the stem, which stays in any network.
+    shared = f"those of {layers[1]!r} are shared with other layers" if len(layers) > 1 else "all are shared"
+    return f"the channels are too few for round_to {round_to}, or tied: {shared}"
 
 
 def _leave(inside: list[str]) -> None:

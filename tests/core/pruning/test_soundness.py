@@ -14,6 +14,8 @@ from components.core.pruning.soundness import is_sound, sound
 
 INPUTS = (InputSpec(name="images", dtype="float32", shape=("batch", 3, SIZE, SIZE)),)
 
+BLOCKS = [(2, 0), (2, 1), (3, 0), (3, 1), (4, 0)]
+
 
 class Shuffled(nn.Module):
     """Two convolutions; between them the channels change places, if asked to."""
@@ -75,6 +77,25 @@ def test_every_group_that_a_graph_offers_is_sound_by_itself(family: str) -> None
     groups = graph.groups()
     assert groups
     assert sound(module, groups, INPUTS) == groups
+
+
+def test_of_a_network_whose_graph_cannot_be_read_the_channels_inside_its_sequences_may_go(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Stumbling:
+        def build_dependency(self, *_: object, **__: object) -> None:
+            raise ZeroDivisionError
+
+    monkeypatch.setattr("torch_pruning.DependencyGraph", Stumbling)
+    register()
+    torch.manual_seed(0)
+    module = create_module(NETWORKS["ShuffleNetV2"], 3).eval()
+    graph = PruningGraph(module, inputs=INPUTS, output_layers=("fc",))
+    inner = [group for group in graph.groups() if group.name.startswith("stage")]
+    assert [group.name for group in inner] == [f"stage{stage}.{block}.branch2.0" for stage, block in BLOCKS]
+    assert [member.module.rpartition(".")[2] for member in inner[0].members] == ["0", "1", "3", "4", "5"]
+    # The stem makes the channels of an image into those of the network: it stays.
+    assert "conv1.0" not in {group.name for group in graph.groups()}
 
 
 @pytest.mark.parametrize(("family", "count"), [("ViT", 2), ("DeiT", 2), ("Swin", 2), ("ResNet", 0), ("RegNetY", 0)])

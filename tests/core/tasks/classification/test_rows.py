@@ -75,3 +75,14 @@ def test_it_knows_its_data_parameters() -> None:
     assert ROWS.with_options({"label_column": "x"}).label_column == "x"
     with pytest.raises(UserError, match="unknown data parameter 'ignore_index' for classification; known: image_col"):
         ROWS.with_options({"ignore_index": 0})
+
+
+def test_a_models_classes_give_the_order_and_must_be_the_datas() -> None:
+    rows = ClassificationRows().with_options({"classes": ["dog", "cat"]})
+    assert rows.order_classes({"cat": 3, "dog": 2}, ["cat", "dog"], "photos") == ["dog", "cat"]
+    assert ClassificationRows().order_classes({"dog": 2, "cat": 3}, [], "photos") == ["cat", "dog"]
+    with pytest.raises(UserError, match=r"dataset photos has 'cow', which the model does not know"):
+        rows.order_classes({"cat": 3, "dog": 2, "cow": 1}, [], "photos")
+    three = ClassificationRows().with_options({"classes": ["dog", "cat", "cow"]})
+    with pytest.raises(UserError, match=r"dataset photos has nothing of 'dog', which the model predicts"):
+        three.order_classes({"cat": 3, "cow": 2}, [], "photos")

@@ -13,7 +13,9 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from components.core.bundles.own_model import read_trained
 from components.core.errors import UserError
 from components.core.models.architecture import Architecture
 from components.core.models.catalog import Backbone, load_catalog
@@ -203,3 +205,25 @@ def test_a_whole_network_for_another_task_is_refused_there() -> None:
     entry = load_catalog()["fcn_resnet50"]
     with pytest.raises(UserError, match="leave out 'task', 'options' and 'classes'"):
         get_task("classification").candidates([replace(entry, task="classification")], {})
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_a_users_own_checkpoint_of_a_whole_network_keeps_its_classifier(tmp_path: Path, prefix: str) -> None:
+    theirs = of_torchvisions_own(LRASPP).eval()
+    state = {f"{prefix}{name}": tensor for name, tensor in theirs.state_dict().items()}
+    torch.save({"model": state}, tmp_path / "ft.pth")
+    found = read_trained(
+        tmp_path / "ft.pth", called="ft.pth", task="segmentation", architecture=LRASPP, classes=CLASSES
+    )
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected, actual = theirs(images)["out"], found.module(images)
+    size = expected.shape[-2:]
+    torch.testing.assert_close(F.interpolate(actual, size, mode="bilinear"), expected, rtol=1e-3, atol=1e-4)
+    with pytest.raises(UserError, match="has 3 outputs, and there are 2 class names"):
+        read_trained(tmp_path / "ft.pth", called="ft.pth", task="segmentation", architecture=LRASPP, classes=["a", "b"])
+
+
+def test_a_backbone_is_no_whole_network_to_start_from(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="'timm:resnet18' is no whole segmentation network that trimtab knows"):
+        read_trained(tmp_path / "x", called="x", task="segmentation", architecture="timm:resnet18", classes=CLASSES)
