@@ -1,7 +1,4 @@
-"""JSON into frozen dataclasses: each field of its type, and no others; the first mistake is named by its path.
-
-A field with a default may be missing: it came after documents that are still read.
-"""
+"""JSON into frozen dataclasses: all fields, each of its type, and no others; the first mistake is named by its path."""
 
 import dataclasses
 import math
@@ -33,12 +30,10 @@ def parse(kind: type[T], document: Any, path: str = "") -> T:
     hints = _hints(kind)
     if unknown := sorted(set(document) - set(hints)):
         raise ValueError(f"{where} has the unknown field {unknown[0]!r}")
-    optional = {field.name for field in dataclasses.fields(kind) if field.default is not dataclasses.MISSING}  # type: ignore[arg-type]
-    if missing := [name for name in hints if name not in document and name not in optional]:
+    if missing := [name for name in hints if name not in document]:
         raise ValueError(f"{where} has no {missing[0]!r}")
     prefix = f"{path}." if path else ""
-    given = {name: hint for name, hint in hints.items() if name in document}
-    return kind(**{name: _value(hint, document[name], f"{prefix}{name}") for name, hint in given.items()})
+    return kind(**{name: _value(hint, document[name], f"{prefix}{name}") for name, hint in hints.items()})
 
 
 def to_json(value: Any) -> Any:
