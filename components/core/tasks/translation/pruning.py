@@ -116,7 +116,8 @@ def prune_units(network: EncoderDecoder, kept: Kept) -> EncoderDecoder:
     sizes: dict[str, list[int]] = {}
     for name, count in present.items():
         sizes.setdefault(name.split(".")[0], []).append(len(kept[name]) if name in kept else count)
-    pruned = EncoderDecoder(replace(network.config, **{kind: tuple(counts) for kind, counts in sizes.items()}))
+    counts: dict[str, Any] = {kind: tuple(left) for kind, left in sizes.items()}
+    pruned = EncoderDecoder(replace(network.config, **counts))
     state = dict(network.state_dict())
     for name, chosen in kept.items():
         kind, number = name.split(".")
@@ -146,7 +147,7 @@ def keep_layers(network: EncoderDecoder, *, encoder: Sequence[int], decoder: Seq
         if not chosen or sorted(set(chosen)) != list(chosen) or chosen[0] < 0 or chosen[-1] >= count:
             raise ValueError(f"{name} layers to keep must be ascending numbers below {count}, at least one")
     stacks = {"encoder": list(encoder), "decoder": list(decoder)}
-    sizes = {
+    sizes: dict[str, Any] = {
         kind: tuple(config.sizes(kind)[number] for number in stacks[stack])
         for kind, (stack, _) in _PARTS.items()
         if getattr(config, kind)
