@@ -22,6 +22,9 @@ TEST = "test"
 
 LIMITS = ("max_latency_ms", "max_size_mb", "max_drop")
 LOSS = {"settings": "training_settings"}
+SOFT_LOSS = {
+    "alpha": "distill_alpha", "temperature": "distill_temperature", "distillation": "distillation_settings",
+}  # fmt: skip
 MEASURING = {"threads": "latency_threads", "latency_rounds": "latency_rounds"}
 CALIBRATION = ("calibration_method", "calibration_images", "seed")
 
@@ -146,7 +149,7 @@ def search(dataset: Any, checked: dsl.PipelineTask) -> Found:
             teacher=baseline.outputs["tuned"],
             student=pruned.outputs["pruned"],
             recipe=recipe,
-            **taken(checked, *TRAINING, alpha="distill_alpha", temperature="distill_temperature", **further, **LOSS),
+            **taken(checked, *TRAINING, **SOFT_LOSS, **further, **LOSS),
         )
         one_core(distilled)
         quantized = quantize(

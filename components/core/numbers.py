@@ -31,8 +31,9 @@ def interval(low: float | None, high: float | None, *, digits: int = 1) -> str:
 
 
 def capitalized(label: str) -> str:
-    """Capitalise a label's first letter for the start of a sentence; labels such as mIoU stay as they are."""
-    return label if label[:2] != label[:2].lower() else label[:1].upper() + label[1:]
+    """Capitalise a label's first letter for the start of a sentence; labels such as mIoU and chrF stay as they are."""
+    first = label.partition(" ")[0]
+    return label if first != first.lower() else label[:1].upper() + label[1:]
 
 
 def figure_of_merit(value: float | None, *, percent: bool, digits: int = 2) -> str:

@@ -6,8 +6,9 @@ import numpy as np
 
 from components.core.data.dataset import SPLITS
 from components.core.data.ingestion.items import Rejection
+from components.core.data.rows import CONTENT_IN_TWO_SPLITS
 from components.core.errors import UserError
-from components.data_prep.plan import CONTENT_IN_TWO_SPLITS, Plan
+from components.data_prep.plan import Plan
 from components.data_prep.quarantine import Quarantine
 from components.data_prep.settings import Settings
 from components.data_prep.spill import Spill
@@ -24,11 +25,12 @@ def keep_apart(plan: Plan, spill: Spill, settings: Settings, quarantine: Quarant
     Raises:
         UserError: nothing is left of a split.
     """
-    columns = settings.rows.apart_columns
+    titles = settings.rows.apart_columns
+    columns = tuple(titles)
     if not columns:
         return
     for leaving, held in ((_VALIDATION, (_TEST,)), (_TRAIN, (_TEST, _VALIDATION))):
-        known = [_values(plan, spill, column, held) for column in columns]
+        known = _held(plan, spill, columns, held)
         for bucket, values in _each(plan, spill, columns):
             splits = plan.splits[bucket]
             shared = [np.isin(own, theirs) for own, theirs in zip(values, known, strict=True)]
@@ -36,10 +38,9 @@ def keep_apart(plan: Plan, spill: Spill, settings: Settings, quarantine: Quarant
             if not gone.any():
                 continue
             names = spill.table(bucket).select(["source"]).take(plan.rows[bucket][gone])["source"].to_pylist()
-            which = [[column for column, mask in zip(columns, shared, strict=True) if mask[row]] for row in
-                     np.flatnonzero(gone)]  # fmt: skip
-            for name, found in zip(names, which, strict=True):
-                detail = f"of the {SPLITS[leaving]} split; shared: {', '.join(found)}".replace("_key", "")
+            for name, row in zip(names, np.flatnonzero(gone), strict=True):
+                said = " and ".join(titles[column] for column, mask in zip(columns, shared, strict=True) if mask[row])
+                detail = f"of the {SPLITS[leaving]} split; {said} is held out too"
                 quarantine.add(name, None, Rejection(CONTENT_IN_TWO_SPLITS, detail))
             plan.rows[bucket], plan.splits[bucket] = plan.rows[bucket][~gone], splits[~gone]
         if not any((splits == leaving).any() for splits in plan.splits.values()):
@@ -56,7 +57,11 @@ def _each(plan: Plan, spill: Spill, columns: tuple[str, ...]) -> Iterator[tuple[
         yield bucket, [table[column].to_numpy() for column in columns]
 
 
-def _values(plan: Plan, spill: Spill, column: str, splits: tuple[int, ...]) -> np.ndarray:
-    """Distinct values of the rows in these splits, sorted."""
-    found = [values[np.isin(plan.splits[bucket], splits)] for bucket, (values,) in _each(plan, spill, (column,))]
-    return np.unique(np.concatenate([*found, np.zeros(0, dtype=np.uint64)]))
+def _held(plan: Plan, spill: Spill, columns: tuple[str, ...], splits: tuple[int, ...]) -> list[np.ndarray]:
+    """Distinct values of each column in the rows of these splits, sorted."""
+    found: list[list[np.ndarray]] = [[np.zeros(0, dtype=np.uint64)] for _ in columns]
+    for bucket, values in _each(plan, spill, columns):
+        kept = np.isin(plan.splits[bucket], splits)
+        for listed, own in zip(found, values, strict=True):
+            listed.append(own[kept])
+    return [np.unique(np.concatenate(listed)) for listed in found]

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from components.core.data.dataset import SPLITS
 from components.core.data.ingestion.items import Rejection
-from components.core.data.rows import RowFormat
+from components.core.data.rows import CONTENT_IN_TWO_SPLITS, RowFormat
 from components.core.data.slices import shard_column
 from components.core.errors import UserError
 from components.data_prep.given import GIVEN_COLUMN, GivenSplit, choose_split, rank
@@ -27,7 +27,6 @@ from components.data_prep.splitting import (
 
 _GROUP_IN_TWO_SPLITS = "group in two splits"
 _CLASS_LEFT_OUT = "class left out"
-CONTENT_IN_TWO_SPLITS = "content in two splits"
 REASONS = {
     _GROUP_IN_TWO_SPLITS: "the given split has rows of its group in the test or validation split too",
     CONTENT_IN_TWO_SPLITS: "a row of the test or validation split says the same, but for case, digits and punctuation",

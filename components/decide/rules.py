@@ -33,7 +33,8 @@ def decide(drift: Mapping[str, Any], policy: RetrainPolicy) -> Decision:
     moved = drift["images"]["moved_to_test"]
     if decision.action == FINE_TUNE and moved:
         reason = (
-            f"{decision.reason} From the pretrained weights, since {moved:,} test images were the champion's training."
+            f"{decision.reason} From the pretrained weights, since {moved:,} test {_noun(drift)} were the champion's "
+            "training."
         )
         return Decision(action=OPTIMIZE, reason=reason, attention=decision.attention)
     return decision
@@ -50,7 +51,7 @@ def _decide(drift: Mapping[str, Any], policy: RetrainPolicy) -> Decision:
         share = f"{quarantine['new']:,} of the files that arrived ({_share(quarantine['share'])}) cannot be used"
         return Decision(action=SKIP, reason=f"{share}; {_share(policy.max_quarantined)} is allowed.", attention=True)
     if images["new"] < policy.min_new_images:
-        reason = f"{images['new']:,} images are new; {policy.min_new_images:,} are waited for."
+        reason = f"{images['new']:,} {_noun(drift)} are new; {policy.min_new_images:,} are waited for."
         return Decision(action=SKIP, reason=reason)
     if large := _drifts(drift, policy, label=policy.large_label_shift, feature=policy.large_feature_drift):
         return Decision(action=OPTIMIZE, reason=f"The data have changed much: {large}.")
@@ -70,6 +71,11 @@ def _changed_classes(classes: Mapping[str, Any]) -> str:
         f"{word} {', '.join(classes[key][:5])}" for key, word in (("added", "new"), ("gone", "gone")) if classes[key]
     ]
     return "; ".join([*said, *(["in another order"] if classes["reordered"] else [])])
+
+
+def _noun(drift: Mapping[str, Any]) -> str:
+    """What rows are; a document of an earlier version is of images."""
+    return str(drift.get("noun", "images"))
 
 
 def _drifts(drift: Mapping[str, Any], policy: RetrainPolicy, *, label: float, feature: float) -> str:

@@ -42,6 +42,7 @@ def distill(
     num_processes: int = 1,
     accumulation_steps: int = 1,
     settings: dict = {},  # noqa: B006
+    distillation: dict = {},  # noqa: B006
 ):
     """Trains a smaller model to answer as its teacher does, on the labels and on the teacher's softened outputs.
 
@@ -81,6 +82,7 @@ def distill(
         num_processes: Processes that share each batch (on CUDA one per device); it must divide batch_size.
         accumulation_steps: Parts in which a process computes its share of a batch, to save memory.
         settings: What the data set's task adds for its loss, by name.
+        distillation: What it adds for its loss against the teacher, by name.
     """
     asked = dict(locals())
 
@@ -97,9 +99,21 @@ def distill(
     from components.distill.distillation import DistillConfig, distill_bundle
     from components.distill.page import write_distillation_page
 
-    others = {"dataset", "teacher", "student", "distilled", "curves", "metrics", "page", "recipe"}
+    others = {
+        "dataset",
+        "teacher",
+        "student",
+        "distilled",
+        "curves",
+        "metrics",
+        "page",
+        "recipe",
+        "settings",
+        "distillation",
+    }
     config = DistillConfig(
         student_size=Recipe.from_json(recipe).student_size,
+        settings={**settings, **distillation},
         **{name: value for name, value in asked.items() if name not in others},
     )
 

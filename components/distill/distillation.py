@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from components.core.bundles.model_bundle import ModelBundle
 from components.core.data.batch import Batch
 from components.core.data.dataset import Dataset
+from components.core.errors import UserError
 from components.core.tasks import Task
 from components.core.training.batchnorm import absorb_statistics, recalibrate_batchnorm
 from components.core.training.checkpoint import Checkpointer
@@ -31,7 +32,7 @@ class DistillConfig(TrainingConfig):
 
     student_size: side of the student's input in pixels; 0 is the teacher's. alpha: weight of the teacher, in [0, 1].
     temperature: of both softmaxes, positive. augment: random changes of training rows, the same for teacher and
-    student. settings: what the task adds for its loss, by name; the pipeline's first task has checked it.
+    student. settings: what the task adds for its losses, by name; the pipeline's first task has checked it.
     """
 
     declared_as: ClassVar[Mapping[str, str]] = {"alpha": "distill_alpha", "temperature": "distill_temperature"}
@@ -41,6 +42,11 @@ class DistillConfig(TrainingConfig):
     temperature: float
     augment: bool
     settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def distillation(self) -> str:
+        """Which of the task's `soft_losses`; empty is Hinton's on what it has `comparable`."""
+        return str(self.settings.get("distillation", ""))
 
 
 def distill_bundle(
@@ -102,7 +108,10 @@ def _step_loss(
 ) -> StepLoss:
     """`assets`: the teacher's and the student's."""
     settings = task.training_settings(config.settings, dataset)
-    soft_loss = task.soft_losses.get(str(settings.get("distillation")))
+    if config.distillation and config.distillation not in task.soft_losses:
+        known = f"known: {', '.join(task.soft_losses)}" if task.soft_losses else f"{task.title} has only the default"
+        raise UserError(f"unknown distillation {config.distillation!r}; {known}")
+    soft_loss = task.soft_losses[config.distillation] if config.distillation else None
 
     def step_loss(model: nn.Module, batch: Batch) -> Tensor:
         with torch.no_grad():

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def write_distillation_page(path: str | Path, history: History, config: DistillConfig, assets: "Assets") -> None:
     """Result, curves and the epochs as a table."""
-    over = f" per {config.settings['distillation']}" if "distillation" in config.settings else ""
+    over = f" per {config.distillation}" if config.distillation else ""
     soft = f"T²·KL(teacher ‖ student){over}, T = {config.temperature:g}"
     loss = f"{1 - config.alpha:g} · L₀ + {config.alpha:g} · {soft}"
     training_page(

@@ -215,7 +215,7 @@ def _stacked(counts: list[np.ndarray], classes: list[str]) -> np.ndarray:
 
 
 def _newly_quarantined(dataset: Dataset, reference: Dataset, store: "Store") -> int:
-    """Files that were put aside now and not then, by name and reason; files of other kinds are no images at all."""
+    """Items that were put aside now and not then, by name and reason, for a reason that is a fault of theirs."""
     now, then = (_quarantine(one, store) for one in (dataset, reference))
     return len(now - then)
 
@@ -224,4 +224,5 @@ def _quarantine(dataset: Dataset, store: "Store") -> set[tuple[str, str]]:
     if not any(entry.path == _QUARANTINE for entry in dataset.manifest.files):
         return set()
     files = json.loads(read_file(dataset.manifest, _QUARANTINE, store))["files"]
-    return {(file["source"], file["reason"]) for file in files if file["reason"] != "unsupported"}
+    usual = get_task(dataset.task).rows.usual_reasons
+    return {(file["source"], file["reason"]) for file in files if file["reason"] not in usual}

@@ -8,6 +8,10 @@ from components.core.report.recipe_names import recipe_names
     ("written", "expected"),
     [
         (numbers.percent(0.91625), "91.62 %"),
+        (numbers.capitalized("mIoU"), "mIoU"),
+        (numbers.capitalized("chrF"), "chrF"),
+        (numbers.capitalized("boundary F1"), "Boundary F1"),
+        (numbers.capitalized("top-1"), "Top-1"),
         (numbers.points(-0.849), "−0.85 points"),
         (numbers.points(0.3), "+0.30 points"),
         (numbers.points(-0.004), "0.00 points"),

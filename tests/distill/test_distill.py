@@ -84,13 +84,42 @@ def test_a_pruned_student_learns_and_reloads_with_its_surgery(run_stage, dataset
     apply_surgery(student.module, cuts)
     object.__setattr__(student, "architecture", student.architecture.with_surgery(cuts))
     inputs = {"dataset": dataset_path, "teacher": save_bundle(teacher), "student": save_bundle(student)}
-    outputs = run_stage(distill, inputs=inputs, **SETTINGS, settings={"distillation": "channel"})
+    outputs = run_stage(distill, inputs=inputs, **SETTINGS)
     distilled = load_model(outputs["distilled"].path, store)
     assert distilled.architecture == student.architecture
     assert distilled.module.blocks[1][0].conv_exp.out_channels == 40
     curves = json.loads(read_file(read_manifest(outputs["curves"].path, kind="curves"), "curves.json", store))
     assert [epoch["epoch"] for epoch in curves["epochs"]] == [0, 1, 2]
-    assert "T²·KL(teacher ‖ student) per channel, T = " in Path(outputs["page"].path).read_text()
+    assert "T²·KL(teacher ‖ student), T = " in Path(outputs["page"].path).read_text()
+
+
+def test_a_loss_of_the_task_takes_the_place_of_hintons(
+    monkeypatch, run_stage, dataset_path, make_bundle, save_bundle, store
+):
+    teacher, student = make_bundle("timm:test_efficientnet"), make_bundle("timm:test_efficientnet", seed=1)
+    asked = []
+
+    def mine(outputs, taught, batch, temperature):
+        asked.append((taught.requires_grad, len(batch), temperature))
+        return (outputs - taught).square().sum()
+
+    monkeypatch.setattr(type(student.task), "soft_losses", {"mine": mine, "hinton": None})
+    inputs = {"dataset": dataset_path, "teacher": save_bundle(teacher), "student": save_bundle(student)}
+    same = SETTINGS | {"alpha": 1.0, "temperature": 3.0}
+    digests = {}
+    for name in ("", "hinton", "mine"):
+        outputs = run_stage(distill, inputs=inputs, run_name=f"by {name}", **same, distillation={"distillation": name})
+        digests[name] = read_file(read_manifest(outputs["distilled"].path), "weights.safetensors", store)
+        said = Path(outputs["page"].path).read_text()
+        assert f"T²·KL(teacher ‖ student){name and f' per {name}'}, T = 3" in said
+    assert asked == [(False, 16, 3.0)] * len(asked) != []
+    assert digests[""] == digests["hinton"] != digests["mine"]
+
+
+def test_a_loss_that_the_task_does_not_have_is_refused(make_bundle, dataset):
+    bundle = make_bundle("timm:test_efficientnet")
+    with pytest.raises(UserError, match=r"^unknown distillation 'channel'; image classification has only the default$"):
+        distill_bundle(bundle, bundle, dataset, config(settings={"distillation": "channel"}))
 
 
 @pytest.mark.e2e

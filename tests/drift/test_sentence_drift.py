@@ -1,5 +1,6 @@
 """Drift of sentence pairs: their lengths and scripts, and what the encoder makes of them."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,8 +42,10 @@ def rows(count: int, *, words: list[str] = PLAIN, lengths: tuple[int, ...] = (3,
     ]
 
 
-def dataset(store: Store, path: Path, train: list[dict]) -> Dataset:
-    write_dataset(path, rows=ROWS, classes=[], splits={"train": train}, store=store)
+def dataset(store: Store, path: Path, train: list[dict], put_aside: tuple[str, ...] = ()) -> Dataset:
+    files = [{"source": str(n), "label": None, "reason": reason, "detail": ""} for n, reason in enumerate(put_aside)]
+    quarantine = {"quarantine.json": json.dumps({"files": files}).encode()}
+    write_dataset(path, rows=ROWS, classes=[], splits={"train": train}, store=store, extra_files=quarantine)
     return open_dataset(path, store)
 
 
@@ -91,6 +94,18 @@ def test_sentences_in_several_scripts_are_a_group_of_their_own(
     found = measure_drift(mixed, reference, model, store, max_images=100, seed=0)
     assert found["labels"]["p_value"] < 0.001
     assert {row["class"]: row["new"] for row in found["mix"]}["several scripts"] > 30
+
+
+def test_untranslated_and_equal_entries_are_usual_and_damage_is_a_fault(
+    store: Store, tmp_path: Path, model: ModelBundle
+) -> None:
+    old = rows(40)
+    reference = dataset(store, tmp_path / "r", old)
+    reasons = ("identical", "no target", "fuzzy", "content in two splits", "encoding damage", "wrong language")
+    newest = dataset(store, tmp_path / "n", old + rows(6, seed=4), reasons)
+    found = measure_drift(newest, reference, model, store, max_images=20, seed=0)
+    assert found["quarantine"] == {"new": 2, "share": 2 / 8}
+    assert set(reasons[:3]) <= set(ROWS.reasons)
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 DEMO = "demo"
 """What a user calls the task's own embedded data set."""
 
+CONTENT_IN_TWO_SPLITS = "content in two splits"
+"""Reason of the quarantine for rows that `RowFormat.apart_columns` keeps apart."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Demo:
@@ -67,6 +70,10 @@ class MixedRows(StoredRows, Protocol):
     @property
     def mix_titles(self) -> tuple[str, str]:
         """What a group is, and what has moved when the shares have: "class" and "labels"."""
+
+    @property
+    def usual_reasons(self) -> frozenset[str]:
+        """Reasons of the quarantine that are no faults: that more rows have them says nothing of what arrives."""
 
     @property
     def mix_columns(self) -> tuple[str, ...]:
@@ -197,8 +204,10 @@ class RowFormat(MixedRows, Protocol):
         """sha256 hex digest that decides the split: the content's own, or that of its group."""
 
     @property
-    def apart_columns(self) -> tuple[str, ...]:
-        """Raw uint64 columns whose values must not lie on both sides of a split; most often none.
+    def apart_columns(self) -> Mapping[str, str]:
+        """Raw uint64 columns whose values must not lie on both sides of a split, with their names for people.
+
+        Most often none.
 
         A row of the training split that shares such a value with a row of the test or validation split is left out, and
         so is one of the validation split that shares it with the test split. Given splits and groups do not matter.

@@ -5,13 +5,13 @@ the first of `metrics` is the one that decisions are made by, and `details` belo
 """
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from components.core.artifacts.manifest import Manifest, read_file, read_manifest
 from components.core.budget import Budget, Check
 from components.core.errors import UserError
-from components.core.evaluation.parsing import parse, to_json
+from components.core.evaluation.parsing import LATER, parse, to_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -129,7 +129,7 @@ class Timing:
     cold_ms: float | None
     cpu_ms: float
     rows_per_second: float
-    units_per_second: float | None = None
+    units_per_second: float | None = field(default=None, metadata=LATER)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -270,7 +270,7 @@ class Evaluation:
     method: str
     warnings: tuple[str, ...]
     samples: tuple[Sample, ...]
-    timed_units: str = ""
+    timed_units: str = field(default="", metadata=LATER)
 
     def __post_init__(self) -> None:
         if not self.metrics:

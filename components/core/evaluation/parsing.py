@@ -1,6 +1,6 @@
 """JSON into frozen dataclasses: each field of its type, and no others; the first mistake is named by its path.
 
-A field with a default may be missing: it came after documents that are still read.
+A field with the metadata `LATER` may be missing: it came after documents that are still read.
 """
 
 import dataclasses
@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
+LATER = {"later": True}
 
 _NAMES = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
 
@@ -33,7 +34,7 @@ def parse(kind: type[T], document: Any, path: str = "") -> T:
     hints = _hints(kind)
     if unknown := sorted(set(document) - set(hints)):
         raise ValueError(f"{where} has the unknown field {unknown[0]!r}")
-    optional = {field.name for field in dataclasses.fields(kind) if field.default is not dataclasses.MISSING}  # type: ignore[arg-type]
+    optional = {field.name for field in dataclasses.fields(kind) if field.metadata.get("later")}  # type: ignore[arg-type]
     if missing := [name for name in hints if name not in document and name not in optional]:
         raise ValueError(f"{where} has no {missing[0]!r}")
     prefix = f"{path}." if path else ""

@@ -8,7 +8,7 @@ from typing import Any, get_args, get_origin
 from components.core.errors import UserError
 from components.core.parameters.rules import Range
 
-PARTS = ("data", "network", "training", "recipe")
+PARTS = ("data", "network", "training", "distillation", "recipe")
 _WORDS = {str: "text", int: "an integer", float: "a number", bool: "true or false", list: "a list"}
 
 
@@ -25,8 +25,9 @@ class Parameter:
         choices: the words that are allowed; empty for any text.
         field: its name on the form of the pipeline UI; None puts it into the field `advanced`.
         part: where the value goes if no stage has an input of this name: "data" (options of the task's rows), "network"
-            (settings of its networks), "training" (settings of its loss) or "recipe" (how a model is made small). For
-            what a task adds of its own.
+            (settings of its networks), "training" (settings of its loss), "distillation" (of its loss against a
+            teacher, on which fine-tuning does not depend) or "recipe" (how a model is made small). For what a task adds
+            of its own.
 
     Raises:
         UserError: the default breaks the rule.

@@ -206,8 +206,8 @@ class Task(Protocol):
         """Logits `(M, classes)` of what counts, M = `batch.count`: what distillation compares."""
 
     @property
-    def soft_losses(self) -> "Mapping[str, Callable[[Any, Any, Batch, float], Tensor]]":
-        """Losses against a teacher besides Hinton's on `comparable`, by the value of the setting `distillation`.
+    def soft_losses(self) -> "Mapping[str, Callable[[Any, Any, Batch, float], Tensor] | None]":
+        """Losses against a teacher by the value of the parameter `distillation`; None is Hinton's on `comparable`.
 
         Each takes the student's outputs, the teacher's, the batch and the temperature; it gives a sum over what counts.
         """

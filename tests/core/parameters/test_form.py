@@ -8,14 +8,15 @@ from components.core.parameters import ADVANCED, DECLARED, Form, Parameter, Rang
 EPOCHS = Parameter(name="epochs", field="train_epochs", type=int, default=3, rule=Range(low=0), text="How long.")
 RATE = Parameter(name="rate", type=float, default=0.1, rule=Range(low=0, above=True), text="How fast.")
 KIND = Parameter(name="kind", type=str, default="sgd", choices=("sgd", "adamw"), text="Which one.", part="training")
+SOFT = Parameter(name="soft", type=str, default="row", text="Which loss.", part="distillation")
 SHARES = Parameter(name="shares", type=list[float], default=[0.5], rule=Range(low=0, high=1), text="Which shares.")
-FORM = Form(pipeline="p", task="t", parameters=(EPOCHS, RATE, KIND, SHARES))
+FORM = Form(pipeline="p", task="t", parameters=(EPOCHS, RATE, KIND, SOFT, SHARES))
 
 
 def test_what_is_not_given_has_its_default_and_every_value_has_its_flat_name():
-    assert FORM.resolve({}, {}) == {"epochs": 3, "rate": 0.1, "kind": "sgd", "shares": [0.5]}
+    assert FORM.resolve({}, {}) == {"epochs": 3, "rate": 0.1, "kind": "sgd", "soft": "row", "shares": [0.5]}
     given = FORM.resolve({"train_epochs": 5}, {"rate": 1, "shares": [1, 0]})
-    assert given == {"epochs": 5, "rate": 1.0, "kind": "sgd", "shares": [1.0, 0.0]}
+    assert given == {"epochs": 5, "rate": 1.0, "kind": "sgd", "soft": "row", "shares": [1.0, 0.0]}
     assert [type(given[name]) for name in ("epochs", "rate")] == [int, float]
 
 
@@ -63,6 +64,7 @@ def test_a_tasks_own_values_go_to_the_part_that_they_are_for():
         "data_settings": {},
         "training_settings": {"kind": "adamw"},
         "network_settings": {},
+        "distillation_settings": {"soft": "row"},
     }
 
 

@@ -59,6 +59,7 @@ class ClassificationRows:
     schema = pa.schema([pa.field(name, kind, nullable=False) for name, kind in _FIELDS.items()])
     target_columns = mix_columns = ("label",)
     mix_titles = ("class", "labels")
+    usual_reasons = frozenset({"unsupported"})
     demo = Demo(
         file=Path(__file__).with_name("demo") / "fashion_mnist.parquet",
         # Part of every manifest of the demo that was ever written; a note at that path says where NOTICE lies now.
@@ -79,7 +80,7 @@ class ClassificationRows:
     raw_target_columns = ("label",)
     index_columns = ("label", "group")
     measured_columns = tuple(MEASURED)
-    apart_columns = ()
+    apart_columns: ClassVar[Mapping[str, str]] = {}
 
     def __post_init__(self) -> None:
         refuse_wrong_texts(self, "image_column", "label_column", "group_column")

@@ -179,7 +179,7 @@ class Classification:
 
         return cross_entropy(outputs, batch.targets, label_smoothing=(settings or {}).get("label_smoothing", 0.0))
 
-    soft_losses: "Mapping[str, Callable[[Any, Any, Batch, float], Tensor]]" = MappingProxyType({})
+    soft_losses: "Mapping[str, Callable[[Any, Any, Batch, float], Tensor] | None]" = MappingProxyType({})
 
     def comparable(self, outputs: "Tensor", batch: Batch) -> "Tensor":
         """The logits: each image counts."""

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -71,6 +71,7 @@ class SegmentationRows:
     schema = pa.schema([pa.field(name, kind, nullable=False) for name, kind in _FIELDS.items()])
     target_columns = mix_columns = ("mask",)
     mix_titles = ("class", "labels")
+    usual_reasons = frozenset({"unsupported"})
     demo = Demo(
         file=Path(__file__).with_name("demo") / "scenes.parquet",
         licence=(
@@ -86,7 +87,7 @@ class SegmentationRows:
     raw_target_columns = ("mask", "numbered")
     index_columns = ("group",)
     measured_columns = tuple(MEASURED)
-    apart_columns = ()
+    apart_columns: ClassVar[Mapping[str, str]] = {}
 
     def __post_init__(self) -> None:
         if type(self.ignore_index) is not int or not -1 <= self.ignore_index <= 65535:

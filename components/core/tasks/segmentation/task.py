@@ -221,11 +221,11 @@ class Segmentation:
         return training_loss(outputs, batch, settings or {})
 
     @property
-    def soft_losses(self) -> "Mapping[str, Callable[[Any, Any, Batch, float], Tensor]]":
-        """ "channel": every class's map as a distribution over the pixels."""
+    def soft_losses(self) -> "Mapping[str, Callable[[Any, Any, Batch, float], Tensor] | None]":
+        """ "pixel", and "channel": every class's map as a distribution over the pixels."""
         from components.core.tasks.segmentation.features import channel_loss
 
-        return {"channel": channel_loss}
+        return {"pixel": None, "channel": channel_loss}
 
     def comparable(self, outputs: Any, batch: Batch) -> "Tensor":
         """Logits at the targets' size, of the pixels that count, in the order of rows, lines and columns."""

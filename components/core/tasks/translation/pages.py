@@ -173,7 +173,7 @@ def _card_figures(evaluation: Evaluation) -> Raw:
     columns = ["source sentence", "sentences", *_both("this release", "BLEU"), *_both("this release", "chrF")]
     after, before = (side.details["errors"] for side in (evaluation.candidate, evaluation.baseline))
     errors = [[kind, meaning, before[kind], after[kind]] for kind, meaning in ERRORS.items()]
-    signatures = ", ".join(map(code, evaluation.candidate.details["signatures"].values()))
+    signatures = ", ".join(map(escape, evaluation.candidate.details["signatures"].values()))
     return Raw(
         f"{markdown_table(columns, lengths)}\n\nBLEU and chrF are sacrebleu's corpus scores ({signatures}). Errors "
         "that need no reader, in sentences:\n\n"

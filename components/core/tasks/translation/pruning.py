@@ -116,8 +116,8 @@ def prune_units(network: EncoderDecoder, kept: Kept) -> EncoderDecoder:
     sizes: dict[str, list[int]] = {}
     for name, count in present.items():
         sizes.setdefault(name.split(".")[0], []).append(len(kept[name]) if name in kept else count)
-    counts: dict[str, Any] = {kind: tuple(left) for kind, left in sizes.items()}
-    pruned = EncoderDecoder(replace(network.config, **counts))
+    counted: dict[str, Any] = {kind: tuple(counts) for kind, counts in sizes.items()}
+    pruned = EncoderDecoder(replace(network.config, **counted))
     state = dict(network.state_dict())
     for name, chosen in kept.items():
         kind, number = name.split(".")

@@ -7,14 +7,14 @@ from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pyarrow as pa
 
 from components.core.data.ingestion.items import Inspected, Item, Rejection, Source
 from components.core.data.ingestion.locations import PACKAGES, Location
 from components.core.data.ingestion.sources import locate
-from components.core.data.rows import Demo, refuse_options, refuse_wrong_texts
+from components.core.data.rows import CONTENT_IN_TWO_SPLITS, Demo, refuse_options, refuse_wrong_texts
 from components.core.errors import UserError
 from components.core.tasks.translation import cleaning, gettext_catalogs, pair_source, pairs, shifts
 from components.core.tasks.translation.cleaning import CleaningRules, content_key
@@ -76,6 +76,8 @@ class TranslationRows:
     target_columns = (TRANSLATION,)
     mix_columns = (TEXT,)
     mix_titles = ("length", "lengths")
+    # Every catalog has entries that nobody has translated yet, and names that stay as they are.
+    usual_reasons = frozenset({"identical", "no target", "few letters", gettext_catalogs.FUZZY, CONTENT_IN_TWO_SPLITS})
     demo = Demo(
         packages=DEMO_PACKAGES,
         extra="translation-demo",
@@ -90,7 +92,7 @@ class TranslationRows:
     raw_target_columns = (TRANSLATION,)
     index_columns = ("source_key", "group")
     measured_columns = ("source_key", "target_key", "source_words", "target_words")
-    apart_columns = ("source_key", "target_key")
+    apart_columns: ClassVar[Mapping[str, str]] = {"source_key": "the sentence", "target_key": "the translation"}
 
     def __post_init__(self) -> None:
         refuse_wrong_texts(self, "source_language", "target_language", "source_column", "target_column", "group_column")

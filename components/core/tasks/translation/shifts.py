@@ -9,8 +9,9 @@ SHIFTED = "shifted lines"
 REASONS = {SHIFTED: "by their lengths, the lines around belong to each other some lines earlier or later"}
 
 _WINDOW, _REACH, _FEWEST = 200, 3, 50
-_CLEAR = 0.3
-"""How much better a shifted window must correlate; on 31,000 verse pairs it was 0.95 in place and 0.25 beside it."""
+_CLEAR, _LIKELY = 0.3, 0.6
+"""How much better a shifted window must correlate, and how well at least. On 57,000 pairs of LibreOffice the best place
+beside was always worse than in place, where the correlation was 0.68 to 0.99; on 31,000 verses 0.95 against 0.25."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +43,7 @@ def shifts_found(source_lengths: Sequence[int], target_lengths: Sequence[int]) -
             shift: _correlation(ours[window], theirs[window], shift) for shift in range(-_REACH, _REACH + 1)
         }
         best = max(correlations, key=correlations.__getitem__)
-        if correlations[best] <= correlations[0] + _CLEAR:
+        if correlations[best] <= max(_LIKELY, correlations[0] + _CLEAR):
             continue
         first, stop = max(0, start - half), min(len(ours), start + _WINDOW + half)
         if found and found[-1].stop >= first:

@@ -1,6 +1,8 @@
 """A user's sentence pairs through the whole preparation: what is read, what is refused, and which split it goes to."""
 
+import hashlib
 import json
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 from components.core.data.dataset import SPLITS, Dataset, open_dataset
 from components.core.data.ingestion.sources import quick_look, source_state
 from components.core.errors import UserError
-from components.core.store import Store
+from components.core.store import Store, open_objects
 from components.core.tasks.translation import cleaning, gettext_catalogs, pairs, shifts
 from components.core.tasks.translation.cleaning import content_key
 from components.core.tasks.translation.rows import TranslationRows
@@ -66,6 +68,10 @@ def prepared(tmp_path: Path, store: Store) -> Callable[..., tuple[Prepared, Data
         return result, open_dataset(tmp_path / "data", store)
 
     return prepare_
+
+
+def hash_of(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def rows_of(dataset: Dataset) -> Iterator[tuple[str, str, str]]:
@@ -169,16 +175,20 @@ def test_all_translations_and_near_copies_of_a_sentence_are_in_one_split(tmp_pat
         for number, (source, target) in enumerate(made(200))
         for pair in (
             (source, target),
+            (source, f"{target}, por favor"),
             (f"{source.upper()}!", f"{target}, de novo"),
             (f"{source} {number}", f"{target} e mais {number}"),
             (f"{source} {number + 1}.", f"{target} e {number + 1}."),
         )
     ]
+    # In turn, their lengths would repeat every five lines, as if shifted.
+    sentences.sort(key=lambda pair: hash_of(pair[1]))
     result, dataset = prepared(moses(tmp_path / "d", sentences))
     places: dict[str, set[str]] = {}
     for split, text, _ in rows_of(dataset):
         places.setdefault(content_key(text), set()).add(split)
     assert len(places) == 400
+    assert sum(dataset.counts.values()) == len(sentences)
     assert all(len(splits) == 1 for splits in places.values())
     assert result.quarantine.counts == {}, "several translations are no conflict"
     titles = [warning.title for warning in result.warnings]
@@ -195,9 +205,8 @@ def test_a_translation_in_test_is_left_out_of_training_whatever_its_source(tmp_p
     lost = [rejection for _, _, rejection in result.quarantine.files]
     assert len(lost) == 400 - sum(dataset.counts.values()) > 0
     assert {rejection.reason for rejection in lost} == {"content in two splits"}
-    assert {rejection.detail for rejection in lost} == {
-        "of the train split; shared: target", "of the validation split; shared: target"
-    }  # fmt: skip
+    wanted = {f"of the {split} split; the translation is held out too" for split in ("train", "validation")}
+    assert {rejection.detail for rejection in lost} == wanted
     alone, _ = prepared(moses(tmp_path / "alone", made(200)))
     tested = {text for split, text, _ in rows_of(prepared(tmp_path / "alone")[1]) if split == "test"}
     assert tested <= {text for split, text, _ in rows_of(prepared(tmp_path / "d")[1]) if split == "test"}
@@ -332,6 +341,32 @@ def test_files_in_the_wrong_languages_are_refused_by_what_was_found(tmp_path: Pa
 def test_no_reason_is_given_twice_and_each_has_a_meaning() -> None:
     parts = [pairs.UNREADABLE, gettext_catalogs.REASONS, shifts.REASONS, cleaning.REASONS]
     assert len(ROWS.reasons) == sum(map(len, parts)) + 1
+
+
+@pytest.mark.s3
+def test_a_bucket_gives_the_same_data_set_as_the_folder_it_was_copied_from(
+    tmp_path: Path, prepared, object_store_server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in object_store_server.environment.items():
+        monkeypatch.setenv(name, value)
+    uri = f"s3://{object_store_server.bucket}/{uuid.uuid4().hex}"
+    folder = moses(tmp_path / "d", made(100))
+    (folder / "pt").mkdir()
+    (folder / "pt" / "a.tsv").write_text("".join(f"{s}\t{t}\n" for s, t in made(200)[100:150]))
+    (folder / "pt" / "b.po").write_text("".join(f'msgid "{s}"\nmsgstr "{t}"\n\n' for s, t in made(200)[150:]))
+    for path in folder.rglob("*.*"):
+        open_objects(uri).put(path.relative_to(folder).as_posix(), path)
+    here, there = prepared(folder)[0], prepared(uri)[0]
+    assert there.manifest.digest == here.manifest.digest
+    assert sum(there.manifest.metadata["counts"].values()) == 200
+    quick_look(f"{uri}/x.pt", ROWS)
+    assert (
+        prepared(f"{uri}/x.pt")[0].manifest.metadata["counts"]
+        == prepared(folder / "x.en")[0].manifest.metadata["counts"]
+    )
+    before = source_state(f"{uri}/x.en", ROWS)
+    open_objects(uri).put("x.pt", b"other")
+    assert source_state(f"{uri}/x.en", ROWS) != before
 
 
 @pytest.mark.demo
