@@ -23,8 +23,7 @@ def _of_sequence(children: list[tuple[str, nn.Module]]) -> list[ChannelGroup]:
     members: list[Member] = []
     each: tuple[tuple[int, ...], ...] = ()
     for path, child in children:
-        plain = isinstance(child, Convolution) and child.groups == 1
-        if plain:
+        if isinstance(child, Convolution) and child.groups == 1:
             if members:
                 whole = (*members, Member(module=path, dimension="in", channels=each))
                 groups.append(ChannelGroup(name=members[0].module, channels=len(each), members=whole))
