@@ -48,7 +48,7 @@ def _check(form: Form, given: Mapping[str, Any]) -> dict[str, Any]:
     network = _check_given(form, asked, settings) if form.kind == "compress" else _check_backbones(form, asked)
     rows = rows.with_options(settings["data_settings"])
 
-    slices, allowed = parse_slice_columns(asked["slice_columns"]), asked["allow_paths"]
+    slices, allowed = parse_slice_columns(asked["slice_columns"]), asked.get("allow_paths", [])
     quick_look(asked["dataset"], rows, slice_columns=slices, allow_paths=allowed)
 
     print(f"{len(recipes)} recipes: {'; '.join(recipe.name for recipe in recipes)}")
