@@ -89,7 +89,7 @@ _COMMON = tuple(
 PARAMETERS = (
     *with_defaults(
         _COMMON,
-        backbones=["firefox_en_pt_tiny"], prune_targets=[1.0], round_to=64, batch_size=32, epochs=1, distill_epochs=2,
+        backbones=["firefox_en_pt_tiny"], prune_targets=[0.5], round_to=64, batch_size=32, epochs=1, distill_epochs=2,
         learning_rate=0.0003, label_smoothing=0.1, layer_decay=1.0,
         weight_decay=0.01, distill_learning_rate=0.0003, distill_temperature=1.0,
     ),
