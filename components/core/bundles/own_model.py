@@ -124,7 +124,7 @@ def read_trained(path: Path, *, called: str, task: str, architecture: str, class
             "in the order of the outputs (for a folder of classes read by torchvision or timm: the folders, sorted)"
         )
     wanted = Architecture(
-        backbone=architecture, source=architecture, num_outputs=owner.num_outputs(names), task=task, options=options
+        backbone=architecture, source=architecture, num_outputs=len(names), task=task, options=options
     )
     module = build(wanted)
     owner.load_trained(module, checkpoint.tensors, architecture, names)
