@@ -6,6 +6,7 @@ from components.core.parameters import COMMON, Parameter, Range, with_defaults
 from components.core.parameters.rules import FRACTION, NOT_NEGATIVE, SHARE
 
 MAX_WORDS = 150
+VOCABULARY_LEAST = 10_000
 BEAM_SIZE, LENGTH_PENALTY = 1, 1.0
 
 _OWN = (
@@ -49,6 +50,11 @@ _OWN = (
         name="vocabulary_coverage", part="recipe", type=float, default=1.0, rule=FRACTION,
         text="Keep the pieces that make up this share of the training text on each side, and all single characters. "
         "1 keeps every piece that occurs, 0 the whole vocabulary.",
+    ),
+    Parameter(
+        name="vocabulary_least", part="recipe", type=int, default=VOCABULARY_LEAST, rule=NOT_NEGATIVE,
+        text="Pieces that the vocabulary keeps on each side, at least: the pretrained one's most frequent fill it up, "
+        "so that words which the training text lacks stay whole.",
     ),
     Parameter(
         name="heads_fraction", part="recipe", type=float, default=1.0, rule=SHARE,

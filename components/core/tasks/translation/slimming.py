@@ -51,6 +51,7 @@ class SlimConfig:
     Attributes:
         macs_fraction: share of the multiply-accumulates of the whole network, in (0, 1].
         vocabulary_coverage: share of the training text's pieces that the vocabulary keeps whole; 0 keeps all pieces.
+        vocabulary_least: pieces of each side, at least: likely ones of the whole vocabulary fill it up.
         heads_fraction: share of the attention heads.
         encoder_layers, decoder_layers: layers of each stack; 0 keeps all.
         round_to: neurons left in a layer are a multiple of this.
@@ -58,6 +59,7 @@ class SlimConfig:
 
     macs_fraction: float
     vocabulary_coverage: float
+    vocabulary_least: int
     heads_fraction: float
     encoder_layers: int
     decoder_layers: int
@@ -69,6 +71,7 @@ class SlimConfig:
         return cls(
             macs_fraction=macs_fraction,
             vocabulary_coverage=recipe.get("vocabulary_coverage", 0.0),
+            vocabulary_least=recipe.get("vocabulary_least", 0),
             heads_fraction=recipe.get("heads_fraction", 1.0),
             encoder_layers=recipe.get("encoder_layers", 0),
             decoder_layers=recipe.get("decoder_layers", 0),
@@ -102,7 +105,9 @@ def slim(
     if not sample:
         raise UserError("pruning needs sentence pairs in the training split, and there is none")
     if config.vocabulary_coverage:
-        network, assets, notes = trimmed(network, assets, pairs, sample, coverage=config.vocabulary_coverage)
+        network, assets, notes = trimmed(
+            network, assets, pairs, sample, coverage=config.vocabulary_coverage, least=config.vocabulary_least
+        )
     batches = _batches(assets.vocabulary, sample)
     layers = network.config.encoder_layers, network.config.decoder_layers
     network = drop_layers(
@@ -138,10 +143,11 @@ def trimmed(
     sample: Sequence[tuple[str, str]],
     *,
     coverage: float,
+    least: int,
 ) -> tuple[EncoderDecoder, TranslationAssets, dict[str, str]]:
     """The network with a trimmed vocabulary, its assets, and what was lost, for people."""
     before = assets.vocabulary
-    kept = choose_pieces(before, *count_pieces(before, pairs), coverage=coverage)
+    kept = choose_pieces(before, *count_pieces(before, pairs), coverage=coverage, least=least)
     after = trim_vocabulary(before, kept)
     notes = {"pieces kept": f"{len(kept.source):,} of {before.source_size:,} (source), "
                             f"{len(kept.target):,} of {before.target_size:,} (target)"}  # fmt: skip

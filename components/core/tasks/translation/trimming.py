@@ -57,8 +57,11 @@ def count_pieces(vocabulary: Vocabulary, pairs: Iterable[tuple[str, str]]) -> tu
     return source, target
 
 
-def choose_pieces(vocabulary: Vocabulary, source: Counts, target: Counts, *, coverage: float) -> Kept:
+def choose_pieces(vocabulary: Vocabulary, source: Counts, target: Counts, *, coverage: float, least: int = 0) -> Kept:
     """The basic pieces, and the fewest others that make up the share `coverage` of the occurrences of each side.
+
+    Further ones fill each side up to `least` pieces: those with the highest score in the vocabulary, which stands for
+    their frequency in the text that it was made of. They keep words whole that new text of the domain may bring.
 
     Basic is what any text needs: special pieces, bytes, single characters. They have the first numbers, so that eos is
     the same piece on both sides. Where one numbering serves both sides (OPUS-MT), both keep what either needs.
@@ -67,6 +70,7 @@ def choose_pieces(vocabulary: Vocabulary, source: Counts, target: Counts, *, cov
         vocabulary: the whole one.
         source, target: of `count_pieces`.
         coverage: in (0, 1]; 1 keeps every piece that occurs.
+        least: pieces of each side, at least, where the whole vocabulary has so many.
 
     Raises:
         ValueError: coverage out of range.
@@ -74,15 +78,15 @@ def choose_pieces(vocabulary: Vocabulary, source: Counts, target: Counts, *, cov
     if not 0 < coverage <= 1:
         raise ValueError(f"vocabulary coverage must be in (0, 1], got {coverage}")
     if isinstance(vocabulary, NumberedVocabulary):
-        both = _chosen(pieces_of(vocabulary, SOURCE), Counter(dict(source)) + Counter(dict(target)), coverage)
+        both = _chosen(pieces_of(vocabulary, SOURCE), Counter(dict(source)) + Counter(dict(target)), coverage, least)
         return Kept(source=both, target=both)
     return Kept(
-        source=_chosen(pieces_of(vocabulary, SOURCE), source, coverage),
-        target=_chosen(pieces_of(vocabulary, TARGET), target, coverage),
+        source=_chosen(pieces_of(vocabulary, SOURCE), source, coverage, least),
+        target=_chosen(pieces_of(vocabulary, TARGET), target, coverage, least),
     )
 
 
-def _chosen(pieces: Sequence[Piece], counts: Counts, coverage: float) -> tuple[int, ...]:
+def _chosen(pieces: Sequence[Piece], counts: Counts, coverage: float, least: int) -> tuple[int, ...]:
     special = [number for number, piece in enumerate(pieces) if piece.kind != NORMAL]
     kept = {number for number, piece in enumerate(pieces) if piece.is_basic}
     needed = coverage * sum(counts.values())
@@ -93,6 +97,8 @@ def _chosen(pieces: Sequence[Piece], counts: Counts, coverage: float) -> tuple[i
         if number not in kept:
             kept.add(number)
             found += counts[number]
+    likely = sorted(set(range(len(pieces))) - kept, key=lambda number: (-pieces[number].score, number))
+    kept.update(likely[: max(0, least - len(kept))])
     return (*special, *sorted(kept.difference(special)))
 
 

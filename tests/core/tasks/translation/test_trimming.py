@@ -80,6 +80,23 @@ def test_less_coverage_keeps_the_fewest_and_most_frequent_pieces(vocabulary: Sen
         assert set(kept.target) - basic == {first}, "each side counts for itself"
 
 
+def test_the_likeliest_other_pieces_fill_a_side_up(vocabulary: SentencePieceVocabulary) -> None:
+    pieces = read_pieces(vocabulary.model)
+    counts = count_pieces(vocabulary, PAIRS)
+    small = choose_pieces(vocabulary, *counts, coverage=1.0)
+    least = len(small.target) + 12
+    assert len(small.source) < least < len(pieces)
+    filled = choose_pieces(vocabulary, *counts, coverage=1.0, least=least)
+    for before, after in ((small.source, filled.source), (small.target, filled.target)):
+        assert len(after) == least
+        added, left = set(after) - set(before), set(range(len(pieces))) - set(after)
+        assert set(before) < set(after)
+        assert min(pieces[number].score for number in added) >= max(pieces[number].score for number in left)
+    assert choose_pieces(vocabulary, *counts, coverage=1.0, least=5) == small
+    everything = choose_pieces(vocabulary, *counts, coverage=0.5, least=10**6)
+    assert set(everything.source) == set(everything.target) == set(range(len(pieces)))
+
+
 @pytest.mark.parametrize("coverage", [0.0, 1.5])
 def test_a_coverage_that_cannot_be_is_refused(vocabulary: SentencePieceVocabulary, coverage: float) -> None:
     with pytest.raises(ValueError, match=rf"coverage must be in \(0, 1\], got {coverage}"):
