@@ -192,7 +192,8 @@ def damaged(number: int, trees: list[list[Any]], contents: list[bytes]) -> bytes
 def seeds() -> tuple[list[list[Any]], list[bytes]]:
     """The undamaged pipelines, as documents and as bytes."""
     trees = [list(yaml.load_all(path.read_bytes(), Loader=yaml.CSafeLoader)) for path in SEEDS]
-    trees += [_as_job(trees[0][0]), _as_manifest(trees[1][0]), [copy.deepcopy(trees[2][0]), _platform(trees[2][0])]]
+    (main,) = (tree for tree in trees if tree[0]["pipelineInfo"]["name"] == "optimize")
+    trees += [_as_job(main[0]), _as_manifest(trees[1][0]), [copy.deepcopy(trees[2][0]), _platform(trees[2][0])]]
     contents = [path.read_bytes() for path in SEEDS]
     return trees, contents + [_written(tree) for tree in trees[len(SEEDS) :]]
 
