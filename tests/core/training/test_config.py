@@ -10,7 +10,10 @@ from components.core.errors import UserError
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"schedule": "linear"}, "schedule must be one of polynomial, step, cosine, constant, inverse_sqrt; got 'linear'"),
+        (
+            {"schedule": "linear"},
+            "schedule must be one of polynomial, step, cosine, constant, inverse_sqrt; got 'linear'",
+        ),
         ({"optimizer": "adam"}, "optimizer must be one of adamw, sgd; got 'adam'"),
         ({"precision": "fp16"}, "precision must be one of auto, float32, bfloat16; got 'fp16'"),
         ({"batch_norm": "fixed"}, "batch_norm must be one of frozen, train; got 'fixed'"),
