@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from components.core.errors import UserError
-from components.core.store import StoreError
 
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
@@ -28,8 +27,6 @@ THREAD_VARIABLES = (
 FAILED, MISTAKEN = 1, 2
 
 _OWN = "components."
-_OUTAGES = (StoreError, OSError, MemoryError)
-"""Of the machine or the store: not what a defect looks like."""
 
 
 def run(spec: dict[str, Any]) -> int:
@@ -70,8 +67,13 @@ def run(spec: dict[str, Any]) -> int:
 
 
 def _kind_of(error: BaseException, spec: dict[str, Any]) -> str:
+    # Loaded before a task starts, it would not be seen among what the task imports.
+    from components.core.store import StoreError
+
     is_ours = str(spec.get("module") or "").startswith(_OWN)
-    return "defect" if is_ours and isinstance(error, Exception) and not isinstance(error, _OUTAGES) else "error"
+    # Of the machine or the store: not what a defect looks like.
+    outage = isinstance(error, StoreError | OSError | MemoryError)
+    return "defect" if is_ours and isinstance(error, Exception) and not outage else "error"
 
 
 def one_line(error: BaseException) -> str:
