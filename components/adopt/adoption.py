@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class OwnModel:
-    """What is asked for; the parameters of the stage, checked. UserError names parameter and value."""
+    """The stage's parameters, checked. UserError names parameter and value."""
 
     model: str
     state: str

@@ -44,7 +44,7 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What one candidate costs as float32, of a typical row (an image at its size, a sentence of a stated length).
+    """The cost of one candidate as float32, for a typical row (an image at its size, a sentence of a stated length).
 
     `latency_ms` is the median of warm calls of onnxruntime at batch 1 on one thread of this machine's CPU, of each
     graph as often as a row needs it; `size_mb` is four bytes per parameter, in 10⁶ bytes.

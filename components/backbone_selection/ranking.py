@@ -9,7 +9,7 @@ from components.core.numbers import compact
 from components.core.tasks.metric import Metric
 
 KNN = Metric(name="knn_accuracy", label="k-NN accuracy", reduce=lambda sums: sums[..., 0])
-"""What candidates are compared by where their features can be held against classes."""
+"""Scores of candidates by how well their features separate the classes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ class Candidate:
 
     @property
     def transfer(self) -> float | None:
-        """What it is compared by; None for a rejected one."""
+        """Its score; None if it was rejected."""
         return self.knn_accuracy if self.untrained is None else self.untrained
 
     @property
@@ -60,7 +60,7 @@ class Candidate:
 
     @property
     def tie_break(self) -> float:
-        """What decides between equal ones; larger is better."""
+        """Breaks ties between equal scores; larger is better."""
         return (self.logme or 0.0) if self.untrained_loss is None else -self.untrained_loss
 
 

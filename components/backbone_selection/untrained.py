@@ -1,4 +1,4 @@
-"""What networks do with training rows before any training: how they are compared where there are no classes."""
+"""Compares networks by their metric and loss on training rows before any training, for tasks without classes."""
 
 from contextlib import closing
 from typing import TYPE_CHECKING

@@ -16,7 +16,7 @@ _MOST_NAMED = 5
 
 
 class Reach:
-    """What the rows of the tables at `address` (a folder, or an s3:// prefix) may name.
+    """The files that rows of tables at `address` (a folder, or an s3:// prefix) may name.
 
     Args:
         address: where the tables lie.
