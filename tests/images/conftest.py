@@ -70,6 +70,20 @@ def retraining_run(container_run: FinishedRun) -> FinishedRun:
 
 
 @pytest.fixture(scope="session")
+def compressing_run(container_run: FinishedRun) -> FinishedRun:
+    """That run's release quantized and verified again, nothing trained, with each task in a container of its image."""
+    version = container_run.document["outputs"]["release_version"]
+    shared = ("test_fraction", "validation_fraction", "calibration_images", "latency_rounds", "max_drop")
+    parameters = {
+        **{name: TINY[name] for name in shared},
+        "model": f"model/{version}", "prune_targets": "1", "distill_epochs": "0", "release_name": "compressed",
+    }  # fmt: skip
+    run = run_trimtab(container_run.home, "compress", "--runner", "container", parameters=parameters)
+    assert run.code == 0, run.printed
+    return run
+
+
+@pytest.fixture(scope="session")
 def process_run(images: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
     """The pipeline with each task in a process, inside the training image: the same versions of all libraries."""
     home = tmp_path_factory.mktemp("processes")

@@ -22,7 +22,7 @@ STAGES = sorted(_stages())
 # What these stages make depends on their inputs alone; the others measure times as well.
 EXACT = {
     "data_prep": "prepared", "fine_tune": "tuned", "prune": "pruned", "distill": "distilled", "quantize": "quantized",
-    "choose": "chosen",
+    "choose": "chosen", "adopt": "adopted",
 }  # fmt: skip
 
 
@@ -51,8 +51,10 @@ def test_containers_decide_and_release_what_processes_do(container_run: Finished
     assert here == there
 
 
-def test_every_stage_ran_in_a_container(container_run: FinishedRun, retraining_run: FinishedRun) -> None:
-    tasks = [*tasks_of(container_run), *tasks_of(retraining_run)]
+def test_every_stage_ran_in_a_container(
+    container_run: FinishedRun, retraining_run: FinishedRun, compressing_run: FinishedRun
+) -> None:
+    tasks = [task for run in (container_run, retraining_run, compressing_run) for task in tasks_of(run)]
     worked = [task for task in tasks if task.output_artifacts or task.output_parameters]
     assert {stage(task) for task in worked if not task.cached} == set(STAGES)
     assert {task.status for task in worked} == {"succeeded"}
@@ -61,10 +63,16 @@ def test_every_stage_ran_in_a_container(container_run: FinishedRun, retraining_r
 
 @pytest.mark.parametrize("name", STAGES)
 def test_a_stage_works_as_kfp_starts_it_without_root_shell_or_network(
-    name: str, container_run: FinishedRun, retraining_run: FinishedRun, images: dict[str, str], tmp_path: Path
+    name: str,
+    container_run: FinishedRun,
+    retraining_run: FinishedRun,
+    compressing_run: FinishedRun,
+    images: dict[str, str],
+    tmp_path: Path,
 ) -> None:
-    # What both pipelines have is taken from the first, where nothing came from the cache.
-    run = next(run for run in (container_run, retraining_run) if name in {stage(task) for task in tasks_of(run)})
+    # What several pipelines have is taken from the first, where nothing came from the cache.
+    runs = (container_run, retraining_run, compressing_run)
+    run = next(run for run in runs if name in {stage(task) for task in tasks_of(run)})
     tasks = tasks_of(run)
     task = min((task for task in tasks if stage(task) == name), key=lambda task: task.seconds)
     artifacts: dict[str, dict] = {}
