@@ -56,6 +56,7 @@ class Outcome:
     macs_fraction: float
     operators: tuple[int, int]
     convolutions: tuple[int, int]
+    float_convolutions: int
     signal_to_noise_db: float
     exporter: str
 
@@ -121,6 +122,7 @@ def take_through(source: str, size: int, world: World, *, round_to: int = 8) -> 
         macs_fraction=pruned.macs_fraction,
         operators=(fused["operators"], fused["operators_total"]),
         convolutions=(fused["convolutions"], fused["convolutions_total"]),
+        float_convolutions=released.provenance["calibration"]["float_convolutions"],
         signal_to_noise_db=released.provenance["agreement"]["signal_to_noise_db"],
         exporter=released.provenance["exporter"],
     )

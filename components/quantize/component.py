@@ -82,8 +82,9 @@ def quantize(
                 "agreement_with_float32": close["argmax"],
                 "signal_to_noise_db": close["signal_to_noise_db"],
             }
-            if fused["convolutions"] < fused["convolutions_total"]:
-                print(f"warning: onnxruntime leaves these in float: {', '.join(fused['floating'])}")
+            front = result.provenance.get("calibration", {}).get("float_convolutions", 0)
+            if fused["convolutions"] + front < fused["convolutions_total"]:
+                print(f"warning: onnxruntime leaves these in float: {', '.join(fused['floating'][front:])}")
         manifest = save_onnx(
             quantized.path, result, store, {"stage": "quantize", "source_model": source.digest, **facts}
         )

@@ -25,6 +25,7 @@ from onnxruntime.quantization import (
 
 from components.core.runtime.metadata import strip_metadata
 from components.quantize.bias_correction import correct_biases, give_every_layer_a_bias
+from components.quantize.float_front import float_front
 from components.quantize.observe import Feeds, activation_ranges
 from components.quantize.ranges import PERCENTILE
 
@@ -38,10 +39,11 @@ _OPERATORS = [
 
 @dataclass(frozen=True, kw_only=True)
 class Quantized:
-    """The int8 graph, and how many layers had their bias corrected."""
+    """The int8 graph, how many layers had their bias corrected, and how many convolutions at its front are float."""
 
     model: onnx.ModelProto
     corrected_layers: int
+    float_convolutions: int
 
 
 def quantize_int8(
@@ -61,7 +63,7 @@ def quantize_int8(
         method: of choosing activation ranges: minmax, percentile or entropy.
         percentile: for that method; percent of the values that the range keeps.
         threads: of onnxruntime during calibration.
-        stay_float: kinds of operators that are left as they are.
+        stay_float: kinds of operators that are left as they are; so is the front of a mobile network (`float_front`).
     """
     with tempfile.TemporaryDirectory(prefix="trimtab-quantize-") as folder:
         prepared = Path(folder) / "prepared.onnx"
@@ -72,17 +74,22 @@ def quantize_int8(
         model = onnx.load(prepared)
     give_every_layer_a_bias(model)
     ranges = activation_ranges(model, feeds, method, percentile=percentile, threads=threads)
-    quantized = _with_integer_weights(model, ranges, stay_float)
+    front = float_front(model)
+    floating = [*front, *(node.name for node in model.graph.node if node.op_type in stay_float)]
+    quantized = _with_integer_weights(model, ranges, floating)
     corrected = correct_biases(quantized, model, feeds, threads=threads)
     _drop_zero_points(quantized)
     _drop_unused_constants(quantized)
     strip_metadata(quantized)
     onnx.checker.check_model(quantized)
-    return Quantized(model=quantized, corrected_layers=corrected)
+    convolutions = {node.name for node in model.graph.node if node.op_type == "Conv"}
+    return Quantized(
+        model=quantized, corrected_layers=corrected, float_convolutions=len(convolutions.intersection(front))
+    )
 
 
 def _with_integer_weights(
-    model: onnx.ModelProto, ranges: dict[str, tuple[float, float]], stay_float: Collection[str]
+    model: onnx.ModelProto, ranges: dict[str, tuple[float, float]], floating: list[str]
 ) -> onnx.ModelProto:
     copied = onnx.ModelProto()
     copied.CopyFrom(model)
@@ -103,7 +110,7 @@ def _with_integer_weights(
             activation_qType=QuantType.QUInt8,
             tensors_range=data,
             nodes_to_quantize=[],
-            nodes_to_exclude=[node.name for node in copied.graph.node if node.op_type in stay_float],
+            nodes_to_exclude=floating,
             op_types_to_quantize=_OPERATORS,
             extra_options={},
         )

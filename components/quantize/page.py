@@ -44,12 +44,16 @@ def _headline(result: OnnxBundle, plain: OnnxBundle) -> Block:
     ratio = f"{times(plain.size_bytes / result.size_bytes)} smaller than float32."
     kind = "convolutions" if fused["convolutions_total"] else "products"
     done, total = fused[kind], fused[f"{kind}_total"]
+    front = result.provenance.get("calibration", {}).get("float_convolutions", 0)
     if kind == "products":
         said = "Products of two activations, as inside attention, stay float."
         return Callout(f"{done} of {total} matrix products run as integers", f"{said} {ratio}", "good")
-    if done == total:
-        return Callout(f"All {total} convolutions run as integers", ratio, "good")
-    names = ", ".join(fused["floating"][:8])
+    if done + front == total:
+        if not front:
+            return Callout(f"All {total} convolutions run as integers", ratio, "good")
+        said = f"The first {front} stay float: integers are not faster there. {ratio}"
+        return Callout(f"All {total} convolutions but the first {front} run as integers", said, "good")
+    names = ", ".join(fused["floating"][front : front + 8])
     return Callout(
         f"Only {done} of {total} convolutions run as integers",
         f"onnxruntime computes {names} in float here; the file is smaller but may not be faster. {ratio}",

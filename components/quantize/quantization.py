@@ -90,6 +90,7 @@ def convert(
             "seed": config.seed,
             "dataset": dataset.fingerprint,
             "corrected_layers": sum(one.corrected_layers for one in quantized.values()),
+            "float_convolutions": sum(one.float_convolutions for one in quantized.values()),
         },
         "fused": added(shares).to_json(),
     }

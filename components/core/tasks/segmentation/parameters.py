@@ -52,7 +52,7 @@ _OWN = (
         text="Weight of an auxiliary head's loss while the network is fine-tuned. 0 is no such head.",
     ),
     Parameter(
-        name="distillation", part="distillation", type=str, default="pixel", choices=DISTILLATIONS,
+        name="distillation", part="distillation", type=str, default="channel", choices=DISTILLATIONS,
         text="What the student learns of the teacher's logits: the classes of each pixel (pixel), or where each class "
         "is (channel).",
     ),
