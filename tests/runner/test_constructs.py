@@ -177,8 +177,23 @@ def test_exit_handlers_stand_side_by_side_in_nested_pipelines_and_may_be_pipelin
     assert ran.result.status == "failed"
     assert outputs_of(ran, "text-2") == ["bye"]
     said = {t.output_parameters["Output"] for t in ran.result.tasks if t.component == "tell"}
-    assert said == {"FAILED exit-handler-1 first", "FAILED exit-handler-1 inner", "SUCCEEDED exit-handler-2 second"}
+    assert said == {"FAILED exit-handler-1 first", "FAILED exit-handler-1 inner", "COMPLETE exit-handler-2 second"}
     assert run(several, broken="no").result.status == "succeeded"
+
+
+def test_a_task_learns_the_state_of_the_one_before_it_in_the_backends_words(run: Run) -> None:
+    @c.component
+    def tell(status: dsl.PipelineTaskFinalStatus) -> str:
+        return f"{status.state} {status.pipeline_task_name}"
+
+    @dsl.pipeline(name="stated")
+    def stated():
+        tell().after(c.text(value="a")).ignore_upstream_failure()
+        tell().after(c.fail()).ignore_upstream_failure()
+
+    first, second = run(stated), run(stated)
+    assert outputs_of(first, "tell") + outputs_of(first, "tell-2") == ["COMPLETE text", "FAILED fail"]
+    assert outputs_of(second, "tell") + outputs_of(second, "tell-2") == ["CACHED text", "FAILED fail"]
 
 
 def test_ignored_failures_reach_components_as_missing_optional_inputs(run: Run) -> None:

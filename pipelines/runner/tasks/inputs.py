@@ -14,7 +14,8 @@ from pipelines.runner.ir.placeholders import resolve, run_specific
 from pipelines.runner.ir.settings import Name
 from pipelines.runner.tasks.outcome import Outcome
 
-_STATES = {"failed": "FAILED", "cancelled": "CANCELLED"}
+# The words of KFP 2.17's driver, which are those of ML Metadata; there a task that was not triggered is CANCELED.
+_STATES = {"succeeded": "COMPLETE", "failed": "FAILED", "cancelled": "CANCELED", "skipped": "CANCELED"}
 
 
 @dataclass(kw_only=True)
@@ -154,9 +155,13 @@ def holds(condition: Condition, inputs: Inputs) -> bool:
 
 
 def final_status(name: str, outcome: Outcome, facts: Mapping[str, str]) -> dict[str, Any]:
-    """`PipelineTaskFinalStatus` of a task that is over, as KFP writes it; FAILED if a failure kept it from starting."""
+    """`PipelineTaskFinalStatus` of a task that is over, as KFP 2.17 writes it.
+
+    FAILED if a failure kept it from starting. The error is more than a cluster tells: its driver leaves it empty.
+    """
+    is_cached = outcome.cached and outcome.status == "succeeded"
     status: dict[str, Any] = {
-        "state": _STATES.get(outcome.status, "FAILED" if outcome.error else "SUCCEEDED"),
+        "state": "CACHED" if is_cached else "FAILED" if outcome.error else _STATES[outcome.status],
         "pipelineJobResourceName": facts["pipeline_job_resource_name"],
         "pipelineTaskName": name,
         "error": {},
