@@ -22,7 +22,8 @@ _STATES = {"succeeded": "COMPLETE", "failed": "FAILED", "cancelled": "CANCELED",
 class Inputs:
     """Values by name. An input that was not given is absent; an artifact is always a list, mostly of one.
 
-    `names` are the resolved names of the secrets, config maps and volumes that the task uses.
+    `names` are the resolved names of the secrets, config maps and volumes that the task uses, but for those whose
+    input was not given.
     """
 
     parameters: dict[str, Any] = field(default_factory=dict)
@@ -79,8 +80,14 @@ def resolve_inputs(
         found.run_specific = found.run_specific or bool(run_specific(value))
         _put(found, component, name, resolve(value, executor_inputs(found), facts))
     if component.container is not None:
-        found.names = {name: _object_name(name, scope, done) for name in component.container.settings.names}
+        wanted = [name for name in component.container.settings.names if not _was_not_given(name, scope)]
+        found.names = {name: _object_name(name, scope, done) for name in wanted}
     return found
+
+
+def _was_not_given(name: Name, scope: Inputs) -> bool:
+    """Whether an optional input should have held the name."""
+    return bool(name.input) and scope.parameters.get(name.input) is None
 
 
 def _object_name(name: Name, scope: Inputs, done: Mapping[str, Outcome]) -> str:

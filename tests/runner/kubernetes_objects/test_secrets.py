@@ -4,7 +4,7 @@ import base64
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import pytest
 from components_for_tests import text
@@ -226,6 +226,29 @@ def test_the_name_of_a_secret_may_be_an_input_a_loop_item_or_an_output(
     assert ran.result.status == "succeeded", ran.result.error
     found = sorted(item.output_parameters["Output"]["TOKEN"] for item in ran.result.tasks if "lengths" in item.task)
     assert found == [1, len(VALUE), len(VALUE), len(VALUE)]
+
+
+def test_what_an_optional_input_names_is_left_out_when_the_input_is_not_given(
+    run: Callable[..., Any], given: dict[str, Path]
+) -> None:
+    @dsl.pipeline
+    def inner(which: Optional[str] = None):  # noqa: UP045
+        as_env(lengths, which, names=["TOKEN"])
+
+    @dsl.pipeline(name="optional-names")
+    def pipeline(which: Optional[str] = None, conf: Optional[str] = None):  # noqa: UP045
+        task = as_env(lengths, which, names=["TOKEN", "COLOUR"])
+        kubernetes.use_config_map_as_env(task, conf, {"colour": "COLOUR"})
+        kubernetes.use_secret_as_volume(task, which, "/etc/trimtab-test/sec")
+        kubernetes.use_config_map_as_volume(task, conf, "/etc/trimtab-test/conf")
+        inner(which=which)
+
+    ran = run(pipeline)
+    assert ran.outputs("lengths")["Output"] == {"TOKEN": -1, "COLOUR": -1}
+    assert ran.outputs("inner/lengths")["Output"] == {"TOKEN": -1}
+    ran = run(pipeline, secrets=given, which="sec")
+    assert ran.outputs("lengths")["Output"] == {"TOKEN": len(VALUE), "COLOUR": -1}
+    assert ran.outputs("inner/lengths")["Output"] == {"TOKEN": len(VALUE)}
 
 
 def test_a_name_that_only_a_task_knows_fails_the_task_that_uses_it(
