@@ -160,7 +160,7 @@ class _ContainerTask:
                 named=self.task.cache_key,
             )
         except ValueError:
-            return None  # a NaN inside a list or struct equals nothing, not even itself
+            return None  # an input that JSON cannot hold has no key
         if not self.context.options.use_cache or self._is_to_be_refreshed():
             return None
         places = {name: self.folders.artifact(name, port) for name, port in self.component.output_artifacts.items()}
@@ -341,7 +341,7 @@ class _ContainerTask:
                 parameters=record.output_parameters, artifacts=record.output_artifacts, seconds=seconds,
             )  # fmt: skip
         except (StoreError, OSError, ValueError, TypeError) as error:
-            # The last two: metadata that JSON cannot hold, such as a NaN.
+            # The last two: an output that JSON cannot hold.
             return f"the result of {record.label} cannot be kept for a later run: {error}"
         return ""
 
