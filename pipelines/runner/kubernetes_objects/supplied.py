@@ -16,6 +16,7 @@ from pipelines.runner.kubernetes_objects.mounts import Mount
 from pipelines.runner.kubernetes_objects.volume_tasks import volume_folder
 from pipelines.runner.records.redaction import Redaction
 
+_NAMESPACE = "kubeflow"  # where KFP's own manifests put the pods of a run
 HOW_TO_GIVE = "a .env, JSON or YAML file of key: value, or a folder with one file a key"
 
 
@@ -57,7 +58,8 @@ class KubernetesObjects:
             UserError: an object, a key or a volume that is not there; a volume without a name.
         """
         env = _pod_fields(settings, facts)
-        digests: dict[str, str] = {}
+        # The pipeline's author sets them, while a pod's name, say, differs from run to run.
+        digests = {name: env[name] for name, path in settings.pod_fields.items() if path in settings.pod_metadata}
         placed: list[Mount] = []
         secret: set[str] = set()
         hidden: set[bytes] = set()
@@ -121,12 +123,16 @@ class KubernetesObjects:
 
 
 def _pod_fields(settings: ExecutorSettings, facts: Mapping[str, str]) -> dict[str, str]:
+    """A label or annotation that nobody has set is empty, as in Kubernetes."""
     values = {
         "metadata.name": facts["pipeline_task_uuid"].replace("/", "-"),
+        "metadata.namespace": _NAMESPACE,
         "metadata.uid": facts["pipeline_task_uuid"],
+        "metadata.labels['pipeline/runid']": facts["pipeline_job_uuid"],
         "spec.nodeName": socket.gethostname(),
+        **settings.pod_metadata,
     }
-    return {variable: values[path] for variable, path in settings.pod_fields.items()}
+    return {variable: values.get(path, "") for variable, path in settings.pod_fields.items()}
 
 
 def _text(value: bytes, where: str) -> str:

@@ -291,6 +291,38 @@ def test_pod_fields_that_have_a_meaning_here_are_set_and_others_refused(run: Cal
         run(pipeline_with("status.podIP"))
 
 
+def test_labels_annotations_and_the_namespace_of_a_pod_are_in_the_environment(run: Callable[..., Any]) -> None:
+    @dsl.component(base_image="python:3.11")
+    def variables(names: list[str]) -> dict[str, str]:
+        import os
+
+        return {name: os.environ[name] for name in names}
+
+    def pipeline_with(team: str) -> Any:
+        @dsl.pipeline(name="pod-fields")
+        def pipeline():
+            task = variables(names=list(paths))
+            kubernetes.add_pod_label(task, "example.org/team", team)
+            kubernetes.add_pod_annotation(task, "note", "it's a \"note\"")
+            for variable, path in paths.items():
+                kubernetes.use_field_path_as_env(task, variable, path)
+
+        return pipeline
+
+    paths = {
+        "NAME": "metadata.name", "SPACE": "metadata.namespace", "TEAM": "metadata.labels['example.org/team']",
+        "NOTE": "metadata.annotations['note']", "NONE": "metadata.labels['none']",
+        "RUN": "metadata.labels['pipeline/runid']",
+    }  # fmt: skip
+    ran = run(pipeline_with("a"))
+    run_id = ran.result.run_id
+    assert ran.outputs("variables")["Output"] == {
+        "NAME": f"{run_id}-variables", "SPACE": "kubeflow", "TEAM": "a", "NOTE": "it's a \"note\"", "NONE": "",
+        "RUN": run_id,
+    }  # fmt: skip
+    assert run(pipeline_with("b")).outputs("variables")["Output"]["TEAM"] == "b", "another label is another result"
+
+
 @pytest.mark.parametrize(
     ("name", "content", "found"),
     [
