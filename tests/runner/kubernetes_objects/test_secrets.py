@@ -303,7 +303,7 @@ def test_labels_annotations_and_the_namespace_of_a_pod_are_in_the_environment(ru
         def pipeline():
             task = variables(names=list(paths))
             kubernetes.add_pod_label(task, "example.org/team", team)
-            kubernetes.add_pod_annotation(task, "note", "it's a \"note\"")
+            kubernetes.add_pod_annotation(task, "note", 'it\'s a "note"')
             for variable, path in paths.items():
                 kubernetes.use_field_path_as_env(task, variable, path)
 
