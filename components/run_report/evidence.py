@@ -17,6 +17,11 @@ from components.run_report.records import Task, lane_names
 if TYPE_CHECKING:
     from components.core.store import Store
 
+# KFP up to 2.17 has the words of ML Metadata, later ones those of its own API.
+_ENDINGS = {
+    "COMPLETE": "succeeded", "CACHED": "succeeded", "SUCCEEDED": "succeeded",
+    "CANCELED": "cancelled", "CANCELLED": "cancelled",
+}  # fmt: skip
 _LARGEST_BYTES = 32 * 1024 * 1024
 
 
@@ -45,9 +50,14 @@ class Evidence:
     problems: list[str] = field(default_factory=list)
 
     @property
+    def ending(self) -> str:
+        """How the run ended: succeeded, failed, cancelled, or what else the backend says."""
+        return _ENDINGS.get(self.state.upper(), self.state.lower())
+
+    @property
     def succeeded(self) -> bool:
         """Whether the pipeline ran to its end."""
-        return self.state.upper() == "SUCCEEDED"
+        return self.ending == "succeeded"
 
     @property
     def lanes(self) -> dict[str, str]:

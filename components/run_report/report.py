@@ -49,7 +49,7 @@ def summary(evidence: Evidence, *, report: str) -> dict[str, Any]:
     try:
         return summarize(evidence, report=report)
     except _MALFORMED as error:
-        files, state = {"report": report}, evidence.state.lower()
+        files, state = {"report": report}, evidence.ending
         problem = f"the result could not be read: {type(error).__name__}: {error}"
         return {"title": f"The run {state}", "lead": problem, "columns": [], "rows": [], "files": files, "outputs": {}}
 
@@ -58,7 +58,7 @@ def _headline(evidence: Evidence) -> tuple[str, str]:
     try:
         return headline(evidence)
     except _MALFORMED:
-        return f"The run {evidence.state.lower()}", ""
+        return f"The run {evidence.ending}", ""
 
 
 def _built(name: str, build: Callable[[], Built]) -> list[Section]:

@@ -21,7 +21,7 @@ def headline(evidence: Evidence) -> tuple[str, str]:
     """The title of the report and the sentence below it."""
     final = evidence.final
     if evidence.failed or not evidence.succeeded:
-        state = {"CANCELLED": "was cancelled"}.get(evidence.state.upper(), "failed")
+        state = "was cancelled" if evidence.ending == "cancelled" else "failed"
         where = f" at {evidence.failed[0].name}" if evidence.failed else ""
         said = evidence.failed[0].error if evidence.failed else evidence.error
         if evidence.first("retraining.json") and not promotion_of(evidence):
@@ -131,7 +131,7 @@ def failure_section(evidence: Evidence) -> Section | None:
         if tail:
             blocks.append(Details(f"The end of {task.name}'s log", (Log(tail),), unfolded=True))
     if not blocks:
-        blocks.append(Callout(f"The pipeline ended as {evidence.state.lower()}", evidence.error, "bad"))
+        blocks.append(Callout(f"The pipeline ended as {evidence.ending}", evidence.error, "bad"))
     done = [task for task in evidence.tasks if task.status == "succeeded"]
     rest = [task for task in evidence.tasks if task.status not in ("succeeded", "failed")]
     blocks.append(

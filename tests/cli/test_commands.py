@@ -59,7 +59,7 @@ def test_runs_and_show_tell_about_a_run(trimtab: Trimtab, pipeline: str) -> None
     listed = trimtab("runs").out
     assert listed.index("bad") < listed.index("good")
     good = trimtab("show", "good").out
-    for part in ("little", "succeeded", "exit-handler-1", "work", "Output = 2", "The run SUCCEEDED"):
+    for part in ("little", "succeeded", "exit-handler-1", "work", "Output = 2", "The run COMPLETE"):
         assert part in good
     latest = trimtab("show").out
     for part in ("bad", "failed", "RuntimeError: it broke", "  | working hard"):

@@ -20,7 +20,7 @@ def test_a_run_prints_its_tasks_the_table_and_the_files(trimtab: Trimtab, pipeli
     for part in (
         "work: started",
         "work: succeeded",
-        "The run SUCCEEDED",
+        "The run COMPLETE",
         "0.9123",
         "–",
         "/runs/report.html",

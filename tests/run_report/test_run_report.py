@@ -15,7 +15,7 @@ from components.run_report.records import Task
 PARAMETERS = {"dataset": "demo", "prune_targets": [0.8, 0.65], "max_drop": 1.5, "max_size_mb": None, "power": 1.0}
 
 
-def report(run, tmp_path, *, state="SUCCEEDED", message=None, parameters=None):
+def report(run, tmp_path, *, state="COMPLETE", message=None, parameters=None):
     """Run the stage; returns the page and the summary."""
     output = SimpleNamespace(path=str(tmp_path / "outputs" / "report"), metadata={})
     status = PipelineTaskFinalStatus(
@@ -200,6 +200,20 @@ def test_the_parameters_are_taken_from_the_first_task_when_none_are_given(run, r
     html, _ = report(run, tmp_path, state="CANCELLED", parameters={})
     assert "dataset demo" in Text(html).text
     assert "The run was cancelled" in html
+
+
+@pytest.mark.parametrize(
+    ("state", "title"),
+    [
+        ("COMPLETE", "The run succeeded"),
+        ("CACHED", "The run succeeded"),
+        ("SUCCEEDED", "The run succeeded"),
+        ("FAILED", "The run failed"),
+        ("CANCELED", "The run was cancelled"),
+    ],
+)
+def test_the_states_of_every_backend_are_understood(run, tmp_path, state, title):
+    assert report(run, tmp_path, state=state)[1]["title"] == title
 
 
 def test_names_from_the_users_data_stay_text(run, runs, tmp_path):

@@ -261,7 +261,7 @@ class Interpreter:
         return self.tried(task, fails, inputs, outputs, scope)
 
     def farewell(self, task: Task, scope: Scope, handler: Ended) -> Ended:
-        state = "FAILED" if handler.status == "failed" or handler.blamed else "SUCCEEDED"
+        state = "FAILED" if handler.status == "failed" or handler.blamed else "COMPLETE"
         return self.tried(task, task.fails, {**DEFAULTS, **scope.values(task.inputs)}, {"word": state}, scope)
 
     def tried(self, task: Task, fails: int, inputs: Ports, outputs: Ports, scope: Scope) -> Ended:

@@ -220,18 +220,3 @@ def test_a_cached_run_does_not_start_the_worker_with_torch(run: Run) -> None:
     again = run(heavy)
     assert again.cached() == {"wants-torch"}
     assert "worker-heavy.txt" not in logs(again)
-
-
-def test_metadata_that_json_cannot_hold_is_not_kept_and_does_not_stop_the_run(run: Run) -> None:
-    @c.component
-    def strange(metrics: dsl.Output[dsl.Metrics]):
-        metrics.metadata["loss"] = float("nan")
-
-    @dsl.pipeline(name="strange")
-    def pipeline():
-        strange()
-
-    assert run(pipeline).result.status == "succeeded"
-    again = run(pipeline)
-    assert again.cached() == set()
-    assert any("cannot be kept" in message for message in again.warnings())

@@ -3,7 +3,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, Optional
+from typing import Any, List, NamedTuple, Optional
 
 import components_for_tests as c
 import yaml
@@ -177,8 +177,63 @@ def test_exit_handlers_stand_side_by_side_in_nested_pipelines_and_may_be_pipelin
     assert ran.result.status == "failed"
     assert outputs_of(ran, "text-2") == ["bye"]
     said = {t.output_parameters["Output"] for t in ran.result.tasks if t.component == "tell"}
-    assert said == {"FAILED exit-handler-1 first", "FAILED exit-handler-1 inner", "SUCCEEDED exit-handler-2 second"}
+    assert said == {"FAILED exit-handler-1 first", "FAILED exit-handler-1 inner", "COMPLETE exit-handler-2 second"}
     assert run(several, broken="no").result.status == "succeeded"
+
+
+def test_a_task_learns_the_state_of_the_one_before_it_in_the_backends_words(run: Run) -> None:
+    @c.component
+    def tell(status: dsl.PipelineTaskFinalStatus) -> str:
+        return f"{status.state} {status.pipeline_task_name}"
+
+    @dsl.pipeline(name="stated")
+    def stated():
+        tell().after(c.text(value="a")).ignore_upstream_failure()
+        tell().after(c.fail()).ignore_upstream_failure()
+
+    first, second = run(stated), run(stated)
+    assert outputs_of(first, "tell") + outputs_of(first, "tell-2") == ["COMPLETE text", "FAILED fail"]
+    assert outputs_of(second, "tell") + outputs_of(second, "tell-2") == ["CACHED text", "FAILED fail"]
+
+
+def test_a_condition_may_be_the_whole_command_of_a_container(run: Run) -> None:
+    @dsl.container_component
+    def chosen(out: dsl.OutputPath(str), word: Optional[str] = None):
+        shell = dsl.IfPresentPlaceholder("word", then=["sh", "-c"], else_=["no-such-program-here", "-c"])
+        given = dsl.IfPresentPlaceholder("word", then=["--word", word])
+        return dsl.ContainerSpec(image="alpine", command=[shell, f'printf "%s " "$@" > {out}', "zero", given])
+
+    @dsl.container_component
+    def perhaps(word: Optional[str] = None):
+        return dsl.ContainerSpec(image="alpine", command=[dsl.IfPresentPlaceholder("word", then=word)])
+
+    @dsl.pipeline(name="choosing-a-program")
+    def choosing(word: Optional[str] = None):
+        chosen(word=word)
+
+    @dsl.pipeline(name="perhaps-a-program")
+    def nothing():
+        perhaps()
+
+    assert run(choosing, word="it is").outputs("chosen") == {"out": "--word it is "}
+    assert "'no-such-program-here' is not on this machine" in run(choosing).ended("chosen").error
+    assert run(nothing).ended("perhaps").error == "its command is empty: with these inputs nothing is left of it"
+
+
+def test_a_list_of_artifacts_in_a_command_is_left_as_it_is_written_as_on_a_cluster(run: Run) -> None:
+    @dsl.container_component
+    def listed(data: Input[List[Dataset]], out: dsl.OutputPath(str)):  # noqa: UP006
+        return dsl.ContainerSpec(image="alpine", command=["sh", "-c", 'printf "%s" "$0" > "$1"', data, out])
+
+    @dsl.pipeline(name="listing")
+    def listing():
+        with dsl.ParallelFor(["a", "b"]) as item:
+            made = c.write(content=item)
+        listed(data=dsl.Collected(made.outputs["data"]))
+
+    ran = run(listing)
+    assert ran.outputs("listed") == {"out": "{{$.inputs.artifacts['data']}}"}
+    assert any("{{$.inputs.artifacts['data']}}" in said and "no backend" in said for said in ran.warnings())
 
 
 def test_ignored_failures_reach_components_as_missing_optional_inputs(run: Run) -> None:

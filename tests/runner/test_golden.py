@@ -48,7 +48,7 @@ def test_exit_handlers_of_an_old_sdk(run: Run, version: str) -> None:
     assert ran.result.status == "failed"
     assert ran.outputs("final")["Output"].startswith("FAILED fail: RuntimeError: on purpose")
     assert ran.outputs("plain") == {"Output": "over"}
-    assert run(GOLDEN / version / "handled.yaml", broken="false").outputs("final") == {"Output": "SUCCEEDED "}
+    assert run(GOLDEN / version / "handled.yaml", broken="false").outputs("final") == {"Output": "COMPLETE "}
 
 
 @pytest.mark.parametrize("version", VERSIONS)

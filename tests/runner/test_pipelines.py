@@ -190,7 +190,7 @@ def test_exit_handler_runs_after_success_and_after_failure_with_the_status(run: 
 
     good, bad = run(handled, broken="false"), run(handled, broken="true")
     assert good.result.status == "succeeded"
-    assert good.result.summary["outputs"] == {"state": "SUCCEEDED", "task": "exit-handler-1", "said": ""}
+    assert good.result.summary["outputs"] == {"state": "COMPLETE", "task": "exit-handler-1", "said": ""}
     assert good.result.summary["title"] == good.result.run_id
     assert bad.result.status == "failed"
     assert bad.result.summary["outputs"]["state"] == "FAILED"

@@ -169,7 +169,7 @@ def test_an_exit_task_that_had_seen_the_failure_sees_the_success(
     missing.write_text("mended")
     after = Resumed(home)
     assert after.result.summary is not None
-    assert after.result.summary["outputs"]["state"] == "SUCCEEDED"
+    assert after.result.summary["outputs"]["state"] == "COMPLETE"
     assert after.result.summary["title"] == "r"
 
 

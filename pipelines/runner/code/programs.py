@@ -93,7 +93,7 @@ def _installed(function: str, container: Container, configured: dict[str, Path])
 def _command(program: str, container: Container) -> Program:
     import shutil
 
-    if shutil.which(program) is None:
+    if program and shutil.which(program) is None:
         raise UserError(
             f"executor {container.label!r} runs {program!r} in the image {container.image!r}; that program is not on "
             "this machine; --runner container runs it there"

@@ -92,12 +92,14 @@ def plain(value: Any, what: str, depth: int = 0) -> Any:
     """A JSON value with integers for numbers without a fraction.
 
     Raises:
-        UserError: what JSON cannot say (a date of YAML), half a surrogate pair, more than `MOST_DEPTH` levels.
+        UserError: what JSON cannot say (a date of YAML, NaN), half a surrogate pair, more than `MOST_DEPTH` levels.
     """
     if depth > MOST_DEPTH:
         raise UserError(f"{what} is nested more than {MOST_DEPTH} deep")
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise UserError(f"{what} holds {json.dumps(value)}, which JSON does not know")
+        return int(value) if value.is_integer() else value
     if isinstance(value, str):
         if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
             raise UserError(f"{what} holds what is no text in UTF-8: {ascii(value)[:60]}")
@@ -106,7 +108,7 @@ def plain(value: Any, what: str, depth: int = 0) -> Any:
         return {plain(str(key), what): plain(item, what, depth + 1) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [plain(item, what, depth + 1) for item in value]
-    if value is not None and not isinstance(value, int | float):
+    if value is not None and not isinstance(value, int):
         raise UserError(f"{what} holds a {type(value).__name__} ({value}), which JSON does not know; is it text?"[:300])
     return value
 

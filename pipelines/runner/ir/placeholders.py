@@ -22,6 +22,7 @@ RUN_SPECIFIC = frozenset({
 """Differ from run to run: a task whose inputs hold one of them is never taken from the cache."""
 
 _FACTS = RUN_SPECIFIC | {"pipeline_task_name"}
+_STRUCTURES = ('{"Concat":', '{"IfPresent":')
 _ARTIFACT_FIELDS = ("uri", "path", "name", "metadata")
 
 
@@ -44,6 +45,8 @@ def _known(parts: tuple[str, ...] | None) -> bool:
         case (fact,):
             return fact in _FACTS
         case ("inputs", "parameters", _) | ("outputs", "parameters", _, "output_file"):
+            return True
+        case ("inputs" | "outputs", "artifacts", _):
             return True
         case ("inputs" | "outputs", "artifacts", _, name):
             return name in _ARTIFACT_FIELDS
@@ -74,6 +77,17 @@ def check(value: Any, where: str) -> None:
         for match in _PLACEHOLDER.finditer(text):
             if not _known(_split(match[1])):
                 raise UserError(f"{where} uses the placeholder {match[0]}, which the local runner does not support")
+
+
+def lists_of_artifacts(value: Any) -> list[str]:
+    """Placeholders inside `value` that name a whole list of artifacts. The SDK writes them, and KFP 2.17's launcher
+    leaves them as they are written."""
+    found = (match for text in _strings(value) for match in _PLACEHOLDER.finditer(text))
+    return list(dict.fromkeys(match[0] for match in found if _is_list(_split(match[1]))))
+
+
+def _is_list(parts: tuple[str, ...] | None) -> bool:
+    return parts is not None and len(parts) == 3 and parts[1] == "artifacts"
 
 
 def run_specific(value: Any) -> set[str]:
@@ -121,6 +135,11 @@ def resolve_command(words: tuple[str, ...], executor_input: Mapping[str, Any], f
     return resolved
 
 
+def is_literal(word: str) -> bool:
+    """Whether a word of a command line is what it says, whatever the inputs are."""
+    return "{{$" not in word and not word.startswith(_STRUCTURES)
+
+
 def as_text(value: Any) -> str:
     """A value as the text that a command line or a longer string gets."""
     return value if isinstance(value, str) else json.dumps(value)
@@ -128,7 +147,7 @@ def as_text(value: Any) -> str:
 
 def _expand(word: str, executor_input: Mapping[str, Any]) -> str | list[str]:
     """`{"Concat": […]}` → one string; `{"IfPresent": {InputName, Then, Else}}` → a string or several words."""
-    if not word.startswith(('{"Concat":', '{"IfPresent":')):
+    if not word.startswith(_STRUCTURES):
         return word
     try:
         tree = json.loads(word)
@@ -175,6 +194,8 @@ def _lookup(body: str, executor_input: Mapping[str, Any], facts: Mapping[str, st
             return inputs.get("parameterValues", {}).get(name)
         case ("outputs", "parameters", name, _):
             return _of(outputs.get("parameters", {}), name, "output parameter")["outputFile"]
+        case (_, "artifacts", _):
+            return f"{{{{${body}}}}}"
         case (side, _, name, *field):
             artifacts = inputs if side == "inputs" else outputs
             listed = _of(artifacts.get("artifacts", {}), name, f"{side[:-1]} artifact")["artifacts"]

@@ -63,7 +63,11 @@ class ScratchMount:
 
 @dataclass(frozen=True, kw_only=True)
 class ExecutorSettings:
-    """One executor's settings; the default says nothing. `pod_fields` maps a variable to the pod's field it shows."""
+    """One executor's settings; the default says nothing.
+
+    `pod_fields` maps a variable to the path of the pod's field that it shows, `pod_metadata` such a path to its value,
+    for the labels and annotations that the pipeline itself sets.
+    """
 
     timeout_seconds: float | None = None
     env: tuple[ObjectAsEnv, ...] = ()
@@ -71,6 +75,7 @@ class ExecutorSettings:
     volumes: tuple[VolumeMount, ...] = ()
     scratch: tuple[ScratchMount, ...] = ()
     pod_fields: Mapping[str, str] = field(default_factory=dict)
+    pod_metadata: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def names(self) -> Iterator[Name]:

@@ -16,6 +16,7 @@ from pipelines.runner.kubernetes_objects.mounts import Mount
 from pipelines.runner.kubernetes_objects.volume_tasks import volume_folder
 from pipelines.runner.records.redaction import Redaction
 
+_NAMESPACE = "kubeflow"  # where KFP's own manifests put the pods of a run
 HOW_TO_GIVE = "a .env, JSON or YAML file of key: value, or a folder with one file a key"
 
 
@@ -49,29 +50,36 @@ class KubernetesObjects:
     def supply(
         self, settings: ExecutorSettings, names: Mapping[Name, str], facts: Mapping[str, str], work: Path
     ) -> Supplied:
-        """What a task gets whose object names are all known now.
+        """What a task gets, now that the names of its objects are known.
+
+        A secret or config map whose name is missing is left out, and a volume is not: KFP 2.17's driver does the same.
 
         Raises:
-            UserError: an object, a key or a volume that is not there.
+            UserError: an object, a key or a volume that is not there; a volume without a name.
         """
         env = _pod_fields(settings, facts)
-        digests: dict[str, str] = {}
+        # The pipeline's author sets them, while a pod's name, say, differs from run to run.
+        digests = {name: env[name] for name, path in settings.pod_fields.items() if path in settings.pod_metadata}
         placed: list[Mount] = []
         secret: set[str] = set()
         hidden: set[bytes] = set()
-        for entry in settings.env:
+        for entry in (entry for entry in settings.env if entry.name in names):
             found = self.variables(entry, names[entry.name])
             env |= found
             digests |= {variable: value_digest(text.encode()) for variable, text in found.items()}
             if entry.kind == "secret":
                 secret |= found.keys()
                 hidden |= {text.encode() for text in found.values()}
-        for files in settings.files:
+        for files in (files for files in settings.files if files.name in names):
             values = self.values(files, names[files.name])
             placed.append(Mount(path=files.path, files=values))
             digests |= {f"{files.path}/{key}": value_digest(value) for key, value in values.items()}
             hidden |= set(values.values()) if files.kind == "secret" else set()
         for volume in settings.volumes:
+            if volume.name not in names:
+                raise UserError(
+                    f"the volume (PVC) for {volume.path} has no name: it is {volume.name}, which was not given"
+                )
             root = self.volume(names[volume.name])
             placed.append(Mount(path=volume.path, root=root, inside=volume.inside or "."))
         for scratch in settings.scratch:
@@ -115,12 +123,16 @@ class KubernetesObjects:
 
 
 def _pod_fields(settings: ExecutorSettings, facts: Mapping[str, str]) -> dict[str, str]:
+    """A label or annotation that nobody has set is empty, as in Kubernetes."""
     values = {
         "metadata.name": facts["pipeline_task_uuid"].replace("/", "-"),
+        "metadata.namespace": _NAMESPACE,
         "metadata.uid": facts["pipeline_task_uuid"],
+        "metadata.labels['pipeline/runid']": facts["pipeline_job_uuid"],
         "spec.nodeName": socket.gethostname(),
+        **settings.pod_metadata,
     }
-    return {variable: values[path] for variable, path in settings.pod_fields.items()}
+    return {variable: values.get(path, "") for variable, path in settings.pod_fields.items()}
 
 
 def _text(value: bytes, where: str) -> str:

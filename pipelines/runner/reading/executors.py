@@ -12,6 +12,7 @@ from pipelines.quantities import num_bytes, num_cores
 from pipelines.runner.ir.parameters import plain
 from pipelines.runner.ir.pipeline import Container, Importer, Resources
 from pipelines.runner.ir.placeholders import check as check_placeholders
+from pipelines.runner.ir.placeholders import is_literal
 from pipelines.runner.ir.settings import ExecutorSettings
 from pipelines.runner.reading.fields import Fields
 from pipelines.runner.reading.packages import Install, installs
@@ -119,7 +120,8 @@ class EmbeddedFunction:
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """A container component: a command line, which runs on this machine if its program is there."""
+    """A container component: a command line, which runs on this machine if its program is there. `program` is "" if
+    only the task's inputs tell which one it is."""
 
     program: str
 
@@ -147,7 +149,8 @@ def classify(container: Container) -> InstalledFunction | EmbeddedFunction | Com
             "--runner container can do that"
         )
     if not any(module in word for word in words for module in _EXECUTOR_MODULES):
-        return Command(program=container.command[0])
+        program = container.command[0]
+        return Command(program=program if is_literal(program) else "")
     function = _option(words, "--function_to_execute")
     if not function:
         raise UserError(f"{where} names no function (--function_to_execute)")
@@ -169,8 +172,6 @@ def _option(words: tuple[str, ...], name: str) -> str:
 
 
 def _checked_source(source: str, where: str) -> str:
-    if "__KFP_NOTEBOOK_REL_PATH" in source:
-        raise UserError(f"{where} runs a notebook (dsl.notebook_component), which the local runner does not support")
     try:
         ast.parse(source)
     except (

@@ -28,7 +28,8 @@ _PLACEMENT = (
 )  # fmt: skip
 _PLACEMENT_OF_PIPELINE = ("resourceTtlOnCompletion", "resourceTtlOnSuccess", "resourceTtlOnFailure")
 
-POD_FIELDS = ("metadata.name", "metadata.uid", "spec.nodeName")
+_POD_FIELDS = ("metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName")
+_POD_METADATA = re.compile(r"metadata\.(?:labels|annotations)\['[^'\]]+'\]")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 
 
@@ -98,6 +99,7 @@ def _settings(fields: Fields) -> ExecutorSettings:
     return ExecutorSettings(
         timeout_seconds=seconds or None, env=env, files=files, volumes=tuple(_volumes(fields)),
         scratch=tuple(_scratch(fields)), pod_fields=dict(_pod_fields(fields)),
+        pod_metadata=dict(_pod_metadata(fields.group("podMetadata"))),
     )  # fmt: skip
 
 
@@ -145,13 +147,21 @@ def _scratch(fields: Fields) -> Iterator[ScratchMount]:
 def _pod_fields(fields: Fields) -> Iterator[tuple[str, str]]:
     for item in fields.sequence("fieldPathAsEnv"):
         path = item.needed("fieldPath")
-        if path not in POD_FIELDS:
+        if path not in _POD_FIELDS and not _POD_METADATA.fullmatch(path):
             raise UserError(
                 f"{item.where}: the pod's field {path!r} as an environment variable is not supported by the local "
-                f"runner (known: {', '.join(POD_FIELDS)})"
+                f"runner (known: {', '.join(_POD_FIELDS)}, metadata.labels['…'], metadata.annotations['…'])"
             )
         yield _variable(item, "name"), path
         item.finish()
+
+
+def _pod_metadata(fields: Fields) -> Iterator[tuple[str, str]]:
+    for kind in ("labels", "annotations"):
+        group = fields.group(kind)
+        for key in group.value:
+            yield f"metadata.{kind}['{key}']", group.text(key)
+    fields.finish()
 
 
 def _variable(fields: Fields, key: str) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import signal
 from collections.abc import Mapping
 from pathlib import Path
@@ -49,7 +50,11 @@ async def worker_for(context: RunContext, launch: Launch) -> Worker | Containers
 
 
 def spec_of(context: RunContext, launch: Launch) -> dict[str, Any]:
-    """What `child.run`, or `Containers.run`, is told."""
+    """What `child.run`, or `Containers.run`, is told.
+
+    Raises:
+        TaskFailed: with these inputs the command is empty, or its program is not on this machine.
+    """
     if context.containers is not None and not launch.program.on_host:
         return container_spec(context, launch, context.containers.engine)
     program, folders = launch.program, launch.folders
@@ -73,7 +78,19 @@ def spec_of(context: RunContext, launch: Launch) -> dict[str, Any]:
         }  # fmt: skip
     else:
         spec["argv"] = resolve_command(launch.container.command + launch.container.args, launch.given, launch.facts)
+        _check_program(spec["argv"], launch.container.image)
     return spec
+
+
+def _check_program(argv: list[str], image: str) -> None:
+    # Most are known, and were looked for, before the run began.
+    if not argv:
+        raise TaskFailed("error", "its command is empty: with these inputs nothing is left of it")
+    if shutil.which(argv[0]) is None:
+        raise TaskFailed(
+            "error",
+            f"its program {argv[0]!r} is not on this machine; --runner container runs it in the image {image!r}",
+        )
 
 
 def check_end(launch: Launch, ended: Ended, worker_log: Path) -> None:

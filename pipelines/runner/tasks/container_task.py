@@ -18,7 +18,7 @@ from pipelines.runner.containers.store_changes import take_in
 from pipelines.runner.context import RunContext
 from pipelines.runner.events import TaskRetried, TaskStarted
 from pipelines.runner.ir.pipeline import Component, Container, Task
-from pipelines.runner.ir.placeholders import as_text, resolve, run_specific
+from pipelines.runner.ir.placeholders import as_text, lists_of_artifacts, resolve, run_specific
 from pipelines.runner.kubernetes_objects.supplied import NOTHING
 from pipelines.runner.processes.launch import Folders, Launch
 from pipelines.runner.processes.resources import CapacityClosed, Request
@@ -132,6 +132,11 @@ class _ContainerTask:
         for name, port in self.component.input_artifacts.items():
             if name not in self.inputs.artifacts and not port.optional:
                 raise UserError(f"input artifact {name!r} was not given")
+        for placeholder in lists_of_artifacts([*self.container.command, *self.container.args]):
+            self.context.warn(
+                f"the command of {self.record.label} holds {placeholder}, a list of artifacts; no backend of KFP (2.17) "
+                "puts anything in its place, so it stays as it is"
+            )
         self.env = {key: as_text(resolve(value, self.given, self.facts)) for key, value in self.container.env.items()}
         self.request = _request(self.container, self.given, self.facts)
         self.supplied = self.context.kubernetes_objects.supply(
@@ -155,7 +160,7 @@ class _ContainerTask:
                 named=self.task.cache_key,
             )
         except ValueError:
-            return None  # a NaN inside a list or struct equals nothing, not even itself
+            return None  # an input that JSON cannot hold has no key
         if not self.context.options.use_cache or self._is_to_be_refreshed():
             return None
         places = {name: self.folders.artifact(name, port) for name, port in self.component.output_artifacts.items()}
@@ -336,7 +341,7 @@ class _ContainerTask:
                 parameters=record.output_parameters, artifacts=record.output_artifacts, seconds=seconds,
             )  # fmt: skip
         except (StoreError, OSError, ValueError, TypeError) as error:
-            # The last two: metadata that JSON cannot hold, such as a NaN.
+            # The last two: an output that JSON cannot hold.
             return f"the result of {record.label} cannot be kept for a later run: {error}"
         return ""
 

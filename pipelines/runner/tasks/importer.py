@@ -154,7 +154,7 @@ async def _from_bucket(
 
 
 def _key(remote: Remote, promised: dict[str, Any]) -> str:
-    """ "" if there is none: metadata with a NaN equals nothing, not even itself."""
+    """ "" if there is none: metadata that JSON cannot hold."""
     facts = {"uri": remote.uri, "objects": remote.facts(), "type": promised["type"], "metadata": promised["metadata"]}
     try:
         return cache.key_of(

@@ -16,8 +16,9 @@ from components.core.results.payload import content_digest, payload_at
 from components.core.store import NotFound, StoreError, open_objects
 from components.core.store.backends.objects import Listed, Objects
 from components.core.store.concurrency import run_all
+from pipelines.runner.tasks.cloud_storage import CloudStorageObjects
 
-KNOWN_SOURCES = "a path, file:///path or s3://bucket/key"
+KNOWN_SOURCES = "a path, file:///path, s3://bucket/key or gs://bucket/key"
 
 
 class ImportStopped(Exception):  # noqa: N818  (it is how a download ended)
@@ -29,7 +30,7 @@ class Remote:
     """Objects in a bucket: one, whose key is then its name, or all under a prefix, with keys relative to it."""
 
     uri: str
-    objects: Objects
+    objects: Objects | CloudStorageObjects
     files: tuple[Listed, ...]
     is_folder: bool
 
@@ -40,7 +41,7 @@ class Remote:
 
 def is_in_bucket(uri: str) -> bool:
     """Whether the URI names objects that have to be downloaded."""
-    return uri.startswith("s3://")
+    return uri.startswith(("s3://", "gs://"))
 
 
 def import_local(uri: str, artifact: Mapping[str, Any]) -> dict[str, Any]:
@@ -79,27 +80,32 @@ def local_source(uri: str) -> Path:
 
 
 def find_remote(uri: str) -> Remote:
-    """What is under an s3:// URI: the object of this key, else the objects under this prefix.
+    """What is under an s3:// or gs:// URI: the object of this key, else the objects under this prefix.
 
     Raises:
         UserError: nothing is there, or the bucket does not answer or refuses.
     """
     try:
-        bucket, _, key = uri.removeprefix("s3://").partition("/")
+        scheme, _, place = uri.partition("://")
+        bucket, _, key = place.partition("/")
         parent, _, name = key.rpartition("/")
         if name:
-            objects = open_objects(f"s3://{bucket}/{parent}")
+            objects = _open(f"{scheme}://{bucket}/{parent}")
             try:
                 return Remote(uri=uri, objects=objects, files=(objects.stat(name),), is_folder=False)
             except NotFound:
                 pass  # then it is a prefix, or nothing
-        objects = open_objects(uri)
+        objects = _open(uri)
         files = tuple(sorted(objects.walk(), key=lambda file: file.key))
     except StoreError as error:
         raise UserError(str(error)) from None
     if not files:
         raise UserError(f"there is no object {uri}, and none under it")
     return Remote(uri=uri, objects=objects, files=files, is_folder=True)
+
+
+def _open(uri: str) -> Objects | CloudStorageObjects:
+    return CloudStorageObjects(uri) if uri.startswith("gs://") else open_objects(uri)
 
 
 def download(

@@ -14,14 +14,16 @@ from pipelines.runner.ir.placeholders import resolve, run_specific
 from pipelines.runner.ir.settings import Name
 from pipelines.runner.tasks.outcome import Outcome
 
-_STATES = {"failed": "FAILED", "cancelled": "CANCELLED"}
+# The words of KFP 2.17's driver, which are those of ML Metadata; there a task that was not triggered is CANCELED.
+_STATES = {"succeeded": "COMPLETE", "failed": "FAILED", "cancelled": "CANCELED", "skipped": "CANCELED"}
 
 
 @dataclass(kw_only=True)
 class Inputs:
     """Values by name. An input that was not given is absent; an artifact is always a list, mostly of one.
 
-    `names` are the resolved names of the secrets, config maps and volumes that the task uses.
+    `names` are the resolved names of the secrets, config maps and volumes that the task uses, but for those whose
+    input was not given.
     """
 
     parameters: dict[str, Any] = field(default_factory=dict)
@@ -78,8 +80,14 @@ def resolve_inputs(
         found.run_specific = found.run_specific or bool(run_specific(value))
         _put(found, component, name, resolve(value, executor_inputs(found), facts))
     if component.container is not None:
-        found.names = {name: _object_name(name, scope, done) for name in component.container.settings.names}
+        wanted = [name for name in component.container.settings.names if not _was_not_given(name, scope)]
+        found.names = {name: _object_name(name, scope, done) for name in wanted}
     return found
+
+
+def _was_not_given(name: Name, scope: Inputs) -> bool:
+    """Whether an optional input should have held the name."""
+    return bool(name.input) and scope.parameters.get(name.input) is None
 
 
 def _object_name(name: Name, scope: Inputs, done: Mapping[str, Outcome]) -> str:
@@ -154,9 +162,13 @@ def holds(condition: Condition, inputs: Inputs) -> bool:
 
 
 def final_status(name: str, outcome: Outcome, facts: Mapping[str, str]) -> dict[str, Any]:
-    """`PipelineTaskFinalStatus` of a task that is over, as KFP writes it; FAILED if a failure kept it from starting."""
+    """`PipelineTaskFinalStatus` of a task that is over, as KFP 2.17 writes it.
+
+    FAILED if a failure kept it from starting. The error is more than a cluster tells: its driver leaves it empty.
+    """
+    is_cached = outcome.cached and outcome.status == "succeeded"
     status: dict[str, Any] = {
-        "state": _STATES.get(outcome.status, "FAILED" if outcome.error else "SUCCEEDED"),
+        "state": "CACHED" if is_cached else "FAILED" if outcome.error else _STATES[outcome.status],
         "pipelineJobResourceName": facts["pipeline_job_resource_name"],
         "pipelineTaskName": name,
         "error": {},

@@ -12,7 +12,7 @@ class Outcome:
     `status` is succeeded, failed, skipped or cancelled. An output that was not produced is absent. `leaves` are the
     paths of the tasks that a follower waits for; `error` names in one line the task that failed first (of a task that
     was skipped: the failure that kept it from starting), and `failure` says whose fault it was: "user", "defect" (of
-    trimtab itself), or "error".
+    trimtab itself), or "error". `cached`: all of it was taken from an earlier run.
     """
 
     status: str
@@ -21,6 +21,7 @@ class Outcome:
     leaves: tuple[str, ...] = ()
     error: str = ""
     failure: str = ""
+    cached: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,8 @@
 """What a component gets told to write, and what it wrote: KFP's executor input and executor output."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -113,6 +114,9 @@ def _read_output(work: Path) -> dict[str, dict[str, Any]]:
     none, such as a plain command, wrote nothing."""
     try:
         written = json.loads(read_file(work, OUTPUT_FILE, most_bytes=MOST_BYTES) or b"{}")
+        for where, number in _not_finite(written):
+            # kfp's executor writes them, and its launcher (2.17) fails the pod: protobuf cannot read them.
+            raise UserError(f"it holds {json.dumps(number)}, which JSON does not know: {where[1:]}")
         plain(written, "it")
     except UserError as error:
         raise UserError(f"its executor output cannot be read: {error}") from None
@@ -129,6 +133,18 @@ def _read_output(work: Path) -> dict[str, dict[str, Any]]:
         for key, kind in (("name", str), ("uri", str), ("custom_path", str), ("metadata", dict)):
             _of_form(item, key, kind)
     return {"parameterValues": found["parameterValues"], "artifacts": artifacts}
+
+
+def _not_finite(value: Any, where: str = "") -> Iterator[tuple[str, float]]:
+    """Each NaN and infinity, with its place: `.artifacts.metrics.artifacts[0].metadata.loss`."""
+    if isinstance(value, float) and not math.isfinite(value):
+        yield where, value
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            yield from _not_finite(item, f"{where}.{name}")
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _not_finite(item, f"{where}[{index}]")
 
 
 def _of_form(holder: Any, key: str, kind: Callable[[], T]) -> T:

@@ -97,4 +97,5 @@ def outcome_of(record: TaskRecord) -> Outcome:
         leaves=(record.task,),
         error=f"{record.label}: {record.error}" if record.status == "failed" else "",
         failure=record.failure,
+        cached=record.cached,
     )

@@ -4,7 +4,7 @@ import base64
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import pytest
 from components_for_tests import text
@@ -228,6 +228,29 @@ def test_the_name_of_a_secret_may_be_an_input_a_loop_item_or_an_output(
     assert found == [1, len(VALUE), len(VALUE), len(VALUE)]
 
 
+def test_what_an_optional_input_names_is_left_out_when_the_input_is_not_given(
+    run: Callable[..., Any], given: dict[str, Path]
+) -> None:
+    @dsl.pipeline
+    def inner(which: Optional[str] = None):  # noqa: UP045
+        as_env(lengths, which, names=["TOKEN"])
+
+    @dsl.pipeline(name="optional-names")
+    def pipeline(which: Optional[str] = None, conf: Optional[str] = None):  # noqa: UP045
+        task = as_env(lengths, which, names=["TOKEN", "COLOUR"])
+        kubernetes.use_config_map_as_env(task, conf, {"colour": "COLOUR"})
+        kubernetes.use_secret_as_volume(task, which, "/etc/trimtab-test/sec")
+        kubernetes.use_config_map_as_volume(task, conf, "/etc/trimtab-test/conf")
+        inner(which=which)
+
+    ran = run(pipeline)
+    assert ran.outputs("lengths")["Output"] == {"TOKEN": -1, "COLOUR": -1}
+    assert ran.outputs("inner/lengths")["Output"] == {"TOKEN": -1}
+    ran = run(pipeline, secrets=given, which="sec")
+    assert ran.outputs("lengths")["Output"] == {"TOKEN": len(VALUE), "COLOUR": -1}
+    assert ran.outputs("inner/lengths")["Output"] == {"TOKEN": len(VALUE)}
+
+
 def test_a_name_that_only_a_task_knows_fails_the_task_that_uses_it(
     run: Callable[..., Any], given: dict[str, Path]
 ) -> None:
@@ -266,6 +289,38 @@ def test_pod_fields_that_have_a_meaning_here_are_set_and_others_refused(run: Cal
     assert ran.outputs("lengths")["Output"] == {"POD": len(f"{ran.result.run_id}-lengths")}
     with pytest.raises(UserError, match=r"status\.podIP"):
         run(pipeline_with("status.podIP"))
+
+
+def test_labels_annotations_and_the_namespace_of_a_pod_are_in_the_environment(run: Callable[..., Any]) -> None:
+    @dsl.component(base_image="python:3.11")
+    def variables(names: list[str]) -> dict[str, str]:
+        import os
+
+        return {name: os.environ[name] for name in names}
+
+    def pipeline_with(team: str) -> Any:
+        @dsl.pipeline(name="pod-fields")
+        def pipeline():
+            task = variables(names=list(paths))
+            kubernetes.add_pod_label(task, "example.org/team", team)
+            kubernetes.add_pod_annotation(task, "note", 'it\'s a "note"')
+            for variable, path in paths.items():
+                kubernetes.use_field_path_as_env(task, variable, path)
+
+        return pipeline
+
+    paths = {
+        "NAME": "metadata.name", "SPACE": "metadata.namespace", "TEAM": "metadata.labels['example.org/team']",
+        "NOTE": "metadata.annotations['note']", "NONE": "metadata.labels['none']",
+        "RUN": "metadata.labels['pipeline/runid']",
+    }  # fmt: skip
+    ran = run(pipeline_with("a"))
+    run_id = ran.result.run_id
+    assert ran.outputs("variables")["Output"] == {
+        "NAME": f"{run_id}-variables", "SPACE": "kubeflow", "TEAM": "a", "NOTE": "it's a \"note\"", "NONE": "",
+        "RUN": run_id,
+    }  # fmt: skip
+    assert run(pipeline_with("b")).outputs("variables")["Output"]["TEAM"] == "b", "another label is another result"
 
 
 @pytest.mark.parametrize(

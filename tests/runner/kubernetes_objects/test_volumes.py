@@ -6,7 +6,7 @@ import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import pytest
 from components_for_tests import text
@@ -107,6 +107,17 @@ def test_a_volume_that_is_not_here_is_refused_with_the_place_where_it_would_be(
         run(pipeline)
     (volumes / "existing" / "part" / "b").mkdir(parents=True)
     assert run(pipeline).outputs("listed")["Output"] == ["b"]
+
+
+def test_a_volume_that_an_optional_input_does_not_name_fails_the_task_as_on_a_cluster(run: Callable[..., Any]) -> None:
+    @dsl.pipeline(name="unnamed")
+    def pipeline(which: Optional[str] = None):  # noqa: UP045
+        mounted(listed(folder=MISSING), which)
+
+    ran = run(pipeline)
+    assert ran.ended("listed").error == (
+        f"the volume (PVC) for {MISSING} has no name: it is named by the input 'which', which was not given"
+    )
 
 
 @pytest.mark.parametrize("content", [{"volume_name": "disk"}, {"data_source": {"kind": "VolumeSnapshot"}}])

@@ -181,22 +181,6 @@ def lightweight(command: str) -> dict[str, Any]:
     return {"image": "i", "command": [*words, source], "args": ["--function_to_execute", "f"]}
 
 
-def test_a_notebook_component_of_the_sdk_is_refused_by_name(compiled: Callable[..., Path], tmp_path: Path) -> None:
-    notebook = tmp_path / "n.ipynb"
-    notebook.write_text('{"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}')
-
-    @dsl.notebook_component(notebook_path=str(notebook), base_image="python:3.11")
-    def noted():
-        dsl.run_notebook()
-
-    @dsl.pipeline(name="noting")
-    def noting():
-        noted()
-
-    with pytest.raises(UserError, match=r"'exec-noted' runs a notebook \(dsl.notebook_component\)"):
-        programs(read_pipeline(compiled(noting)), [tmp_path])
-
-
 def test_an_f_string_with_a_part_of_a_loop_item_is_refused_with_the_way_out(compiled: Callable[..., Path]) -> None:
     @dsl.pipeline(name="parts")
     def parts():

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from kfp import dsl
-from kfp.dsl import Artifact, Output
+from kfp.dsl import Artifact, Metrics, Output
 
 from components.core.errors import UserError
 from pipelines.runner.ir.pipeline import ArtifactPort, Component, Parameter
@@ -46,6 +46,7 @@ WRONG = [
     '{"artifacts": {"out": 5}}', '{"parameterValues": [["text", "x"]]}', '{"parameterValues": "x"}', "[]", "5", "x", "",
     "[" * 100_000, '{"parameterValues": {"text": ' + "[" * 300 + "]" * 300 + "}}",
     '{"parameterValues": {"text": "\\ud800"}}',
+    '{"parameterValues": {"text": [1e999]}}',
     of_artifact(metadata={"x": "\ud800"}), '{"parameterValues": {"text": ' + "9" * 5000 + "}}",
 ]  # fmt: skip
 
@@ -88,6 +89,35 @@ def test_any_executor_output_is_read_or_refused(folders: Folders, document: Any)
         parameters, artifacts = collected(folders, json.dumps(document), shared=())
         assert isinstance(parameters.get("text", ""), str)
         assert {"name", "uri", "type", "metadata", "content"} == set().union(*artifacts["out"])
+
+
+def test_a_metric_that_is_no_number_fails_its_task_and_is_named(run: Callable[..., Any]) -> None:
+    @dsl.component(base_image="python:3.11")
+    def score(loss: str, metrics: Output[Metrics]):
+        metrics.log_metric("accuracy", 0.5)
+        metrics.log_metric("loss", float(loss))
+
+    @dsl.component(base_image="python:3.11")
+    def struct() -> dict:
+        return {"rows": [1.0, float("-inf")]}
+
+    @dsl.pipeline(name="scores")
+    def scores(loss: str):
+        score(loss=loss)
+
+    @dsl.pipeline(name="structs")
+    def structs():
+        struct()
+
+    for loss, said in (("nan", "NaN"), ("inf", "Infinity")):
+        ran = run(scores, loss=loss)
+        assert ran.result.status == "failed"
+        assert ran.ended("score").error == (
+            f"its executor output cannot be read: it holds {said}, which JSON does not know: "
+            "artifacts.metrics.artifacts[0].metadata.loss"
+        )
+    assert run(scores, loss="0.25").result.status == "succeeded"
+    assert "-Infinity, which JSON does not know: parameterValues.Output.rows[1]" in run(structs).ended("struct").error
 
 
 def test_a_wrong_executor_output_fails_its_task_by_name_and_the_exit_task_runs(run: Callable[..., Any]) -> None:

@@ -1,18 +1,22 @@
 """Importers, compiled by the real SDK: what a component sees of an imported artifact, and what is cached of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import components_for_tests as c
 import pytest
+from gcp_storage_emulator.server import create_server
+from google.cloud import storage
 from kfp import dsl
 from kfp.dsl import Dataset
+from object_store_server import free_ports
 
 from components.core.errors import UserError
 from components.core.store import open_objects
-from pipelines.runner.tasks.imports import ImportStopped, Remote, download
+from pipelines.runner.tasks import cloud_storage
+from pipelines.runner.tasks.imports import ImportStopped, Remote, download, find_remote
 
 Run = Callable[..., Any]
 
@@ -76,7 +80,7 @@ def test_followers_of_an_importer_are_cached_by_the_bytes_and_not_by_the_path(ru
     ("uri", "said"),
     [
         ("/no/such/place", "there is no file or folder /no/such/place"),
-        ("gs://bucket/data", "'gs://bucket/data' cannot be fetched by the local runner; it takes a path"),
+        ("minio://bucket/data", "'minio://bucket/data' cannot be fetched by the local runner; it takes a path"),
         ("file://host/data", "three slashes"),
         ("file:", "there is no file or folder"),
         (" ", "is empty"),
@@ -170,3 +174,56 @@ def test_reimport_downloads_again(
 
     assert run(again).result.status == "succeeded"
     assert run(again).cached() == {"look"}
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A bucket of a server that speaks Cloud Storage's JSON API, in memory and on loopback."""
+    (port,) = free_ports(1)
+    server = create_server("127.0.0.1", port, in_memory=True)
+    server.start()
+    for name, value in {
+        "STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{port}", "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    yield storage.Client().create_bucket("data-sets")
+    server.stop()
+
+
+def test_objects_of_google_cloud_storage_are_imported_and_cached_until_they_change(run: Run, bucket: Any) -> None:
+    for key, text in (("cats/a.txt", "hello"), ("cats/deep/b.txt", "world"), ("cats/", ""), ("cats2", "not of it")):
+        bucket.blob(key).upload_from_string(text)
+
+    first, again = run(importing, uri="gs://data-sets/cats"), run(importing, uri="gs://data-sets/cats")
+    seen = first.outputs("look")["Output"]
+    assert seen["files"] == {"a.txt": "hello", "deep/b.txt": "world"}
+    assert Path(seen["place"]).is_relative_to(first.result.folder)
+    assert (first.cached(), again.cached()) == (set(), {"importer", "look"})
+
+    bucket.blob("cats/a.txt").upload_from_string("HELLO")
+    changed = run(importing, uri="gs://data-sets/cats")
+    assert changed.outputs("look")["Output"]["files"]["a.txt"] == "HELLO"
+
+    single = run(importing, uri="gs://data-sets/cats/deep/b.txt")
+    assert single.outputs("look")["Output"]["files"] == {".": "world"}
+    for uri in ("gs://data-sets/nothing", "gs://no-such-bucket/x"):
+        ended = run(importing, uri=uri).ended("importer")
+        assert (ended.status, ended.failure) == ("failed", "user")
+        assert uri in ended.error
+        assert "\n" not in ended.error
+
+
+def test_an_object_of_google_cloud_storage_comes_in_slices_and_is_checked(
+    bucket: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = bytes(range(256)) * 5
+    blob = bucket.blob("large.bin")
+    blob.upload_from_string(content)
+    monkeypatch.setattr(cloud_storage, "_SLICE_BYTES", 500)
+    remote = find_remote("gs://data-sets/large.bin")
+    artifact = {"name": "data", "type": {}, "metadata": {}}
+    download(remote, artifact, tmp_path / "place")
+    assert (tmp_path / "place").read_bytes() == content
+    monkeypatch.setattr(storage.Blob, "download_as_bytes", lambda self, start, end, **_: b"x" * (end + 1 - start))
+    with pytest.raises(UserError, match=r"large\.bin came with other bytes than its checksum"):
+        download(remote, artifact, tmp_path / "place")
