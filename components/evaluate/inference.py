@@ -63,7 +63,7 @@ def run_split(
     task = get_task(dataset.task)
     task.check_classes(dataset, bundle.assets)
     sessions = {name: open_session(path, threads=threads) for name, path in bundle.graphs.items()}
-    details = task.details(dataset)
+    details = task.details(dataset, bundle.assets)
     statistics, groups, digests = [], [], []
     transform = task.transform(bundle.assets, full_size=True)
     whole = read_batches(dataset, split, transform, batch_size=task.large_batch)
