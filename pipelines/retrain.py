@@ -95,12 +95,14 @@ def _contest(
     checked: dsl.PipelineTask,
 ) -> None:
     """Challenger, champion and anchor on the same test images, the judgement, the release, and the swap if allowed."""
+    part = {"part": champion.outputs["part"], **taken(checked, parts="test_parts")}
     measured = evaluate(
         dataset=dataset,
         candidate=challenger.candidate,
         baseline=challenger.baseline,
         split=TEST,
         seen=moved.outputs["drift"],
+        **part,
         **taken(checked, *LIMITS, **MEASURING),
     )
     measured.set_display_name("evaluate on test")
@@ -112,6 +114,7 @@ def _contest(
         split=TEST,
         samples=0,
         seen=moved.outputs["drift"],
+        **part,
         **taken(checked, **MEASURING),
     )
     duel.set_display_name("challenger against champion")
@@ -123,6 +126,7 @@ def _contest(
         split=TEST,
         samples=0,
         seen=moved.outputs["drift"],
+        **part,
         **taken(checked, **MEASURING),
     )
     anchored.set_display_name("challenger against the anchor")
@@ -135,7 +139,7 @@ def _contest(
         decision=decided.outputs["decision"],
         anchor_duel=anchored.outputs["evaluation"],
         anchor=champion.outputs["anchor"],
-        contests=champion.outputs["contests"],
+        part_uses=champion.outputs["part_uses"],
         **taken(checked, *MARGINS),
     )
     light(judged)
@@ -174,7 +178,7 @@ def _body(form: Form, asked: dict[str, Any]) -> None:
         checked = preflight_of(form.pipeline)(**asked)
         # What it checks can change while its parameters do not, and so can the champion.
         light(checked.set_caching_options(False))
-        champion_now = incumbent(**taken(checked, "champion"))
+        champion_now = incumbent(**taken(checked, "champion", "test_parts"))
         light(champion_now.set_caching_options(False))
 
         data = data_prep(

@@ -18,6 +18,7 @@ from components.core.evaluation.document import (
     Timing,
     Verdict,
 )
+from components.core.split_part import SplitPart
 
 CLASSES = ("coat", "bag")
 CALIBRATION = {"value": 0.031, "low": 0.012, "high": 0.044, "rows": 200, "bins": 15}
@@ -115,6 +116,7 @@ def evaluation(**changes: Any) -> Evaluation:
         "row_noun": "images",
         "split": "test",
         "rows": 1000,
+        "part": SplitPart(),
         "left_out": 0,
         "dataset": DatasetFacts(
             fingerprint="f" * 64,

@@ -180,7 +180,7 @@ class Year:
             judge,
             {"judgement": dsl.Artifact, "page": dsl.HTML},
             evaluation=run.given("evaluation"), duel=run.given("duel"), decision=run.given("decision"),
-            anchor_duel=run.given("anchored"), anchor=current.anchor, contests=current.contests, **MARGINS,
+            anchor_duel=run.given("anchored"), anchor=current.anchor, part_uses=current.part_uses, **MARGINS,
         )  # fmt: skip
         result.verdict = judged.verdict
         self._release(run, head, judgement=_read(run.folder / "judgement", "judgement.json", self.store))

@@ -31,6 +31,7 @@ class ToyRows(ClassificationRows):
 
 class Toy(Classification):
     name, title, rows, metrics = "toy", "two questions", ToyRows(), (RIGHT,)
+    probabilities = None
     pages = SimpleNamespace(
         sample=lambda *_: {}, said=lambda *_: None, evaluation_sections=lambda *_, **__: [],
         log_metrics=lambda *_: None,
@@ -40,7 +41,7 @@ class Toy(Classification):
     transform = lambda self, assets, **_: Questions(preprocess=assets.preprocess)  # noqa: E731
     groups = lambda self, dataset: []  # noqa: E731
     group_rows = lambda self, batch, num_classes: np.zeros((len(batch), 0), dtype=bool)  # noqa: E731
-    details = lambda self, dataset: SimpleNamespace(add=lambda *_: None, finish=dict)  # noqa: E731
+    details = lambda self, dataset, assets: SimpleNamespace(add=lambda *_: None, finish=dict)  # noqa: E731
     guess = lambda self, outputs, batch: outputs.cpu().numpy() > 0  # noqa: E731
     predict = lambda self, outputs, batch, assets: outputs["logits"] > 0  # noqa: E731
 

@@ -1,7 +1,7 @@
 """The stage's work in order: predictions of both, figures, latency, verdict; the content of evaluation.json."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from components.core.budget import Budget
@@ -18,11 +18,12 @@ from components.core.evaluation.document import (
 from components.core.numbers import capitalized
 from components.core.parameters import check_declared
 from components.core.runtime.host import describe_host
+from components.core.split_part import SplitPart
 from components.core.tasks import Task, get_task
 from components.core.tasks.metric import Metric
 from components.evaluate.bundles import Opened
 from components.evaluate.groups import group_comparisons, slice_comparisons
-from components.evaluate.inference import check_split, run_split
+from components.evaluate.inference import Unread, check_split, rows_in, run_split
 from components.evaluate.intervals import CONFIDENCE, PairedRows, difference_name, interval_name
 from components.evaluate.latency import Timings, measure_both
 from components.evaluate.samples import SAMPLES, pick_samples, read_samples
@@ -44,6 +45,7 @@ class EvaluateConfig:
             batch. More follow until the speed-up is known well enough; see `core.runtime.latency`.
         budget: limits.
         samples: rows to look at, at most; 0 for none.
+        part: of the split, whose rows alone are read.
 
     Raises:
         UserError: a value that does not work.
@@ -54,6 +56,7 @@ class EvaluateConfig:
     latency_rounds: int
     budget: Budget
     samples: int = SAMPLES
+    part: SplitPart = field(default_factory=SplitPart)
 
     def __post_init__(self) -> None:
         if self.samples < 0:
@@ -74,12 +77,14 @@ def evaluate_pair(
         seen: digests of rows that one of them was trained or chosen on; they are left out.
 
     Raises:
-        UserError: the split is not one to judge on, or a model was made for other classes than the dataset's.
+        UserError: the split is not one to judge on, its part has no row, or a model was made for other classes than the
+            dataset's.
     """
     check_split(dataset, config.split)
     task = get_task(dataset.task)
-    ours = run_split(candidate.bundle, dataset, config.split, threads=config.threads, seen=seen)
-    theirs = run_split(baseline.bundle, dataset, config.split, threads=config.threads, seen=seen)
+    unread, size = Unread(seen, config.part), rows_in(dataset, config.split, config.part)
+    ours = run_split(candidate.bundle, dataset, config.split, threads=config.threads, unread=unread)
+    theirs = run_split(baseline.bundle, dataset, config.split, threads=config.threads, unread=unread)
     assert ours.digests == theirs.digests, "both models must see the same rows in the same order"
     pairs, primary = PairedRows(ours.statistics, theirs.statistics), task.metrics[0]
     metrics = tuple(_metric(metric, pairs) for metric in task.metrics)
@@ -93,7 +98,8 @@ def evaluate_pair(
         row_noun=task.row_noun,
         split=config.split,
         rows=len(ours.digests),
-        left_out=dataset.rows(config.split) - len(ours.digests),
+        part=config.part,
+        left_out=size - len(ours.digests),
         dataset=DatasetFacts(
             fingerprint=dataset.fingerprint,
             counts=dict(dataset.counts),
@@ -130,7 +136,7 @@ def evaluate_pair(
                 candidate=candidate.bundle,
                 baseline=baseline.bundle,
                 threads=config.threads,
-                seen=seen,
+                unread=unread,
             )
         ),
     )

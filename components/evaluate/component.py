@@ -25,6 +25,8 @@ def evaluate(
     max_drop: float = -1.0,
     seen: Input[Artifact] = None,
     samples: int = 24,
+    part: int = 1,
+    parts: int = 1,
 ):
     """Compares two models on the same rows in onnxruntime: metrics with intervals, latency, size, and the budget.
 
@@ -46,6 +48,8 @@ def evaluate(
         seen: What a retraining found to have arrived (drift): rows of the split that an earlier champion was trained or
             chosen on are left out.
         samples: Rows to look at, at most; 0 for none, as where another evaluation of the same candidate has them.
+        part: Of `parts` parts of the split, cut by a hash of each row's content, the one to read.
+        parts: 1 reads the whole split.
     """
 
     import json
@@ -54,6 +58,8 @@ def evaluate(
     from components.core.budget import Budget
     from components.core.data.dataset import open_dataset
     from components.core.evaluation.document import FILE, KIND, encode_evaluation
+    from components.core.parameters import check_declared
+    from components.core.split_part import SplitPart
     from components.core.store import store_from_environment
     from components.core.tasks import get_task
     from components.evaluate.bundles import open_as_onnx
@@ -61,8 +67,12 @@ def evaluate(
     from components.evaluate.inference import check_split
     from components.evaluate.page import write_evaluation_page
 
+    check_declared({"parts": parts}, parts="test_parts")
     budget = Budget(max_latency_ms=max_latency_ms, max_size_mb=max_size_mb, max_drop=max_drop)
-    config = EvaluateConfig(split=split, threads=threads, latency_rounds=latency_rounds, budget=budget, samples=samples)
+    config = EvaluateConfig(
+        split=split, threads=threads, latency_rounds=latency_rounds, budget=budget, samples=samples,
+        part=SplitPart(number=part, of=parts),
+    )  # fmt: skip
 
     store = store_from_environment()
     prepared = open_dataset(dataset.path, store)

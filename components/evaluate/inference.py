@@ -1,6 +1,6 @@
 """Run an ONNX bundle over a split and keep what the figures need: statistics of each row, and the task's details."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from components.core.data.batch import Batch
 from components.core.data.reading import read_batches
 from components.core.errors import UserError
 from components.core.runtime.sessions import open_session
+from components.core.split_part import SplitPart
 from components.core.tasks import get_task
 
 if TYPE_CHECKING:
@@ -37,6 +38,30 @@ class Outcome:
     details: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Unread:
+    """Digests that are not read: those in `seen`, and of other parts of the split than `part`."""
+
+    seen: Container[str]
+    part: SplitPart
+
+    def __contains__(self, digest: object) -> bool:
+        return digest in self.seen or not self.part.holds(str(digest))
+
+
+def rows_in(dataset: "Dataset", split: str, part: SplitPart) -> int:
+    """How many rows the part of the split has; UserError for none."""
+    if part.is_whole:
+        return dataset.rows(split)
+    rows = sum(part.holds(row["digest"]) for row in dataset.iterate(split, columns=("digest",)))
+    if not rows:
+        raise UserError(
+            f"{part.said} of the {split} split ({dataset.rows(split):,} {get_task(dataset.task).row_noun}) is empty; "
+            "give fewer test_parts"
+        )
+    return rows
+
+
 def check_split(dataset: "Dataset", split: str) -> None:
     """UserError unless `split` is one that a model may be judged on, and has rows."""
     noun = get_task(dataset.task).row_noun
@@ -49,11 +74,11 @@ def check_split(dataset: "Dataset", split: str) -> None:
 
 
 def run_split(
-    bundle: OnnxBundle, dataset: "Dataset", split: str, *, threads: int, seen: Collection[str] = ()
+    bundle: OnnxBundle, dataset: "Dataset", split: str, *, threads: int, unread: Container[str] = ()
 ) -> Outcome:
     """The split through the files, with the bundle's own preprocessing and the client's decoding.
 
-    Every row is read but those whose digests are in `seen`.
+    Every row is read but those whose digests are in `unread`.
     Outputs and predictions are let go after each batch: memory is that of the statistics.
 
     Raises:
@@ -63,11 +88,11 @@ def run_split(
     task = get_task(dataset.task)
     task.check_classes(dataset, bundle.assets)
     sessions = {name: open_session(path, threads=threads) for name, path in bundle.graphs.items()}
-    details = task.details(dataset)
+    details = task.details(dataset, bundle.assets)
     statistics, groups, digests = [], [], []
     transform = task.transform(bundle.assets, full_size=True)
     whole = read_batches(dataset, split, transform, batch_size=task.large_batch)
-    for batch in (part for one in whole for part in _unseen(one, seen)):
+    for batch in (part for one in whole for part in _read(one, unread)):
         outputs = task.run(sessions, batch, bundle.assets)
         _refuse_no_numbers(outputs, task.row_noun)
         predictions = task.predict(outputs, batch, bundle.assets)
@@ -98,9 +123,9 @@ def _refuse_no_numbers(outputs: Mapping[str, Any], row_noun: str) -> None:
             )
 
 
-def _unseen(batch: Batch, seen: Collection[str]) -> Iterator[Batch]:
-    """The batch without the rows in `seen`, as its contiguous parts."""
-    for kept, run in groupby(range(len(batch)), key=lambda row: batch.digests[row] not in seen):
+def _read(batch: Batch, unread: Container[str]) -> Iterator[Batch]:
+    """The batch without the rows in `unread`, as its contiguous parts."""
+    for kept, run in groupby(range(len(batch)), key=lambda row: batch.digests[row] not in unread):
         if kept:
             rows = list(run)
             yield batch if len(rows) == len(batch) else batch.part(slice(rows[0], rows[-1] + 1))

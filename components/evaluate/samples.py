@@ -2,7 +2,7 @@
 
 import base64
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -55,7 +55,7 @@ def read_samples(
     candidate: OnnxBundle,
     baseline: OnnxBundle,
     threads: int,
-    seen: Collection[str] = (),
+    unread: Container[str] = (),
 ) -> list[Sample]:
     """The picked rows, each predicted again alone by both models, as the task's pages show them."""
     if not picked:
@@ -63,7 +63,7 @@ def read_samples(
     task = get_task(dataset.task)
     models = {"candidate": _Predictor(candidate, dataset, threads), "baseline": _Predictor(baseline, dataset, threads)}
     found, metric = [], task.metrics[0]
-    for number, row in _rows(dataset, split, picked, seen):
+    for number, row in _rows(dataset, split, picked, unread):
         results = {name: model(row) for name, model in models.items()}
         batch, predictions = results["candidate"]
         # Of the row alone: dynamic integer kernels answer otherwise in another batch, and a release repeats this one.
@@ -98,12 +98,12 @@ class _Predictor:
 
 
 def _rows(
-    dataset: "Dataset", split: str, picked: Mapping[int, str], seen: Collection[str]
+    dataset: "Dataset", split: str, picked: Mapping[int, str], unread: Container[str]
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     columns = tuple(name for name in get_task(dataset.task).rows.schema.names if name != "source")
     left = len(picked)
     stored = dataset.iterate(split, columns=columns) if picked else ()
-    for number, row in enumerate(row for row in stored if row["digest"] not in seen):
+    for number, row in enumerate(row for row in stored if row["digest"] not in unread):
         if number in picked:
             yield number, row
             left -= 1

@@ -1,6 +1,6 @@
 """KFP face of the task that reads the champion, which a retraining is about."""
 
-from typing import NamedTuple
+from typing import List, NamedTuple
 
 from kfp import dsl
 from kfp.dsl import Dataset, Model, Output
@@ -16,7 +16,8 @@ class Incumbent(NamedTuple):
     state: str
     prepared: str
     anchor: str
-    contests: int
+    part: int
+    part_uses: List[int]
 
 
 @dsl.component(base_image=BASE_IMAGE, target_image=DATA_IMAGE)
@@ -28,6 +29,7 @@ def incumbent(
     latest: Output[Dataset],
     anchor_served: Output[Model],
     anchor_reference: Output[Dataset],
+    test_parts: int = 1,
 ) -> Incumbent:
     """Reads the champion: its file, its network, its data.
 
@@ -40,18 +42,21 @@ def incumbent(
         anchor_served: The released ONNX file of the anchor: the best release that is proven, which no challenger may
             fall behind.
         anchor_reference: The data set that the anchor was made from.
+        test_parts: Parts that the test split is cut into; the one that has measured the fewest releases is next.
 
     Returns:
         Name and version of the champion's release, the state of the ref for the compare-and-swap at the end, and the
-        ref that points at the data set that was prepared last; the anchor's release, name/version; how many releases of
-        this name were measured on test data so far.
+        ref that points at the data set that was prepared last; the anchor's release, name/version; the part of the test
+        split that is next, from 1, and how many releases of this name each part has measured so far.
     """
     from components.core.artifacts.manifest import describe, publish_entries
+    from components.core.parameters import check_declared
     from components.core.store import store_from_environment
     from components.incumbent.reading import read_incumbent, save_served
 
+    check_declared({"test_parts": test_parts})
     store = store_from_environment()
-    incumbent = read_incumbent(store, champion)
+    incumbent = read_incumbent(store, champion, test_parts=test_parts)
     release = f"{incumbent.name}/{incumbent.version}"
     describe(served, save_served(served.path, incumbent, store), store, release=release)
     anchor = incumbent.anchor
@@ -71,5 +76,6 @@ def incumbent(
         state=incumbent.state,
         prepared=incumbent.prepared,
         anchor=anchor.release,
-        contests=incumbent.contests,
+        part=incumbent.part.number,
+        part_uses=list(incumbent.part_uses),
     )

@@ -12,6 +12,7 @@ from components.core.bundles.release_files import RETRAINING, serving_names
 from components.core.bundles.released_sources import read_sources
 from components.core.data.last_prepared import load_last_prepared
 from components.core.errors import UserError
+from components.core.split_part import SplitPart, all_parts
 
 if TYPE_CHECKING:
     from components.core.store import Store
@@ -24,7 +25,8 @@ class ServedChampion:
     """The champion: its release, since when (ISO 8601), the state of its ref, its sources, and its files by name.
 
     `prepared` is the ref of the data set that was prepared last for this champion, and `latest` that data set. `anchor`
-    is what no challenger may fall behind, and `contests` how many releases of this name were measured on test data.
+    is what no challenger may fall behind. `part_uses` says of each part of the test split how many releases of this
+    name it has measured, and `part` which one is next.
     """
 
     name: str
@@ -37,7 +39,12 @@ class ServedChampion:
     latest: Manifest
     files: dict[str, bytes]
     anchor: "Anchor"
-    contests: int
+    part_uses: tuple[int, ...]
+
+    @property
+    def part(self) -> SplitPart:
+        """The part that has measured the fewest, the first of equals."""
+        return SplitPart(number=self.part_uses.index(min(self.part_uses)) + 1, of=len(self.part_uses))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +62,13 @@ class Anchor:
         return f"{self.name}/{self.version}"
 
 
-def read_incumbent(store: "Store", ref: str) -> ServedChampion:
+def read_incumbent(store: "Store", ref: str, *, test_parts: int = 1) -> ServedChampion:
     """The champion of `ref`, every file of it verified.
+
+    Args:
+        store: where it is.
+        ref: its name.
+        test_parts: parts that the test split is cut into.
 
     Raises:
         UserError: there is no champion yet; its release is not whole, or does not say what it was made from.
@@ -86,8 +98,28 @@ def read_incumbent(store: "Store", ref: str) -> ServedChampion:
         latest=load_last_prepared(store, prepared) or sources["dataset"],
         files=_served_files(store, step.name, step.version),
         anchor=read_anchor(store, step.name, step.version),
-        contests=sum(name == step.name for name, _ in store.releases.list()),
+        part_uses=count_uses(store, step.name, test_parts),
     )
+
+
+def count_uses(store: "Store", name: str, parts: int) -> tuple[int, ...]:
+    """Of each of so many parts of the test split, how many releases of this name it has measured.
+
+    A release says in its judgement which part that was. Without one, as the first release, it was the whole split; and
+    a part of another number of parts counts for each that it may share rows with.
+    """
+    released = [version for found, version in store.releases.list() if found == name]
+    if parts == 1:
+        return (len(released),)
+    measured = [_part_of(store, name, version) for version in released]
+    return tuple(sum(part.overlaps(one) for one in measured) for part in all_parts(parts))
+
+
+def _part_of(store: "Store", name: str, version: str) -> SplitPart:
+    if RETRAINING not in store.releases.files(name, version):
+        return SplitPart()
+    part = json.loads(store.releases.read(name, version, RETRAINING)).get("test_part")
+    return SplitPart(number=part["number"], of=part["of"]) if part else SplitPart()
 
 
 def read_anchor(store: "Store", name: str, version: str) -> Anchor:

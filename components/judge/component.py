@@ -1,6 +1,6 @@
 """KFP face of the judgement: may the challenger take the champion's place?"""
 
-from typing import NamedTuple
+from typing import List, NamedTuple
 
 from kfp import dsl
 from kfp.dsl import HTML, Artifact, Input, Output
@@ -26,7 +26,7 @@ def judge(
     max_slice_loss: float = 5.0,
     anchor_duel: Input[Artifact] = None,
     anchor: str = "",
-    contests: int = 0,
+    part_uses: List[int] = [0],  # noqa: B006
 ) -> Judged:
     """Judges a challenger by its budget and by its paired comparison with the champion on the same test rows.
 
@@ -43,7 +43,8 @@ def judge(
         max_slice_loss: The same for one slice of the data set (slice_columns). 0 to 100.
         anchor_duel: The challenger against the anchor, on the same test data.
         anchor: The anchor's release, name/version: the best one that is proven.
-        contests: Releases that were measured on test data before this one.
+        part_uses: Of each part of the test split, how many releases it has measured before this one; one number where
+            the whole split measures.
 
     Returns:
         promote or keep.
@@ -68,7 +69,7 @@ def judge(
         policy,
         anchored=read_evaluation(anchor_duel.path, store) if anchor_duel else None,
         anchor=anchor,
-        contests=contests,
+        part_uses=part_uses,
     )
     verdict = "promote" if document["promote"] else "keep"
     print(f"{verdict}: {document['reason']}")

@@ -1,6 +1,6 @@
 """Whether a challenger may take the champion's place, from measurements on the same test rows."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -23,7 +23,7 @@ def decide_promotion(
     *,
     anchored: Evaluation | None = None,
     anchor: str = "",
-    contests: int = 0,
+    part_uses: Sequence[int] = (0,),
 ) -> dict[str, Any]:
     """The content of judgement.json: `promote`, the `reason`, and every check with what was measured.
 
@@ -46,11 +46,14 @@ def decide_promotion(
         policy: the margins.
         anchored: the challenger against the anchor, on the same test data; None where there is no anchor.
         anchor: its release, name/version.
-        contests: releases that were measured on test data before.
+        part_uses: of each part of the test split, how many releases it has measured before; one number for the whole.
 
     Raises:
-        UserError: the two are not of one challenger on one test split.
+        UserError: the evaluations are not of one challenger on the same part of one test split.
     """
+    part = duel.part
+    if len(part_uses) != part.of:
+        raise UserError(f"uses of {part.of} parts of the test split are needed, got {len(part_uses)}")
     for document in (evaluation, duel, *([anchored] if anchored else [])):
         if document.split != TEST:
             raise UserError(f"a champion is judged on the test split, this evaluation is of {document.split!r}")
@@ -58,6 +61,8 @@ def decide_promotion(
             raise UserError("the evaluations are of different challengers")
         if evaluation.dataset.fingerprint != document.dataset.fingerprint:
             raise UserError("champion and challenger were evaluated on different data")
+        if document.part != part:
+            raise UserError(f"the evaluations are of {document.part.said} and of {part.said} of the test split")
     held = [_overall(anchored, policy, f"anchor {anchor}")] if anchored else []
     checks = [*_budget(evaluation), _overall(duel, policy, "overall"), *held, *_parts(duel, policy)]
     missed = [check["said"] for check in checks if not check["met"]]
@@ -77,7 +82,8 @@ def decide_promotion(
         "challenger": {"digest": duel.candidate.digest, "value": primary.candidate.value},
         "rows": duel.rows,
         "left_out": duel.left_out,
-        "test_uses": contests + 1,
+        "test_uses": part_uses[part.number - 1] + 1,
+        "test_part": None if part.is_whole else {"number": part.number, "of": part.of, "uses_before": list(part_uses)},
         "anchor": {"release": anchor, **asdict(anchored.primary.difference)} if anchored else None,
         "next_anchor": _next_anchor(anchored, anchor),
         "difference": {

@@ -23,7 +23,8 @@ def quantize(
     """Exports the network to ONNX and quantizes it: uint8 activations, int8 weights with one scale a channel.
 
     Activation ranges come from training images with evaluation transforms; the biases are then corrected for what
-    rounding the weights did to each channel's mean. The result is checked on validation images. No test image is read.
+    rounding the weights did to each channel's mean. The result is checked on validation images. A temperature, where it
+    is asked for, is fitted on validation images too. No test image is read.
 
     Args:
         dataset: Prepared data set; its training split calibrates, its validation split checks.
@@ -32,7 +33,8 @@ def quantize(
         metrics: Size, share of convolutions that run as integers, agreement with the float network.
         page: The same as a page.
         recipe: What is done to the model (core.recipe); read here: scheme, int8, or float32 to export only; of
-            networks of matrix products int8_kind and int8_least_db.
+            networks of matrix products int8_kind and int8_least_db; of classifiers temperature_scaling: fit what logits
+            are divided by before softmax (Guo et al. 2017).
         calibration_method: How activation ranges are chosen: minmax, percentile (keeps 99.99 percent) or entropy.
         calibration_images: Training images to calibrate on, spread evenly over the split; at least 1. As many again
             of the validation split check the result.
@@ -47,10 +49,12 @@ def quantize(
     from components.core.recipe import Recipe
     from components.core.runtime.conversion import float32_of
     from components.core.store import store_from_environment
+    from components.core.tasks import get_task
     from components.core.training.device import use_available_threads
     from components.quantize.calibration import QuantizeConfig
     from components.quantize.page import write_quantization_page
     from components.quantize.quantization import convert
+    from components.quantize.temperature import check_scalable, with_temperature
 
     asked = Recipe.from_json(recipe)
     scheme = asked.scheme
@@ -60,17 +64,27 @@ def quantize(
 
     store = store_from_environment()
     prepared = open_dataset(dataset.path, store)
+    scales = asked.more.get("temperature_scaling", False)
+    if scales:
+        check_scalable(get_task(prepared.task), prepared)
     source = read_manifest(model.path, kind="model")
     plain = float32_of(source, store)
     threads = use_available_threads()
     with tempfile.TemporaryDirectory(prefix="trimtab-quantize-") as folder:
         result = convert(plain, prepared, config, Path(folder), threads=threads)
+        if scales:
+            result = with_temperature(result, prepared, Path(folder), threads=threads)
 
         facts: dict[str, str | int | float | bool] = {
             "scheme": scheme,
             "size_mb": result.size_bytes / 1e6,
             "size_ratio": plain.size_bytes / result.size_bytes,
         }
+        if scaling := result.provenance.get("temperature"):
+            if scaling["value"] is None:
+                print(f"warning: no temperature was fitted: {scaling['why']}")
+            else:
+                facts["temperature"] = scaling["value"]
         if "fused" in result.provenance:
             fused, close = result.provenance["fused"], result.provenance["agreement"]
             facts |= {

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from components.core.bundles.onnx_bundle import OnnxBundle
-from components.core.numbers import compact, count, megabytes, percent, times
+from components.core.numbers import capitalized, compact, count, megabytes, percent, times
 from components.core.report.page import Block, Callout, Section, Text, facts, table, text, write_page
 
 
@@ -12,13 +12,16 @@ def write_quantization_page(path: str | Path, result: OnnxBundle, plain: OnnxBun
     provenance = result.provenance
     sections = [Section("", _headline(result, plain))]
     sizes = [[bundle.provenance["scheme"], megabytes(bundle.size_bytes)] for bundle in (plain, result)]
-    sections.append(Section("Size", table(["scheme", "file"], sizes[: 1 if result is plain else 2])))
+    same = result.provenance["scheme"] == plain.provenance["scheme"]
+    sections.append(Section("Size", table(["scheme", "file"], sizes[: 1 if same else 2])))
     if "calibration" in provenance:
         sections.append(
-            Section("Calibration", _calibration(provenance), note="Validation and test images are not read.")
+            Section("Calibration", _calibration(provenance), note="Validation and test images calibrate nothing.")
         )
     elif "agreement" in provenance:
         sections.append(Section("Agreement with float32", _agreement(provenance)))
+    if scaling := provenance.get("temperature"):
+        sections.append(Section("Temperature", _temperature(scaling)))
     parity, complexity = provenance["parity"], provenance["complexity"]
     sections.append(
         Section(
@@ -59,6 +62,13 @@ def _headline(result: OnnxBundle, plain: OnnxBundle) -> Block:
         f"onnxruntime computes {names} in float here; the file is smaller but may not be faster. {ratio}",
         "bad",
     )
+
+
+def _temperature(scaling: dict) -> Block:
+    read = f"Fitted on {count(scaling['rows'])} {scaling['split']} rows."
+    if scaling["value"] is None:
+        return Callout("No temperature was fitted", f"{capitalized(scaling['why'])}. {read}", "warn")
+    return Callout(f"Logits are divided by {scaling['value']:g} before softmax", f"{read} No answer changes.", "info")
 
 
 def _agreement(provenance: dict) -> list[Block]:

@@ -83,10 +83,11 @@ def _test_note(final: Evaluation, judgement: Mapping[str, Any] | None) -> str:
     if judgement is None:
         return f"Measured once on the test split: {rows} on which nothing was chosen, calibrated or stopped."
     uses = judgement.get("test_uses")
+    judged = "a part of it: this one" if judgement.get("test_part") else "it: it"
     times = f"has measured {uses:,} releases of this name" if uses else "has been used before"
     return (
         f"Measured on the test split: {rows} on which nothing was calibrated or stopped. Each retraining is judged on "
-        f"it: it {times}, so the best of them look a little better than they are."
+        f"{judged} {times}, so the best of them look a little better than they are."
     )
 
 

@@ -158,6 +158,8 @@ def test_a_stage_refuses_what_the_declaration_refuses_and_nothing_else(stage, na
             refused = None
         if refused is not None and "divisor of batch_size" in str(refused) and parameter == "num_processes":
             refused = None
+        if refused is not None and "there is no champion" in str(refused):  # incumbent has gone to work
+            refused = None
         if (refused is None) is not allowed:
             wrong.append((value, allowed, str(refused)))
         assert refused is None or name in str(refused) or parameter in str(refused)

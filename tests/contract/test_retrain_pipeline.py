@@ -63,6 +63,22 @@ def test_champion_and_challenger_meet_on_the_test_split(documents):
     assert splits == [{"runtimeValue": {"constant": "test"}}] * 6
 
 
+def test_all_of_a_contest_read_the_part_of_the_test_split_that_is_next(documents):
+    contests = [task["inputs"]["parameters"] for task, tasks in of(documents[0], "evaluate")
+                if any(one["componentRef"]["name"].startswith("comp-judge") for one in tasks.values())]  # fmt: skip
+    assert {name: {one[name]["componentInputParameter"] for one in contests} for name in ("part", "parts")} == {
+        "part": {"pipelinechannel--incumbent-part"},
+        "parts": {"pipelinechannel--preflight-test_parts"},
+    }
+    uses = [
+        task["inputs"]["parameters"]["part_uses"]["componentInputParameter"] for task, _ in of(documents[0], "judge")
+    ]
+    assert uses == ["pipelinechannel--incumbent-part_uses"] * 2
+    [(incumbent, _)] = of(documents[0], "incumbent")
+    asked = incumbent["inputs"]["parameters"]["test_parts"]["taskOutputParameter"]
+    assert asked == {"outputParameterKey": "test_parts", "producerTask": "preflight"}
+
+
 def test_the_exit_task_alone_knows_the_webhook_and_works_without_it(documents):
     executors = documents[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     assert list(executors) == ["exec-run-report"]

@@ -5,6 +5,7 @@ import json
 from hashlib import sha256
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from components.core.artifacts.manifest import read_file, read_manifest
@@ -12,6 +13,7 @@ from components.core.budget import Budget
 from components.core.errors import UserError
 from components.core.evaluation.document import Evaluation, encode_evaluation, read_evaluation
 from components.core.report.page import render_page
+from components.core.split_part import SplitPart, all_parts
 from components.core.tasks import get_task
 from components.evaluate import samples
 from components.evaluate.comparison import EvaluateConfig, budget_verdict, evaluate_pair
@@ -62,6 +64,40 @@ def test_rows_that_a_model_has_seen_leave_the_comparison(dataset, opened, docume
     everything = {row["digest"] for row in rows}
     with pytest.raises(UserError, match="all images of the validation split"):
         evaluate_pair(dataset, opened("sees"), opened("blind", blind=True), config(), seen=everything)
+
+
+def test_a_part_of_the_split_is_read_alone_and_the_parts_are_the_whole(dataset, opened, document):
+    read = []
+    for part in all_parts(3):
+        found = evaluate_pair(dataset, opened("sees"), opened("blind", blind=True), config(part=part))
+        held = [row["digest"] for row in dataset.iterate("validation") if part.holds(row["digest"])]
+        assert (found.part, found.rows, found.left_out) == (part, len(held), 0)
+        assert found.aside == f" (part {part.number} of 3)"
+        assert {sample.digest for sample in found.samples} <= set(held)
+        assert Evaluation.from_json(found.to_json()) == found
+        read.append(found)
+    assert sum(one.rows for one in read) == document.rows == 60
+    assert all(one.rows for one in read)
+    confusions = np.sum([one.candidate.details["confusion"] for one in read], axis=0)
+    assert confusions.tolist() == document.candidate.details["confusion"]
+
+
+def test_of_a_part_only_its_own_rows_count_as_left_out(dataset, opened):
+    part = SplitPart(number=1, of=2)
+    digests = [row["digest"] for row in dataset.iterate("validation")]
+    own, others = ([one for one in digests if part.holds(one) is held] for held in (True, False))
+    found = evaluate_pair(
+        dataset, opened("sees"), opened("blind", blind=True), config(part=part), seen={*own[:4], *others[:9]}
+    )
+    assert (found.rows, found.left_out) == (len(own) - 4, 4)
+    assert found.aside == " (part 1 of 2; without 4 that a model had seen before)"
+
+
+def test_a_part_without_a_row_is_refused_by_its_number(dataset, opened):
+    digests = [row["digest"] for row in dataset.iterate("validation")]
+    empty = next(part for part in all_parts(366) if not any(part.holds(digest) for digest in digests))
+    with pytest.raises(UserError, match=rf"{empty.said} of the validation split \(60 images\) is empty; give fewer"):
+        evaluate_pair(dataset, opened("sees"), opened("blind", blind=True), config(part=empty))
 
 
 def test_the_task_keeps_confusions_and_classes_of_each_model(document):
@@ -212,7 +248,7 @@ def test_component_writes_evaluation_metrics_confusions_and_page(
     outputs = run_evaluate(inputs, split="validation", latency_rounds=2, max_drop=5.0, max_size_mb=1.0)
     found = read_evaluation(outputs["evaluation"].path, store)
     manifest = read_manifest(outputs["evaluation"].path, kind="evaluation")
-    assert json.loads(read_file(manifest, "evaluation.json", store))["format"] == 4
+    assert json.loads(read_file(manifest, "evaluation.json", store))["format"] == 5
     assert found.verdict.meets is False
     assert found.candidate.digest == read_manifest(inputs["candidate"]).digest
     logged = outputs["metrics"].metadata

@@ -8,22 +8,28 @@ from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from evaluation_documents import comparison
 from minisign import KeyPair
 from PIL import Image
 
 from components.core.artifacts.manifest import publish, read_manifest
+from components.core.budget import Budget
 from components.core.bundles.model_bundle import load_model, save_model
 from components.core.bundles.onnx_bundle import load_onnx, save_onnx
 from components.core.bundles.released_sources import read_sources
+from components.core.data.dataset import open_dataset
 from components.core.errors import UserError
 from components.core.evaluation.document import Evaluation, NearCopiesFacts, encode_evaluation
-from components.core.numbers import milliseconds
+from components.core.numbers import milliseconds, percent
 from components.core.report.markdown import code, escape
+from components.core.runtime.conversion import describe_file
 from components.core.runtime.released import load_release
 from components.core.signing import check_signature
 from components.core.store import ReleaseExists, canonical_json, open_store
+from components.evaluate.bundles import Opened
+from components.evaluate.comparison import EvaluateConfig, evaluate_pair
 from components.export.release import checksums, publish_release, release_digest
 from components.export.verification import VerificationError
 
@@ -161,6 +167,45 @@ def test_the_program_in_the_card_runs_and_says_what_the_release_says(run_export,
     assert done.returncode == 0, done.stderr
     expected = load_release(tmp_path / "model.onnx")([(tmp_path / "image.jpg").read_bytes()])[0].label
     assert done.stdout.strip() == expected
+
+
+def test_a_release_carries_its_temperature_and_its_client_states_probabilities_by_it(run_export, chain, tmp_path):
+    plain = load_onnx(chain.inputs["candidate"], chain.store)
+    scaled = replace(plain, assets=replace(plain.assets, temperature=2.5), graphs={"model": tmp_path / "model.onnx"})
+    model = onnx.load(plain.graphs["model"])
+    describe_file(model, scaled)
+    (tmp_path / "model.onnx").write_bytes(model.SerializeToString(deterministic=True))
+    manifest = save_onnx(tmp_path / "candidate", scaled, chain.store)
+    dataset = open_dataset(chain.inputs["dataset"], chain.store)
+    baseline = Opened(bundle=load_onnx(chain.inputs["baseline"], chain.store), digest="0" * 64)
+    config = EvaluateConfig(split="test", threads=1, latency_rounds=1, budget=Budget())
+    measured = evaluate_pair(dataset, Opened(bundle=scaled, digest=manifest.digest), baseline, config)
+    evaluation = publish_evaluation(tmp_path / "measured", measured, chain.store)
+    outputs = run_export(name="scaled", candidate=tmp_path / "candidate", evaluation=evaluation)
+
+    folder = Path(outputs["release"].metadata["uri"].removeprefix("file://"))
+    assert json.loads((folder / "temperature.json").read_text()) == 2.5
+    now, before = (measured.candidate.details[name]["value"] for name in ("calibration", "calibration_unscaled"))
+    assert before == chain.evaluation.candidate.details["calibration"]["value"] != now
+    card = Path(outputs["card"].path).read_text()
+    said = (
+        f"Expected calibration error {percent(now)} (",
+        f"temperature 2.5 (without: {percent(before)} (",
+        "/ 2.5); this",
+    )
+    assert all(part in card for part in said), card
+    noise = np.random.default_rng(0).integers(0, 255, (50, 70, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(folder / "image.jpg")
+    done = subprocess.run([sys.executable, "client.py"], cwd=folder, capture_output=True, text=True)
+    (folder / "image.jpg").rename(tmp_path / "image.jpg")
+    assert done.returncode == 0, done.stderr
+    release, image = load_release(folder / "model.onnx"), (tmp_path / "image.jpg").read_bytes()
+    logits = release.logits([image])[0].astype(float)
+    chances = np.exp(logits / 2.5) / np.exp(logits / 2.5).sum()
+    label, chance = done.stdout.splitlines()
+    assert label == release.labels[int(logits.argmax())]
+    assert float(chance) == pytest.approx(chances.max(), abs=1e-4)
+    np.testing.assert_allclose(release([image])[0].probabilities, chances, rtol=1e-5)
 
 
 def test_the_card_states_cold_latency_the_interval_of_the_speed_up_and_what_was_measured_badly(

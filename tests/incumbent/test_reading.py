@@ -1,4 +1,5 @@
 import json
+from typing import Any
 
 import pytest
 
@@ -6,6 +7,7 @@ from components.core.artifacts.manifest import publish, read_manifest
 from components.core.bundles.onnx_bundle import load_onnx
 from components.core.data.last_prepared import save_last_prepared
 from components.core.errors import UserError
+from components.core.split_part import SplitPart
 from components.core.store import Store, open_store
 from components.core.tasks.images.assets import ImageAssets
 from components.core.tasks.images.preprocess import Preprocess
@@ -100,24 +102,26 @@ def test_a_release_that_does_not_say_what_it_was_made_from_is_refused(store, fil
         read_incumbent(store, "champion")
 
 
-def promote_next(store, version: str, next_anchor: dict[str, str] | None) -> None:
+def promote_next(store, version: str, next_anchor: dict[str, str] | None, *, part: SplitPart | None = None) -> None:
     """A release of a retraining, with the judgement that promoted it."""
     files = {name: store.releases.read("m", "1", name) for name in store.releases.files("m", "1")}
-    judged = {"next_anchor": next_anchor}
+    judged: dict[str, Any] = {"next_anchor": next_anchor}
+    if part:
+        judged["test_part"] = {"number": part.number, "of": part.of, "uses_before": [0] * part.of}
     store.releases.publish("m", version, {**files, "retraining.json": json.dumps(judged).encode()})
     store.champions.promote("m", version, who="trimtab retrain", why="not worse")
 
 
 def test_the_first_champion_is_its_own_anchor(store, champion):
     found = read_incumbent(store, "champion")
-    assert (found.anchor.release, found.contests) == ("m/1", 1)
+    assert (found.anchor.release, found.part_uses) == ("m/1", (1,))
     assert found.anchor.dataset == found.dataset
 
 
 def test_the_anchor_is_the_last_release_that_was_proven_better(store, champion):
     promote_next(store, "2", {"name": "m", "version": "1"})
     found = read_incumbent(store, "champion")
-    assert (found.version, found.anchor.release, found.contests) == ("2", "m/1", 2)
+    assert (found.version, found.anchor.release, found.part_uses) == ("2", "m/1", (2,))
     promote_next(store, "3", None)
     assert read_incumbent(store, "champion").anchor.release == "m/3"
     promote_next(store, "4", {"name": "m", "version": "3"})
@@ -129,3 +133,26 @@ def test_a_damaged_anchor_is_refused(store, champion, tmp_path):
     (tmp_path / "store" / "releases" / "m" / "1" / "labels.json").write_bytes(b"[]")
     with pytest.raises(UserError, match="m/1 is not a whole release"):
         read_incumbent(store, "champion")
+
+
+def test_each_retraining_is_given_the_part_that_has_been_used_least(store, champion):
+    given = []
+    for week in range(2, 9):
+        found = read_incumbent(store, "champion", test_parts=3)
+        assert found == read_incumbent(store, "champion", test_parts=3)
+        given.append((found.part.number, found.part_uses))
+        promote_next(store, str(week), None, part=found.part)
+    # The first release was measured on the whole split.
+    assert given == [
+        (1, (1, 1, 1)), (2, (2, 1, 1)), (3, (2, 2, 1)), (1, (2, 2, 2)), (2, (3, 2, 2)), (3, (3, 3, 2)), (1, (3, 3, 3)),
+    ]  # fmt: skip
+
+
+def test_a_use_of_the_whole_and_of_other_parts_counts_for_every_part_that_shares_rows(store, champion):
+    promote_next(store, "2", None)
+    promote_next(store, "3", None, part=SplitPart(number=1, of=2))
+    # [0, ½) shares rows with the first two thirds.
+    found = read_incumbent(store, "champion", test_parts=3)
+    assert found.part_uses == (3, 3, 2)
+    assert found.part == SplitPart(number=3, of=3)
+    assert read_incumbent(store, "champion").part_uses == (3,)

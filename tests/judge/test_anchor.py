@@ -11,6 +11,8 @@ from components.core.errors import UserError
 from components.core.evaluation.document import Difference, Evaluation
 from components.core.evaluation.paired_proportions import score_interval
 from components.core.retraining import PromotionPolicy
+from components.core.split_part import SplitPart
+from components.core.stage_pages.judgement import judgement_blocks
 from components.judge.verdict import decide_promotion
 
 IMAGES, DISCORDANT, LOSS, WEEKS = 50_000, 0.04, 0.005, 52
@@ -29,7 +31,7 @@ def against(loss: float, rng: np.random.Generator) -> Evaluation:
 
 
 def judged(duel: Evaluation, anchored: Evaluation | None, **changes: Any) -> dict[str, Any]:
-    given = {"anchored": anchored, "anchor": "m/0", "contests": 6, **changes}
+    given = {"anchored": anchored, "anchor": "m/0", "part_uses": [6], **changes}
     return decide_promotion(evaluation(), duel, RETRAINING, PromotionPolicy(), **given)
 
 
@@ -73,6 +75,28 @@ def test_who_is_proven_better_than_the_anchor_is_the_next_one():
 def test_the_judgement_says_how_often_the_test_split_has_been_used():
     rng = np.random.default_rng(3)
     assert judged(against(0.0, rng), against(0.0, rng))["test_uses"] == 7
+
+
+def test_of_a_part_the_judgement_says_how_often_each_one_has_been_used():
+    rng, part = np.random.default_rng(3), SplitPart(number=2, of=3)
+    duel, anchored = (replace(against(0.0, rng), part=part) for _ in range(2))
+    found = decide_promotion(
+        evaluation(part=part), duel, RETRAINING, PromotionPolicy(), anchored=anchored, anchor="m/0", part_uses=[5, 4, 4]
+    )
+    assert found["test_uses"] == 5
+    assert found["test_part"] == {"number": 2, "of": 3, "uses_before": [5, 4, 4]}
+    html = "".join(map(str, judgement_blocks(found)))
+    assert "Part 2 of 3 of the test split has measured 5 releases of this name" in html
+    assert "Before this one its 3 parts had measured 5, 4 and 4." in html
+    assert judged(against(0.0, rng), None)["test_part"] is None
+
+
+def test_evaluations_of_other_parts_than_the_duels_are_refused():
+    rng, part = np.random.default_rng(3), SplitPart(number=2, of=3)
+    with pytest.raises(UserError, match="part 1 of 1 and of part 2 of 3 of the test split"):
+        judged(replace(against(0.0, rng), part=part), None, part_uses=[1, 1, 1])
+    with pytest.raises(UserError, match="uses of 1 parts of the test split are needed, got 3"):
+        judged(against(0.0, rng), None, part_uses=[1, 1, 1])
 
 
 def test_an_anchor_on_other_data_is_refused():

@@ -8,6 +8,7 @@ from evaluation_documents import comparison, evaluation, model
 
 from components.core.artifacts.manifest import Manifest
 from components.core.report.page import render_page
+from components.core.split_part import SplitPart
 from components.run_report.details import slice_section
 from components.run_report.evidence import Document, Evidence
 from components.run_report.records import Task
@@ -182,3 +183,15 @@ def test_a_retraining_does_not_say_that_its_test_split_was_read_once(uses, said)
     assert "Measured once" not in html
     assert "Since the anchor sorter/000: −0.40 points (−0.90 to +0.10)" in html
     assert "3 test images that a contestant had seen before were left out" in html
+
+
+def test_a_retraining_judged_on_a_part_says_which_and_how_worn_it_is():
+    judged = {**judgement(promote=True), "test_uses": 3}
+    judged["test_part"] = {"number": 2, "of": 4, "uses_before": [3, 2, 2, 2]}
+    found = evidence({"retraining.json": retraining(), "judgement.json": judged}, promoted=swapped("promoted"))
+    found.evaluations = [evaluation(part=SplitPart(number=2, of=4))]
+    html = render_report(found)
+    assert "1,000 images (part 2 of 4) on which nothing was calibrated or stopped" in html
+    assert "a part of it: this one has measured 3 releases of this name" in html
+    assert "Part 2 of 4 of the test split has measured 3 releases" in html
+    assert "Before this one its 4 parts had measured 3, 2, 2 and 2." in html

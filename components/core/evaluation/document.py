@@ -12,6 +12,7 @@ from components.core.artifacts.manifest import Manifest, read_file, read_manifes
 from components.core.budget import Budget, Check
 from components.core.errors import UserError
 from components.core.evaluation.parsing import parse, to_json
+from components.core.split_part import SplitPart
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 FILE = "evaluation.json"
 KIND = "evaluation"
-FORMAT = 4
+FORMAT = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,7 +249,8 @@ class Evaluation:
         row_noun: what a row is, in the plural: "images".
         timed_units: what `Timing.units_per_second` counts, in the plural; empty where it counts nothing.
         split, rows: what was read.
-        left_out: rows of the split that were not read, since one of the models was trained or chosen on them.
+        part: the part of the split that was read; 1 of 1 is all of it.
+        left_out: rows of it that were not read, since one of the models was trained or chosen on them.
         dataset: of which data set.
         confidence: coverage of every interval.
         paired: how the intervals of the differences were made.
@@ -271,6 +273,7 @@ class Evaluation:
     row_noun: str
     split: str
     rows: int
+    part: SplitPart
     left_out: int
     dataset: DatasetFacts
     confidence: float
@@ -306,11 +309,12 @@ class Evaluation:
     @property
     def aside(self) -> str:
         """What must be said of the rows, in brackets after their number: " (synthetic scenes)", most often nothing."""
+        part = "" if self.part.is_whole else self.part.said
         seen = f"without {self.left_out:,} that a model had seen before" if self.left_out else ""
         found, total = self.dataset.near_copies, self.dataset.counts.get(self.split, 0)
         near = found.in_training.get(self.split, 0) if found else 0
         copies = f"{near:,} of {total:,} have a near copy in training" if near else ""
-        said = "; ".join(filter(None, (self.dataset.description, seen, copies)))
+        said = "; ".join(filter(None, (self.dataset.description, part, seen, copies)))
         return f" ({said})" if said else ""
 
     @property

@@ -14,6 +14,8 @@ from components.core.parameters.rules import (
 _AUC = Range(low=0.5, high=1)
 FEWEST_DRIFT_IMAGES = 20
 """Of a sample for the classifier test of feature drift."""
+MOST_TEST_PARTS = 366
+"""One for each day of a year."""
 
 RETRAIN = (
     Parameter(
@@ -41,6 +43,11 @@ RETRAIN = (
         name="max_slice_loss", type=float, default=5.0, rule=POINTS,
         text="Maximum drop for any slice of the test data (slice_columns), in points. A statistically significant "
         "larger drop blocks promotion.",
+    ),
+    Parameter(
+        name="test_parts", type=int, default=1, rule=Range(low=1, high=MOST_TEST_PARTS),
+        text="Parts that the test split is cut into by content. Each retraining is judged on the part that was "
+        "used the fewest times. 1 uses all of it each time.",
     ),
     Parameter(
         name="max_quarantined", type=float, default=0.1, rule=FRACTION,

@@ -14,7 +14,7 @@ from components.core.errors import UserError
 from components.core.runtime.metadata import PREFIX, read_metadata
 from components.core.runtime.sessions import SessionError, open_session
 from components.core.tasks.classification.serving import softmax
-from components.core.tasks.images.assets import ImageAssets, read_image_metadata
+from components.core.tasks.images.assets import ImageAssets, read_image_metadata, read_temperature
 from components.core.tasks.images.preprocess import Preprocess
 
 BATCH = 32
@@ -22,7 +22,10 @@ BATCH = 32
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """What the model says of one image: the label, its index, and the probability of every class (softmax)."""
+    """What the model says of one image: the label, its index, and the probability of every class.
+
+    Probabilities are softmax(logits / T), with T the release's temperature; 1 if it has none.
+    """
 
     label: str
     index: int
@@ -60,7 +63,7 @@ class Release:
     def _batches(self, images: Sequence[bytes]) -> Iterator[list[Prediction]]:
         for start in range(0, len(images), BATCH):
             logits = self.logits(images[start : start + BATCH])
-            chances = softmax(logits)
+            chances = softmax(logits, self.assets.temperature)
             best = chances.argmax(axis=1)
             yield [
                 Prediction(label=self.labels[index], index=int(index), probabilities=row)
@@ -88,6 +91,8 @@ def load_release(model: str | os.PathLike[str] | bytes, *, threads: int = 1) -> 
         raise UserError(f"the ONNX file has no {' and no '.join(missing)} in its metadata; export it with trimtab")
     try:
         preprocess, labels = read_image_metadata(facts)
+        temperature = read_temperature(facts.get("temperature"))
     except ValueError as error:
         raise UserError(f"the ONNX file's metadata cannot be used: {error}") from None
-    return Release(session=session, assets=ImageAssets(preprocess=preprocess, labels=labels), facts=facts)
+    assets = ImageAssets(preprocess=preprocess, labels=labels, temperature=temperature)
+    return Release(session=session, assets=assets, facts=facts)

@@ -1,6 +1,6 @@
 """How a judgement.json and a retraining.json are shown, in the stage's page and in the run report."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from components.core.numbers import MISSING, capitalized, figure_of_merit, points, spread
@@ -66,6 +66,16 @@ def amount(check: Mapping[str, Any], which: str) -> str:
     return points(value) if check.get("unit") == POINTS else f"{value:.4g}"
 
 
+def which_rows(part: Mapping[str, Any] | None) -> str:
+    """Which test rows decide: "the test split", or "part 2 of 4 of the test split"."""
+    return "the test split" if part is None else f"part {part['number']} of {part['of']} of the test split"
+
+
+def _listed(uses: Sequence[int]) -> str:
+    """1, 2 and 1"""
+    return ", ".join(map(str, uses[:-1])) + f" and {uses[-1]}"
+
+
 def _history_of_the_test_split(judgement: Mapping[str, Any]) -> str:
     """The change since the anchor, and how often the test split has been used."""
     anchor, said = judgement.get("anchor"), []
@@ -75,10 +85,13 @@ def _history_of_the_test_split(judgement: Mapping[str, Any]) -> str:
             f"Since the anchor {anchor['release']}: {points(anchor['points'])}" + (f" ({between})." if between else ".")
         )
     if uses := judgement.get("test_uses"):
+        part = judgement.get("test_part")
         said.append(
-            f"The test split has measured {uses:,} releases of this name, and each promotion was decided on it: the "
-            "best of them looks a little better than it is."
+            f"{capitalized(which_rows(part))} has measured {uses:,} releases of this name, and each promotion was "
+            "decided on it: the best of them looks a little better than it is."
         )
+        if part:
+            said.append(f"Before this one its {part['of']} parts had measured {_listed(part['uses_before'])}.")
     if left_out := judgement.get("left_out"):
         said.append(f"{left_out:,} test {judgement['row_noun']} that a contestant had seen before were left out.")
     return " ".join(said)

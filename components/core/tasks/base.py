@@ -54,6 +54,16 @@ class Details(Protocol):
         """JSON-able; stands in evaluation.json under the model's `details`."""
 
 
+class Probabilities(Protocol):
+    """Of a task whose releases state softmax(logits / temperature): what temperature scaling needs to know."""
+
+    def labelled(self, outputs: Mapping[str, Any], batch: Batch) -> tuple[np.ndarray, np.ndarray]:
+        """Of `Task.run`'s outputs the logits `(M, classes)` and their labels `(M,)`."""
+
+    def scaled(self, assets: Any, temperature: float) -> Any:
+        """The assets with this temperature, above 0."""
+
+
 class Task(Protocol):
     """See the module. `name` is what parameters, manifests and architectures call it."""
 
@@ -265,8 +275,12 @@ class Task(Protocol):
     def predict(self, outputs: Mapping[str, Any], batch: Batch, assets: Any) -> Any:
         """Predictions from `run`'s outputs, as `statistics` takes them; what the reference client does. Numpy only."""
 
-    def details(self, dataset: "Dataset") -> Details:
-        """A fresh collector for one model's evaluation."""
+    def details(self, dataset: "Dataset", assets: Any) -> Details:
+        """A fresh collector for the evaluation of one model with these assets."""
+
+    @property
+    def probabilities(self) -> "Probabilities | None":
+        """How a release states probabilities; None for a task whose releases state none."""
 
     def timed_call(
         self, sessions: Mapping[str, Any], batch: Batch, assets: Any, *, rows: int

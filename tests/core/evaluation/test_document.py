@@ -140,8 +140,8 @@ def test_an_evaluation_of_an_earlier_version_is_refused_in_one_line_that_says_wh
         Evaluation.from_json({"format": 1, "split": "test", "candidate": {"top1": 0.9}})
     with pytest.raises(UserError, match=r"made by an earlier version of trimtab \(format 3\); evaluate again"):
         Evaluation.from_json({**FULL.to_json(), "format": 3})
-    for odd in ({}, [], "text", {"format": 5}, {"format": True}):
-        with pytest.raises(UserError, match="must have format 4"):
+    for odd in ({}, [], "text", {"format": 6}, {"format": True}):
+        with pytest.raises(UserError, match="must have format 5"):
             Evaluation.from_json(odd)
 
 

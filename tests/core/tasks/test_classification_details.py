@@ -49,3 +49,27 @@ def test_details_of_batches_are_those_of_all_rows_at_once():
     expected = calibration_error(softmax.max(axis=1), logits.argmax(axis=1) == labels)
     assert whole["calibration"] == pytest.approx(asdict(expected), abs=1e-5)
     assert whole["per_class"][1]["support"] == int((labels == 1).sum())
+
+
+def test_with_a_temperature_the_error_is_told_before_and_after():
+    rng = np.random.default_rng(1)
+    honest = rng.normal(size=(400, 3))
+    chances = np.exp(honest) / np.exp(honest).sum(axis=1, keepdims=True)
+    labels = (chances.cumsum(axis=1) < rng.random((400, 1))).sum(axis=1)
+    logits = (5 * honest).astype(np.float32)
+    batch = Batch(inputs={}, targets=labels, digests=[""] * 400)
+    found = []
+    for temperature in (None, 5.0):
+        details = ClassificationDetails(["a", "b", "c"], temperature=temperature)
+        details.add({"logits": logits}, logits.argmax(axis=1), batch)
+        found.append(details.finish())
+    before, after = found
+    assert after["temperature"] == 5.0
+    assert not {"temperature", "calibration_unscaled"} & set(before)
+    assert after["calibration_unscaled"] == before["calibration"]
+    right = logits.argmax(axis=1) == labels
+    assert after["calibration"] == pytest.approx(asdict(calibration_error(chances.max(axis=1), right)), abs=1e-5)
+    # Made five times too sure of itself: far off before, and within chance afterwards.
+    assert before["calibration"]["low"] > 0.1
+    assert after["calibration"]["low"] == 0.0
+    assert after["confusion"] == before["confusion"]

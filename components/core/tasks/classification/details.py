@@ -22,10 +22,15 @@ class ClassScore:
 
 
 class ClassificationDetails:
-    """Confusions and calibration, batch by batch; memory is that of the confusion matrix, and 9 bytes a row."""
+    """Confusions and calibration, batch by batch; memory is that of the confusion matrix, and 9 or 17 bytes a row.
 
-    def __init__(self, classes: Sequence[str]) -> None:
+    `temperature`: of the release; then calibration is noted with it and without.
+    """
+
+    def __init__(self, classes: Sequence[str], *, temperature: float | None = None) -> None:
         self._classes = list(classes)
+        self._temperature = temperature
+        self._unscaled: list[np.ndarray] = []
         self._confusion = np.zeros((len(classes), len(classes)), dtype=np.int64)
         self._confidence: list[np.ndarray] = []
         self._right: list[np.ndarray] = []
@@ -34,16 +39,26 @@ class ClassificationDetails:
         """One batch: logits `(N, classes)`, predicted classes `(N,)`, labels `(N,)`."""
         labels = np.asarray(batch.targets)
         self._confusion += confusion_matrix(labels, predictions, len(self._classes))
-        self._confidence.append(softmax(outputs[OUTPUT]).max(axis=1))
+        self._confidence.append(softmax(outputs[OUTPUT], self._temperature).max(axis=1))
+        if self._temperature is not None:
+            self._unscaled.append(softmax(outputs[OUTPUT]).max(axis=1))
         self._right.append(predictions == labels)
 
     def finish(self) -> dict[str, Any]:
-        """`per_class`, `confusion` `[true][predicted]`, `calibration` (`CalibrationError`)."""
-        scores = class_scores(self._confusion)
+        """`per_class`, `confusion` `[true][predicted]`, `calibration` (`CalibrationError`).
+
+        With a temperature also `temperature`, and `calibration_unscaled` of the logits as the network gives them.
+        """
+        scores, right = class_scores(self._confusion), _joined(self._right)
+        scaling: dict[str, Any] = {}
+        if self._temperature is not None:
+            scaling["temperature"] = self._temperature
+            scaling["calibration_unscaled"] = asdict(calibration_error(_joined(self._unscaled), right))
         return {
+            **scaling,
             "per_class": [{"class": name, **asdict(score)} for name, score in zip(self._classes, scores, strict=True)],
             "confusion": self._confusion.tolist(),
-            "calibration": asdict(calibration_error(_joined(self._confidence), _joined(self._right))),
+            "calibration": asdict(calibration_error(_joined(self._confidence), right)),
         }
 
 

@@ -87,7 +87,7 @@ class ClassificationPages:
             figures=_card_figures(evaluation),
             use=_card_use(assets),
             client=CLIENT,
-            limits=("It knows the classes above and nothing else: any image gets one of them.",),
+            limits=("It knows the classes above and nothing else: any image gets one of them.", *_unscaled(provenance)),
         )
 
     def log_metrics(self, evaluation: Evaluation, visualization: Any) -> None:
@@ -161,18 +161,39 @@ def _card_figures(evaluation: Evaluation) -> Raw:
 
 
 def _calibration(details: Mapping[str, Any]) -> str:
-    """The error with its 95 % interval."""
-    found = details["calibration"]
+    """The error with its 95 % interval; with temperature scaling also the error before it."""
+    said = _error(details["calibration"])
+    if "temperature" not in details:
+        return said
+    before = _error(details["calibration_unscaled"])
+    return f"{said} with logits divided by the temperature {details['temperature']:g} (without: {before})"
+
+
+def _error(found: Mapping[str, Any]) -> str:
     return f"{percent(found['value'])} ({interval(found['low'], found['high'], digits=2)})"
+
+
+def _unscaled(provenance: Mapping[str, Any]) -> tuple[str, ...]:
+    """Of a release that was asked for temperature scaling and has none."""
+    scaling = provenance.get("temperature")
+    if not scaling or scaling["value"] is not None:
+        return ()
+    return (f"No temperature was fitted on {scaling['rows']} {scaling['split']} images: {scaling['why']}.",)
 
 
 def _card_use(assets: "ImageAssets") -> Raw:
     prepare = assets.preprocess
+    scaled = (
+        f"Probabilities are softmax({code('logits')} / {assets.temperature:g}); this temperature was fitted on "
+        f"validation images ({code('temperature.json')}, and inside the file).\n\n"
+        if assets.temperature is not None
+        else ""
+    )
     mean, std = (", ".join(str(value) for value in values) for values in (prepare.mean, prepare.std))
     return Raw(
         "The program below is beside the model as client.py. "
         "Preprocessing and labels are also inside the file. Each image: upright RGB, resized to "
         f"{prepare.image_size} × {prepare.image_size} ({prepare.interpolation}, {prepare.resize}), then "
-        f"(value / 255 − mean) / std with mean {mean} and std {std}.\n\n"
+        f"(value / 255 − mean) / std with mean {mean} and std {std}.\n\n{scaled}"
         f"```python\n{CLIENT}```"
     )

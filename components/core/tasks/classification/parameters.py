@@ -16,6 +16,11 @@ _OWN = (
         text="For resize=crop: side of the cut square as a share of the image's shorter side.",
     ),
     Parameter(
+        name="temperature_scaling", part="recipe", type=bool, default=False,
+        text="Fit a temperature on the validation data that the release divides its logits by, so that its "
+        "probabilities fit the observed accuracy. No answer changes.",
+    ),
+    Parameter(
         name="label_column",
         part="data",
         type=str,

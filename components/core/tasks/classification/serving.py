@@ -1,9 +1,13 @@
 """From onnxruntime's outputs to classes; numpy only, so that serving needs no torch."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+
+from components.core.data.batch import Batch
+from components.core.tasks.images.assets import ImageAssets
 
 GRAPH, OUTPUT = "model", "logits"
 
@@ -18,7 +22,21 @@ def predict(outputs: Mapping[str, np.ndarray]) -> np.ndarray:
     return outputs[OUTPUT].argmax(axis=1)
 
 
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """exp(zᵢ) / Σ exp(zⱼ) over the last axis, in float64, shifted by the maximum so that it cannot overflow."""
-    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
+class Probabilities:
+    """See `components.core.tasks.base.Probabilities`."""
+
+    def labelled(self, outputs: Mapping[str, np.ndarray], batch: Batch) -> tuple[np.ndarray, np.ndarray]:
+        return outputs[OUTPUT], np.asarray(batch.targets)
+
+    def scaled(self, assets: ImageAssets, temperature: float) -> ImageAssets:
+        return replace(assets, temperature=temperature)
+
+
+def softmax(logits: np.ndarray, temperature: float | None = None) -> np.ndarray:
+    """exp(zᵢ / T) / Σ exp(zⱼ / T) over the last axis, in float64, shifted by the maximum so that it cannot overflow.
+
+    `temperature` T > 0; None is 1.
+    """
+    shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
+    shifted = np.exp(shifted if temperature is None else shifted / temperature)
     return shifted / shifted.sum(axis=-1, keepdims=True)

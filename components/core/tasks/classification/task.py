@@ -1,5 +1,6 @@
 """The task "classification": one label per image."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,14 @@ from components.core.tasks.classification import metrics, serving
 from components.core.tasks.classification.examples import LabelledImages
 from components.core.tasks.classification.parameters import CROP_RATIO
 from components.core.tasks.classification.rows import ClassificationRows
-from components.core.tasks.images.assets import ImageAssets, check_classes, read_image_files, read_image_metadata
+from components.core.tasks.images.assets import (
+    TEMPERATURE,
+    ImageAssets,
+    check_classes,
+    read_image_files,
+    read_image_metadata,
+    read_temperature,
+)
 from components.core.tasks.images.preprocess import Preprocess
 from components.core.tasks.metric import Group, Metric
 
@@ -39,6 +47,7 @@ class Classification:
     int8 = "static"
     stay_float = ()
     timed_units = ""
+    probabilities = serving.Probabilities()
     validation_batch = 256
 
     def transform(
@@ -68,11 +77,13 @@ class Classification:
 
     def read_assets(self, files: Mapping[str, bytes]) -> ImageAssets:
         preprocess, labels = read_image_files(files)
-        return ImageAssets(preprocess=preprocess, labels=labels)
+        temperature = read_temperature(json.loads(files.get(TEMPERATURE, b"null")))
+        return ImageAssets(preprocess=preprocess, labels=labels, temperature=temperature)
 
     def read_metadata(self, metadata: Mapping[str, Any], files: Mapping[str, bytes] | None = None) -> ImageAssets:
         preprocess, labels = read_image_metadata(metadata)
-        return ImageAssets(preprocess=preprocess, labels=labels)
+        temperature = read_temperature(metadata.get("temperature"))
+        return ImageAssets(preprocess=preprocess, labels=labels, temperature=temperature)
 
     def check_classes(self, dataset: "Dataset", assets: ImageAssets, *, model: str = "model") -> None:
         check_classes(dataset.classes, assets.labels, model=model)
@@ -249,10 +260,10 @@ class Classification:
     def reference(self, module: "nn.Module", batch: Batch, assets: ImageAssets) -> None:
         return None
 
-    def details(self, dataset: "Dataset") -> "ClassificationDetails":
+    def details(self, dataset: "Dataset", assets: ImageAssets) -> "ClassificationDetails":
         from components.core.tasks.classification.details import ClassificationDetails
 
-        return ClassificationDetails(dataset.classes)
+        return ClassificationDetails(dataset.classes, temperature=assets.temperature)
 
     @property
     def pages(self) -> "ClassificationPages":

@@ -1,6 +1,7 @@
 """What belongs to a network that looks at images: preprocessing and class names."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -10,29 +11,41 @@ from components.core.models.inputs import BATCH, InputSpec
 from components.core.store.keys import canonical_json
 from components.core.tasks.images.preprocess import Preprocess
 
-PREPROCESS, LABELS = "preprocess.json", "labels.json"
+PREPROCESS, LABELS, TEMPERATURE = "preprocess.json", "labels.json", "temperature.json"
 INPUT = "images"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageAssets:
-    """`preprocess`: how an image becomes the network's input. `labels`: class names in the order of the outputs."""
+    """What a network's files and metadata say beside its weights.
+
+    Attributes:
+        preprocess: how an image becomes the network's input.
+        labels: class names in the order of the outputs.
+        temperature: what a classifier's logits are divided by before softmax; None is 1, of a release without
+            temperature scaling.
+    """
 
     preprocess: Preprocess
     labels: list[str]
+    temperature: float | None = None
 
     def to_files(self) -> dict[str, bytes]:
-        """`preprocess.json` and `labels.json`."""
-        return {PREPROCESS: canonical_json(self.preprocess.to_json()), LABELS: canonical_json(list(self.labels))}
+        """`preprocess.json` and `labels.json`; `temperature.json` if there is one."""
+        files = {PREPROCESS: canonical_json(self.preprocess.to_json()), LABELS: canonical_json(list(self.labels))}
+        # Without it, as before there was one: the digests of releases stay.
+        return files if self.temperature is None else {**files, TEMPERATURE: canonical_json(self.temperature)}
 
     def to_metadata(self) -> dict[str, Any]:
-        """`preprocess` and `labels`."""
-        return {"preprocess": self.preprocess.to_json(), "labels": list(self.labels)}
+        """`preprocess` and `labels`; `temperature` if there is one."""
+        facts = {"preprocess": self.preprocess.to_json(), "labels": list(self.labels)}
+        return facts if self.temperature is None else {**facts, "temperature": self.temperature}
 
     def describe(self) -> dict[str, str]:
-        """Input size and number of classes."""
+        """Input size and number of classes, and the temperature if there is one."""
         side = self.preprocess.image_size
-        return {"input": f"{side} × {side} px", "classes": str(len(self.labels))}
+        facts = {"input": f"{side} × {side} px", "classes": str(len(self.labels))}
+        return facts if self.temperature is None else {**facts, "temperature": f"{self.temperature:g}"}
 
     @property
     def inputs(self) -> tuple[InputSpec, ...]:
@@ -68,6 +81,16 @@ def read_image_metadata(metadata: Mapping[str, Any]) -> tuple[Preprocess, list[s
         if name not in metadata:
             raise ValueError(f"{name} is missing")
     return Preprocess.from_json(metadata["preprocess"]), read_labels(metadata["labels"])
+
+
+def read_temperature(temperature: Any) -> float | None:
+    """A number above 0, or None; ValueError for anything else."""
+    if temperature is None:
+        return None
+    number = isinstance(temperature, int | float) and not isinstance(temperature, bool)
+    if not number or not math.isfinite(temperature) or temperature <= 0:
+        raise ValueError(f"the temperature must be a number above 0, got {temperature!r}")
+    return float(temperature)
 
 
 def read_labels(labels: Any) -> list[str]:

@@ -47,6 +47,7 @@ class Segmentation:
     # The two products that enlarge the logits: measured at batch 8, a network is 7 % slower with them as integers.
     int8 = "static"
     stay_float = ("MatMul",)
+    probabilities = None
     timed_units = ""
     validation_batch = 256
     rows = SegmentationRows()
@@ -339,7 +340,7 @@ class Segmentation:
     def reference(self, module: "nn.Module", batch: Batch, assets: SegmentationAssets) -> None:
         return None
 
-    def details(self, dataset: "Dataset") -> "SegmentationDetails":
+    def details(self, dataset: "Dataset", assets: SegmentationAssets) -> "SegmentationDetails":
         from components.core.tasks.segmentation.details import SegmentationDetails
 
         return SegmentationDetails(dataset.classes)

@@ -44,6 +44,7 @@ class Translation:
     large_batch = 32
     int8 = "dynamic"
     stay_float = ()
+    probabilities = None
     timed_units = "pieces"
     # Logits of 256 rows of 100 pieces and a vocabulary of 32,000 would take 3 GB.
     validation_batch = 32
@@ -292,7 +293,7 @@ class Translation:
 
         return torch_translations(module, batch.inputs[SOURCE], assets)
 
-    def details(self, dataset: "Dataset") -> "TranslationDetails":
+    def details(self, dataset: "Dataset", assets: TranslationAssets) -> "TranslationDetails":
         from components.core.tasks.translation.details import TranslationDetails
 
         return TranslationDetails()
