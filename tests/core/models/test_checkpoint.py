@@ -150,7 +150,7 @@ def test_class_numbers_of_several_kinds_are_no_class_names(tmp_path, network):
 
 def test_an_unknown_home_folder_is_one_line():
     with (
-        pytest.raises(UserError, match="'~nosuchuser/ft.pth' names an unknown home folder"),
+        pytest.raises(UserError, match=r"'~nosuchuser/ft\.pth' names an unknown home folder"),
         checkpoint_file("~nosuchuser/ft.pth"),
     ):
         pass

@@ -355,10 +355,10 @@ def test_a_scratch_folder_at_tmp_is_the_containers_own(contained: Any, shell: An
 
     @dsl.pipeline(name="temporary")
     def temporary():
-        task = shell(script='mkdir -p "${0%/*}"; touch /tmp/x; ls /tmp > "$0"')
+        task = shell(script='mkdir -p "${0%/*}"; touch /tmp/x; ls /tmp/x > "$0"')
         kubernetes.empty_dir_mount(task, "trimtab-tmp", "/tmp")
 
-    assert contained(temporary).outputs("shell") == {"text": "x\n"}
+    assert contained(temporary).outputs("shell") == {"text": "/tmp/x\n"}
 
 
 def test_an_image_name_is_no_option_and_no_file(contained: Any, base_image: str, compiled: Callable[..., Path]) -> None:
