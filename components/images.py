@@ -10,3 +10,6 @@ DATA_IMAGE = "trimtab/data:0.1.0"
 
 TRAIN_IMAGE = "trimtab/train:0.1.0"
 """Everything that trains, converts or measures: torch, timm, torch-pruning, onnx, onnxruntime."""
+
+USER = GROUP = 10001
+"""Who a stage is in a pod, never root. The images name the user themselves, in the group 0."""

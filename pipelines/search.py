@@ -18,6 +18,7 @@ from components.export.component import export
 from components.fine_tune.component import fine_tune
 from components.prune.component import prune
 from components.quantize.component import quantize
+from pipelines.pods import set_temporary_folder, set_user
 
 # What of the data preparation is asked, and what tells its cache that the files have changed.
 DATA = (
@@ -79,6 +80,8 @@ def taken(checked: dsl.PipelineTask, *names: str, **called: str) -> dict[str, An
 
 
 def _cores(task: dsl.PipelineTask, count: int) -> dsl.PipelineTask:
+    set_user(task)
+    set_temporary_folder(task)
     # A container cannot see its own request, and results depend on the number of threads.
     return task.set_cpu_request(str(count)).set_env_variable(THREADS_VARIABLE, str(count))
 

@@ -7,7 +7,14 @@ import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
-pytest_plugins = ["object_store_server", "finished_run", "container_image", "kfp_server", "own_checkpoint"]
+pytest_plugins = [
+    "object_store_server",
+    "finished_run",
+    "container_image",
+    "unprivileged_user",
+    "kfp_server",
+    "own_checkpoint",
+]
 
 _MADE_ONCE = ("reduced_run", "retrained_run", "compressed_run")
 """Fixtures that take minutes: with `-n 2`, one process gets all modules that use one of them."""

@@ -14,11 +14,13 @@ from components.core.results.code import VARIANT
 from components.core.results.recall import THREADS_VARIABLE
 from pipelines.cluster.stage_values import Accelerator, RetryPolicy, StageValues
 from pipelines.cluster.values import Values
+from pipelines.pods import set_temporary_folder, set_user
 from pipelines.quantities import num_bytes, num_cores
 
 STAGES = Path(components.__file__).parent
-NOT_ROOT = {"run_as_user": 10001, "run_as_group": 10001, "run_as_non_root": True}
-"""What our own stages compile to unless the values say otherwise: all of a security context that kfp-kubernetes has."""
+_MOUNTS = (
+    "pvcMount", "secretAsVolume", "configMapAsVolume", "genericEphemeralVolume", "emptyDirMounts",
+)  # fmt: skip
 
 
 @dataclass
@@ -160,6 +162,7 @@ def _set_pod(task: _Settings, chosen: StageValues, *, is_ours: bool) -> None:
     if chosen.image_pull_policy:
         kubernetes.set_image_pull_policy(task, chosen.image_pull_policy)
     for volume in chosen.ephemeral_volumes:
+        _unmount(task, volume.mount_path)
         kubernetes.add_ephemeral_volume(
             task, volume.name, volume.mount_path, list(volume.access_modes), volume.size, volume.storage_class or None
         )
@@ -168,10 +171,30 @@ def _set_pod(task: _Settings, chosen: StageValues, *, is_ours: bool) -> None:
     for name, keys in chosen.config_map_env.items():
         kubernetes.use_config_map_as_env(task, name, dict(keys))
     for name, path in chosen.secret_volumes.items():
-        # The values come before what the pipeline mounts there itself.
-        mounted = task.platform_config["kubernetes"].get("secretAsVolume", [])
-        mounted[:] = [item for item in mounted if item["mountPath"].rstrip("/") != path.rstrip("/")]
+        _unmount(task, path)
         kubernetes.use_secret_as_volume(task, name, path)
-    run_as = chosen.run_as if chosen.run_as is not None else NOT_ROOT if is_ours else {}
-    if run_as:
-        kubernetes.set_security_context(task, **run_as)
+    if chosen.run_as is not None:
+        task.platform_config["kubernetes"].pop("securityContext", None)
+        if chosen.run_as:
+            kubernetes.set_security_context(task, **chosen.run_as)
+    # Pipelines of others that use our stages: our own compile to this by themselves.
+    elif is_ours and "securityContext" not in task.platform_config["kubernetes"]:
+        set_user(task)
+    if is_ours and not _mounted(task, "/tmp"):
+        set_temporary_folder(task)
+
+
+def _mounted(task: _Settings, path: str) -> list[tuple[str, dict[str, Any]]]:
+    """(kind, mount) of what a task has mounted at this path."""
+    config = task.platform_config["kubernetes"]
+    at = path.rstrip("/")
+    return [(kind, mount) for kind in _MOUNTS for mount in config.get(kind, []) if mount["mountPath"].rstrip("/") == at]
+
+
+def _unmount(task: _Settings, path: str) -> None:
+    """The values come before what the pipeline mounts there itself: a pod may have one mount at a path."""
+    config = task.platform_config["kubernetes"]
+    for kind, mount in _mounted(task, path):
+        config[kind].remove(mount)
+        if not config[kind]:
+            del config[kind]

@@ -128,6 +128,8 @@ def _naming(path: str) -> Iterator[None]:
         # ENXIO: a socket, or a pipe without a reader; ENOTDIR: a link, or a file, where a folder should be.
         if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENXIO):
             raise _refused(path) from None
+        if error.errno == errno.ENAMETOOLONG:
+            raise UserError(f"it left {path!r}, which is too long for a path") from None
         raise
 
 

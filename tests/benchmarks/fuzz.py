@@ -11,6 +11,7 @@ found stands as a test beside each reader, most of it in `tests/core/data/ingest
 import argparse
 import base64
 import collections
+import copy
 import io
 import json
 import multiprocessing
@@ -282,7 +283,7 @@ def damaged_tree(rng: random.Random, tree: Any) -> Any:
     for _ in range(rng.choice([1, 1, 1, 2, 4])):
         found = list(places(tree))
         if not found or rng.random() < 0.02:
-            return rng.choice(VALUES)
+            return copy.deepcopy(rng.choice(VALUES))
         holder, key = rng.choice(found)
         match rng.randrange(5):
             case 0:
@@ -294,7 +295,7 @@ def damaged_tree(rng: random.Random, tree: Any) -> Any:
                 other, at = rng.choice(copied)
                 holder[key] = json.loads(json.dumps(other[at]))
             case _:
-                holder[key] = rng.choice(VALUES)
+                holder[key] = copy.deepcopy(rng.choice(VALUES))  # a later damage may change it
     return tree
 
 
@@ -314,13 +315,22 @@ def outcome(target: Target, data: bytes, folder: Path) -> str:
         message = str(error)
         if "\n" in message or len(message) > LONGEST_MESSAGE:
             return f"not one line: {message[:200]!r}"
-        return "refused"
-    except UnreadableError:
-        return "refused"
+        return _refused(error)
+    except UnreadableError as error:
+        return _refused(error)
     except BaseException as error:  # noqa: BLE001  whatever it is, it is what is looked for
         last = traceback.extract_tb(error.__traceback__)[-1]
         return f"{type(error).__name__} at {Path(last.filename).name}:{last.lineno}: {str(error)[:150]}"
     return "read"
+
+
+def _refused(error: BaseException | None) -> str:
+    """A refusal for want of memory is the limit's work, not the reader's: on a larger machine it would take more."""
+    while error is not None:
+        if isinstance(error, MemoryError):
+            return f"no bound of its own: {str(error)[:150]}"
+        error = error.__context__
+    return "refused"
 
 
 def child(name: str, first: int, place: str, said: Any) -> None:
@@ -335,7 +345,10 @@ def child(name: str, first: int, place: str, said: Any) -> None:
                 data = case_of(TARGETS[name], seed)
             except (ValueError, TypeError, KeyError, IndexError, yaml.YAMLError):
                 data = b""
-            said.send((seed, outcome(TARGETS[name], data, Path(folder))))
+            began = time.monotonic()
+            ended = outcome(TARGETS[name], data, Path(folder))
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+            said.send((seed, (ended, time.monotonic() - began, peak)))
         signal.alarm(0)
 
 
@@ -343,6 +356,7 @@ def fuzz(name: str, seconds: float, seed: int, keep: Path) -> int:
     """Fuzzes one target; the number of different findings."""
     counts: collections.Counter[str] = collections.Counter()
     findings: dict[str, int] = {}
+    slowest, largest = 0.0, 0
     until = time.monotonic() + seconds
     with tempfile.TemporaryDirectory(prefix="trimtab-fuzz-") as place:
         while time.monotonic() < until:
@@ -350,11 +364,13 @@ def fuzz(name: str, seconds: float, seed: int, keep: Path) -> int:
             process = multiprocessing.get_context("fork").Process(target=child, args=(name, seed, place, said))
             process.start()
             said.close()
-            at, ended = seed, None
+            at = seed
             try:
                 while time.monotonic() < until + HANG_SECONDS:
-                    at, ended = hears.recv()
-                    if ended is not None:
+                    at, said_of_it = hears.recv()
+                    if said_of_it is not None:
+                        ended, seconds_taken, peak = said_of_it
+                        slowest, largest = max(slowest, seconds_taken), max(largest, peak)
                         counts[ended.partition(":")[0]] += 1
                         if ended not in ("read", "refused"):
                             findings.setdefault(ended, at)
@@ -373,7 +389,11 @@ def fuzz(name: str, seconds: float, seed: int, keep: Path) -> int:
         keep.mkdir(parents=True, exist_ok=True)
         (keep / f"{name}-{at}").write_bytes(case_of(TARGETS[name], at))
         print(f"{name} {at}: {finding}")
-    print(f"{name}: {dict(counts)}", flush=True)
+    print(
+        f"{name}: {dict(counts)}; slowest {slowest:.1f} s, resident at most {largest / 2**20:.0f} MiB, "
+        f"{MEMORY_BYTES >> 20} MiB of addresses allowed",
+        flush=True,
+    )
     return len(findings)
 
 

@@ -210,6 +210,11 @@ def test_the_local_runner_takes_the_result_and_warns_once(package_with: PackageW
         assert key in warning
 
 
+def test_the_local_runner_says_nothing_of_our_own_user_and_tmp() -> None:
+    pipeline = read_pipeline(COMPILED / "optimize.yaml")
+    assert pipeline.warnings == ()
+
+
 def test_settings_that_a_pipeline_has_already_are_kept(package_with: PackageWith, tmp_path: Path) -> None:
     @dsl.pipeline(name="one")
     def selective(n: int) -> None:
@@ -240,4 +245,13 @@ def test_our_own_stages_compile_to_a_user_that_is_not_root_and_foreign_ones_are_
     )
     chosen = pods(make_package(ours, images=Images(), values=values))
     assert not chosen["exec-prune"].HasField("security_context")
-    assert chosen["exec-export"].security_context.run_as_user == 7
+    user = chosen["exec-export"].security_context
+    assert (user.run_as_user, user.run_as_group, user.run_as_non_root) == (7, 0, False)
+
+
+def test_a_volume_of_the_values_takes_the_place_of_our_tmp(package_with: PackageWith) -> None:
+    values = "stages: {export: {ephemeralVolumes: [{name: fast, mountPath: /tmp/, size: 1Gi}]}}"
+    found = pods(package_with(values, COMPILED / "optimize.yaml"))
+    assert not found["exec-export"].empty_dir_mounts
+    assert [volume.volume_name for volume in found["exec-export"].generic_ephemeral_volume] == ["fast"]
+    assert [mount.mount_path for mount in found["exec-prune"].empty_dir_mounts] == ["/tmp"]

@@ -112,6 +112,27 @@ def test_what_a_pipeline_says_of_a_task_wins(defaults: dict[str, Any]):
     assert main["securityContext"]["readOnlyRootFilesystem"] is True
 
 
+def test_the_tmp_that_a_stage_compiles_to_and_this_one_are_one(defaults: dict[str, Any]):
+    """The template's patch is KFP's, of an `emptyDir` and a user as `pipelines/pods.py` says them."""
+    template = """
+        volumes: [{name: trimtab-tmp, emptyDir: {}}]
+        containers:
+          - name: main
+            image: trimtab/train:0.1.0
+            securityContext: {runAsUser: 10001, runAsGroup: 10001, runAsNonRoot: true}
+            volumeMounts: [{name: trimtab-tmp, mountPath: /tmp}]
+    """
+
+    pod = merged(task_pod(), defaults["podSpecPatch"], template)
+
+    assert [mount["name"] for mount in main_of(pod)["volumeMounts"]].count("trimtab-tmp") == 1
+    assert [volume for volume in pod["spec"]["volumes"] if volume["name"] == "trimtab-tmp"] == [
+        {"name": "trimtab-tmp", "emptyDir": {"sizeLimit": "8Gi"}}
+    ]
+    assert shape_problems([pod], version="1.34") == []
+    assert pod_spec_problems(pod, only="main") == []
+
+
 def test_a_pod_of_a_single_container_gets_no_further_one(defaults: dict[str, Any]):
     driver = task_pod()
     del driver["spec"]["initContainers"]

@@ -98,6 +98,13 @@ def test_too_much_and_too_deep_are_refused(root: Path) -> None:
         copy_tree(root, "d", root.parent / "copy")
 
 
+def test_a_name_of_megabytes_is_one_short_line(root: Path) -> None:
+    for call in (lambda path: copy_tree(root, path, root / "copy"), lambda path: read_file(root, path, most_bytes=9)):
+        with pytest.raises(UserError, match="too long for a path") as caught:
+            call("x" * 5_000_000)
+        assert len(str(caught.value)) < 4000
+
+
 def test_removing_a_link_leaves_what_it_names(root: Path) -> None:
     (root / "way").symlink_to(root.parent / "elsewhere")
     remove(root / "way")

@@ -1,6 +1,7 @@
 """Class names of a model as its user writes them down: a text file, a JSON file, or a list with commas."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 from components.core.data.ingestion.labels import class_name
@@ -23,7 +24,7 @@ def read_class_names(labels: str) -> list[str]:
     """
     if not labels.strip():
         return []
-    if not labels.startswith("s3://") and "," in labels and not Path(labels).expanduser().is_file():
+    if not labels.startswith("s3://") and "," in labels and not _path(labels).is_file():
         names = [part.strip() for part in labels.split(",")]
     else:
         text = _text(labels)
@@ -31,10 +32,17 @@ def read_class_names(labels: str) -> list[str]:
     names = [class_name(name) for name in names if name]
     if len(names) < 2:
         raise UserError(f"labels {labels} has {len(names)} class names; at least two are needed, one per line")
-    for name in names:
-        if names.count(name) > 1:
-            raise UserError(f"labels {labels} names the class {name!r} twice")
+    if len(set(names)) < len(names):
+        ((name, _),) = Counter(names).most_common(1)
+        raise UserError(f"labels {labels} names the class {name!r} twice")
     return names
+
+
+def _path(labels: str) -> Path:
+    try:
+        return Path(labels).expanduser()
+    except RuntimeError:
+        raise UserError(f"labels {labels} names an unknown home folder") from None
 
 
 def _text(labels: str) -> str:
@@ -42,7 +50,7 @@ def _text(labels: str) -> str:
         if labels.startswith("s3://"):
             content = read_object(labels, most_bytes=_MOST_BYTES)
         else:
-            with Path(labels).expanduser().open("rb") as file:
+            with _path(labels).open("rb") as file:
                 content = file.read(_MOST_BYTES + 1)
         if len(content) > _MOST_BYTES:
             raise UserError(f"labels {labels} has more than {_MOST_BYTES // 2**20} MB; no list of class names has")
@@ -55,7 +63,7 @@ def _text(labels: str) -> str:
 def _of_json(text: str, labels: str) -> list[str]:
     try:
         found = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"labels {labels} is no JSON: {error}") from None
     if isinstance(found, list) and all(isinstance(name, str) for name in found):
         return found

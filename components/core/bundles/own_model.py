@@ -55,7 +55,7 @@ def stored_model(model: str, store: "Store") -> Manifest | None:
             "model is empty; give a checkpoint (.safetensors or .pth) with its architecture and labels, a release "
             "(NAME/VERSION), or the digest of a model in the store"
         )
-    if model.startswith("s3://") or model.endswith(SUFFIXES) or Path(model).expanduser().is_file():
+    if model.startswith(("s3://", "~")) or model.endswith(SUFFIXES) or Path(model).is_file():
         return None
     found = [one for one in store.releases.list() if model in (f"{one[0]}/{one[1]}", *one)]
     if len(found) > 1:

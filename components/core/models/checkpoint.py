@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from components.core.errors import UserError
 from components.core.models.remote import fetch_object
-from components.core.models.weights import is_safetensors
+from components.core.models.weights import check_dense, check_stored_whole, is_safetensors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -53,7 +53,10 @@ def checkpoint_file(address: str) -> Iterator[Path]:
             fetch_object(address, path)
             yield path
         return
-    path = Path(address).expanduser()
+    try:
+        path = Path(address).expanduser()
+    except RuntimeError:
+        raise UserError(f"model {address!r} names an unknown home folder") from None
     if not path.is_file():
         raise UserError(f"model {address}: there is no such file")
     yield path
@@ -74,10 +77,12 @@ def read_checkpoint(path: Path, *, called: str) -> Checkpoint:
         called: what messages call the file.
 
     Raises:
-        UserError: it is no such file, holds a pickled network in place of its tensors, or several networks.
+        UserError: it is no such file, holds a pickled network in place of its tensors, several networks, or a tensor
+            without a value for each place.
     """
     document = _loaded(path, called)
     tensors = _state_of(document, called)
+    check_dense(tensors, f"model {called}")
     return Checkpoint(
         tensors={name: one.float() if one.is_floating_point() else one for name, one in tensors.items()},
         classes=_classes_of(document),
@@ -151,12 +156,12 @@ def _loaded(path: Path, called: str) -> Any:
     import pickle
 
     import torch
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
         if is_safetensors(path):
             return load_file(path)
+        check_stored_whole(path)
         # timm's training script saves its command line beside the tensors: a Namespace is plain data.
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(path, map_location="cpu", weights_only=True)
@@ -165,7 +170,7 @@ def _loaded(path: Path, called: str) -> Any:
         if "GLOBAL" in str(error) or "global" in str(error):
             reason = "it holds Python objects beside tensors, which would run code; save model.state_dict() instead"
         raise UserError(f"model {called} cannot be read: {reason}") from None
-    except (SafetensorError, RuntimeError, EOFError, KeyError, OSError, ValueError) as error:
+    except Exception as error:  # noqa: BLE001  torch's readers raise anything for damaged bytes
         raise UserError(f"model {called} cannot be read: {_first_line(error)}") from None
 
 
@@ -195,7 +200,7 @@ def _classes_of(document: Any) -> tuple[str, ...]:
     if not isinstance(document, Mapping):
         return ()
     numbers, names = document.get("class_to_idx"), document.get("classes")
-    if isinstance(numbers, Mapping) and sorted(numbers.values()) == list(range(len(numbers))):
+    if isinstance(numbers, Mapping) and set(numbers.values()) == set(range(len(numbers))):
         return tuple(str(name) for name in sorted(numbers, key=numbers.__getitem__))
     if isinstance(names, list | tuple) and all(isinstance(name, str) for name in names):
         return tuple(names)

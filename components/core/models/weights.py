@@ -144,7 +144,9 @@ def tensor_shapes(backbone: Backbone) -> dict[str, tuple[int, ...]] | None:
             with path.open("rb") as stream:
                 header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
             return {name: tuple(one["shape"]) for name, one in header.items() if name != "__metadata__"}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, MemoryError) as error:
+        except (
+            OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, MemoryError, RecursionError,
+        ) as error:  # fmt: skip
             raise UserError(f"weights of backbone {backbone.name!r}: {path} is no safetensors file: {error}") from None
 
 
@@ -172,7 +174,7 @@ def _read_file(path: Path, backbone: Backbone) -> "dict[str, torch.Tensor]":
         if is_safetensors(path):
             state = load_file(path)
         else:
-            _check_stored_whole(path)
+            check_stored_whole(path)
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # noqa: BLE001  torch's readers raise anything for damaged bytes
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
@@ -181,15 +183,11 @@ def _read_file(path: Path, backbone: Backbone) -> "dict[str, torch.Tensor]":
         state = state["state_dict"]
     if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise UserError(f"{where} holds no state dict of tensors")
-    for name, tensor in state.items():
-        if not _is_dense(tensor):
-            raise UserError(
-                f"{where}: {str(name)[:200]!r} has the shape {tuple(tensor.shape)} without a value for each"
-            )
+    check_dense(state, where)
     return dict(state)
 
 
-def _check_stored_whole(path: Path) -> None:
+def check_stored_whole(path: Path) -> None:
     """ValueError for a zip file that unpacks to more than it is: torch stores, and never compresses."""
     if not zipfile.is_zipfile(path):
         return
@@ -197,6 +195,15 @@ def _check_stored_whole(path: Path) -> None:
         unpacked, size = sum(info.file_size for info in archive.infolist()), path.stat().st_size
     if unpacked > size:
         raise ValueError(f"its {size:,} bytes unpack to {unpacked:,}, and torch compresses nothing")
+
+
+def check_dense(tensors: "Mapping[str, torch.Tensor]", where: str) -> None:
+    """UserError for a tensor whose file held less than a value for each of its places; `where` begins the message."""
+    for name, tensor in tensors.items():
+        if not _is_dense(tensor):
+            raise UserError(
+                f"{where}: {str(name)[:200]!r} has the shape {tuple(tensor.shape)} without a value for each"
+            )
 
 
 def _is_dense(tensor: "torch.Tensor") -> bool:

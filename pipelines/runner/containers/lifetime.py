@@ -46,6 +46,7 @@ class Containers:
         self._label = f"{_RUNNER}={secrets.token_hex(8)}"
         self._guard: subprocess.Popen[bytes] | None = None
         self._umask: int | None = None
+        self._has_limits = True
 
     async def open(self, shared: Path | None, warn: Callable[[str], None]) -> None:
         """Removes what killed runners left, and sets a guard over what this one will start.
@@ -106,7 +107,21 @@ class Containers:
 
     async def _create(self, spec: dict[str, Any]) -> str:
         words = await self.engine.tell("create", f"--label={self._label}", *spec["create"], env=spec["env"])
-        return words.split()[-1]
+        container = words.split()[-1]
+        if spec["memory"] and self._has_limits:
+            await self._check_limit(container)
+        return container
+
+    async def _check_limit(self, container: str) -> None:
+        """Warns once of an engine that ignores limits: it says so itself where nobody looks, and goes on without."""
+        with contextlib.suppress(EngineError):
+            got = await self.engine.tell("inspect", "--format", "{{.HostConfig.Memory}}", container)
+            self._has_limits = got != "0"
+        if not self._has_limits:
+            self._warn(
+                f"{self.engine.name} ignores memory limits here, as it does without root and with cgroups v1: a task "
+                "gets as much as it takes"
+            )
 
     async def _follow(
         self,

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from components.core.errors import UserError
+from components.images import GROUP, USER
 from pipelines.runner.ir.settings import (
     NO_SETTINGS,
     ExecutorSettings,
@@ -24,12 +25,20 @@ from pipelines.runner.reading.fields import Fields
 
 _PLACEMENT = (
     "nodeSelector", "tolerations", "nodeAffinity", "podAffinity", "podMetadata", "imagePullSecret",
-    "imagePullPolicy", "enabledSharedMemory", "securityContext",
+    "imagePullPolicy", "enabledSharedMemory",
 )  # fmt: skip
 _PLACEMENT_OF_PIPELINE = ("resourceTtlOnCompletion", "resourceTtlOnSuccess", "resourceTtlOnFailure")
 
 _POD_FIELDS = ("metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName")
 _POD_METADATA = re.compile(r"metadata\.(?:labels|annotations)\['[^'\]]+'\]")
+
+TEMPORARY = "/tmp"
+"""Every task has a folder for temporary files here, and `TMPDIR` names it: in a container it is `/tmp`'s own, and for a
+process a mount over the machine's would hide what of the run lies there."""
+
+_OUR_USER = {"runAsUser": f"{USER}", "runAsGroup": f"{GROUP}", "runAsNonRoot": True}
+"""What our own stages say of a pod. Here a process is whoever started it, and a container is never root."""
+
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 
 
@@ -74,6 +83,8 @@ def _read_kubernetes(fields: Fields, executors: dict[str, ExecutorSettings], unu
     deployment = fields.group("deploymentSpec")
     for label, executor in deployment.groups("executors"):
         executors[label] = _settings(executor)
+        if executor.raw("securityContext", _OUR_USER) != _OUR_USER:
+            unused["securityContext"] = None
         _skip(executor, _PLACEMENT, unused)
     deployment.finish()
     pipeline = fields.group("pipelineConfig")
@@ -136,7 +147,9 @@ def _scratch(fields: Fields) -> Iterator[ScratchMount]:
             volume = item.needed("volumeName")
             if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", volume):
                 raise UserError(f"{item.where}.volumeName is no name of a volume: {volume!r}")
-            yield ScratchMount(volume=volume, path=_mount_path(item))
+            path = _mount_path(item)
+            if path != TEMPORARY:
+                yield ScratchMount(volume=volume, path=path)
             # Of what it is made and how large it may get: a folder of this machine has room as the machine has.
             item.ignore(
                 "medium", "sizeLimit", "size", "accessModes", "defaultStorageClass", "storageClassName", "metadata"

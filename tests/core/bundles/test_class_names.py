@@ -33,6 +33,8 @@ def test_names_may_stand_in_the_parameter_itself():
         ("labels.txt", "cat\ndog\ncat\n", "names the class 'cat' twice"),
         ("labels.json", "{", "is no JSON"),
         ("labels.json", '{"cat": 0, "dog": 5}', "must hold a list of names, or each name with its number from 0"),
+        pytest.param("labels.json", "[" * 100_000, "is no JSON", id="deep"),
+        pytest.param("labels.txt", "".join(f"{n}\n" for n in range(400_000)) + "399999", "'399999' twice", id="many"),
         ("absent.txt", None, "cannot be read: there is no such file"),
     ],
 )
@@ -41,3 +43,8 @@ def test_what_is_no_list_of_names_is_one_line(tmp_path, name, content, message):
         (tmp_path / name).write_text(content)
     with pytest.raises(UserError, match=message):
         read_class_names(str(tmp_path / name))
+
+
+def test_an_unknown_home_folder_is_one_line():
+    with pytest.raises(UserError, match="unknown home folder"):
+        read_class_names("~nosuchuser/labels.txt")

@@ -1,6 +1,7 @@
 """Checkpoints as training scripts write them, and what is refused."""
 
 import argparse
+import zipfile
 
 import pytest
 import torch
@@ -106,3 +107,50 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
     (tmp_path / "a").write_bytes(b"abc")
     with checkpoint_file(str(tmp_path / "a")) as path:
         assert digest_of(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+@pytest.mark.parametrize(
+    "content", [b"x" * 200, b"\x80\x02K", b"\x80\x02]]s.", b"\x80\x02X\x03\x00\x00\x00\xc3\x28\xff.", b"", b"\x80"]
+)
+def test_a_broken_checkpoint_is_one_line(tmp_path, content):
+    (tmp_path / "ft.pth").write_bytes(content)
+    with pytest.raises(UserError, match=r"model ft\.pth (cannot be read|has no state dict)") as caught:
+        read_checkpoint(tmp_path / "ft.pth", called="ft.pth")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [torch.zeros(1).half().expand(10**6, 10**6), torch.zeros(10**6, 10**6, device="meta"), torch.eye(3).to_sparse()],
+    ids=["strides of 0", "no storage", "sparse"],
+)
+def test_a_tensor_without_a_value_for_each_place_is_refused(tmp_path, tensor):
+    """The first would be four terabytes as float32."""
+    torch.save({"fc.weight": tensor}, tmp_path / "ft.pth")
+    with pytest.raises(UserError, match=r"'fc\.weight' has the shape \(\d+, \d+\) without a value for each"):
+        read_checkpoint(tmp_path / "ft.pth", called="ft.pth")
+
+
+def test_a_checkpoint_that_unpacks_to_much_more_is_refused(tmp_path):
+    torch.save({"a": torch.zeros(5_000_000)}, tmp_path / "whole.pth")
+    with (
+        zipfile.ZipFile(tmp_path / "whole.pth") as source,
+        zipfile.ZipFile(tmp_path / "ft.pth", "w", zipfile.ZIP_DEFLATED) as target,
+    ):
+        for info in source.infolist():
+            target.writestr(info.filename, source.read(info.filename))
+    with pytest.raises(UserError, match=r"model ft\.pth cannot be read: .* unpack to 20,\d\d\d,\d\d\d"):
+        read_checkpoint(tmp_path / "ft.pth", called="ft.pth")
+
+
+def test_class_numbers_of_several_kinds_are_no_class_names(tmp_path, network):
+    torch.save({"state_dict": network.state_dict(), "class_to_idx": {"a": 0, "b": "1"}}, tmp_path / "ft.pth")
+    assert read_checkpoint(tmp_path / "ft.pth", called="ft.pth").classes == ()
+
+
+def test_an_unknown_home_folder_is_one_line():
+    with (
+        pytest.raises(UserError, match=r"'~nosuchuser/ft\.pth' names an unknown home folder"),
+        checkpoint_file("~nosuchuser/ft.pth"),
+    ):
+        pass

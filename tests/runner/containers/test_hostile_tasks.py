@@ -240,7 +240,12 @@ def test_a_note_of_the_engine_does_not_follow_a_link_of_the_task(
     def noting():
         hungry(target=str(tmp_path / "made-by-the-engine")).set_memory_limit("128Mi")
 
-    assert "it ran out of memory" in contained(noting).result.error
+    ran = contained(noting)
+    if ran.result.status == "succeeded":  # without root and with cgroups v1 there are no limits, and no note either
+        assert [warning for warning in ran.warnings() if "podman ignores memory limits here" in warning]
+    else:
+        assert "it ran out of memory" in ran.result.error
+        assert ran.warnings() == []
     assert not (tmp_path / "made-by-the-engine").exists()
 
 
@@ -343,6 +348,17 @@ def test_a_bucket_as_the_store_takes_the_users_word(
             listener=print, home=tmp_path / "home",
         )  # fmt: skip
     assert not (tmp_path / "home").exists()
+
+
+def test_a_scratch_folder_at_tmp_is_the_containers_own(contained: Any, shell: Any) -> None:
+    """As each of our own stages asks for: once, beside what a container gets by itself."""
+
+    @dsl.pipeline(name="temporary")
+    def temporary():
+        task = shell(script='mkdir -p "${0%/*}"; touch /tmp/x; ls /tmp/x > "$0"')
+        kubernetes.empty_dir_mount(task, "trimtab-tmp", "/tmp")
+
+    assert contained(temporary).outputs("shell") == {"text": "/tmp/x\n"}
 
 
 def test_an_image_name_is_no_option_and_no_file(contained: Any, base_image: str, compiled: Callable[..., Path]) -> None:

@@ -196,6 +196,21 @@ def test_a_mount_that_would_hide_what_a_process_needs_is_refused(run: Callable[.
         run(pipeline)
 
 
+def test_a_scratch_folder_at_tmp_hides_nothing_that_lies_there(run: Callable[..., Any], tmp_path: Path) -> None:
+    """What our own stages say, for a read-only root on a cluster. The run itself often lies in /tmp."""
+
+    @dsl.pipeline(name="temporary")
+    def pipeline():
+        task = listed(folder=str(tmp_path / "seen"))
+        kubernetes.empty_dir_mount(task, "trimtab-tmp", "/tmp/")
+
+    (tmp_path / "seen").mkdir()
+    (tmp_path / "seen" / "a").touch()
+    ran = run(pipeline)
+    assert ran.result.status == "succeeded", ran.result.error
+    assert ran.outputs("listed")["Output"] == ["a"]
+
+
 def test_mounts_beside_real_files_leave_them_as_they_are(tmp_path: Path) -> None:
     """In a process of its own: a missing folder, one through a link, and one that is there."""
     (tmp_path / "real" / "there").mkdir(parents=True)

@@ -81,9 +81,10 @@ def collect(
     Raises:
         Damaged: see `mark`; nothing was deleted.
     """
-    # This machine's clock may be years ahead: everything that a running task needs would look old.
-    ahead = 0.0 if dry_run else time.time() - store_time(objects)
-    keep_since = (time.time() - ahead if now is None else now) - grace_seconds
+    # This machine's clock may be years ahead, or be set while this runs: all that a running task needs would look old.
+    present = time.time() if dry_run else store_time(objects)
+    apart = present - time.monotonic()
+    keep_since = (present if now is None else now) - grace_seconds
     tell("listing blobs")
     # Listed before anything is followed: what is written from now on is not among the candidates.
     blobs = list(objects.walk(BLOB_FOLDER))
@@ -101,7 +102,7 @@ def collect(
     doomed = [blob for blob in blobs if is_garbage(blob)]
     if not dry_run:
         tell("deleting")
-        with _Sweeper(objects, keep_since, ahead) as sweeper:
+        with _Sweeper(objects, keep_since, apart) as sweeper:
             # What points goes before what it points at.
             results, indices = sweeper.delete(results), sweeper.delete(indices)
             files = sweeper.delete(files)
@@ -123,8 +124,9 @@ def store_time(objects: Objects) -> float:
 class _Sweeper:
     """Holds the store's one place for a collection, and deletes. What has become young meanwhile stays."""
 
-    def __init__(self, objects: Objects, keep_since: float, ahead: float) -> None:
-        self._objects, self._keep_since, self._ahead = objects, keep_since, ahead
+    def __init__(self, objects: Objects, keep_since: float, apart: float) -> None:
+        """`apart`: the store's clock less `time.monotonic()`."""
+        self._objects, self._keep_since, self._apart = objects, keep_since, apart
         self._etag: str | None = None
         self._sweep = Sweep(
             collection=uuid.uuid4().hex, batch=0, at=0.0, condemned=frozenset(), done=False,
@@ -186,7 +188,7 @@ class _Sweeper:
         return None
 
     def _now(self) -> float:
-        return time.time() - self._ahead
+        return time.monotonic() + self._apart
 
     def _say(self, condemned: Collection[str] = ()) -> None:
         sweep = self._sweep

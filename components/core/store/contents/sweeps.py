@@ -138,8 +138,10 @@ def held_key(digest: str) -> str:
 
 
 def is_aging(modified: float) -> bool:
-    """Whether what was written then needs a mark if somebody relies on it."""
-    return modified < time.time() - HOLD_SECONDS
+    """Whether what was written then needs a mark if somebody relies on it. What seems to be of the future may be of
+    any age: then the clock of whoever asks is far behind."""
+    now = time.time()
+    return not now - HOLD_SECONDS <= modified <= now + SKEW_SECONDS
 
 
 @cache

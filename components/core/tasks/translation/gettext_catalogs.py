@@ -4,6 +4,7 @@ An entry with a plural gives two pairs: the singular with the first form, the pl
 form has the second pair only. The GNU gettext manual, "PO Files" and "MO Files".
 """
 
+import codecs
 import re
 import struct
 from collections.abc import Iterator
@@ -22,6 +23,8 @@ _KEYWORD = re.compile(r'(msgctxt|msgid_plural|msgid|msgstr)(?:\[(\d+)\])?\s*(".*
 _ESCAPE = re.compile(r"\\(?:([0-7]{1,3})|x([0-9a-fA-F]{1,2})|(.))")
 _ESCAPED = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "f": "\f", "v": "\v"}
 _MAX_BYTES = 200_000_000
+_CHARSETS = re.compile(r"utf-8|ascii|(iso8859|koi8|cp|gb|hz|big5|euc|shift_jis|johab|tis|mac|ptcp)[\w-]*")
+"""By Python's names, those that catalogs come in; others take quadratic time, or decode to what is no text."""
 
 
 @dataclass
@@ -30,7 +33,12 @@ class _Entry:
 
     line: int
     fuzzy: bool = False
-    texts: dict[str, str] = field(default_factory=dict)
+    parts: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """What stands on several lines, joined."""
+        return {keyword: "".join(parts) for keyword, parts in self.parts.items()}
 
 
 def catalog_pairs(path: Path) -> Iterator[Pair]:
@@ -60,11 +68,10 @@ def catalog_pairs(path: Path) -> Iterator[Pair]:
 def _po_pairs(data: bytes, name: str) -> Iterator[Pair]:
     lines = _decoded(data, name).removeprefix("\ufeff").split("\n")
     for entry in _po_entries(lines, name):
-        forms = [entry.texts[f"msgstr{n}"] for n in range(len(entry.texts)) if f"msgstr{n}" in entry.texts]
-        if entry.texts.get("msgid"):
-            yield from _pairs(
-                f"line {entry.line}", entry.texts["msgid"], entry.texts.get("msgid_plural"), forms, fuzzy=entry.fuzzy
-            )
+        texts = entry.texts
+        forms = [texts[f"msgstr{n}"] for n in range(len(texts)) if f"msgstr{n}" in texts]
+        if texts.get("msgid"):
+            yield from _pairs(f"line {entry.line}", texts["msgid"], texts.get("msgid_plural"), forms, fuzzy=entry.fuzzy)
 
 
 def _po_entries(lines: list[str], name: str) -> Iterator[_Entry]:
@@ -73,28 +80,28 @@ def _po_entries(lines: list[str], name: str) -> Iterator[_Entry]:
         line = raw.strip()
         if not line or line.startswith("#"):
             # A comment after a translation belongs to the next entry; "#~" marks what is obsolete.
-            if any(key.startswith("msgstr") for key in entry.texts):
+            if any(key.startswith("msgstr") for key in entry.parts):
                 yield entry
                 entry, last = _Entry(line=number), ""
             entry.fuzzy |= line.startswith("#,") and "fuzzy" in line
             continue
         if line.startswith('"') and last:
-            entry.texts[last] += _unquoted(line, name, number)
+            entry.parts[last].append(_unquoted(line, name, number))
             continue
         found = _KEYWORD.match(line)
         if found is None:
             raise UserError(f'{name}, line {number}: neither a keyword with a "text" nor a comment: {line[:60]!r}')
         keyword, form, text = found.groups()
-        if keyword in ("msgctxt", "msgid") and any(key.startswith("msgstr") for key in entry.texts):
+        if keyword in ("msgctxt", "msgid") and any(key.startswith("msgstr") for key in entry.parts):
             yield entry
             entry = _Entry(line=number)
         last = f"msgstr{form or 0}" if keyword == "msgstr" else keyword
-        if last in entry.texts:
+        if last in entry.parts:
             raise UserError(f"{name}, line {number}: {keyword} twice in one entry")
         if keyword == "msgid":
             entry.line = number
-        entry.texts[last] = _unquoted(text, name, number)
-    if entry.texts:
+        entry.parts[last] = [_unquoted(text, name, number)]
+    if entry.parts:
         yield entry
 
 
@@ -123,12 +130,16 @@ def _mo_pairs(data: bytes, name: str) -> Iterator[Pair]:
         if start + 8 * count > len(data):
             raise UserError(f"{name} states {count} entries, more than the file has")
     charset = _charset(data)
+    left = len(data)
     for number in range(count):
         texts = []
         for table in (originals, translations):
             length, offset = struct.unpack_from(f"{order}2I", data, table + 8 * number)
             if offset + length > len(data):
                 raise UserError(f"{name}, entry {number + 1}: the text lies outside the file")
+            left -= length
+            if left < 0:
+                raise UserError(f"{name}, entry {number + 1}: its texts lie on top of each other")
             texts.append(_text(data[offset : offset + length], charset, f"{name}, entry {number + 1}"))
         message, _, plural = texts[0].rpartition("\x04")[2].partition("\0")
         if message:
@@ -150,7 +161,13 @@ def _charset(data: bytes) -> str:
     found = _CHARSET.search(data)
     name = found.group(1).decode("ascii") if found else "utf-8"
     # Templates say CHARSET.
-    return "utf-8" if name.upper() == "CHARSET" else name
+    if name.upper() == "CHARSET":
+        return "utf-8"
+    try:
+        known = codecs.lookup(name).name
+    except LookupError:
+        known = ""
+    return known if _CHARSETS.fullmatch(known) else name
 
 
 def _decoded(data: bytes, name: str) -> str:
@@ -158,9 +175,9 @@ def _decoded(data: bytes, name: str) -> str:
 
 
 def _text(data: bytes, charset: str, where: str) -> str:
+    if not _CHARSETS.fullmatch(charset):
+        raise UserError(f"{where}: the catalog states the unknown charset {charset[:40]!r}")
     try:
         return data.decode(charset)
-    except LookupError:
-        raise UserError(f"{where}: the catalog states the unknown charset {charset[:40]!r}") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{where}: byte {error.start + 1} is not valid {charset}, which the catalog states") from error

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-import yaml
-
+from components.core.errors import UserError
 from components.core.tasks.translation.config import EncoderDecoderConfig
 from components.core.tasks.translation.marian_binary import MarianFile
+from components.core.yaml_documents import parse_documents
 
 _MUST_BE: dict[str, tuple[Any, ...]] = {
     "type": ("transformer",),
@@ -66,12 +66,12 @@ def marian_config(file: MarianFile, *, eos: int) -> EncoderDecoderConfig:
 
 def _options(text: str) -> dict[str, Any]:
     try:
-        options = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError("the options are not valid YAML") from error
-    if not isinstance(options, dict):
+        documents = parse_documents(text, "the text", what="network's options")
+    except UserError as error:
+        raise ValueError(f"the options are not valid YAML: {error}") from error
+    if len(documents) != 1 or not isinstance(documents[0], dict):
         raise ValueError("the options are no mapping")
-    return options
+    return documents[0]
 
 
 def _tied(options: Mapping[str, Any]) -> str:

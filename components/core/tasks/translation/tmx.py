@@ -24,8 +24,11 @@ class _Reader:
         self._language = ""
         self._text: list[str] | None = None
         self._in_code = self._number = self._length = 0
-        self.root = ""
+        self.root = self.encoding = ""
         self.ready: list[Pair] = []
+
+    def declared(self, version: str, encoding: str | None, standalone: int) -> None:
+        self.encoding = encoding or ""
 
     def start(self, name: str, attributes: dict[str, str]) -> None:
         self.root = self.root or name
@@ -70,12 +73,13 @@ def tmx_pairs(path: Path, *, source: str, target: str) -> Iterator[Pair]:
         source, target: codes of the languages; "en" also finds "en-US".
 
     Raises:
-        UserError: cannot be read, no XML (with the line), no TMX, or it declares entities.
+        UserError: cannot be read, no XML (with the line), no TMX, of an encoding that is not read, or it declares
+            entities.
     """
     reader = _Reader(source, target)
     parser = expat.ParserCreate()
     parser.StartElementHandler, parser.EndElementHandler = reader.start, reader.end
-    parser.CharacterDataHandler = reader.text
+    parser.CharacterDataHandler, parser.XmlDeclHandler = reader.text, reader.declared
 
     def refuse(*_: Any) -> None:
         raise UserError(f"{path.name} declares XML entities, which are not read; write the texts out")
@@ -94,5 +98,10 @@ def tmx_pairs(path: Path, *, source: str, target: str) -> Iterator[Pair]:
                     return
     except OSError as error:
         raise UserError(f"cannot read {path.name}: {(error.strerror or type(error).__name__).lower()}") from error
+    except UserError:
+        raise
+    except (LookupError, ValueError) as error:
+        # Of Python's codec: expat asks for the encodings that it does not know itself.
+        raise UserError(f"{path.name} states the encoding {reader.encoding[:40]!r}; save it as UTF-8") from error
     except expat.ExpatError as error:
         raise UserError(f"{path.name}, line {error.lineno}: not valid XML: {expat.ErrorString(error.code)}") from error

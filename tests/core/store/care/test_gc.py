@@ -278,3 +278,35 @@ def test_a_collection_whose_clock_is_wrong_goes_by_the_clock_of_the_store(
     sweep = read_sweep(aged)
     assert sweep is not None
     assert abs(sweep.at - real()) < HOUR  # what writers and other collections compare with their own clocks
+
+
+def test_a_clock_that_is_set_during_a_collection_changes_nothing(
+    store: Store, aged: Aged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, young = store.blobs.put(b"old"), store.blobs.put(b"what a running task has just written")
+    aged.ages[blob_key(old)] = GRACE + HOUR
+    real = time.time
+
+    def tell(phase: str) -> None:
+        if phase == "deleting":
+            monkeypatch.setattr(time, "time", lambda: real() + 400 * DAY)
+
+    assert gone(collect(aged, grace_seconds=GRACE, tell=tell))["blobs"] == {blob_key(old)}
+    assert store.blobs.get(young) == b"what a running task has just written"
+    sweep = read_sweep(aged)
+    assert sweep is not None
+    assert abs(sweep.at - real()) < HOUR  # else no other machine could collect for 400 days
+
+
+def test_a_writer_whose_clock_is_far_behind_marks_what_it_relies_on(
+    store: Store, aged: Aged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To such a clock nothing is old. S3 refuses it, a folder that several machines share does not."""
+    digest = store.blobs.put(b"old")
+    aged.age_all(GRACE + HOUR)
+    real = time.time
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time", lambda: real() - 400 * DAY)
+        assert store.blobs.hold([digest]) == [3]
+    assert gone(collect(aged, grace_seconds=GRACE))["blobs"] == set()
+    assert store.blobs.get(digest) == b"old"
