@@ -29,7 +29,8 @@ def float_front(model: onnx.ModelProto) -> list[str]:
     inputs = [value.name for value in model.graph.input if value.name not in constants]
     if len(inputs) != 1:
         return []
-    chain, depthwise, tensor = [], False, inputs[0]
+    chain: list[str] = []
+    depthwise, tensor = False, inputs[0]
     while len(readers := [node for node in model.graph.node if tensor in node.input]) == 1:
         (node,) = readers
         tensor = node.output[0]
