@@ -16,8 +16,11 @@ pytest_plugins = [
     "own_checkpoint",
 ]
 
-_MADE_ONCE = ("reduced_run", "retrained_run", "compressed_run")
-"""Fixtures that take minutes: with `-n 2`, one process gets all modules that use one of them."""
+_MADE_ONCE = {
+    "finished runs": ("reduced_run", "retrained_run", "compressed_run"),
+    "images": ("images: dict[str, str]",),
+}
+"""Fixtures that take minutes: with `-n 2`, one process gets all modules that name one of a group."""
 
 
 class _ByModule(LoadScopeScheduling):
@@ -25,13 +28,13 @@ class _ByModule(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         module = nodeid.partition("::")[0]
-        return "finished runs" if _uses_a_run(self.config.rootpath / module) else module
+        return _group(self.config.rootpath / module) or module
 
 
 @cache
-def _uses_a_run(module: Path) -> bool:
+def _group(module: Path) -> str | None:
     text = module.read_text()
-    return any(name in text for name in _MADE_ONCE)
+    return next((group for group, names in _MADE_ONCE.items() if any(name in text for name in names)), None)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
