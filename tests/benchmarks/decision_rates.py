@@ -3,8 +3,9 @@
     python tests/benchmarks/decision_rates.py
 
 Prints the tables that stand on the cards of evaluate, judge, drift and quantize: coverage, false promotion and refusal,
-drift's false alarms and power, temperature scaling. It takes two and a half minutes of CPU time on one core. Nothing here is a timing, so a busy machine gives the same figures. (A file of the name
-statistics.py would stand in for the standard library's module in every script of this folder.)
+drift's false alarms and power, temperature scaling. It takes two and a half minutes of CPU time. Nothing here is a
+timing, so a busy machine gives the same figures. (A file of the name statistics.py would stand in for the standard
+library's module in every script of this folder.)
 """
 
 import itertools
