@@ -83,7 +83,7 @@ def _test_note(final: Evaluation, judgement: Mapping[str, Any] | None) -> str:
     if judgement is None:
         return f"Measured once on the test split: {rows} on which nothing was chosen, calibrated or stopped."
     uses = judgement.get("test_uses")
-    judged = "a part of it: this one" if judgement.get("test_part") else "it: it"
+    judged = "a part of it, which" if judgement.get("test_part") else "it: it"
     times = f"has measured {uses:,} releases of this name" if uses else "has been used before"
     return (
         f"Measured on the test split: {rows} on which nothing was calibrated or stopped. Each retraining is judged on "

@@ -3,7 +3,7 @@
 import io
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from simulated_year import CHANNEL, CLASSES, SIDE, write_onnx
 from components.core.artifacts.manifest import publish, read_file, read_manifest
 from components.core.bundles.onnx_bundle import load_onnx, save_onnx
 from components.core.evaluation.document import Evaluation, read_evaluation
+from components.core.split_part import SplitPart
 from components.core.store import Store, open_store
 from components.core.tasks import get_task
 from components.core.tasks.card import CardText
@@ -204,6 +205,14 @@ def test_the_report_and_the_card_name_the_slice_that_stopped_it(strong, folder):
     # The test split of a retraining is used again and again.
     assert "read once" not in markdown
     assert "releases of this name" in markdown
+
+
+def test_the_card_of_a_retraining_judged_on_a_part_says_which_and_how_worn_it_is(strong, folder):
+    judged = {**strong.judgement, "test_uses": 3, "test_part": {"number": 2, "of": 4, "uses_before": [3, 2, 2, 2]}}
+    measured = replace(strong.evaluation, part=SplitPart(number=2, of=4))
+    markdown = card(replace(strong, evaluation=measured, judgement=judged), folder)
+    assert f"images of the test split (part 2 of 4{'; ' if strong.evaluation.aside else ')'}" in markdown
+    assert "judged on a part of it, which has measured 3 releases of this name, this one included" in markdown
 
 
 def test_a_slice_of_a_few_images_decides_nothing_and_its_name_is_text_everywhere(strong, folder):

@@ -192,6 +192,6 @@ def test_a_retraining_judged_on_a_part_says_which_and_how_worn_it_is():
     found.evaluations = [evaluation(part=SplitPart(number=2, of=4))]
     html = render_report(found)
     assert "1,000 images (part 2 of 4) on which nothing was calibrated or stopped" in html
-    assert "a part of it: this one has measured 3 releases of this name" in html
+    assert "a part of it, which has measured 3 releases of this name" in html
     assert "Part 2 of 4 of the test split has measured 3 releases" in html
     assert "Before this one its 4 parts had measured 3, 2, 2 and 2." in html
