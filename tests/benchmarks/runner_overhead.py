@@ -9,7 +9,10 @@ children. Compiling and kfp's import are outside the measured time, reading the 
 - constant: tasks that return a constant, one after another; wall time from one's end to the next one's, the first (in
   which the workers start) left out.
 - torch: the same with a task that imports torch.
-- sleeps: three independent sleeps of 2 s; from the first task's start to the last one's end.
+- sleeps: three independent sleeps of 2 s, as people write them: they request nothing; from the first task's start to
+  the last one's end.
+- etl: a pipeline as people write it, without a request: three downloads (a wait of 1 s each) side by side, each
+  followed by a parser (0.5 s of computing), then one task that merges; from the first start to the last end.
 Without a counterpart, since kfp.local has no parallel tasks beyond two:
 - fifty: a loop over 50 sleeps of 1 s that request 0.02 CPU each.
 - flat, loop: 1,000 tasks side by side, and in a loop; resident memory is the largest sum of RSS over the runner, its
@@ -34,8 +37,8 @@ from typing import Any
 
 from kfp import compiler, dsl, local
 
-COUNT = {"constant": 20, "torch": 4, "sleeps": 3, "fifty": 50, "flat": 1000, "loop": 1000}
-BOTH, ALONE = ("constant", "torch", "sleeps"), ("fifty", "flat", "loop")
+COUNT = {"constant": 20, "torch": 4, "sleeps": 3, "etl": 3, "fifty": 50, "flat": 1000, "loop": 1000}
+BOTH, ALONE = ("constant", "torch", "sleeps", "etl"), ("fifty", "flat", "loop")
 
 component = functools.partial(dsl.component, base_image="python:3.11")
 
@@ -60,6 +63,21 @@ def sleep(seconds: float) -> int:
     return 7
 
 
+@component
+def compute(after: int) -> int:
+    import time
+
+    until = time.process_time() + 0.5
+    while time.process_time() < until:
+        after = (after * 31 + 1) % 1009
+    return after
+
+
+@component
+def merge(values: list[int]) -> int:
+    return sum(values)
+
+
 def pipeline_of(case: str, count: int) -> Any:
     """The case as a pipeline."""
     one_after_another: Any = with_torch if case == "torch" else constant
@@ -72,7 +90,9 @@ def pipeline_of(case: str, count: int) -> Any:
                 last = one_after_another(number=last).output
         elif case == "sleeps":
             for _ in range(count):
-                sleep(seconds=2.0).set_cpu_request("0.5")
+                sleep(seconds=2.0)
+        elif case == "etl":
+            merge(values=[compute(after=sleep(seconds=1.0).output).output for _ in range(count)])
         elif case == "fifty":
             with dsl.ParallelFor([1.0] * count) as seconds:
                 sleep(seconds=seconds).set_cpu_request("0.02")
@@ -108,12 +128,15 @@ def run_kfp(case: str, count: int) -> dict[str, Any]:
     local.init(runner=local.SubprocessRunner(use_venv=False), raise_on_error=True)
     calls: dict[str, Callable[[], Any]] = {
         "constant": lambda: constant(number=0), "torch": lambda: with_torch(number=0),
-        "sleeps": lambda: sleep(seconds=2.0),
+        "sleeps": lambda: sleep(seconds=2.0), "etl": lambda: compute(after=sleep(seconds=1.0).output),
     }  # fmt: skip
     began = time.monotonic()
     ends = []
     for _ in range(count):
         calls[case]()
+        ends.append(time.monotonic())
+    if case == "etl":
+        merge(values=[7] * count)
         ends.append(time.monotonic())
     return {"tasks": [b - a for a, b in itertools.pairwise(ends)], "span": ends[-1] - began}
 

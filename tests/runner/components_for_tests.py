@@ -121,6 +121,25 @@ def meet(folder: str, name: str, other: str):
 
 
 @component
+def gather(folder: str, count: int) -> int:
+    """Waits until so many have come, so the first of them end only if they run at once. Returns how many it met."""
+    import pathlib
+    import time
+    import uuid
+
+    here, seen, name = pathlib.Path(folder, "here"), pathlib.Path(folder, "seen"), uuid.uuid4().hex
+    (here / name).touch()
+    met = len(list(here.iterdir()))
+    (seen / name).touch()
+    until = time.monotonic() + 30
+    while len(list(seen.iterdir())) < count:
+        assert time.monotonic() < until, "the others never came"
+        time.sleep(0.01)
+    (here / name).unlink()
+    return met
+
+
+@component
 def alone(lock: str):
     """Fails if another one runs at the same time."""
     import pathlib

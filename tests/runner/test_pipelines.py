@@ -11,6 +11,8 @@ import yaml
 from kfp import dsl
 from kfp.dsl import Dataset
 
+from pipelines.runner import run as run_module
+
 Run = Callable[..., "object"]
 
 
@@ -218,6 +220,25 @@ def test_independent_tasks_run_at_once(run: Run, tmp_path: Path) -> None:
         c.meet(folder=folder, name="b", other="a").set_cpu_request("0.5")
 
     assert run(meeting, folder=str(place)).result.status == "succeeded"
+
+
+@pytest.mark.parametrize(("memory", "most"), [(2.0**40, 4), (1.6 * 2**30, 3)])
+def test_tasks_that_request_nothing_overlap_up_to_four_a_core_and_512_mib_each(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory: float, most: int
+) -> None:
+    monkeypatch.setattr(run_module, "machine_cores", lambda: 1)
+    monkeypatch.setattr(run_module, "machine_memory", lambda: memory)
+    for name in ("here", "seen"):
+        (tmp_path / name).mkdir()
+
+    @dsl.pipeline(name="crowd")
+    def crowd(folder: str, count: int):
+        with dsl.ParallelFor(list(range(9))) as _:
+            c.gather(folder=folder, count=count).set_caching_options(False)
+
+    ran = run(crowd, folder=str(tmp_path), count=most)
+    assert ran.result.status == "succeeded", ran.result.error
+    assert max(t.output_parameters["Output"] for t in ran.result.tasks if t.task.endswith("/gather")) == most
 
 
 def test_tasks_that_ask_for_all_cores_run_one_after_the_other(run: Run, tmp_path: Path) -> None:

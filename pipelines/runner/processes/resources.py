@@ -27,6 +27,13 @@ class Request:
         return max(1, math.ceil(self.cpu))
 
 
+UNREQUESTED_PER_CORE = 4
+"""How many tasks that request no CPU run at once for each core: most wait for a network or a disk."""
+
+UNREQUESTED = Request(cpu=1 / UNREQUESTED_PER_CORE, memory=512 * 2**20)
+"""What a task that requests nothing counts as. It gets one thread."""
+
+
 def machine_cores() -> int:
     """Cores that this process may use, by affinity and by the cgroup's quota (rounded up)."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

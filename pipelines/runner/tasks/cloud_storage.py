@@ -51,7 +51,7 @@ class CloudStorageObjects:
                     yield listed
 
     def stream(self, key: str) -> Iterator[bytes]:
-        """The object in chunks, all of one state of it. `NotFound`; `StoreError` if the bytes are not what was stored."""
+        """The object in chunks, all of one state of it. `NotFound`; `StoreError` if they are not what was stored."""
         import google_crc32c
 
         with _translated(self.address(key)):

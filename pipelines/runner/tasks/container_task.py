@@ -21,7 +21,7 @@ from pipelines.runner.ir.pipeline import Component, Container, Task
 from pipelines.runner.ir.placeholders import as_text, lists_of_artifacts, resolve, run_specific
 from pipelines.runner.kubernetes_objects.supplied import NOTHING
 from pipelines.runner.processes.launch import Folders, Launch
-from pipelines.runner.processes.resources import CapacityClosed, Request
+from pipelines.runner.processes.resources import UNREQUESTED, CapacityClosed, Request
 from pipelines.runner.records import journal
 from pipelines.runner.records.logs import printable
 from pipelines.runner.records.state import TaskRecord
@@ -134,8 +134,8 @@ class _ContainerTask:
                 raise UserError(f"input artifact {name!r} was not given")
         for placeholder in lists_of_artifacts([*self.container.command, *self.container.args]):
             self.context.warn(
-                f"the command of {self.record.label} holds {placeholder}, a list of artifacts; no backend of KFP (2.17) "
-                "puts anything in its place, so it stays as it is"
+                f"the command of {self.record.label} holds {placeholder}, a list of artifacts: it stays "
+                "as written, since no backend of KFP (2.17) puts anything in its place"
             )
         self.env = {key: as_text(resolve(value, self.given, self.facts)) for key, value in self.container.env.items()}
         self.request = _request(self.container, self.given, self.facts)
@@ -357,9 +357,11 @@ class _ContainerTask:
 def _request(container: Container, given: Mapping[str, Any], facts: Mapping[str, str]) -> Request:
     cpu, memory = container.resources.cpu, container.resources.memory
     where = f"executor {container.label!r}"
+    # Memory is assumed only where nothing is known of a task: whoever states its CPU has thought of it.
+    assumed = UNREQUESTED.memory if cpu is None else 0.0
     return Request(
-        cpu=1.0 if cpu is None else num_cores(as_text(resolve(cpu, given, facts)), f"{where}, CPU"),
-        memory=0.0 if memory is None else num_bytes(as_text(resolve(memory, given, facts)), f"{where}, memory"),
+        cpu=UNREQUESTED.cpu if cpu is None else num_cores(as_text(resolve(cpu, given, facts)), f"{where}, CPU"),
+        memory=assumed if memory is None else num_bytes(as_text(resolve(memory, given, facts)), f"{where}, memory"),
     )
 
 

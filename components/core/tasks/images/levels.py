@@ -23,6 +23,7 @@ RAW = {**MEASURED, NEAR.column: pa.binary()}
 
 _WHITES = (1.0, 255.0, 1023.0, 4095.0, 16383.0, 65535.0)
 _FLAT = 3
+_FAINT = 32  # of 13 bits in a file of 16; Pillow reads colour of 16 bits by the upper eight alone
 _SHARE = 0.01
 _SIDE = 16
 
@@ -81,14 +82,21 @@ def levels_of(rows: Iterable[Mapping[str, Any]]) -> Levels | None:
 
 def doubts_of(rows: Iterable[Mapping[str, Any]], noun: str) -> list[tuple[str, str]]:
     """What the decoded pictures make one doubt: a title and a sentence for each."""
-    looks, num_flat = [], 0
+    looks, num_flat, most = [], 0, 0
     for row in rows:
         looks.append(row["look"])
         num_flat += row["contrast"] < _FLAT
+        most = max(most, row["contrast"])
     found = []
     if num_flat > _SHARE * len(looks):
         text = f"{num_flat:,} of {len(looks):,} {noun} show one even colour: is their content where it is looked for?"
         found.append(("Even pictures", text))
+    if _FLAT <= most < _FAINT:
+        text = (
+            f"None of {len(looks):,} {noun} uses more than {most + 1} of 256 brightness levels. Colour of 16 bits that "
+            "holds 10 or 12 is read so; scale it to 8 or to the full 16 bits."
+        )
+        found.append(("Faint pictures", text))
     _, counts = np.unique(np.array(looks, dtype=np.int64), return_counts=True)
     if counts.size and counts.max() > max(1, _SHARE * len(looks)):
         text = f"{int(counts.max()):,} of {len(looks):,} {noun} look the same although their files differ."

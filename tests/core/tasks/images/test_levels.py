@@ -1,6 +1,8 @@
 """Pixels deeper than 8 bits."""
 
 import io
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from components.core.data.dataset import open_dataset
 from components.core.models.catalog import find_backbone, load_catalog
 from components.core.store import open_store
 from components.core.tasks import get_task
-from components.core.tasks.images.levels import levels_of
+from components.core.tasks.images.levels import doubts_of, levels_of, measured
 from components.core.tasks.images.preprocess import open_image
 from components.data_prep.prepare import Prepared, prepare
 from components.data_prep.settings import Settings
@@ -77,6 +79,28 @@ def test_even_and_equal_pictures_are_warned_of(prepared: Callable[..., tuple[dic
     _, result = prepared(make)
     assert [warning.title for warning in result.warnings] == ["Even pictures", "Pictures that look the same"]
     assert result.warnings[0].text.startswith("4 of 12 images show one even colour")
+
+
+def png_of_16_bit_colour(pixels: np.ndarray) -> bytes:
+    """A PNG of colour type 2 with 16 bits a sample, `pixels` (H, W, 3): Pillow writes none."""
+    height, width, _ = pixels.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    packed = [
+        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body)) for name, body in chunks
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
+
+
+@pytest.mark.parametrize(
+    ("white", "title"), [(255, "Even pictures"), (1023, "Faint pictures"), (4095, "Faint pictures"), (65535, None)]
+)
+def test_colour_of_16_bits_that_pillow_reads_as_nearly_black_is_warned_of(white: int, title: str | None) -> None:
+    draw = np.random.default_rng(0)
+    pictures = [png_of_16_bit_colour(draw.integers(0, white + 1, (8, 8, 3))) for _ in range(20)]
+    doubts = doubts_of([measured(Image.open(io.BytesIO(picture))) for picture in pictures], "images")
+    assert [found for found, _ in doubts][:1] == ([title] if title else [])
 
 
 def test_negative_values_are_kept() -> None:
