@@ -4,8 +4,9 @@
 
 Each target has whole inputs, which are damaged as bytes and, where they are trees, as trees. A child reads them within
 2 GiB; each must be read, or refused with one printable line. Anything else (a traceback, a crash of the child, more
-memory, more than `HANG_SECONDS` of the processor, a refusal for want of memory alone) is kept in a file (--keep) and printed; exit code 1 if something was found. What was
-found stands as a test beside each reader, most of it in `tests/core/data/ingestion/test_found_by_fuzzing.py`.
+memory, a refusal for want of memory alone, more than `HANG_SECONDS` of the processor) is kept in a file (--keep) and
+printed; exit code 1 if something was found. What was found stands as a test beside each reader, most of it in
+`tests/core/data/ingestion/test_found_by_fuzzing.py`.
 """
 
 import argparse
