@@ -118,7 +118,7 @@ class LocalObjects:
                 yield _listed(key, found)
 
     def hidden(self, folder: str) -> list[str]:
-        found = []
+        found: list[Path] = []
         for path, folders, files in os.walk(self._path(folder), onerror=self._raise_unless_missing):
             strange = [name for name in folders if name.startswith(".") or Path(path, name).is_symlink()]
             strange += [name for name in files if name.startswith(".") or not Path(path, name).exists()]
