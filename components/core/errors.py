@@ -9,13 +9,14 @@ class UserError(ValueError):
     The runner and the command line print the message without a traceback and leave with exit code 2. Anything
     else that a stage raises is a defect or an outage, and is shown with its traceback in the task's log.
 
-    Whatever a message quotes, it has at most some thousand characters.
+    Whatever a message quotes, it is one line of at most some thousand characters, and moves no terminal's cursor.
     """
 
     def __init__(self, message: str = "") -> None:
         # The end says what would work.
-        long = len(message) > _LONGEST
-        super().__init__(f"{message[: _LONGEST // 2]} ... {message[-_LONGEST // 2 :]}" if long else message)
+        if len(message) > _LONGEST:
+            message = f"{message[: _LONGEST // 2]} ... {message[-_LONGEST // 2 :]}"
+        super().__init__("".join(one if one.isprintable() else ascii(one)[1:-1] for one in message))
 
 
 REPORT_TO = "https://github.com/trimtab/trimtab/issues"

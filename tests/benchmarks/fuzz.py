@@ -4,8 +4,9 @@
 
 Each target has whole inputs, which are damaged as bytes and, where they are trees, as trees. A child reads them within
 2 GiB; each must be read, or refused with one printable line. Anything else (a traceback, a crash of the child, more
-memory, more than `HANG_SECONDS`) is kept in a file (--keep) and printed; exit code 1 if something was found. What was
-found stands as a test beside each reader, most of it in `tests/core/data/ingestion/test_found_by_fuzzing.py`.
+memory, a refusal for want of memory alone, more than `HANG_SECONDS` of the processor) is kept in a file (--keep) and
+printed; exit code 1 if something was found. What was found stands as a test beside each reader, most of it in
+`tests/core/data/ingestion/test_found_by_fuzzing.py`.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import multiprocessing
 import random
 import resource
 import signal
+import struct
 import sys
 import tempfile
 import time
@@ -42,6 +44,8 @@ from components.core.models.catalog import load_catalog
 from components.core.store import open_store
 from components.core.tasks.classification.rows import ClassificationRows
 from components.core.tasks.segmentation.rows import SegmentationRows
+from components.core.tasks.translation.gettext_catalogs import catalog_pairs
+from components.core.tasks.translation.tmx import tmx_pairs
 from pipelines.runner.ir.pipeline import ArtifactPort, Component, Parameter
 from pipelines.runner.processes.launch import Folders
 from pipelines.runner.tasks.inputs import Inputs
@@ -49,6 +53,8 @@ from pipelines.runner.tasks.outputs import OUTPUT_FILE, collect, executor_input
 
 MEMORY_BYTES = 2 << 30
 HANG_SECONDS = 30
+"""Of the processor: on a busy machine a harmless input may take as long by the clock."""
+BLOCKED_SECONDS = 300
 CHILD_CASES = 400
 LONGEST_MESSAGE = 3000
 
@@ -120,6 +126,16 @@ def read_class_list(data: bytes, folder: Path) -> None:
 def read_catalog(data: bytes, folder: Path) -> None:
     (folder / "catalog.yaml").write_bytes(data)
     load_catalog(folder / "catalog.yaml")
+
+
+def read_pairs(suffix: str) -> Callable[[bytes, Path], Any]:
+    def read(data: bytes, folder: Path) -> None:
+        path = folder / f"pairs{suffix}"
+        path.write_bytes(data)
+        pairs = tmx_pairs(path, source="en", target="pt") if suffix == ".tmx" else catalog_pairs(path)
+        collections.deque(pairs, maxlen=0)
+
+    return read
 
 
 COMPONENT = Component(
@@ -215,6 +231,23 @@ CATALOG = {
 CSV = b'path,label,split\na.png,x,train\nb.png,y,test\n"c,""d",z,\n'
 JSONL = b"".join(json.dumps(row).encode() + b"\n" for row in ROWS)
 
+TMX = (
+    b'<?xml version="1.0" encoding="UTF-8"?><!DOCTYPE tmx SYSTEM "tmx14.dtd"><tmx version="1.4"><body>'
+    b'<tu><tuv xml:lang="en"><seg>one <ph>%s</ph></seg></tuv><tuv xml:lang="pt"><seg>um</seg></tuv></tu></body></tmx>'
+)
+PO = b"""msgid ""
+msgstr "Content-Type: text/plain; charset=UTF-8\\n"
+
+#, fuzzy
+msgctxt "c"
+msgid "one"
+msgid_plural "more"
+msgstr[0] "um\\x41"
+msgstr[1] ""
+"mais"
+"""
+MO = struct.pack("<7I", 0x950412DE, 0, 1, 28, 36, 0, 0) + struct.pack("<4I", 3, 44, 2, 48) + b"one\0um\0"
+
 TARGETS = {
     "output": Target(read=read_output, trees=(OUTPUT,), blobs=(json.dumps(OUTPUT).encode(),)),
     "csv": Target(read=table_reader(".csv", ClassificationRows()), blobs=(CSV, CSV.replace(b",", b"\t"))),
@@ -242,6 +275,8 @@ TARGETS = {
         read=read_catalog, trees=(CATALOG,), blobs=(yaml.safe_dump(CATALOG).encode(),),
         text=lambda tree: yaml.safe_dump(tree, allow_unicode=False).encode("utf-8", "surrogatepass"),
     ),
+    "tmx": Target(read=read_pairs(".tmx"), blobs=(TMX, TMX.replace(b"UTF-8", b"cp1252"))),
+    "catalogs": Target(read=read_pairs(".po"), blobs=(PO, MO, PO.replace(b"UTF-8", b"EUC-JP"))),
     "manifest": Target(
         read=read_written_manifest, trees=(DATASET_MANIFEST,), blobs=(manifest_text(DATASET_MANIFEST),),
         text=manifest_text,
@@ -337,18 +372,21 @@ def child(name: str, first: int, place: str, said: Any) -> None:
     """Runs `CHILD_CASES` cases within the limits; says each seed before, and what came of it."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
     for seed in range(first, first + CHILD_CASES):
         said.send((seed, None))
-        signal.alarm(HANG_SECONDS)
+        signal.setitimer(signal.ITIMER_PROF, HANG_SECONDS)
+        signal.alarm(BLOCKED_SECONDS)
         with tempfile.TemporaryDirectory(dir=place) as folder:
             try:
                 data = case_of(TARGETS[name], seed)
             except (ValueError, TypeError, KeyError, IndexError, yaml.YAMLError):
                 data = b""
-            began = time.monotonic()
+            began = time.process_time()
             ended = outcome(TARGETS[name], data, Path(folder))
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-            said.send((seed, (ended, time.monotonic() - began, peak)))
+            said.send((seed, (ended, time.process_time() - began, peak)))
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.alarm(0)
 
 
@@ -366,7 +404,7 @@ def fuzz(name: str, seconds: float, seed: int, keep: Path) -> int:
             said.close()
             at = seed
             try:
-                while time.monotonic() < until + HANG_SECONDS:
+                while time.monotonic() < until + BLOCKED_SECONDS:
                     at, said_of_it = hears.recv()
                     if said_of_it is not None:
                         ended, seconds_taken, peak = said_of_it

@@ -131,6 +131,23 @@ def test_a_file_that_is_not_signed_for_is_reported_and_fails(store: Store, pair:
         verify_release(store, "sorter", "1", pair.public_key)
 
 
+@pytest.mark.parametrize("name", [".env", ".hidden/hook.py", "plugins", "sub/.pth", "nowhere"])
+def test_what_a_listing_passes_over_is_reported_too(store: Store, pair: KeyPair, tmp_path: Path, name: str) -> None:
+    """Hidden files, and folders behind links: a server that is given the release's folder finds them."""
+    sign_release(store, "sorter", "1", pair.secret_key)
+    path = tmp_path / "store/releases/sorter/1" / name
+    path.parent.mkdir(exist_ok=True)
+    if name == "plugins":
+        (tmp_path / "elsewhere").mkdir()
+        path.symlink_to(tmp_path / "elsewhere")
+    elif name == "nowhere":
+        path.symlink_to(tmp_path / "not-yet")
+    else:
+        path.write_bytes(b"import os")
+    with pytest.raises(Damaged, match=rf"{name.split('/')[0]}.* is not in the list"):
+        verify_release(store, "sorter", "1", pair.public_key)
+
+
 def test_what_was_verified_is_copied_whole_or_not_at_all(store: Store, pair: KeyPair, tmp_path: Path) -> None:
     sign_release(store, "sorter", "1", pair.secret_key)
     found = verify_release(store, "sorter", "1", pair.public_key, to=tmp_path / "served")

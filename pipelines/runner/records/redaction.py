@@ -1,19 +1,22 @@
 """Secrets, kept out of everything that the runner writes down: `***` in their place.
 
 A secret is looked for as it is, without the space around it (every `echo token > file` ends in a newline), line by
-line, and in the encodings in which programs print it: base64, hex, percent-encoded, HTML, quoted as in JSON or Python.
-What a program does to it beyond that (a part of it, a hash, two secrets in one base64 text) is not found.
+line, and in the encodings in which programs print it: base64, also behind other text (`user:password` of HTTP's basic
+authentication) and wrapped, hex, percent-encoded, HTML, quoted as in JSON, Python or a shell. What a program does to it
+beyond that (a part of it, a hash, base64 of base64) is not found.
 """
 
 import base64
 import html
 import json
 import os
+import re
+import shlex
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 HIDDEN = "***"
 SHORTEST = 4
@@ -83,9 +86,16 @@ class Redaction:
         return data
 
 
+_LEAST_ENCODED = 8
+"""Characters of a part of a base64 text; less could be anything."""
+
+
 def _forms(value: bytes) -> set[bytes]:
     plain = {value, value.strip(), *(line.strip() for line in value.splitlines())}
     found = set(plain)
+    for item in (value, value.strip()):
+        if len(item) >= SHORTEST:
+            found |= {form for form in _parts_of_base64(item) if len(form) >= _LEAST_ENCODED}
     for item in plain:
         if len(item) < SHORTEST:
             continue
@@ -94,8 +104,24 @@ def _forms(value: bytes) -> set[bytes]:
             base64.b64encode(item).rstrip(b"="), base64.urlsafe_b64encode(item).rstrip(b"="),
             item.hex().encode(), item.hex().upper().encode(),
             *(form.encode() for form in (
-                quote(item, safe=""), quote(item), html.escape(text), repr(text)[1:-1], repr(item)[2:-1],
+                quote(item, safe=""), quote(item), quote_plus(item), _small(quote(item, safe="")), _small(quote(item)),
+                html.escape(text), repr(text)[1:-1], repr(item)[2:-1], shlex.quote(text).strip("'"),
                 json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1],
             )),
         }  # fmt: skip
     return found
+
+
+def _small(quoted: str) -> str:
+    return re.sub("%[0-9A-F]{2}", lambda found: found[0].lower(), quoted)
+
+
+def _parts_of_base64(item: bytes) -> Iterable[bytes]:
+    """What a base64 text shows of the item alone: behind 0, 1 or 2 bytes of other text, or in wrapped lines."""
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        for before, hidden in ((0, 0), (1, 2), (2, 3)):
+            yield encode(b"\0" * before + item)[hidden : (before + len(item)) * 8 // 6]
+    text = base64.b64encode(item)
+    for width in (64, 76):
+        if len(text) > width:
+            yield from (text[at : at + width] for at in range(0, len(text), width))

@@ -66,6 +66,9 @@ class LayeredObjects:
         yield from changed.values()
         yield from (listed for listed in self._base.walk(folder) if listed.key not in changed)
 
+    def hidden(self, folder: str) -> list[str]:
+        return sorted({*self._changes.hidden(folder), *self._base.hidden(folder)})
+
     def folders(self, folder: str) -> list[str]:
         return sorted({*self._changes.folders(folder), *self._base.folders(folder)})
 

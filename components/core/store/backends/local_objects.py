@@ -117,6 +117,15 @@ class LocalObjects:
                     continue
                 yield _listed(key, found)
 
+    def hidden(self, folder: str) -> list[str]:
+        found: list[Path] = []
+        for path, folders, files in os.walk(self._path(folder), onerror=self._raise_unless_missing):
+            strange = [name for name in folders if name.startswith(".") or Path(path, name).is_symlink()]
+            strange += [name for name in files if name.startswith(".") or not Path(path, name).exists()]
+            folders[:] = [name for name in folders if name not in strange]
+            found += [Path(path, name) for name in strange]
+        return sorted(file.relative_to(self._root).as_posix() for file in found)
+
     def folders(self, folder: str) -> list[str]:
         with self._translated(folder):
             try:

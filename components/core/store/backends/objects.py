@@ -100,6 +100,10 @@ class Objects(Protocol):
         """Every object under a folder (`a/b` or, for all, an empty string), in no promised order."""
         ...
 
+    def hidden(self, folder: str) -> list[str]:
+        """Keys under a folder that `walk` passes over: hidden names, links that lead nowhere or to a folder."""
+        ...
+
     def folders(self, folder: str) -> list[str]:
         """Names of the folders directly under `folder` (an empty string: at the top) that hold an object, sorted.
 

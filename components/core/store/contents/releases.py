@@ -97,9 +97,10 @@ class Releases:
         data = self.marker(name, version) if marker is None else marker
         index = self._index_in(data, f"{folder}/{MARKER}")
         known = {f"{folder}/{file}" for file in (*index, MARKER, SIGNATURE)}
-        for listed in self._objects.walk(folder):
-            if listed.key not in known:
-                raise Damaged(f"{self._objects.address(listed.key)} is not in the list of the release's files")
+        present = [listed.key for listed in self._objects.walk(folder)]
+        for key in (*present, *self._objects.hidden(folder)):
+            if key not in known:
+                raise Damaged(f"{self._objects.address(key)} is not in the list of the release's files")
 
         def check(file: str) -> None:
             key = f"{folder}/{file}"

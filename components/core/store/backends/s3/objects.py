@@ -7,7 +7,7 @@ import os
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -183,14 +183,19 @@ class S3Objects:
         for page in self._pages(folder):
             for item in page.get("Contents", []):
                 key = item["Key"].removeprefix(self._root)
-                # Consoles make empty objects that end in `/` to show a folder; a hidden one no key can name.
-                if not any(part == "" or part.startswith(".") for part in key.split("/")):
+                if not _is_hidden(key):
                     yield Listed(
                         key=key,
                         size=item["Size"],
                         stamp=item.get("ETag", ""),
                         modified=item["LastModified"].timestamp(),
                     )
+
+    def hidden(self, folder: str) -> list[str]:
+        keys = [
+            item["Key"] for page in self._pages(folder) for item in page.get("Contents", []) if not _is_folder(item)
+        ]
+        return sorted(key for key in (key.removeprefix(self._root) for key in keys) if _is_hidden(key))
 
     def folders(self, folder: str) -> list[str]:
         prefixes = [
@@ -322,3 +327,13 @@ class S3Objects:
 
 def _base64(digest: str) -> str:
     return base64.b64encode(bytes.fromhex(digest)).decode()
+
+
+def _is_hidden(key: str) -> bool:
+    """Whether it is none that a store can name."""
+    return any(part == "" or part.startswith(".") for part in key.split("/"))
+
+
+def _is_folder(item: Mapping[str, Any]) -> bool:
+    """Consoles make empty objects that end in `/` to show a folder."""
+    return bool(item["Key"].endswith("/") and not item["Size"])

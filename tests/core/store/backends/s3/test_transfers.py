@@ -283,6 +283,15 @@ def fails_once(*, kind: str, fault: object) -> Any:
     return choose
 
 
+def test_hidden_keys_are_listed_apart(objects: S3Objects, client: Any) -> None:
+    root = objects.uri.removeprefix("s3://artifacts/")
+    for name in ("model.onnx", ".env", "sub/.pth", "folder/"):
+        body = b"" if name.endswith("/") else b"x"
+        client.put_object(Bucket="artifacts", Key=f"{root}/releases/net/1/{name}", Body=body)
+    assert [listed.key for listed in objects.walk("releases/net/1")] == ["releases/net/1/model.onnx"]
+    assert sorted(objects.hidden("releases/net/1")) == ["releases/net/1/.env", "releases/net/1/sub/.pth"]
+
+
 def test_an_object_that_was_replaced_since_is_not_mixed_with_what_had_arrived(
     faulty: FaultProxy, objects: S3Objects, client: Any, source: Path, tmp_path: Path
 ) -> None:
