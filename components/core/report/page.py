@@ -34,6 +34,7 @@ _NUMBER = re.compile(r"[−+-]?[\d.,]+(e[−+-]?\d+)?( ?(%|×|[kMG]|[kMGT]?B|m?s
 _WITHOUT_NAVIGATION = 3
 """Up to so many sections a page has no row of buttons that scroll to them."""
 _IMAGE_TYPES = ("image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp")
+_LINK = re.compile(r"[A-Za-z0-9_-]+/[A-Za-z0-9_.-]+\.html")
 _BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}")
 
 
@@ -76,11 +77,16 @@ class Tiles:
 
 @dataclass(frozen=True)
 class Cell:
-    """A table cell with a second, quieter line or a tone."""
+    """A table cell with a second, quieter line, a tone, or a link to a page in a folder beside this one."""
 
     text: str
     sub: str = ""
     tone: Tone = ""
+    link: str = ""
+
+    def __post_init__(self) -> None:
+        if self.link and not _LINK.fullmatch(self.link):
+            raise ValueError(f"a link leads to FOLDER/PAGE.html beside the page, got {self.link!r}")
 
 
 @dataclass(frozen=True)
