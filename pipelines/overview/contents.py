@@ -76,7 +76,7 @@ def read_contents(store: Store) -> Contents:
             if isinstance(one, str):
                 contents.problems.append(one)
             elif one is not None:
-                kept.append(one)  # type: ignore[attr-defined]
+                kept.append(one)
     contents.runs.sort(key=lambda run: (run.started, run.id))
     return contents
 

@@ -106,7 +106,10 @@ def _points(found: list[Released], champions: set[str]) -> list[Point]:
 
 
 def _champion(champion: Champion, releases: dict[str, Released]) -> Section:
-    rows, accuracy, latency, size = [], [], [], []
+    rows: list[list[Any]] = []
+    accuracy: list[tuple[float, float]] = []
+    latency: list[tuple[float, float]] = []
+    size: list[tuple[float, float]] = []
     measured = [releases.get(step.release) for step in champion.history]
     times = [_seconds(step.when) for step in champion.history]
     in_days = bool(times) and times[-1] - times[0] > _DAY
@@ -147,7 +150,9 @@ def _champion(champion: Champion, releases: dict[str, Released]) -> Section:
 
 
 def _drift(runs: list[Run]) -> list[Section]:
-    rows, labels, features = [], [], []
+    rows: list[list[Any]] = []
+    labels: list[tuple[float, float]] = []
+    features: list[tuple[float, float]] = []
     for run in runs:
         document = run.evidence.first("drift.json")
         if document is None:
