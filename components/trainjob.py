@@ -28,7 +28,7 @@ from components.core.training.process_group import ProcessGroup
 from components.core.training.ranks import TIMEOUT, joined
 
 RESTARTS = 10
-"""How often a node starts its processes anew when some, of whatever node, have died. A pod that is taken away and comes
+"""How often a node restarts its processes when some, of whatever node, have died. A pod that is taken away and comes
 back costs each of the others one."""
 
 PAUSE_SECONDS = 10.0

@@ -17,7 +17,16 @@ from components.core.tasks.parameters import COMPRESSING, forms
 from components.data_prep.component import data_prep
 from components.preflight.component import preflight_of
 from components.run_report.component import run_report
-from pipelines.search import DATA, compressed, light, one_core, pipeline_of, release, taken
+from pipelines.search import (
+    DATA,
+    compress_part,
+    compressed,
+    light,
+    one_core,
+    pipeline_of,
+    release_part,
+    taken,
+)
 
 SUMMARY = "Compresses a trained model of your own and releases it as verified ONNX."
 
@@ -25,30 +34,38 @@ SUMMARY = "Compresses a trained model of your own and releases it as verified ON
 NETWORK = ("task", "model", "model_state", "architecture", "classes", "image_size", "mean", "std")
 
 
-def _body(form: Form, asked: dict[str, Any]) -> None:
-    report = run_report(run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER, pipeline=form.pipeline, parameters={})
-    light(report)
+def _pipeline(form: Form) -> Any:
+    compress, release = compress_part(form), release_part(form)
 
-    with dsl.ExitHandler(report, name="run"):
-        checked = preflight_of(form.pipeline)(**asked)
-        one_core(checked)
-        # What it checks (files, the store) can change while its parameters do not.
-        checked.set_caching_options(False)
+    def body(form: Form, asked: dict[str, Any]) -> None:
+        report = run_report(run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER, pipeline=form.pipeline, parameters={})
+        light(report)
 
-        data = data_prep(**taken(checked, *DATA, settings="data_settings"))
-        one_core(data)
+        with dsl.ExitHandler(report, name="run"):
+            check = preflight_of(form.pipeline)(**asked)
+            one_core(check)
+            # What it checks (files, the store) can change while its parameters do not.
+            check.set_caching_options(False)
+            given = check.outputs
 
-        taken_over = adopt(dataset=data.outputs["prepared"], **taken(checked, *NETWORK, settings="network_settings"))
-        one_core(taken_over)
+            data = data_prep(**taken(given, *DATA, settings="data_settings"))
+            one_core(data)
 
-        own = taken_over.outputs["adopted"]
-        found = compressed(data.outputs["prepared"], checked, start=own, baseline=own)
-        release(data.outputs["prepared"], found, checked)
+            prepared = data.outputs["prepared"]
+            taken_over = adopt(dataset=prepared, **taken(given, *NETWORK, settings="network_settings"))
+            one_core(taken_over)
+
+            own = taken_over.outputs["adopted"]
+            found = compressed(compress, prepared, given, start=own, baseline=own)
+            release(
+                given, dataset=prepared, candidate=found.candidate, model=found.model, baseline=found.baseline,
+                decision=found.decision,
+            )  # fmt: skip
+
+    return pipeline_of(form, summary=SUMMARY, body=body)
 
 
-PIPELINES = {
-    name: pipeline_of(form, summary=SUMMARY, body=_body) for name, form in forms().items() if form.kind == "compress"
-}
+PIPELINES = {name: _pipeline(form) for name, form in forms().items() if form.kind == "compress"}
 """By name: the default task's is `compress`, another task's `compress_TASK`."""
 
 compress = PIPELINES[COMPRESSING]

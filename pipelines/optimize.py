@@ -15,31 +15,49 @@ from components.core.tasks.parameters import FIRST, forms
 from components.data_prep.component import data_prep
 from components.preflight.component import preflight_of
 from components.run_report.component import run_report
-from pipelines.search import DATA, light, one_core, pipeline_of, release, search, taken
+from pipelines.search import (
+    DATA,
+    compress_part,
+    light,
+    one_core,
+    pipeline_of,
+    release_part,
+    search,
+    taken,
+    train_part,
+)
 
 SUMMARY = "Fits a pretrained model to a deployment budget and releases it as verified ONNX."
 
 
-def _body(form: Form, asked: dict[str, Any]) -> None:
-    report = run_report(run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER, pipeline=form.pipeline, parameters={})
-    light(report)
+def _pipeline(form: Form) -> Any:
+    train, compress, release = train_part(form), compress_part(form), release_part(form)
 
-    with dsl.ExitHandler(report, name="run"):
-        checked = preflight_of(form.pipeline)(**asked)
-        light(checked)
-        # What it checks (files, installed packages) can change while its parameters do not.
-        checked.set_caching_options(False)
+    def body(form: Form, asked: dict[str, Any]) -> None:
+        report = run_report(run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER, pipeline=form.pipeline, parameters={})
+        light(report)
 
-        data = data_prep(**taken(checked, *DATA, settings="data_settings"))
-        one_core(data)
+        with dsl.ExitHandler(report, name="run"):
+            check = preflight_of(form.pipeline)(**asked)
+            light(check)
+            # What it checks (files, installed packages) can change while its parameters do not.
+            check.set_caching_options(False)
+            given = check.outputs
 
-        found = search(data.outputs["prepared"], checked)
-        release(data.outputs["prepared"], found, checked)
+            data = data_prep(**taken(given, *DATA, settings="data_settings"))
+            one_core(data)
+
+            prepared = data.outputs["prepared"]
+            found = search(train, compress, prepared, given)
+            release(
+                given, dataset=prepared, candidate=found.candidate, model=found.model, baseline=found.baseline,
+                decision=found.decision,
+            )  # fmt: skip
+
+    return pipeline_of(form, summary=SUMMARY, body=body)
 
 
-PIPELINES = {
-    name: pipeline_of(form, summary=SUMMARY, body=_body) for name, form in forms().items() if form.kind == "optimize"
-}
+PIPELINES = {name: _pipeline(form) for name, form in forms().items() if form.kind == "optimize"}
 """By name: the default task's is `optimize`, another task's has the task's name."""
 
 optimize = PIPELINES[FIRST]

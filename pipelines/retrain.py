@@ -2,12 +2,13 @@
 for each task.
 
 Order: check → read the champion → prepare → drift against the champion's data → decide: skip, fine-tune the champion,
-or search anew → evaluate the challenger against its float32 network, the champion and the anchor (the best release that
-is proven), on the same test data → judge → export → promote by compare-and-swap. Whatever fails before the swap leaves
+or search again → evaluate the challenger against its float32 network, the champion and the anchor (the best proven
+release), on the same test data → judge → export → promote by compare-and-swap. Whatever fails before the swap leaves
 the champion untouched. The run report is an exit task, written after a failure too, and tells a webhook if there is
 one.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from kfp import dsl, kubernetes
@@ -27,6 +28,7 @@ from components.preflight.component import preflight_of
 from components.promote.component import promote
 from components.quantize.component import quantize
 from components.run_report.component import run_report
+from pipelines.parts import Part, part
 from pipelines.search import (
     CALIBRATION,
     DATA,
@@ -36,15 +38,18 @@ from pipelines.search import (
     TEST,
     TRAINING,
     Found,
+    checked_types,
+    compress_part,
     light,
     one_core,
     pipeline_of,
     search,
     taken,
+    train_part,
     whole_machine,
 )
 
-SUMMARY = "Retrains the champion when the data ask for it, and promotes what is not worse."
+SUMMARY = "Retrains the champion when the data have changed, and promotes a challenger that is not worse."
 
 WEBHOOK_SECRET = "trimtab-webhook"
 """The Kubernetes secret with the keys `url` and `signing-key`; without it nobody is told."""
@@ -57,17 +62,13 @@ POLICY = (
 MARGINS = ("max_loss", "max_class_loss", "max_slice_loss")
 
 
-def _fine_tuned(
-    dataset: Any, champion: dsl.PipelineTask, decided: dsl.PipelineTask, checked: dsl.PipelineTask
-) -> Found:
-    """The champion's own network, pruned as it is, trained on and quantized anew."""
+def _fine_tuned(dataset: Any, champion: dsl.PipelineTask, decided: dsl.PipelineTask, given: Mapping[str, Any]) -> Found:
+    """The champion's own network, pruned as it is, trained further and quantized again."""
     tuned = fine_tune(
         dataset=dataset,
         model=champion.outputs["model"],
         head_epochs=0,
-        **taken(
-            checked, *TRAINING, "label_smoothing", epochs="tune_epochs", learning_rate="tune_learning_rate", **LOSS
-        ),
+        **taken(given, *TRAINING, "label_smoothing", epochs="tune_epochs", learning_rate="tune_learning_rate", **LOSS),
     )
     tuned.set_display_name("fine-tune the champion")
     whole_machine(tuned)
@@ -75,7 +76,7 @@ def _fine_tuned(
         dataset=dataset,
         model=tuned.outputs["tuned"],
         recipe=decided.outputs["recipe"],
-        **taken(checked, *CALIBRATION),
+        **taken(given, *CALIBRATION),
     )
     one_core(quantized)
     return Found(
@@ -86,72 +87,119 @@ def _fine_tuned(
     )
 
 
-def _contest(
-    challenger: Found,
-    dataset: Any,
-    champion: dsl.PipelineTask,
-    decided: dsl.PipelineTask,
-    moved: dsl.PipelineTask,
-    checked: dsl.PipelineTask,
-) -> None:
-    """Challenger, champion and anchor on the same test images, the judgement, the release, and the swap if allowed."""
-    part = {"part": champion.outputs["part"], **taken(checked, parts="test_parts")}
+def _measure_part(form: Form) -> Part:
+    """Challenger against its float32 network, the champion and the anchor, on the same test images.
+
+    Out: `evaluation`, `duel` and `anchor_duel`.
+    """
+    return part(
+        "measure",
+        "Measures the challenger against its float32 network, the champion and the anchor, on the same test data.",
+        _measure,
+        artifacts={
+            "dataset": dsl.Dataset, "candidate": dsl.Model, "baseline": dsl.Model, "champion": dsl.Model,
+            "anchor": dsl.Model, "drift": dsl.Artifact,
+        },
+        parameters=checked_types(form) | {"test_part": int},
+        outputs={"evaluation": dsl.Artifact, "duel": dsl.Artifact, "anchor_duel": dsl.Artifact},
+    )  # fmt: skip
+
+
+def _measure(
+    given: Mapping[str, Any], *, dataset: Any, candidate: Any, baseline: Any, champion: Any, anchor: Any, drift: Any
+) -> dict[str, Any]:
+    part = taken(given, part="test_part", parts="test_parts")
     measured = evaluate(
         dataset=dataset,
-        candidate=challenger.candidate,
-        baseline=challenger.baseline,
+        candidate=candidate,
+        baseline=baseline,
         split=TEST,
-        seen=moved.outputs["drift"],
+        seen=drift,
         **part,
-        **taken(checked, *LIMITS, **MEASURING),
+        **taken(given, *LIMITS, **MEASURING),
     )
     measured.set_display_name("evaluate on test")
     whole_machine(measured)
-    duel = evaluate(
-        dataset=dataset,
-        candidate=challenger.candidate,
-        baseline=champion.outputs["served"],
-        split=TEST,
-        samples=0,
-        seen=moved.outputs["drift"],
-        **part,
-        **taken(checked, **MEASURING),
-    )
+    against = {"dataset": dataset, "candidate": candidate, "split": TEST, "samples": 0, "seen": drift, **part}
+    duel = evaluate(baseline=champion, **against, **taken(given, **MEASURING))
     duel.set_display_name("challenger against champion")
     whole_machine(duel)
-    anchored = evaluate(
-        dataset=dataset,
-        candidate=challenger.candidate,
-        baseline=champion.outputs["anchor_served"],
-        split=TEST,
-        samples=0,
-        seen=moved.outputs["drift"],
-        **part,
-        **taken(checked, **MEASURING),
-    )
+    anchored = evaluate(baseline=anchor, **against, **taken(given, **MEASURING))
     anchored.set_display_name("challenger against the anchor")
     # Where the champion is the anchor, this is the same task, and its result is there by then.
     whole_machine(anchored.after(duel))
+    return {
+        "evaluation": measured.outputs["evaluation"],
+        "duel": duel.outputs["evaluation"],
+        "anchor_duel": anchored.outputs["evaluation"],
+    }
 
+
+# What the contest is told of the champion: the output of `incumbent` by its name here.
+_OF_CHAMPION = {
+    "champion_name": "name", "champion_state": "state", "champion_anchor": "anchor", "test_part": "part",
+    "part_uses": "part_uses",
+}  # fmt: skip
+
+
+def _contest_part(form: Form) -> Part:
+    """Measure challenger, champion and anchor → judge → export → promote, if the judgement allows it."""
+    measure = _measure_part(form)
+    types = {"champion_name": str, "champion_state": str, "champion_anchor": str, "test_part": int, "part_uses": list}
+
+    def body(given: Mapping[str, Any], **artifacts: Any) -> None:
+        _contest(measure, given, **artifacts)
+
+    return part(
+        "contest",
+        "Measures the challenger against the champion, judges, exports, and promotes what is not worse.",
+        body,
+        artifacts={
+            "dataset": dsl.Dataset, "candidate": dsl.Model, "model": dsl.Model, "baseline": dsl.Model,
+            "choice": dsl.Artifact, "served": dsl.Model, "anchor_served": dsl.Model, "drift": dsl.Artifact,
+            "decision": dsl.Artifact,
+        },
+        parameters=checked_types(form) | types,
+    )  # fmt: skip
+
+
+def _contest(
+    measure: Part,
+    given: Mapping[str, Any],
+    *,
+    dataset: Any,
+    candidate: Any,
+    model: Any,
+    baseline: Any,
+    choice: Any,
+    served: Any,
+    anchor_served: Any,
+    drift: Any,
+    decision: Any,
+) -> None:
+    measured = measure(
+        given, dataset=dataset, candidate=candidate, baseline=baseline, champion=served, anchor=anchor_served,
+        drift=drift,
+    )  # fmt: skip
     judged = judge(
         evaluation=measured.outputs["evaluation"],
-        duel=duel.outputs["evaluation"],
-        decision=decided.outputs["decision"],
-        anchor_duel=anchored.outputs["evaluation"],
-        anchor=champion.outputs["anchor"],
-        part_uses=champion.outputs["part_uses"],
-        **taken(checked, *MARGINS),
+        duel=measured.outputs["duel"],
+        decision=decision,
+        anchor_duel=measured.outputs["anchor_duel"],
+        anchor=given["champion_anchor"],
+        part_uses=given["part_uses"],
+        **taken(given, *MARGINS),
     )
     light(judged)
 
     released = export(
-        candidate=challenger.candidate,
-        model=challenger.model,
-        baseline=challenger.baseline,
+        candidate=candidate,
+        model=model,
+        baseline=baseline,
         evaluation=measured.outputs["evaluation"],
-        decision=challenger.decision,
+        decision=choice,
         dataset=dataset,
-        name=champion.outputs["name"],
+        name=given["champion_name"],
         retraining=judged.outputs["judgement"],
     )
     one_core(released)
@@ -160,14 +208,23 @@ def _contest(
         promoted = promote(
             release=released.outputs["release"],
             judgement=judged.outputs["judgement"],
-            state=champion.outputs["state"],
+            state=given["champion_state"],
             run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
-            **taken(checked, "champion"),
+            **taken(given, "champion"),
         )
         light(promoted.set_caching_options(False))
 
 
-def _body(form: Form, asked: dict[str, Any]) -> None:
+def _pipeline(form: Form) -> Any:
+    parts = {"train": train_part(form), "compress": compress_part(form), "contest": _contest_part(form)}
+
+    def body(form: Form, asked: dict[str, Any]) -> None:
+        _body(form, asked, **parts)
+
+    return pipeline_of(form, summary=SUMMARY, body=body)
+
+
+def _body(form: Form, asked: dict[str, Any], *, train: Part, compress: Part, contest: Part) -> None:
     report = run_report(run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER, pipeline=form.pipeline, parameters={})
     light(report)
     kubernetes.use_secret_as_env(
@@ -178,13 +235,14 @@ def _body(form: Form, asked: dict[str, Any]) -> None:
         checked = preflight_of(form.pipeline)(**asked)
         # What it checks can change while its parameters do not, and so can the champion.
         light(checked.set_caching_options(False))
-        champion_now = incumbent(**taken(checked, "champion", "test_parts"))
+        given = checked.outputs
+        champion_now = incumbent(**taken(given, "champion", "test_parts"))
         light(champion_now.set_caching_options(False))
 
         data = data_prep(
             previous=champion_now.outputs["latest"],
             remember=champion_now.outputs["prepared"],
-            **taken(checked, *DATA, settings="data_settings"),
+            **taken(given, *DATA, settings="data_settings"),
         )
         one_core(data)
 
@@ -193,7 +251,7 @@ def _body(form: Form, asked: dict[str, Any]) -> None:
             reference=champion_now.outputs["reference"],
             model=champion_now.outputs["model"],
             anchor_reference=champion_now.outputs["anchor_reference"],
-            **taken(checked, "seed", max_images="drift_images"),
+            **taken(given, "seed", max_images="drift_images"),
         )
         one_core(moved)
 
@@ -201,22 +259,29 @@ def _body(form: Form, asked: dict[str, Any]) -> None:
             drift=moved.outputs["drift"],
             name=champion_now.outputs["name"],
             version=champion_now.outputs["version"],
-            **taken(checked, *POLICY),
+            **taken(given, *POLICY),
         )
         light(decided)
 
+        prepared = data.outputs["prepared"]
+        known = {**given, **{name: champion_now.outputs[output] for name, output in _OF_CHAMPION.items()}}
+
+        def compete(challenger: Found) -> None:
+            contest(
+                known, dataset=prepared, candidate=challenger.candidate, model=challenger.model,
+                baseline=challenger.baseline, choice=challenger.decision, served=champion_now.outputs["served"],
+                anchor_served=champion_now.outputs["anchor_served"], drift=moved.outputs["drift"],
+                decision=decided.outputs["decision"],
+            )  # fmt: skip
+
         # The contest stands in each branch, and not once behind a OneOf: it compares what its own branch has made.
         with dsl.If(decided.outputs["action"] == FINE_TUNE, name="fine-tune"):
-            challenger = _fine_tuned(data.outputs["prepared"], champion_now, decided, checked)
-            _contest(challenger, data.outputs["prepared"], champion_now, decided, moved, checked)
+            compete(_fine_tuned(prepared, champion_now, decided, given))
         with dsl.Elif(decided.outputs["action"] == OPTIMIZE, name="search"):
-            challenger = search(data.outputs["prepared"], checked)
-            _contest(challenger, data.outputs["prepared"], champion_now, decided, moved, checked)
+            compete(search(train, compress, prepared, given))
 
 
-PIPELINES = {
-    name: pipeline_of(form, summary=SUMMARY, body=_body) for name, form in forms().items() if form.kind == "retrain"
-}
+PIPELINES = {name: _pipeline(form) for name, form in forms().items() if form.kind == "retrain"}
 """By name: the default task's is `retrain`, another task's `retrain_TASK`."""
 
 retrain = PIPELINES[RETRAINING]

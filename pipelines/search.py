@@ -1,8 +1,12 @@
-"""What the pipelines share: a form as a pipeline's inputs, how much of the machine a task asks for, the search, and
-what follows it: compression by each recipe, the choice, and the release."""
+"""The parts that pipelines share: a form as a pipeline's inputs, how much of the machine a task asks for, and the
+nested pipelines `train`, `compress` and `release`.
+
+They are nested because a graph of all tasks and their outputs fits no screen, and so that each output has a name of its
+own: the UI draws one arrow for two outputs of the same name that go into one task.
+"""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +20,12 @@ from components.distill.component import distill
 from components.evaluate.component import evaluate
 from components.export.component import export
 from components.fine_tune.component import fine_tune
+from components.preflight.component import facts_of
 from components.prune.component import prune
 from components.quantize.component import quantize
+from pipelines.parts import Part, part
 from pipelines.pods import set_temporary_folder, set_user
+from pipelines.readable import readable
 
 # What of the data preparation is asked, and what tells its cache that the files have changed.
 DATA = (
@@ -33,6 +40,7 @@ LOSS = {"settings": "training_settings"}
 SOFT_LOSS = {
     "alpha": "distill_alpha", "temperature": "distill_temperature", "distillation": "distillation_settings",
 }  # fmt: skip
+FURTHER = {"epochs": "distill_epochs", "learning_rate": "distill_learning_rate"}
 MEASURING = {"threads": "latency_threads", "latency_rounds": "latency_rounds"}
 CALIBRATION = ("calibration_method", "calibration_images", "seed")
 
@@ -45,7 +53,7 @@ TRAINING = (
 
 
 def pipeline_of(form: Form, *, summary: str, body: Callable[[Form, dict[str, Any]], None]) -> Any:
-    """The pipeline that asks what `form` asks.
+    """The pipeline that asks what `form` asks, with keys that a person reads.
 
     Args:
         summary: what the pipeline does, in a sentence; the description that the UI shows begins with it.
@@ -67,16 +75,23 @@ def pipeline_of(form: Form, *, summary: str, body: Callable[[Form, dict[str, Any
             for name, (kind, default) in inputs.items()
         ]
     )
-    return dsl.pipeline(name=form.pipeline, description=form.describe(summary))(pipeline)
+    made = dsl.pipeline(name=form.pipeline, description=form.describe(summary))(pipeline)
+    made.component_spec.implementation.graph = readable(made.pipeline_spec)
+    return made
 
 
-def taken(checked: dsl.PipelineTask, *names: str, **called: str) -> dict[str, Any]:
+def checked_types(form: Form) -> dict[str, Any]:
+    """Every output of the form's check, with its type."""
+    return {one.name: one.type for one in form.parameters} | facts_of(form)
+
+
+def taken(given: Mapping[str, Any], *names: str, **called: str) -> dict[str, Any]:
     """Inputs of a stage out of the check's outputs: `names` as they are called, and input name=parameter's name.
 
     What the form of this task lacks is left out, and the stage's own default holds.
     """
     wanted = dict(zip(names, names, strict=True)) | called
-    return {name: checked.outputs[wanted[name]] for name in wanted if wanted[name] in checked.outputs}
+    return {name: given[wanted[name]] for name in wanted if wanted[name] in given}
 
 
 def _cores(task: dsl.PipelineTask, count: int) -> dsl.PipelineTask:
@@ -103,7 +118,7 @@ def whole_machine(task: dsl.PipelineTask) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """What a search leaves: the baseline's network, the chosen ONNX file, its network, and why it was chosen."""
+    """Result of a search: the baseline's network, the chosen ONNX file, its network, and why it was chosen."""
 
     baseline: Any
     candidate: Any
@@ -111,17 +126,23 @@ class Found:
     decision: Any
 
 
-def search(dataset: Any, checked: dsl.PipelineTask) -> Found:
-    """Adds to the pipeline: select a backbone → fine-tune → each recipe → choose, all on training and validation data.
+def train_part(form: Form) -> Part:
+    """Select a backbone → fine-tune → fine-tune on, as the baseline. Out: `tuned` and `baseline`."""
+    return part(
+        "train",
+        "Selects a backbone and fine-tunes it; the baseline trains as long as a student is distilled.",
+        _train,
+        artifacts={"dataset": dsl.Dataset},
+        parameters=checked_types(form),
+        outputs={"tuned": dsl.Model, "baseline": dsl.Model},
+    )
 
-    Args:
-        dataset: the prepared data set, as a task's output.
-        checked: the preflight task; its outputs are the parameters, and the recipes to try.
-    """
+
+def _train(given: Mapping[str, Any], *, dataset: Any) -> dict[str, Any]:
     selected = backbone_selection(
         dataset=dataset,
         **taken(
-            checked,
+            given,
             *(
                 "backbones",
                 "catalog",
@@ -141,39 +162,44 @@ def search(dataset: Any, checked: dsl.PipelineTask) -> Found:
     tuned = fine_tune(
         dataset=dataset,
         model=selected.outputs["model"],
-        **taken(checked, *TRAINING, "epochs", "head_epochs", "learning_rate", "label_smoothing", **LOSS),
+        **taken(given, *TRAINING, "epochs", "head_epochs", "learning_rate", "label_smoothing", **LOSS),
     )
     whole_machine(tuned)
 
-    further = {"epochs": "distill_epochs", "learning_rate": "distill_learning_rate"}
     baseline = fine_tune(
         dataset=dataset,
         model=tuned.outputs["tuned"],
         head_epochs=0,
-        **taken(checked, *TRAINING, "label_smoothing", **further, **LOSS),
+        **taken(given, *TRAINING, "label_smoothing", **FURTHER, **LOSS),
     )
     baseline.set_display_name("baseline")
     whole_machine(baseline)
+    return {"tuned": tuned.outputs["tuned"], "baseline": baseline.outputs["tuned"]}
 
-    return compressed(dataset, checked, start=tuned.outputs["tuned"], baseline=baseline.outputs["tuned"])
 
+def compress_part(form: Form) -> Part:
+    """Each recipe (prune → distil → quantize → evaluate on validation data) → choose.
 
-def compressed(dataset: Any, checked: dsl.PipelineTask, *, start: Any, baseline: Any) -> Found:
-    """Adds to the pipeline: each recipe (prune → distil → quantize → evaluate on validation data) → choose.
-
-    Args:
-        dataset: the prepared data set, as a task's output.
-        checked: the preflight task.
-        start: the network that is pruned.
-        baseline: what every recipe is measured against, and the teacher.
+    In: the data set; `start`, the network that is pruned; `baseline`, which every recipe is measured against, and the
+    teacher. Out: `chosen`, `chosen_model` and `decision`.
     """
-    further = {"epochs": "distill_epochs", "learning_rate": "distill_learning_rate"}
-    with dsl.ParallelFor(checked.outputs["recipes"], name="recipes") as recipe:
+    return part(
+        "compress",
+        "Makes a smaller network by each recipe, measures them on validation data, and chooses.",
+        _compress,
+        artifacts={"dataset": dsl.Dataset, "start": dsl.Model, "baseline": dsl.Model},
+        parameters=checked_types(form),
+        outputs={"chosen": dsl.Model, "chosen_model": dsl.Model, "decision": dsl.Artifact},
+    )
+
+
+def _compress(given: Mapping[str, Any], *, dataset: Any, start: Any, baseline: Any) -> dict[str, Any]:
+    with dsl.ParallelFor(given["recipes"], name="recipes") as recipe:
         pruned = prune(
             dataset=dataset,
             model=start,
             recipe=recipe,
-            **taken(checked, "importance", "round_to", "seed"),
+            **taken(given, "importance", "round_to", "seed"),
         )
         one_core(pruned)
         distilled = distill(
@@ -181,14 +207,14 @@ def compressed(dataset: Any, checked: dsl.PipelineTask, *, start: Any, baseline:
             teacher=baseline,
             student=pruned.outputs["pruned"],
             recipe=recipe,
-            **taken(checked, *TRAINING, **SOFT_LOSS, **further, **LOSS),
+            **taken(given, *TRAINING, **SOFT_LOSS, **FURTHER, **LOSS),
         )
         one_core(distilled)
         quantized = quantize(
             dataset=dataset,
             model=distilled.outputs["distilled"],
             recipe=recipe,
-            **taken(checked, *CALIBRATION),
+            **taken(given, *CALIBRATION),
         )
         one_core(quantized)
         measured = evaluate(
@@ -196,7 +222,7 @@ def compressed(dataset: Any, checked: dsl.PipelineTask, *, start: Any, baseline:
             candidate=quantized.outputs["quantized"],
             baseline=baseline,
             split=VALIDATION,
-            **taken(checked, **MEASURING),
+            **taken(given, **MEASURING),
         )
         # Alone on the machine, or its neighbour would be measured too.
         whole_machine(measured)
@@ -205,37 +231,63 @@ def compressed(dataset: Any, checked: dsl.PipelineTask, *, start: Any, baseline:
         candidates=dsl.Collected(quantized.outputs["quantized"]),
         models=dsl.Collected(distilled.outputs["distilled"]),
         evaluations=dsl.Collected(measured.outputs["evaluation"]),
-        **taken(checked, "recipes", *LIMITS),
+        **taken(given, "recipes", *LIMITS),
     )
     light(choice)
-
-    return Found(
-        baseline=baseline,
-        candidate=choice.outputs["chosen"],
-        model=choice.outputs["chosen_model"],
-        decision=choice.outputs["decision"],
-    )
+    return {name: choice.outputs[name] for name in ("chosen", "chosen_model", "decision")}
 
 
-def release(dataset: Any, found: Found, checked: dsl.PipelineTask) -> None:
-    """Adds to the pipeline: the chosen one and the baseline once on test data → export."""
+def release_part(form: Form) -> Part:
+    """The chosen one and the baseline once on test data → export."""
+    return part(
+        "release",
+        "Reads the test data once, for the chosen network and the baseline, and exports the release.",
+        _release,
+        artifacts={
+            "dataset": dsl.Dataset, "candidate": dsl.Model, "model": dsl.Model, "baseline": dsl.Model,
+            "decision": dsl.Artifact,
+        },
+        parameters=checked_types(form),
+    )  # fmt: skip
+
+
+def _release(
+    given: Mapping[str, Any], *, dataset: Any, candidate: Any, model: Any, baseline: Any, decision: Any
+) -> None:
     final = evaluate(
         dataset=dataset,
-        candidate=found.candidate,
-        baseline=found.baseline,
+        candidate=candidate,
+        baseline=baseline,
         split=TEST,
-        **taken(checked, *LIMITS, **MEASURING),
+        **taken(given, *LIMITS, **MEASURING),
     )
     final.set_display_name("evaluate on test")
     whole_machine(final)
 
     released = export(
-        candidate=found.candidate,
-        model=found.model,
-        baseline=found.baseline,
+        candidate=candidate,
+        model=model,
+        baseline=baseline,
         evaluation=final.outputs["evaluation"],
-        decision=found.decision,
+        decision=decision,
         dataset=dataset,
-        **taken(checked, name="release_name"),
+        **taken(given, name="release_name"),
     )
     one_core(released)
+
+
+def compressed(compress: Part, dataset: Any, given: Mapping[str, Any], *, start: Any, baseline: Any) -> Found:
+    """Adds the part `compress` to the pipeline."""
+    made = compress(given, dataset=dataset, start=start, baseline=baseline)
+    return Found(
+        baseline=baseline,
+        candidate=made.outputs["chosen"],
+        model=made.outputs["chosen_model"],
+        decision=made.outputs["decision"],
+    )
+
+
+def search(train: Part, compress: Part, dataset: Any, given: Mapping[str, Any]) -> Found:
+    """Adds the parts `train` and `compress` to the pipeline: all on training and validation data."""
+    trained = train(given, dataset=dataset)
+    return compressed(compress, dataset, given, start=trained.outputs["tuned"], baseline=trained.outputs["baseline"])

@@ -66,7 +66,7 @@ class FinishedRun:
 
 def function_of(record: dict) -> str:
     """The component's function that a journal record is of; the compiler calls its second use `fine-tune-2`."""
-    return re.sub(r"-\d+$", "", record["component"]).replace("-", "_")
+    return re.sub(r"(-\d+)+$", "", record["component"]).replace("-", "_")
 
 
 def stage_of(record: dict) -> str:

@@ -31,7 +31,7 @@ def adopt(
         dataset: Prepared data set; its classes must be the network's.
         adopted: The network as a model bundle.
         metrics: Parameters, multiply-accumulates, and the metric on validation data.
-        task: What the network is for.
+        task: Task that the network was trained for.
         model: A checkpoint (a path or an s3:// URI), a release, or a model artifact's digest.
         model_state: sha256 of the checkpoint, or digest of the model's manifest, as the first task saw it.
         architecture: Of a checkpoint: timm:NAME or torchvision:NAME.
@@ -39,13 +39,14 @@ def adopt(
         image_size: Of a checkpoint: side of its input in pixels; 0 is that of the library's own weights.
         mean: Of a checkpoint: mean of R, G and B, 0 to 1; empty takes those of the library's own weights.
         std: Of a checkpoint: standard deviation of R, G and B; empty takes those of the library's own weights.
-        settings: What the task lets its user choose of its networks, by name.
+        settings: The task's own network options, by name.
     """
     from components.adopt.adoption import OwnModel, adopt_model, validated
     from components.core.artifacts.manifest import describe
     from components.core.bundles.model_bundle import load_model
     from components.core.data.dataset import open_dataset
     from components.core.models.complexity import count_macs, count_parameters
+    from components.core.report.metrics import log_metrics
     from components.core.runtime.conversion import float32_of
     from components.core.store import store_from_environment
 
@@ -75,7 +76,5 @@ def adopt(
         **validated(bundle, prepared),
     }
     describe(adopted, manifest, store, backbone=bundle.architecture.backbone, **facts)
-    for name, value in facts.items():
-        if not isinstance(value, str):
-            metrics.log_metric(name, value)
+    log_metrics(metrics, facts)
     print(", ".join(f"{name} {value}" for name, value in facts.items()))

@@ -32,7 +32,7 @@ def backbone_selection(
     """Chooses the pretrained network to start from: hard limits first, then transfer to the training rows.
 
     Of the candidates within the limits whose k-NN accuracy is within one standard error of the best one's, the one with
-    the fewest MACs is chosen; without classes, the task's metric before any training stands in the accuracy's place.
+    the fewest MACs is chosen; without classes, the task's metric before any training is used instead of accuracy.
     The ranking by size, which looks at no data, stands beside it.
 
     Args:
@@ -53,7 +53,7 @@ def backbone_selection(
         max_latency_ms: Longest median latency in milliseconds of the uncompressed float32 network in onnxruntime, at
             batch 1 on one thread of the machine that runs this stage; -1 is no limit.
         prunes: Whether the network will be pruned: one that cannot be is refused.
-        settings: What the data set's task lets its user choose of its networks, by name.
+        settings: The task's own network options, by name.
     """
     import json
 
@@ -63,6 +63,7 @@ def backbone_selection(
     from components.core.artifacts.manifest import describe, publish
     from components.core.bundles.model_bundle import save_model
     from components.core.data.dataset import open_dataset
+    from components.core.report.metrics import log_metrics
     from components.core.store import store_from_environment
     from components.core.training.device import deterministic, use_available_threads
 
@@ -100,7 +101,5 @@ def backbone_selection(
     table = publish(ranking.path, kind="ranking", files={"ranking.json": content}, metadata=facts, store=store)
     describe(ranking, table, store, **facts, reason=selection.ranking.reason)
     figures = ("knn_accuracy", "knn_standard_error", "logme", "untrained", "untrained_error", "untrained_loss")
-    for name in (*figures, "parameters", "macs", "latency_ms"):
-        if getattr(winner, name) is not None:
-            metrics.log_metric(name, getattr(winner, name))
+    log_metrics(metrics, {name: getattr(winner, name) for name in (*figures, "parameters", "macs", "latency_ms")})
     write_ranking_page(page.path, selection)

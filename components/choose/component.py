@@ -31,7 +31,7 @@ def choose(
         candidates: The compressed ONNX models, one for each recipe.
         models: The torch students they were made from, in the same order.
         evaluations: Their comparisons with the baseline on validation data, in the same order.
-        recipes: What was done to make each of them (core.recipe), in the same order.
+        recipes: Their recipes (core.recipe), in the same order.
         chosen: The chosen ONNX model (its manifest; no bytes are copied).
         chosen_model: The torch student it was made from.
         decision: decision.json: every recipe with what was measured, and the reason for the choice.
@@ -50,6 +50,7 @@ def choose(
     from components.core.errors import UserError
     from components.core.evaluation.document import read_evaluation
     from components.core.recipe import Recipe
+    from components.core.report.metrics import log_metrics
     from components.core.store import store_from_environment
 
     budget = Budget(max_latency_ms=max_latency_ms, max_size_mb=max_size_mb, max_drop=max_drop)
@@ -76,9 +77,12 @@ def choose(
     content = json.dumps(document, indent=1, ensure_ascii=False).encode()
     manifest = publish(decision.path, kind="decision", files={"decision.json": content}, metadata=facts, store=store)
     describe(decision, manifest, store, **facts, reason=document["reason"])
-    metrics.log_metric(f"validation_{document['metric']['name']}", winner["value"])
-    metrics.log_metric("drop_points", winner["drop_points"])
-    metrics.log_metric("speedup_batch1", winner["speedup"])
-    metrics.log_metric("size_mb", winner["size_bytes"] / 1e6)
-    metrics.log_metric("meets_budget", int(document["meets_budget"]))
+    figures = {
+        f"validation_{document['metric']['name']}": winner["value"],
+        "drop_points": winner["drop_points"],
+        "speedup_batch1": winner["speedup"],
+        "size_mb": winner["size_bytes"] / 1e6,
+        "meets_budget": bool(document["meets_budget"]),
+    }
+    log_metrics(metrics, figures, recipe=winner["name"])
     write_decision_page(page.path, document)

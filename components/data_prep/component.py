@@ -35,7 +35,7 @@ def data_prep(
     Args:
         dataset: The data: demo (embedded), a folder or a table in a layout of the task, or an s3:// URI of these; the
             stage's card lists them.
-        task: What the model will predict.
+        task: Task that the data are for.
         validation_fraction: Share of the rows for validation, above 0.
         test_fraction: Share of the rows for the test split, above 0; the two leave something to train on.
         prepared: The dataset: Parquet shards per split and quarantine.json, as a manifest.
@@ -49,7 +49,7 @@ def data_prep(
             comma-separated list; empty for none.
         settings: The task's own data parameters (data_settings of preflight), by name.
         split: auto follows a split that the data come with, given insists on one, content ignores it.
-        rare_classes: refuse stops at a class with too few usable rows; leave_out goes on without it.
+        rare_classes: refuse stops at a class with too few usable rows; leave_out continues without it.
         near_duplicates: report counts near copies across splits; group keeps all near copies in one split.
         max_image_mb: Larger files are quarantined, in megabytes (10^6 bytes).
         allow_paths: Folders and s3:// URIs that the rows of a table may name beside its own folder or bucket.
@@ -58,6 +58,7 @@ def data_prep(
     from components.core.data.dataset import open_dataset
     from components.core.data.ingestion.sources import display_name
     from components.core.data.last_prepared import save_last_prepared
+    from components.core.report.metrics import log_metrics
     from components.core.store import store_from_environment
     from components.core.tasks import get_task
     from components.data_prep.prepare import prepare
@@ -93,8 +94,7 @@ def data_prep(
     if remember:
         save_last_prepared(store, remember, result.manifest)
     describe(prepared, result.manifest, store, **counts, fingerprint=opened.fingerprint)
-    for name, count in counts.items():
-        metrics.log_metric(name, count)
+    log_metrics(metrics, counts)
     write_summary(page.path, shown_as=display_name(dataset), prepared=result, dataset=opened, rows=rows)
     for title, said in result.warnings:
         print(f"warning: {title}: {said}")

@@ -281,7 +281,7 @@ def _too_small(
     reasons = Counter(rejection.reason for _, label, rejection in quarantine.files if label == stratum)
     left_out = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
     put_aside = f"; put aside: {left_out}" if left_out else ""
-    without = "; rare_classes=leave_out goes on without such classes" if stratum else ""
+    without = "; rare_classes=leave_out leaves such classes out" if stratum else ""
     return f"{rows.stratum_title(stratum)} has {counted}; {needs}{put_aside}{without}"
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from components.core.store import Store
 
 MAX_SMALL_SHARDS = 100
-"""Small shards of one split that are kept as they are; with more, all of them are written anew as few large ones."""
+"""Small shards of one split that are kept as they are; with more, all of them are rewritten as few large ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ class Wanted(NamedTuple):
 def reusable_shards(previous: Dataset, wanted: Iterable[Wanted], stored: StoredRows) -> ReusedShards:
     """The shards of `previous` every row of which is wanted as it is: in that split, with that target, source, slices.
 
-    A shard with one row that is not wanted any more is not kept; what is left of it is written anew.
+    A shard with one row that is not wanted any more is not kept; what is left of it is rewritten.
 
     Args:
         previous: with the same classes in the same order, and with the same slice columns.
@@ -64,7 +64,7 @@ def reusable_shards(previous: Dataset, wanted: Iterable[Wanted], stored: StoredR
 
 
 def hold_shards(reused: ReusedShards, store: "Store") -> ReusedShards:
-    """The same, if the store has all these shards and keeps them from now on; else none: they are written anew.
+    """The same, if the store has all these shards and keeps them from now on; else none: they are rewritten.
 
     They may have been read from the local cache, and collected in the store.
     """

@@ -9,7 +9,7 @@ from components.images import BASE_IMAGE, DATA_IMAGE
 
 
 class Decided(NamedTuple):
-    """What the pipeline branches on."""
+    """Outputs that the pipeline branches on."""
 
     action: str
     recipe: dict
@@ -31,10 +31,10 @@ def decide(
     feature_drift: float = 0.6,
     large_feature_drift: float = 0.8,
 ) -> Decided:
-    """Decides whether to skip, to fine-tune the champion, or to search anew.
+    """Decides whether to skip, to fine-tune the champion, or to run a new search.
 
     Args:
-        drift: What arrived since the champion was made, and both tests (drift.json).
+        drift: New data since the champion was made, with both drift tests (drift.json).
         decision: retraining.json: the decision, its reason and what it rests on; decision.json: the reason, for export.
         name: Of the champion's release.
         version: Of the champion's release.
@@ -44,13 +44,13 @@ def decide(
         min_growth: New images, as a share of the champion's data, that are reason enough to fine-tune; at least 0.
         drift_alpha: p-value at or below which a difference counts, between 0 and 1.
         label_shift: Total variation distance, 0 to 1, from which a label shift leads to fine-tuning.
-        large_label_shift: The same, to a new search.
+        large_label_shift: The same, for a new search.
         feature_drift: AUC of the two-sample classifier, 0.5 to 1, from which feature drift leads to fine-tuning.
-        large_feature_drift: The same, to a new search.
+        large_feature_drift: The same, for a new search.
 
     Returns:
         action: skip, fine-tune or optimize. recipe: What a fine-tuned champion is made by: it keeps its network and is
-        quantized anew.
+        quantized again.
     """
     import json
     from dataclasses import asdict

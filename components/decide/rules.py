@@ -51,7 +51,7 @@ def _decide(drift: Mapping[str, Any], policy: RetrainPolicy) -> Decision:
         share = f"{quarantine['new']:,} of the files that arrived ({_share(quarantine['share'])}) cannot be used"
         return Decision(action=SKIP, reason=f"{share}; {_share(policy.max_quarantined)} is allowed.", attention=True)
     if images["new"] < policy.min_new_images:
-        reason = f"{images['new']:,} {_noun(drift)} are new; {policy.min_new_images:,} are waited for."
+        reason = f"{images['new']:,} {_noun(drift)} are new; retraining starts at {policy.min_new_images:,}."
         return Decision(action=SKIP, reason=reason)
     if large := _drifts(drift, policy, label=policy.large_label_shift, feature=policy.large_feature_drift):
         return Decision(action=OPTIMIZE, reason=f"The data have changed much: {large}.")

@@ -57,7 +57,7 @@ def distill(
         curves: Learning curves (curves.json).
         metrics: Validation metric and loss of the kept epoch, and its number.
         page: Learning curves as a page.
-        recipe: What is done to the model (core.recipe); read here: student_size, the side of the student's input.
+        recipe: The recipe (core.recipe). This stage reads student_size, the side of the student's input.
         epochs: Passes over the training split.
         batch_size: Images in an optimizer step.
         optimizer: adamw or sgd (with Nesterov momentum).
@@ -81,8 +81,8 @@ def distill(
         seed: Order of images, augmentation and dropout.
         num_processes: Processes that share each batch (on CUDA one per device); it must divide batch_size.
         accumulation_steps: Parts in which a process computes its share of a batch, to save memory.
-        settings: What the data set's task adds for its loss, by name.
-        distillation: What it adds for its loss against the teacher, by name.
+        settings: The task's own loss options, by name.
+        distillation: The task's own options for the loss against the teacher, by name.
     """
     asked = dict(locals())
 
@@ -92,6 +92,7 @@ def distill(
     from components.core.bundles.model_bundle import load_model, save_model
     from components.core.data.dataset import open_dataset
     from components.core.recipe import Recipe
+    from components.core.report.metrics import log_metrics
     from components.core.store import store_from_environment
     from components.core.training.checkpoint import Checkpointer, checkpoint_key
     from components.core.training.curves import publish_curves, result_facts
@@ -111,8 +112,9 @@ def distill(
         "settings",
         "distillation",
     }
+    made = Recipe.from_json(recipe)
     config = DistillConfig(
-        student_size=Recipe.from_json(recipe).student_size,
+        student_size=made.student_size,
         settings={**settings, **distillation},
         **{name: value for name, value in asked.items() if name not in others},
     )
@@ -142,10 +144,9 @@ def distill(
         )
 
     facts = result_facts(history)
-    for name, value in facts.items():
-        metrics.log_metric(name, value)
+    log_metrics(metrics, facts, recipe=made.name)
     manifest = save_model(distilled.path, bundle, store, {"stage": "distill", **inputs})
     describe(distilled, manifest, store, **bundle.assets.describe(), **facts)
     describe(curves, publish_curves(curves.path, history, stage="distill", store=store), store)
-    write_distillation_page(page.path, history, config, bundle.assets)
+    write_distillation_page(page.path, history, config, bundle.assets, recipe=made.name)
     checkpointer.clear()

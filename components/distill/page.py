@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from components.core.tasks.base import Assets
 
 
-def write_distillation_page(path: str | Path, history: History, config: DistillConfig, assets: "Assets") -> None:
+def write_distillation_page(
+    path: str | Path, history: History, config: DistillConfig, assets: "Assets", *, recipe: str
+) -> None:
     """Result, curves and the epochs as a table."""
     over = f" per {config.distillation}" if config.distillation else ""
     soft = f"T²·KL(teacher ‖ student){over}, T = {config.temperature:g}"
@@ -19,7 +21,7 @@ def write_distillation_page(path: str | Path, history: History, config: DistillC
     training_page(
         path,
         history,
-        title="Distillation",
+        title=f"Distillation: {recipe}",
         stage="distill",
         asked={"loss": loss, "student's input": assets.describe().get("input", ""), **describe_training(config)},
         result={},

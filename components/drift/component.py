@@ -40,6 +40,7 @@ def drift(
     from components.core.bundles.model_bundle import load_model
     from components.core.data.dataset import open_dataset
     from components.core.parameters import check_declared
+    from components.core.report.metrics import log_metrics
     from components.core.store import store_from_environment
     from components.core.training.device import deterministic, use_available_threads
     from components.drift.comparison import measure_drift, seen_in_test
@@ -70,6 +71,5 @@ def drift(
     files = {"drift.json": content, "seen.json": json.dumps(seen).encode()}
     manifest = publish(drift.path, kind="drift", files=files, metadata={}, store=store)
     describe(drift, manifest, store, **facts)
-    for name, value in facts.items():
-        metrics.log_metric(name, value)
+    log_metrics(metrics, facts)
     write_drift_page(page.path, document)

@@ -33,7 +33,7 @@ def evaluate(
     Args:
         dataset: Prepared data set; only the named split is read.
         candidate: ONNX bundle, or a torch model, which is exported to float32 first.
-        baseline: What to compare with: the same.
+        baseline: Model to compare with: the same kinds.
         evaluation: evaluation.json with everything that was measured.
         metrics: The most important figures.
         visualization: What the task has KFP draw, such as a confusion matrix of the candidate.
@@ -45,7 +45,7 @@ def evaluate(
         max_latency_ms: Limit on the candidate's median latency at batch 1, warm, milliseconds; -1 is no limit.
         max_size_mb: Limit on the size of its ONNX files, megabytes of 10⁶ bytes; -1 is no limit.
         max_drop: Limit on how far its primary metric lies below the baseline's, points; -1 is no limit.
-        seen: What a retraining found to have arrived (drift): rows of the split that an earlier champion was trained or
+        seen: Drift of a retraining: rows of the split that an earlier champion was trained or
             chosen on are left out.
         samples: Rows to look at, at most; 0 for none, as where another evaluation of the same candidate has them.
         part: Of `parts` parts of the split, cut by a hash of each row's content, the one to read.
@@ -59,6 +59,7 @@ def evaluate(
     from components.core.data.dataset import open_dataset
     from components.core.evaluation.document import FILE, KIND, encode_evaluation
     from components.core.parameters import check_declared
+    from components.core.report.metrics import log_metrics
     from components.core.split_part import SplitPart
     from components.core.store import store_from_environment
     from components.core.tasks import get_task
@@ -81,6 +82,8 @@ def evaluate(
     known = json.loads(read_file(read_manifest(seen.path, kind="drift"), "seen.json", store)) if seen else []
     result = evaluate_pair(prepared, ours, theirs, config, seen=frozenset(known))
 
+    # Stages that make or choose an ONNX file by a recipe name it on KFP's artifact.
+    made_by = str(candidate.metadata.get("recipe", ""))
     primary = result.primary
     facts: dict[str, str | int | float | bool] = {
         **{metric.name: metric.candidate.value for metric in result.metrics if metric.candidate.value is not None},
@@ -100,7 +103,6 @@ def evaluate(
         store=store,
     )
     describe(evaluation, manifest, store, split=split, rows=result.rows, **facts)
-    for name, value in facts.items():
-        metrics.log_metric(name, value)
+    log_metrics(metrics, facts, recipe=made_by)
     get_task(prepared.task).pages.log_metrics(result, visualization)
-    write_evaluation_page(page.path, result)
+    write_evaluation_page(page.path, result, recipe=made_by)

@@ -19,7 +19,7 @@ from components.core.report.page import Cell, Section, facts, table, write_page
 from components.core.tasks import get_task
 
 
-def write_evaluation_page(path: str | Path, evaluation: Evaluation) -> None:
+def write_evaluation_page(path: str | Path, evaluation: Evaluation, *, recipe: str = "") -> None:
     """Verdict, both models side by side, slices, what the task shows, and how it was measured."""
     slices = slice_table(evaluation)
     sections = [
@@ -30,7 +30,7 @@ def write_evaluation_page(path: str | Path, evaluation: Evaluation) -> None:
         Section("How it was measured", [facts({"method": evaluation.method}), facts(_flat(evaluation.host))]),
     ]
     lead = f"{evaluation.rows:,} {evaluation.row_noun} of the {evaluation.split} split{evaluation.aside}."
-    write_page(path, "Evaluation", sections, eyebrow="evaluate", lead=lead)
+    write_page(path, f"Evaluation: {recipe}" if recipe else "Evaluation", sections, eyebrow="evaluate", lead=lead)
 
 
 def _rows(evaluation: Evaluation) -> list[list[Any]]:

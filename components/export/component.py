@@ -30,7 +30,7 @@ def export(
     Args:
         candidate: The chosen ONNX bundle.
         model: The torch network it was made of.
-        baseline: What it was compared with.
+        baseline: Model that it was compared with.
         evaluation: Its comparison with the baseline, on test data.
         decision: How it was chosen.
         dataset: The data set that it was made from; a later retraining compares its own with it.

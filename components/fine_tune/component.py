@@ -77,13 +77,14 @@ def fine_tune(
         seed: Order of images, augmentation and dropout.
         num_processes: Processes that share each batch (on CUDA one per device); it must divide batch_size.
         accumulation_steps: Parts in which a process computes its share of a batch, to save memory.
-        settings: What the data set's task adds for its loss, by name.
+        settings: The task's own loss options, by name.
     """
     asked = dict(locals())
 
     from components.core.artifacts.manifest import describe, read_manifest
     from components.core.bundles.model_bundle import load_model, save_model
     from components.core.data.dataset import open_dataset
+    from components.core.report.metrics import log_metrics
     from components.core.store import store_from_environment
     from components.core.training.checkpoint import Checkpointer, checkpoint_key
     from components.core.training.curves import publish_curves, result_facts
@@ -116,8 +117,7 @@ def fine_tune(
         )
 
     facts = result_facts(history)
-    for name, value in facts.items():
-        metrics.log_metric(name, value)
+    log_metrics(metrics, facts)
     manifest = save_model(tuned.path, bundle, store, {"stage": "fine_tune", **inputs})
     describe(tuned, manifest, store, **facts)
     describe(curves, publish_curves(curves.path, history, stage="fine_tune", store=store), store)

@@ -9,7 +9,7 @@ from components.images import BASE_IMAGE, DATA_IMAGE
 
 
 class Judged(NamedTuple):
-    """What the pipeline branches on."""
+    """Outputs that the pipeline branches on."""
 
     verdict: str
 

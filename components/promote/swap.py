@@ -1,4 +1,4 @@
-"""The compare-and-swap of the champion, and what is said when somebody else was faster."""
+"""The compare-and-swap of the champion, and the message when another promotion won."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -32,7 +32,7 @@ def prune(
         pruned: The smaller model.
         metrics: MACs and parameters before and after, the fractions reached, validation metric before and after.
         page: What was removed from each layer.
-        recipe: What is done to the model (core.recipe); read here: macs_fraction, the multiply-accumulates to keep, and
+        recipe: The recipe (core.recipe). This stage reads macs_fraction, the multiply-accumulates to keep, and
             what the model's task adds for pruning.
         importance: How channels are ranked: taylor (first-order change of the loss) or magnitude (length of filters).
         round_to: Channels left in each layer are a multiple of this; onnxruntime computes int8 depthwise layers by 16.
@@ -43,6 +43,7 @@ def prune(
     from components.core.bundles.model_bundle import load_model, save_model
     from components.core.data.dataset import open_dataset
     from components.core.recipe import Recipe
+    from components.core.report.metrics import log_metrics
     from components.core.store import store_from_environment
     from components.prune.page import write_pruning_page
     from components.prune.pruning import PruneConfig, prune_bundle
@@ -65,9 +66,8 @@ def prune(
     result = prune_bundle(bundle, prepared, config)
 
     facts = result.facts()
-    for name, value in facts.items():
-        metrics.log_metric(name, value)
+    log_metrics(metrics, facts, recipe=asked.name)
     inputs = {"dataset": prepared.manifest.digest, "model": source.digest}
     manifest = save_model(pruned.path, result.bundle, store, {"stage": "prune", **inputs})
     describe(pruned, manifest, store, **facts)
-    write_pruning_page(page.path, result, config)
+    write_pruning_page(page.path, result, config, recipe=asked.name)

@@ -14,7 +14,7 @@ _WHY_STRUCTURED = (
 )
 
 
-def write_pruning_page(path: str | Path, result: Pruned, config: PruneConfig) -> None:
+def write_pruning_page(path: str | Path, result: Pruned, config: PruneConfig, *, recipe: str) -> None:
     """What the network costs now, and what was kept of each layer."""
     lead = (
         f"{percent(result.macs_fraction, digits=1)} of the multiply-accumulates are left; "
@@ -47,7 +47,7 @@ def write_pruning_page(path: str | Path, result: Pruned, config: PruneConfig) ->
     sections = [Section("Cost", costs), Section("Layers", layers)]
     steps = {"before": result.accuracy_before, "removed": result.accuracy_cut}
     if result.accuracy_after is not result.accuracy_cut:
-        steps["batch norms measured anew"] = result.accuracy_after
+        steps["batch norms measured again"] = result.accuracy_after
     metric = result.metric
     rows = [[name, metric.write(found.metric), found.loss] for name, found in steps.items() if found is not None]
     if rows:
@@ -56,4 +56,4 @@ def write_pruning_page(path: str | Path, result: Pruned, config: PruneConfig) ->
     if result.notes:
         sections.insert(1, Section("Besides", facts(result.notes)))
     sections.append(Section("Why whole units", text(_WHY_STRUCTURED)))
-    write_page(path, "Pruning", sections, eyebrow="prune", lead=lead)
+    write_page(path, f"Pruning: {recipe}", sections, eyebrow="prune", lead=lead)

@@ -32,13 +32,13 @@ def quantize(
         quantized: ONNX bundle: one file per graph with the task's assets in its metadata, and its provenance.
         metrics: Size, share of convolutions that run as integers, agreement with the float network.
         page: The same as a page.
-        recipe: What is done to the model (core.recipe); read here: scheme, int8, or float32 to export only; of
-            networks of matrix products int8_kind and int8_least_db; of classifiers temperature_scaling: fit what logits
-            are divided by before softmax (Guo et al. 2017).
+        recipe: The recipe (core.recipe). This stage reads scheme, int8, or float32 to export only; of networks of
+            matrix products int8_kind and int8_least_db; of classifiers temperature_scaling: fit what logits are
+            divided by before softmax (Guo et al. 2017).
         calibration_method: How activation ranges are chosen: minmax, percentile (keeps 99.99 percent) or entropy.
         calibration_images: Training images to calibrate on, spread evenly over the split; at least 1. As many again
             of the validation split check the result.
-        seed: Of which of these images calibrate and which check.
+        seed: Decides which of these images calibrate and which check.
     """
     import tempfile
     from pathlib import Path
@@ -47,6 +47,7 @@ def quantize(
     from components.core.bundles.onnx_bundle import save_onnx
     from components.core.data.dataset import open_dataset
     from components.core.recipe import Recipe
+    from components.core.report.metrics import log_metrics
     from components.core.runtime.conversion import float32_of
     from components.core.store import store_from_environment
     from components.core.tasks import get_task
@@ -102,8 +103,6 @@ def quantize(
         manifest = save_onnx(
             quantized.path, result, store, {"stage": "quantize", "source_model": source.digest, **facts}
         )
-        describe(quantized, manifest, store, **facts)
-        for name, value in facts.items():
-            if not isinstance(value, str):
-                metrics.log_metric(name, value)
-        write_quantization_page(page.path, result, plain)
+        describe(quantized, manifest, store, recipe=asked.name, **facts)
+        log_metrics(metrics, facts, recipe=asked.name)
+        write_quantization_page(page.path, result, plain, recipe=asked.name)

@@ -7,7 +7,7 @@ from components.core.numbers import capitalized, compact, count, megabytes, perc
 from components.core.report.page import Block, Callout, Section, Text, facts, table, text, write_page
 
 
-def write_quantization_page(path: str | Path, result: OnnxBundle, plain: OnnxBundle) -> None:
+def write_quantization_page(path: str | Path, result: OnnxBundle, plain: OnnxBundle, *, recipe: str) -> None:
     """Sizes, whether every convolution runs as integers, calibration, and agreement with the float network."""
     provenance = result.provenance
     sections = [Section("", _headline(result, plain))]
@@ -37,7 +37,7 @@ def write_quantization_page(path: str | Path, result: OnnxBundle, plain: OnnxBun
             ),
         )
     )
-    write_page(path, "Quantization", sections, eyebrow="quantize")
+    write_page(path, f"Quantization: {recipe}", sections, eyebrow="quantize")
 
 
 def _headline(result: OnnxBundle, plain: OnnxBundle) -> Block:

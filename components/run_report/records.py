@@ -51,8 +51,8 @@ def _task(record: Mapping[str, Any]) -> Task:
     component = str(record.get("component") or "").replace("-", "_")
     return Task(
         path=str(record.get("task") or "?"),
-        # The second use of a component in a pipeline is called `comp-fine-tune-2` by the compiler.
-        component=re.sub(r"^(comp|exec)_|_\d+$", "", component),
+        # The compiler calls the second use of a component `comp-fine-tune-2`, and in a nested pipeline -2-2.
+        component=re.sub(r"^(comp|exec)_|(_\d+)+$", "", component),
         status=str(record.get("status") or "unknown").lower(),
         label=str(record.get("label") or ""),
         cached=bool(record.get("cached")),

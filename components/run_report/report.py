@@ -40,7 +40,7 @@ def render_report(evidence: Evidence) -> str:
         sections.insert(0, Section("", Callout("No record of this run", note, "warn")))
     title, lead = _headline(evidence)
     eyebrow = " · ".join(part for part in ("trimtab", evidence.pipeline, f"run {evidence.run_id}") if part)
-    footer = "Everything on this page is in this file; it loads nothing and runs no script."
+    footer = "Everything on this page is in this file; it loads nothing."
     return render_page(title, sections, eyebrow=eyebrow, lead=lead, footer=footer)
 
 

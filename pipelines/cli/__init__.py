@@ -1,4 +1,4 @@
-"""The command line: `trimtab run | resume | runs | show | compile | submit | schedule | champion | store | gc | …`.
+"""The command line: `trimtab run | resume | runs | show | report | compile | submit | champion | store | gc | …`.
 
 Every command's work is in a module of its own, imported when the command runs, so that `--help` stays fast. A user's
 mistake is one line on stderr that starts with `error: `, and exit code 2; a pipeline that failed otherwise, a cluster
@@ -75,10 +75,10 @@ def _print_version(wanted: bool) -> None:
 def _options(
     version: Annotated[
         bool,
-        typer.Option("--version", help="Print the version and leave.", is_eager=True, callback=_print_version),
+        typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_print_version),
     ] = False,
 ) -> None:
-    """Only there for the options that belong to no command."""
+    """Holds the options that belong to no command."""
 
 
 @app.command()
@@ -98,17 +98,19 @@ def run(
     store: Annotated[
         str, typer.Option(help="Folder or s3://bucket/prefix [default: $TRIMTAB_STORE, else trimtab-out/store].")
     ] = "",
-    run_id: Annotated[str, typer.Option(help="A name for this run [default: made up].")] = "",
+    run_id: Annotated[str, typer.Option(help="Name of this run [default: pipeline, date and a random suffix].")] = "",
     json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write status, tasks and outputs there as JSON.")
+        Path | None,
+        typer.Option("--json", metavar="FILE", help="Write status, tasks and outputs to this file as JSON."),
     ] = None,
-    no_cache: Annotated[bool, typer.Option("--no-cache", help="Run every task, even if its result is known.")] = False,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Run every task, even if its result is cached.")] = False,
     refresh: Annotated[
         list[str] | None,
-        typer.Option(metavar="TASK", help="Run this task even if its result is known; repeatable."),
+        typer.Option(metavar="TASK", help="Run this task even if its result is cached; repeatable."),
     ] = None,
     runner: Annotated[
-        str, typer.Option(metavar="process|container", help="Tasks as processes, or in their images (podman, docker).")
+        str,
+        typer.Option(metavar="process|container", help="Run tasks as processes, or in their images (podman, docker)."),
     ] = "process",
     secret: Annotated[
         list[str] | None,
@@ -118,13 +120,13 @@ def run(
         list[str] | None,
         typer.Option(
             metavar="network|host-network|store",
-            help="With --runner container: give every task a network, or the store to change at will; repeatable.",
+            help="With --runner container: give every task network access, or write access to the store; repeatable.",
         ),
     ] = None,
     allow_path: Annotated[
         list[Path] | None,
         typer.Option(
-            metavar="FOLDER", help="With --runner container: importers may take files below this folder; repeatable."
+            metavar="FOLDER", help="With --runner container: importers may read files below this folder; repeatable."
         ),
     ] = None,
 ) -> None:
@@ -147,10 +149,11 @@ def resume(
         str, typer.Option("--from", metavar="TASK", help="Run this task, and what depends on it, again.")
     ] = "",
     json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write status, tasks and outputs there as JSON.")
+        Path | None,
+        typer.Option("--json", metavar="FILE", help="Write status, tasks and outputs to this file as JSON."),
     ] = None,
 ) -> None:
-    """Go on with a run that was stopped, failed or killed; what had succeeded is kept."""
+    """Continue a run that was stopped, failed or killed. Finished tasks are kept."""
     from pipelines.cli.run_command import resume_command
 
     raise typer.Exit(resume_command(run_id, from_task=from_task, json_file=json_file))
@@ -159,11 +162,11 @@ def resume(
 @app.command(name="compile")
 def compile_(
     pipeline: Annotated[
-        str, typer.Argument(metavar="[PIPELINE]", help="The pipeline's name [default: each; with --output: optimize].")
+        str, typer.Argument(metavar="[PIPELINE]", help="The pipeline's name [default: all; with --output: optimize].")
     ] = "",
     output: Annotated[
         Path | None,
-        typer.Option(help="Where to write, ready for a cluster [default: pipelines/compiled/NAME.yaml, plain]."),
+        typer.Option(help="File to write, with a cluster's settings [default: pipelines/compiled/NAME.yaml, without]."),
     ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; fail if the YAML differs from the code.")
@@ -176,7 +179,7 @@ def compile_(
     images: Annotated[Path | None, cluster_commands.LOCK] = None,
     registry: Annotated[str, cluster_commands.REGISTRY] = "",
 ) -> None:
-    """Compile a pipeline of this package, or each, to KFP YAML."""
+    """Compile one pipeline of this package, or all, to KFP YAML."""
     from pipelines.cli.catalog import pipeline_names
     from pipelines.cli.compile_command import compile_command
     from pipelines.cli.deployment import Deployment
@@ -207,7 +210,7 @@ def runs() -> None:
 @app.command()
 def show(
     run_id: Annotated[str, typer.Argument(metavar="[RUN]", help="The run's id [default: the latest].")] = "",
-    lines: Annotated[int, typer.Option(help="Lines of a failed task's log.", min=0)] = 20,
+    lines: Annotated[int, typer.Option(help="Lines to show of a failed task's log.", min=0)] = 20,
 ) -> None:
     """Show one run: its tasks, times, errors and outputs."""
     from pipelines.cli.show_command import show_run
@@ -231,15 +234,15 @@ def diff(
     first: Annotated[str, typer.Argument(metavar="RUN", help="A run's id.")],
     second: Annotated[str, typer.Argument(metavar="RUN", help="Another run's id.")],
 ) -> None:
-    """Show where two runs differ: parameters, code, results of tasks, metrics."""
+    """Compare two runs: parameters, code, task results, metrics."""
     from pipelines.cli.diff_command import print_difference
 
     print_difference(first, second)
 
 
 _STORE = typer.Option(help="Folder or s3://bucket/prefix [default: as for run].")
-_REF = typer.Option("--name", help="Which champion, where there are several.")
-_WHY = typer.Option(help="The reason; it stays in the champion's history.")
+_REF = typer.Option("--name", help="Name of the champion, if there are several.")
+_WHY = typer.Option(help="The reason, kept in the champion's history.")
 
 
 @app.command()
@@ -255,12 +258,14 @@ def champion(
 
 @app.command()
 def promote(
-    release: Annotated[str, typer.Argument(metavar="RELEASE", help="NAME/VERSION, or what only one release has.")],
+    release: Annotated[
+        str, typer.Argument(metavar="RELEASE", help="NAME/VERSION, or a name or version that is unique.")
+    ],
     why: Annotated[str, _WHY],
     ref: Annotated[str, _REF] = "champion",
     store: Annotated[str, _STORE] = "",
 ) -> None:
-    """Promote a whole release: make it the champion."""
+    """Promote a complete release to champion."""
     from pipelines.cli.champion_command import promote
 
     promote(release, why=why, ref=ref, store=store)
@@ -281,13 +286,15 @@ def rollback(
 
 @app.command()
 def sign(
-    release: Annotated[str, typer.Argument(metavar="RELEASE", help="NAME/VERSION, or what only one release has.")],
+    release: Annotated[
+        str, typer.Argument(metavar="RELEASE", help="NAME/VERSION, or a name or version that is unique.")
+    ],
     key: Annotated[
         str, typer.Option(metavar="FILE", help="minisign's secret key [default: $TRIMTAB_SIGNING_KEY].")
     ] = "",
     store: Annotated[str, _STORE] = "",
 ) -> None:
-    """Sign a whole release; its password, if the key has one, is in $TRIMTAB_SIGNING_PASSWORD."""
+    """Sign a complete release. If the key has a password, set $TRIMTAB_SIGNING_PASSWORD."""
     from pipelines.cli.sign_command import sign
 
     sign(release, key=key, store=store)
@@ -295,16 +302,18 @@ def sign(
 
 @app.command()
 def verify(
-    release: Annotated[str, typer.Argument(metavar="RELEASE", help="NAME/VERSION, or what only one release has.")],
+    release: Annotated[
+        str, typer.Argument(metavar="RELEASE", help="NAME/VERSION, or a name or version that is unique.")
+    ],
     key: Annotated[
         str, typer.Option(metavar="KEY", help="minisign's public key, text or file [default: $TRIMTAB_PUBLIC_KEY].")
     ] = "",
     to: Annotated[
-        str, typer.Option(metavar="FOLDER", help="Copy what was verified there, a new folder: serve from it.")
+        str, typer.Option(metavar="FOLDER", help="Copy the verified files to this new folder; serve from it.")
     ] = "",
     store: Annotated[str, _STORE] = "",
 ) -> None:
-    """Check who signed a release, and read every file of it."""
+    """Verify the signature of a release and the checksum of each file."""
     from pipelines.cli.sign_command import verify
 
     raise typer.Exit(verify(release, key=key, store=store, to=to))
@@ -320,6 +329,7 @@ def doctor(
     raise typer.Exit(doctor_command(store))
 
 
+app.command()(care_commands.report)
 app.command()(care_commands.gc)
 app.command()(care_commands.lineage)
 app.add_typer(care_commands.store_app, name="store")

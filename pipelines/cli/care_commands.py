@@ -1,4 +1,4 @@
-"""The commands that look after the store: `trimtab gc`, `trimtab lineage`, `trimtab store ls | cat | get | verify`."""
+"""Commands that look after the store: `trimtab report | gc | lineage`, and `trimtab store ls | cat | get | verify`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,17 +7,32 @@ import typer
 
 _STORE = typer.Option(help="Folder or s3://bucket/prefix [default: as for run].")
 
-store_app = typer.Typer(no_args_is_help=True, help="Look into the store, and check it.")
+
+def report(
+    output: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Where index.html and runs/RUN.html are written.")
+    ] = Path("trimtab-report"),
+    store: Annotated[str, _STORE] = "",
+) -> None:
+    """Write one page over all runs and releases of a store, with a link to each run's report.
+
+    It shows runs with status and duration, releases by accuracy, latency and size, the champion's history, and the
+    drift of each retraining. Open index.html in a browser; the page loads nothing.
+    """
+    from pipelines.cli.report_command import write_report
+
+    write_report(store, output)
+
+
+store_app = typer.Typer(no_args_is_help=True, help="Inspect and check the store.")
 
 
 def gc(
-    grace: Annotated[
-        str, typer.Option(help="Nothing that was written or used within this time goes: 36h, 7d, 2w.")
-    ] = "14d",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Delete nothing; print what would go.")] = False,
+    grace: Annotated[str, typer.Option(help="Keep everything written or used within this time: 36h, 7d, 2w.")] = "14d",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Delete nothing; print what would be deleted.")] = False,
     store: Annotated[str, _STORE] = "",
 ) -> None:
-    """Delete what nothing in the store needs any more.
+    """Delete what nothing in the store needs anymore.
 
     Kept are: what refs and releases need, with all that the run recorded which made a release; results, journals and
     checkpoints that were written or used within the grace period, with their blobs; and what the runs in this
@@ -61,7 +76,7 @@ def cat(
     name: Annotated[str, typer.Argument(metavar="KEY|DIGEST", help="An object's key, or a blob's digest.")],
     store: Annotated[str, _STORE] = "",
 ) -> None:
-    """Write an object to standard output; a blob only if it is whole."""
+    """Write an object to standard output; a blob only if its checksum matches."""
     from pipelines.cli.store_commands import print_object
 
     print_object(name, store)
@@ -72,10 +87,12 @@ def get(
     name: Annotated[
         str, typer.Argument(metavar="DIGEST|RELEASE", help="A blob's digest; a release as NAME/VERSION, or a ref.")
     ],
-    destination: Annotated[Path, typer.Argument(metavar="DEST", help="A file, or for a release a folder, to make.")],
+    destination: Annotated[
+        Path, typer.Argument(metavar="DEST", help="File to create; for a release, folder to create.")
+    ],
     store: Annotated[str, _STORE] = "",
 ) -> None:
-    """Bring a blob to a file, or a release to a folder: verified, whole or not at all."""
+    """Download a blob to a file, or a release to a folder: verified, all or nothing."""
     from pipelines.cli.store_commands import get
 
     get(name, destination, store)

@@ -89,7 +89,7 @@ def _read(store: Store, ref: str) -> Champion | None:
 def _overtaken(store: Store, ref: str) -> UserError:
     champion = _read(store, ref)
     now = f"{champion.step.release}, by {champion.step.who}" if champion else "another"
-    return UserError(f"somebody else moved the champion at the same moment, to {now}; look at it and decide anew")
+    return UserError(f"somebody else moved the champion at the same moment, to {now}; look at it and decide again")
 
 
 def _say(champion: Champion, before: Champion | None) -> None:

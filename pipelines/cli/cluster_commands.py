@@ -20,7 +20,9 @@ _NAMESPACE = typer.Option(help="Your namespace, where KFP serves several users."
 _TOKEN_FILE = typer.Option(metavar="FILE", help="A bearer token [default: $TRIMTAB_KFP_TOKEN, or the pod's own].")
 _PARAMETER = typer.Option("-p", "--param", metavar="NAME=VALUE", help="A pipeline parameter; repeatable.")
 _EXPERIMENT = typer.Option(help="The experiment that the runs belong to [default: the pipeline's name].")
-_SERVICE_ACCOUNT = typer.Option(help="Of the run's pods [default: that of the values file, else the cluster's].")
+_SERVICE_ACCOUNT = typer.Option(
+    help="Service account of the run's pods [default: the values file's, else the cluster's]."
+)
 _PIPELINE = "A pipeline's name, or the path of any compiled KFP v2 YAML."
 
 
@@ -37,9 +39,11 @@ def submit(
     registry: Annotated[str, REGISTRY] = "",
     token_file: Annotated[Path | None, _TOKEN_FILE] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Follow the run; exit code 0 only if it succeeds.")] = False,
-    timeout: Annotated[str, typer.Option(metavar="TIME", help="Wait at most 90s, 10m, 6h. The run goes on.")] = "",
+    timeout: Annotated[
+        str, typer.Option(metavar="TIME", help="Wait at most this long: 90s, 10m, 6h. The run continues.")
+    ] = "",
 ) -> None:
-    """Start a run on a cluster. The same pipeline content is the same pipeline version."""
+    """Start a run on a cluster. An unchanged pipeline reuses its pipeline version."""
     from pipelines.cli.submit_command import Submission, submit_command
 
     submission = Submission(
@@ -56,7 +60,9 @@ def follow(
     host: Annotated[str, _HOST] = "",
     namespace: Annotated[str, _NAMESPACE] = "",
     token_file: Annotated[Path | None, _TOKEN_FILE] = None,
-    timeout: Annotated[str, typer.Option(metavar="TIME", help="Wait at most 90s, 10m, 6h. The run goes on.")] = "",
+    timeout: Annotated[
+        str, typer.Option(metavar="TIME", help="Wait at most this long: 90s, 10m, 6h. The run continues.")
+    ] = "",
 ) -> None:
     """Wait for a run on a cluster; exit code 0 only if it succeeds."""
     from pipelines.cli.submit_command import follow_command
@@ -79,19 +85,20 @@ def trainjob(
     ] = None,
     nodes: Annotated[int, typer.Option(min=1, help="Nodes that train together.")] = 2,
     processes_per_node: Annotated[
-        int | None, typer.Option(min=1, help="Processes of each [default: its accelerators in the values, else 1].")
+        int | None,
+        typer.Option(min=1, help="Processes per node [default: its accelerators in the values file, else 1]."),
     ] = None,
     values: Annotated[Path | None, VALUES] = None,
     images: Annotated[Path | None, LOCK] = None,
     registry: Annotated[str, REGISTRY] = "",
     store: Annotated[str, typer.Option(help="Where the inputs are looked up [default: as for run].")] = "",
     service_account: Annotated[str, _SERVICE_ACCOUNT] = "",
-    name: Annotated[str, typer.Option(help="The job's name [default: made of its content].")] = "",
-    namespace: Annotated[str, typer.Option(help="Its namespace [default: kubectl's].")] = "",
+    name: Annotated[str, typer.Option(help="Name of the job [default: derived from its content].")] = "",
+    namespace: Annotated[str, typer.Option(help="Namespace of the job [default: kubectl's].")] = "",
     runtime: Annotated[str, typer.Option(help="The ClusterTrainingRuntime.")] = "torch-distributed",
     trainer: Annotated[str, typer.Option(metavar="2.1|2.2|2.3", help="The cluster's Kubeflow Trainer.")] = "2.2",
 ) -> None:
-    """Write a training task as a Kubeflow Trainer TrainJob, which trains on several nodes."""
+    """Write a training task as a Kubeflow Trainer job (TrainJob) for several nodes."""
     from pipelines.cli.trainjob_command import Wanted, trainjob_command
     from pipelines.cluster.trainjob import Job
 
@@ -112,7 +119,7 @@ def _endpoint(host: str, namespace: str, token_file: Path | None) -> "Endpoint":
     return Endpoint(host=host, namespace=namespace, token_file=token_file)
 
 
-schedule = typer.Typer(help="Start a pipeline again and again: --cron makes a schedule.")
+schedule = typer.Typer(help="Run a pipeline on a schedule: --cron creates one.")
 
 _SCHEDULE = typer.Argument(metavar="NAME", help="The schedule's name or id (see: trimtab schedule ls).")
 
@@ -125,12 +132,12 @@ def make_schedule(
     ] = "",
     pipeline: Annotated[str, typer.Option(help=_PIPELINE)] = "optimize",
     name: Annotated[
-        str, typer.Option(help="The schedule's name; what has it is replaced [default: the pipeline's name].")
+        str, typer.Option(help="Name of the schedule; replaces one of the same name [default: the pipeline's name].")
     ] = "",
     catch_up: Annotated[
         bool, typer.Option("--catch-up/--no-catch-up", help="Start every run that was missed, not only the last.")
     ] = False,
-    max_concurrency: Annotated[int, typer.Option(min=1, max=10, help="Runs at the same time, at most.")] = 1,
+    max_concurrency: Annotated[int, typer.Option(min=1, max=10, help="Maximum number of runs at the same time.")] = 1,
     host: Annotated[str, _HOST] = "",
     parameter: Annotated[list[str] | None, _PARAMETER] = None,
     experiment: Annotated[str, _EXPERIMENT] = "",
@@ -141,7 +148,7 @@ def make_schedule(
     registry: Annotated[str, REGISTRY] = "",
     token_file: Annotated[Path | None, _TOKEN_FILE] = None,
 ) -> None:
-    """Start a pipeline again and again: --cron makes a schedule, in place of the one of the same name."""
+    """Run a pipeline on a schedule. --cron creates it, or replaces the one of the same name."""
     if context.invoked_subcommand is not None:
         if cron:
             raise UserError(f"--cron makes a schedule; leave it out to {context.invoked_subcommand}")
@@ -183,7 +190,7 @@ def pause(
     namespace: Annotated[str, _NAMESPACE] = "",
     token_file: Annotated[Path | None, _TOKEN_FILE] = None,
 ) -> None:
-    """Start no more runs until it is resumed."""
+    """Pause a schedule: it starts no runs until it is resumed."""
     from pipelines.cli.schedule_command import pause_schedule
 
     pause_schedule(_inherited(context, host, namespace, token_file), name)
@@ -197,7 +204,7 @@ def resume(
     namespace: Annotated[str, _NAMESPACE] = "",
     token_file: Annotated[Path | None, _TOKEN_FILE] = None,
 ) -> None:
-    """Start runs again."""
+    """Resume a paused schedule."""
     from pipelines.cli.schedule_command import resume_schedule
 
     resume_schedule(_inherited(context, host, namespace, token_file), name)

@@ -36,7 +36,7 @@ def stage_names(spec: dict[str, Any]) -> dict[str, str]:
     Importers have no pod and are left out.
     """
     return {
-        label: _function(executor["container"]) or re.sub(r"^exec-|-\d+$", "", label)
+        label: _function(executor["container"]) or re.sub(r"^exec-|(-\d+)+$", "", label)
         for label, executor in _executors(spec).items()
         if isinstance(executor, dict) and isinstance(executor.get("container"), dict)
     }

@@ -1,5 +1,6 @@
 """What one task of a compiled pipeline is given, as far as it is known before the pipeline runs."""
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -175,8 +176,8 @@ def _producer(
 
 
 def _plain(component: str) -> str:
-    """`comp-fine-tune-2` → `fine_tune`: the compiler numbers a component that is there twice."""
-    return component.removeprefix("comp-").rstrip("0123456789").rstrip("-").replace("-", "_")
+    """`comp-fine-tune-2-2` → `fine_tune`: the compiler numbers a component that is there twice, in each pipeline."""
+    return re.sub(r"^comp-|(-\d+)+$", "", component).replace("-", "_")
 
 
 def _folded(name: str) -> str:

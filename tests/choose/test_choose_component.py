@@ -50,6 +50,7 @@ class Metrics:
 
     def __init__(self):
         self.logged = {}
+        self.metadata = {}
 
     def log_metric(self, name, value):
         self.logged[name] = value

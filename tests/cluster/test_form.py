@@ -62,10 +62,7 @@ def test_the_first_task_is_given_every_field_and_waits_for_nothing(path: Path) -
     tasks = next(tasks for tasks in dags if "preflight" in tasks)
     first = tasks["preflight"]
     assert "dependentTasks" not in first
-    given = {
-        source["componentInputParameter"].removeprefix("pipelinechannel--")
-        for source in first["inputs"]["parameters"].values()
-    }
+    given = {source["componentInputParameter"] for source in first["inputs"]["parameters"].values()}
     assert given == set(spec["root"]["inputDefinitions"]["parameters"])
     for name, task in tasks.items():
         assert name == "preflight" or task.get("dependentTasks"), name

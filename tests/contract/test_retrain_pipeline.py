@@ -47,7 +47,13 @@ def test_the_swap_expects_the_state_that_was_read_at_the_beginning(documents):
         sources = [task["inputs"]["parameters"][name] for task, _ in of(documents[0], "promote")]
         assert len(sources) == 2
         assert all(key in source["componentInputParameter"] for source in sources)
-    assert "incumbent-state" in str(of(documents[0], "promote")[0][0]["inputs"]["parameters"]["state"])
+    # Through the branch into the contest, in both: the output of the task that read the champion.
+    spec = documents[0]
+    read = {"taskOutputParameter": {"outputParameterKey": "state", "producerTask": "incumbent"}}
+    [(branches, _)] = of(spec, "condition-branches")
+    assert branches["inputs"]["parameters"]["state"] == read
+    handed_on = [task["inputs"]["parameters"]["champion_state"] for task, _ in of(spec, "contest")]
+    assert handed_on == [{"componentInputParameter": "state"}] * 2
 
 
 @pytest.mark.parametrize("stage", ["incumbent", "preflight", "promote"])
@@ -59,7 +65,7 @@ def test_what_looks_at_the_world_or_changes_it_is_never_taken_from_the_cache(doc
 
 def test_champion_and_challenger_meet_on_the_test_split(documents):
     splits = [task["inputs"]["parameters"]["split"] for task, tasks in of(documents[0], "evaluate")
-              if any(one["componentRef"]["name"].startswith("comp-judge") for one in tasks.values())]  # fmt: skip
+              if "challenger-against-champion" in tasks]  # fmt: skip
     assert splits == [{"runtimeValue": {"constant": "test"}}] * 6
 
 
@@ -92,7 +98,7 @@ def test_the_exit_task_alone_knows_the_webhook_and_works_without_it(documents):
 @pytest.mark.parametrize("pipeline", ["optimize", "retrain"])
 def test_the_slices_that_are_asked_for_are_checked_first_and_prepared(pipeline):
     spec = next(yaml.safe_load_all((COMPILED / f"{pipeline}.yaml").read_text()))
-    given = {"componentInputParameter": "pipelinechannel--data_slice_columns"}
+    given = {"componentInputParameter": "data_slice_columns"}
     checked = {"taskOutputParameter": {"outputParameterKey": "slice_columns", "producerTask": "preflight"}}
     for stage, name, source in (
         ("preflight", "data_slice_columns", given), ("data-prep", "slice_columns", checked),
@@ -105,7 +111,7 @@ def test_each_judgement_knows_the_margins_that_were_checked_at_the_beginning(doc
     found = [task["inputs"]["parameters"] for task, _ in of(documents[0], "judge")]
     assert len(found) == 2
     for margin in ("max_loss", "max_class_loss", "max_slice_loss"):
-        checked = {"componentInputParameter": f"pipelinechannel--preflight-{margin}"}
+        checked = {"componentInputParameter": margin}
         assert [given[margin] for given in found] == [checked] * 2
 
 

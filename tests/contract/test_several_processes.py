@@ -1,6 +1,5 @@
 """`num_processes`: one parameter, handed to every task that trains."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +12,11 @@ from components.core.tasks.parameters import forms
 from components.distill.component import distill
 from components.fine_tune.component import fine_tune
 from pipelines.cli.catalog import COMPILED
+from pipelines.cluster.task_inputs import tasks_of
 
 TRAINED = {"optimize": 3, "retrain": 4, "compress": 1}
 """Tasks that train: fine-tuning, the baseline, distillation; in `retrain` the champion's fine-tuning too; in `compress`
 distillation alone."""
-
-
-def dags_of(spec: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield spec["root"]["dag"]
-    yield from (component["dag"] for component in spec["components"].values() if "dag" in component)
 
 
 @pytest.fixture(params=sorted(TRAINED))
@@ -36,18 +31,11 @@ def test_it_is_one_if_it_is_left_alone(pipeline: tuple[str, dict[str, Any]]) -> 
 
 def test_every_task_that_trains_is_given_it(pipeline: tuple[str, dict[str, Any]]) -> None:
     name, spec = pipeline
-    trained = [
-        task
-        for dag in dags_of(spec)
-        for task in dag["tasks"].values()
-        if spec["components"][task["componentRef"]["name"]].get("executorLabel", "").rstrip("-0123456789")
-        in ("exec-fine-tune", "exec-distill")
-    ]
+    checked = object()
+    tasks = tasks_of(spec, {}, {"preflight": {"num_processes": checked}})
+    trained = [task for task in tasks if task.component in ("fine_tune", "distill")]
     assert len(trained) == TRAINED[name]
-    for task in trained:
-        source = task["inputs"]["parameters"]["num_processes"]
-        assert "preflight" in str(source)
-        assert str(source).endswith(("preflight-num_processes'}", "'producerTask': 'preflight'}}"))
+    assert all(task.parameters["num_processes"] is checked for task in trained)
 
 
 @pytest.mark.parametrize("component", [fine_tune, distill], ids=lambda component: component.name)

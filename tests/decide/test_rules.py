@@ -32,8 +32,8 @@ def images(**changes: int) -> dict[str, int]:
     [
         ({}, "skip", "grown by 20 % only"),
         ({"images": images(new=250)}, "fine-tune", "grown by 25 %"),
-        ({"images": images(new=99)}, "skip", "99 images are new; 100 are waited for"),
-        ({"images": images(new=99), "noun": "sentences"}, "skip", "99 sentences are new; 100 are waited for"),
+        ({"images": images(new=99)}, "skip", "99 images are new; retraining starts at 100"),
+        ({"images": images(new=99), "noun": "sentences"}, "skip", "99 sentences are new; retraining starts at 100"),
         ({"labels": {"distance": 0.1, "p_value": 0.01}, "mixed": "lengths"}, "fine-tune", "lengths by 10 %"),
         ({"labels": {"distance": 0.1, "p_value": 0.01}}, "fine-tune", "labels by 10 %"),
         ({"labels": {"distance": 0.1, "p_value": 0.011}}, "skip", "No drift"),

@@ -49,7 +49,7 @@ def test_the_release_is_traced_back_to_the_raw_data(reduced_run: Any) -> None:
     )
     assert {link["digest"] for link in links if link["kind"] == "raw data"} == {fingerprint}
     made_by = {link["made_by"].rpartition("/")[2] for link in links}
-    assert {"export", "quantize", "distill", "prune", "fine-tune", "fine-tune-2", "backbone-selection"} <= made_by
+    assert {"export", "quantize", "distill", "prune", "fine-tune", "baseline", "backbone-selection"} <= made_by
     assert sum(link["kind"] == "pretrained weights" for link in links) == 1
 
 

@@ -26,16 +26,16 @@ _DATA = (
     ),
     Parameter(
         name="validation_fraction", field="data_validation_fraction", type=float, default=0.15, rule=PROPER_FRACTION,
-        text="Share of the data on which every choice is made.",
+        text="Share of the data used to make every choice (validation).",
     ),
     Parameter(
         name="test_fraction", field="data_test_fraction", type=float, default=0.25, rule=PROPER_FRACTION,
-        text="Share of the data that is kept for the final test and read once, at the end.",
+        text="Share of the data held out for the final test, which reads it once.",
     ),
     Parameter(
         name="split", type=str, default="auto", choices=("auto", "given", "content"),
         text="auto follows a split that the data come with (folders, tables or a column) and cuts missing parts from "
-        "training; given insists on one; content splits by the rows' own content.",
+        "training; given requires one; content splits by a hash of each row.",
     ),
     Parameter(
         name="rare_classes", type=str, default="refuse", choices=("refuse", "leave_out"),
@@ -87,7 +87,7 @@ _SEARCH = (
     ),
     Parameter(
         name="seed", field="search_seed", type=int, default=0, rule=NOT_NEGATIVE,
-        text="Seed of everything random. The same seed and the same data give the same release.",
+        text="Random seed. The same seed and the same data give the same release.",
     ),
     Parameter(
         name="catalog", makes_network=True, type=str, default="",
@@ -135,15 +135,15 @@ _TRAINING = (
     ),
     Parameter(
         name="step_epochs", type=int, default=1, rule=AT_LEAST_ONE,
-        text="Epochs between two changes of the step schedule.",
+        text="Epochs between two steps of the step schedule.",
     ),
     Parameter(
         name="step_gamma", type=float, default=0.5, rule=POSITIVE,
-        text="Factor of each change of the step schedule.",
+        text="The step schedule multiplies the learning rate by this factor at each step.",
     ),
     Parameter(
         name="warmup_fraction", type=float, default=0.05, rule=BELOW_ONE,
-        text="Share of the steps in which the learning rate rises from nearly 0.",
+        text="Share of all steps used for warm-up, in which the learning rate rises from nearly 0.",
     ),
     Parameter(
         name="momentum", type=float, default=0.9, rule=BELOW_ONE,
@@ -155,7 +155,7 @@ _TRAINING = (
     ),
     Parameter(
         name="layer_decay", type=float, default=0.9, rule=SHARE,
-        text="Factor on the learning rate per layer group further from the head. 1 is the same rate everywhere.",
+        text="Layer-wise decay: factor on the learning rate per layer group away from the head. 1 is no decay.",
     ),
     Parameter(
         name="label_smoothing", makes_network=True, type=float, default=0.0, rule=BELOW_ONE,
@@ -163,7 +163,7 @@ _TRAINING = (
     ),
     Parameter(
         name="ema_decay", type=float, default=0.95, rule=BELOW_ONE,
-        text="Decay per step of the weights' moving average, which is validated and kept. 0 is none.",
+        text="Decay per step of the weights' moving average (EMA), which is validated and kept. 0 turns it off.",
     ),
     Parameter(
         name="precision", type=str, default="auto", choices=("auto", "float32", "bfloat16"),
@@ -179,7 +179,7 @@ _TRAINING = (
     ),
     Parameter(
         name="checkpoint_seconds", type=int, default=60, rule=NOT_NEGATIVE,
-        text="Seconds between two checkpoints from which a killed training resumes. 0 saves one after every step.",
+        text="Seconds between checkpoints; a killed training resumes from the last one. 0 saves one after every step.",
     ),
     Parameter(
         name="num_processes", type=int, default=1, rule=AT_LEAST_ONE,
@@ -187,7 +187,7 @@ _TRAINING = (
     ),
     Parameter(
         name="accumulation_steps", type=int, default=1, rule=AT_LEAST_ONE,
-        text="Parts in which a process computes its share of a batch, one after the other, to save memory.",
+        text="Gradient accumulation: each process computes its share of a batch in this many parts, to save memory.",
     ),
 )  # fmt: skip
 
@@ -203,11 +203,11 @@ _COMPRESSION = (
     ),
     Parameter(
         name="distill_epochs", type=int, default=3, rule=NOT_NEGATIVE,
-        text="Epochs of distillation. The baseline trains on for as many.",
+        text="Epochs of distillation. The baseline trains for as many more epochs.",
     ),
     Parameter(
         name="distill_learning_rate", type=float, default=0.001, rule=POSITIVE,
-        text="Learning rate of distillation, and of the baseline's further epochs.",
+        text="Learning rate of distillation, and of the baseline's extra epochs.",
     ),
     Parameter(
         name="distill_alpha", type=float, default=0.9, rule=FRACTION,
@@ -230,7 +230,7 @@ _COMPRESSION = (
 _MEASUREMENT = (
     Parameter(
         name="latency_threads", type=int, default=1, rule=AT_LEAST_ONE,
-        text="Threads of onnxruntime while latency is measured.",
+        text="Threads that onnxruntime uses when latency is measured.",
     ),
     Parameter(
         name="latency_rounds", type=int, default=50, rule=AT_LEAST_ONE,

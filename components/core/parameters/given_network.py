@@ -13,7 +13,7 @@ _SPREAD = Range(low=0, high=10, above=True)
 GIVEN_NETWORK = (
     Parameter(
         name="model", field="model_source", type=str, default="",
-        text="The trained model: a .safetensors or .pth checkpoint (a path or an s3:// URI), a release in the store "
+        text="Your trained model: a .safetensors or .pth checkpoint (a path or an s3:// URI), a release in the store "
         "(NAME/VERSION), or the digest of a model that an earlier run has made.",
     ),
     Parameter(

@@ -24,7 +24,7 @@ RETRAIN = (
     ),
     Parameter(
         name="max_loss", field="promote_max_loss", type=float, default=1.0, rule=POINTS,
-        text="Maximum drop against the champion, in points. The paired test must exclude a larger one.",
+        text="Maximum drop against the champion, in points. The paired test must rule out a larger drop.",
     ),
     Parameter(
         name="max_class_loss", field="promote_max_class_loss", type=float, default=5.0, rule=POINTS,
@@ -33,7 +33,7 @@ RETRAIN = (
     Parameter(
         name="action", field="retrain_action", type=str, default="auto",
         choices=("auto", "skip", "fine-tune", "optimize"),
-        text="auto decides by the data. skip, fine-tune or optimize (a new search) is done whatever the data say.",
+        text="auto decides from the data. skip, fine-tune and optimize (a new search) ignore the data.",
     ),
     Parameter(
         name="min_new_images", field="retrain_min_new_images", type=int, default=100, rule=AT_LEAST_ONE,
@@ -51,11 +51,11 @@ RETRAIN = (
     ),
     Parameter(
         name="max_quarantined", type=float, default=0.1, rule=FRACTION,
-        text="Train nothing if more than this share of the newly arrived files is unusable.",
+        text="Skip training if more than this share of the new files is unusable.",
     ),
     Parameter(
         name="min_growth", type=float, default=0.25, rule=NOT_NEGATIVE,
-        text="Fine-tune without any drift when the new images are this share of the champion's data.",
+        text="Fine-tune even without drift once the new images are this share of the champion's data.",
     ),
     Parameter(
         name="drift_alpha", type=float, default=0.01, rule=PROPER_FRACTION,
@@ -67,7 +67,7 @@ RETRAIN = (
     ),
     Parameter(
         name="large_label_shift", type=float, default=0.3, rule=FRACTION,
-        text="Search anew when the class mix has moved by this total variation distance.",
+        text="Run a new search when the class mix has moved by this total variation distance.",
     ),
     Parameter(
         name="feature_drift", type=float, default=0.6, rule=_AUC,
@@ -75,11 +75,11 @@ RETRAIN = (
     ),
     Parameter(
         name="large_feature_drift", type=float, default=0.8, rule=_AUC,
-        text="Search anew when a classifier tells new images from old ones with this AUC.",
+        text="Run a new search when a classifier tells new images from old ones with this AUC.",
     ),
     Parameter(
         name="drift_images", type=int, default=500, rule=Range(low=FEWEST_DRIFT_IMAGES),
-        text="Images per sample that the test of feature drift looks at.",
+        text="Images per sample in the feature-drift test.",
     ),
     Parameter(
         name="tune_epochs", type=int, default=2, rule=NOT_NEGATIVE,

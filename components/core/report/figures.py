@@ -94,6 +94,8 @@ class Point:
     """Half the length of a vertical whisker, in units of y: one standard error."""
     detail: str = ""
     """Shown when the pointer rests on the point."""
+    radius: float = 5.0
+    """Of the dot, pixels; a third quantity may be its area."""
 
 
 def _staircase(points: Sequence[Point]) -> list[tuple[float, float]]:
@@ -164,7 +166,7 @@ def scatter(
     stairs = [(plot.x(a), plot.y(b)) for a, b in corners]
     needed = [point.kind != "candidate" for point in points]
     bounds = (left, top - 8, right + 12, bottom)
-    placed = place_labels(pixels, names, bounds, needed=needed, lines=stairs)
+    placed = place_labels(pixels, names, bounds, needed=needed, lines=stairs, radii=[point.radius for point in points])
     for point, (px, py), name, spot in zip(points, pixels, names, placed, strict=True):
         if point.error:
             reach = abs(plot.y(point.y + point.error) - py)
@@ -182,9 +184,10 @@ def _mark(point: Point, x: float, y: float) -> Markup:
         corners = f"{x:.2f},{y - 6:.2f} {x + 6:.2f},{y:.2f} {x:.2f},{y + 6:.2f} {x - 6:.2f},{y:.2f}"
         return group([hint, element("polygon", points=corners, class_="dot-baseline")])
     if point.kind == "chosen":
-        ring = element("circle", cx=x, cy=y, r=9.0, class_="ring", stroke="var(--c1)")
-        return group([hint, ring, element("circle", cx=x, cy=y, r=5.0, class_="dot-front")])
-    return group([hint, element("circle", cx=x, cy=y, r=5.0, class_="dot-front" if point.on_front else "dot")])
+        ring = element("circle", cx=x, cy=y, r=point.radius + 4, class_="ring", stroke="var(--c1)")
+        return group([hint, ring, element("circle", cx=x, cy=y, r=point.radius, class_="dot-front")])
+    look = "dot-front" if point.on_front else "dot"
+    return group([hint, element("circle", cx=x, cy=y, r=point.radius, class_=look)])
 
 
 def bars(

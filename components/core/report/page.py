@@ -1,4 +1,7 @@
-"""One self-contained HTML page: no script, no network (a content security policy forbids both), light and dark.
+"""One self-contained HTML page, light and dark.
+
+It loads nothing, and runs no script but its own three lines that scroll to a section; a content security policy with
+their hash forbids everything else.
 
 A stage describes its page with the builders below and hands it to `write_page`:
 
@@ -11,6 +14,8 @@ A stage describes its page with the builders below and hands it to `write_page`:
 Everything is escaped except the `Markup` that `figures.py` returns.
 """
 
+import base64
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,7 +31,10 @@ from components.core.numbers import MISSING
 Tone = Literal["", "good", "bad", "warn", "info", "soft"]
 
 _NUMBER = re.compile(r"[−+-]?[\d.,]+(e[−+-]?\d+)?( ?(%|×|[kMG]|[kMGT]?B|m?s|min|h|px|img/s|points|°))?( \d\d s)?")
+_WITHOUT_NAVIGATION = 3
+"""Up to so many sections a page has no row of buttons that scroll to them."""
 _IMAGE_TYPES = ("image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp")
+_LINK = re.compile(r"[A-Za-z0-9_-]+/[A-Za-z0-9_.-]+\.html")
 _BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}")
 
 
@@ -69,11 +77,16 @@ class Tiles:
 
 @dataclass(frozen=True)
 class Cell:
-    """A table cell with a second, quieter line or a tone."""
+    """A table cell with a second, quieter line, a tone, or a link to a page in a folder beside this one."""
 
     text: str
     sub: str = ""
     tone: Tone = ""
+    link: str = ""
+
+    def __post_init__(self) -> None:
+        if self.link and not _LINK.fullmatch(self.link):
+            raise ValueError(f"a link leads to FOLDER/PAGE.html beside the page, got {self.link!r}")
 
 
 @dataclass(frozen=True)
@@ -282,9 +295,20 @@ def _css() -> Markup:
     return Markup(Path(__file__).with_name("page.css").read_text(encoding="utf-8"))
 
 
+@cache
+def _script() -> tuple[Markup, str]:
+    """The script that scrolls to a section, and its SHA-256 as a content security policy writes it."""
+    content = Path(__file__).with_name("page.js").read_text(encoding="utf-8")
+    return Markup(content), base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+
+
 def render_page(title: str, sections: Sequence[Section], *, eyebrow: str = "", lead: str = "", footer: str = "") -> str:
     """The page as text; see `write_page`."""
-    return _template().render(title=title, sections=sections, eyebrow=eyebrow, lead=lead, footer=footer, css=_css())
+    script, digest = _script() if len(sections) > _WITHOUT_NAVIGATION else ("", "")
+    return _template().render(
+        title=title, sections=sections, eyebrow=eyebrow, lead=lead, footer=footer, css=_css(),
+        script=script, script_hash=digest,
+    )  # fmt: skip
 
 
 def write_page(
@@ -301,7 +325,7 @@ def write_page(
     Args:
         path: The file, for a KFP output `page.path`.
         title: The heading.
-        sections: In reading order; more than three add a row of links below the heading.
+        sections: In reading order; more than three add a row of buttons below the heading that scroll to them.
         eyebrow: A small line above the heading (run, stage).
         lead: One sentence below the heading that states the result.
         footer: A small line at the end.

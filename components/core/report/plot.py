@@ -78,13 +78,16 @@ def place_labels(
     *,
     needed: Sequence[bool],
     lines: Sequence[tuple[float, float]] = (),
+    radii: Sequence[float] = (),
 ) -> list[tuple[float, float, str] | None]:
     """Place a name at each point as (x, y, anchor), so that names overlap neither each other nor the points.
 
     Required names are placed first, on the side with the least overlap. Of the others, names without a free side are
-    left out (None). `lines` are the corners of a staircase that names should not cover either.
+    left out (None). `lines` are the corners of a staircase that names should not cover either; `radii` those of the
+    points, 5 if not given.
     """
-    taken = [(x - 7, y - 7, x + 7, y + 7) for x, y in pixels]
+    beyond = [radius - 5 for radius in radii] or [0.0] * len(pixels)
+    taken = [(x - 7 - r, y - 7 - r, x + 7 + r, y + 7 + r) for (x, y), r in zip(pixels, beyond, strict=True)]
     taken += [
         (min(x1, x2) - 1, min(y1, y2) - 1, max(x1, x2) + 1, max(y1, y2) + 1)
         for (x1, y1), (x2, y2) in itertools.pairwise(lines)
@@ -92,7 +95,7 @@ def place_labels(
     placed: list[tuple[float, float, str] | None] = [None] * len(pixels)
     for index in sorted(range(len(pixels)), key=lambda index: not needed[index]):
         width = 1.1 * text_width(names[index])  # may be set in bold
-        costs = [(_hidden(_box(spot, width), taken, bounds), spot) for spot in _spots(*pixels[index])]
+        costs = [(_hidden(_box(spot, width), taken, bounds), spot) for spot in _spots(*pixels[index], beyond[index])]
         cost, best = min(costs, key=lambda pair: pair[0])
         if cost == 0 or needed[index]:
             taken.append(_box(best, width))
@@ -100,9 +103,15 @@ def place_labels(
     return placed
 
 
-def _spots(x: float, y: float) -> list[tuple[float, float, str]]:
-    sides = [(x + 12, y + 4, "start"), (x - 12, y + 4, "end"), (x, y - 13, "middle"), (x, y + 22, "middle")]
-    corners = [(x + 10, y - 10, "start"), (x + 10, y + 18, "start"), (x - 10, y - 10, "end"), (x - 10, y + 18, "end")]
+def _spots(x: float, y: float, r: float) -> list[tuple[float, float, str]]:
+    sides = [
+        (x + 12 + r, y + 4, "start"),
+        (x - 12 - r, y + 4, "end"),
+        (x, y - 13 - r, "middle"),
+        (x, y + 22 + r, "middle"),
+    ]
+    corners = [(x + 10 + r, y - 10 - r, "start"), (x + 10 + r, y + 18 + r, "start"), (x - 10 - r, y - 10 - r, "end"),
+               (x - 10 - r, y + 18 + r, "end")]  # fmt: skip
     return sides + corners
 
 

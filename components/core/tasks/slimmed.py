@@ -14,7 +14,7 @@ class Slimmed:
 
     Attributes:
         module: with the weights that are left, in eval mode.
-        options: of its architecture, from which it is built anew.
+        options: of its architecture, from which it is rebuilt.
         assets: that belong to it now.
         parts: name of a part → (kept, total) of its units, in the network's order.
         notes: what else was done, for people, by title.

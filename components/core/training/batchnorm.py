@@ -1,4 +1,4 @@
-"""Batch-norm statistics: frozen while training, measured on this data, measured anew after a change."""
+"""Batch-norm statistics: frozen while training, measured on this data, recalibrated after a change."""
 
 from collections.abc import Callable, Iterable
 

@@ -21,7 +21,7 @@ from components.core.training.rank_entry import HISTORY, MISTAKE, WEIGHTS, Techn
 from components.core.training.stopping import Stopped, StopRequest
 
 RESTARTS = 3
-"""How often all processes start anew, from the last checkpoint, after one of them died."""
+"""How often all processes restart from the last checkpoint after one of them died."""
 
 
 def train_in_processes(

@@ -76,7 +76,7 @@ class Ranks:
         return self.total(torch.tensor([*values, *here.tolist()], dtype=torch.float64)).tolist()
 
     def announced(self, message: Mapping[str, Any]) -> dict[str, Any]:
-        """What the first process announces, in every process; JSON-able. The others' own message counts for nothing."""
+        """Broadcasts rank 0's message, JSON-able; other ranks' argument is ignored."""
         if self.control is None:
             return dict(message)
         content = torch.frombuffer(bytearray(json.dumps(message).encode()), dtype=torch.uint8)

@@ -22,7 +22,7 @@ class Stopped(SystemExit):
 
 
 class StopRequest:
-    """Hears SIGTERM while it is entered; `asked` says whether it came. Outside the main thread it hears nothing."""
+    """Context manager that records SIGTERM in `asked`. Outside the main thread it records nothing."""
 
     def __init__(self) -> None:
         self.asked = False

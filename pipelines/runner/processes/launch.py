@@ -1,4 +1,4 @@
-"""What one task's process is told: the program, its inputs, its surroundings and its folders."""
+"""Instructions for one task's process: program, inputs, environment and folders."""
 
 import shutil
 from collections.abc import Mapping

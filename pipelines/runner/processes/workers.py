@@ -38,7 +38,7 @@ class Ended:
 
 
 class Worker:
-    """One zygote, started when it is first needed, and started anew when it died.
+    """One zygote, started when it is first needed, and restarted when it died.
 
     `kind` is "light" or "heavy"; `interpreter` is the Python that it, and so its children, runs in.
     """

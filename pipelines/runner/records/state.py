@@ -33,7 +33,7 @@ CREATE TABLE IF NOT EXISTS task (
 
 @dataclass(kw_only=True)
 class TaskRecord:
-    """Everything that is known of one task. `task` is its path: `exit-handler-1/for-loop-2/[0]/prune`."""
+    """Everything that is known of one task. `task` is its path: `run/compress/recipes/[0]/prune`."""
 
     task: str
     label: str

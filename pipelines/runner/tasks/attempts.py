@@ -1,4 +1,4 @@
-"""What a forked child is told to do for one attempt of a task, and what its end means."""
+"""Instructions for the child process of one attempt of a task, and how its end is interpreted."""
 
 import json
 import re

@@ -40,7 +40,7 @@ def _folder(run_id: str) -> str:
 
 
 def _file_name(task: str) -> str:
-    # A task path such as `for-loop-2/[0]/prune` is no safe key: keep what a person can read, and let a digest tell
+    # A task path such as `recipes/[0]/prune` is no safe key: keep what a person can read, and let a digest tell
     # apart what that makes equal.
     readable = re.sub(r"[^A-Za-z0-9_]+", "-", task).strip("-")[-100:].lstrip("-") or "task"
     return f"{readable}.{hashlib.sha256(task.encode()).hexdigest()[:12]}.json"

@@ -28,6 +28,11 @@ class Refs:
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
 
+    def names(self) -> list[str]:
+        """The refs that there are, sorted."""
+        keys = (listed.key for listed in self._objects.walk("refs"))
+        return sorted(key.removeprefix("refs/").removesuffix(".json") for key in keys if key.endswith(".json"))
+
     def read(self, name: str) -> Ref | None:
         """The ref as it is now, or None."""
         try:
@@ -40,7 +45,7 @@ class Refs:
         """Atomic: points the ref at `value` if it still is in the state `expected` (None: if there is none yet).
 
         Raises:
-            RefConflict: somebody else moved it; read it again and decide anew.
+            RefConflict: somebody else moved it; read it again and decide again.
         """
         # A nonce makes every state unique. It tells a lost race from a retry after our own write whose answer was
         # lost, and a ref that was moved there and back from one that never moved.
@@ -56,7 +61,7 @@ class Refs:
             stored = self._present(key)
             if stored is None or self._document(name, stored)["nonce"] != nonce:
                 raise RefConflict(
-                    f"the ref {name!r} was moved by someone else; read it again and decide anew"
+                    f"the ref {name!r} was moved by someone else; read it again and decide again"
                 ) from error
             etag = stored.etag
         return Ref(name=name, value=dict(value), etag=etag)

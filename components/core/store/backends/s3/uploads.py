@@ -1,4 +1,4 @@
-"""From a file into a bucket in parts, several at once; an interrupted upload goes on with the parts that are there."""
+"""From a file into a bucket in parts, several at once; an interrupted upload continues with the parts it has."""
 
 from __future__ import annotations
 

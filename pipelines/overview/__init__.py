@@ -1,0 +1,1 @@
+"""One page over everything in a store: runs, releases, champions, drift."""
