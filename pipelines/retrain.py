@@ -37,7 +37,7 @@ from pipelines.search import (
     MEASURING,
     TEST,
     TRAINING,
-    Found,
+    SearchResult,
     checked_types,
     compress_part,
     light,
@@ -62,7 +62,9 @@ POLICY = (
 MARGINS = ("max_loss", "max_class_loss", "max_slice_loss")
 
 
-def _fine_tuned(dataset: Any, champion: dsl.PipelineTask, decided: dsl.PipelineTask, given: Mapping[str, Any]) -> Found:
+def _fine_tuned(
+    dataset: Any, champion: dsl.PipelineTask, decided: dsl.PipelineTask, given: Mapping[str, Any]
+) -> SearchResult:
     """The champion's own network, pruned as it is, trained further and quantized again."""
     tuned = fine_tune(
         dataset=dataset,
@@ -79,7 +81,7 @@ def _fine_tuned(dataset: Any, champion: dsl.PipelineTask, decided: dsl.PipelineT
         **taken(given, *CALIBRATION),
     )
     one_core(quantized)
-    return Found(
+    return SearchResult(
         baseline=tuned.outputs["tuned"],
         candidate=quantized.outputs["quantized"],
         model=tuned.outputs["tuned"],
@@ -266,7 +268,7 @@ def _body(form: Form, asked: dict[str, Any], *, train: Part, compress: Part, con
         prepared = data.outputs["prepared"]
         known = {**given, **{name: champion_now.outputs[output] for name, output in _OF_CHAMPION.items()}}
 
-        def compete(challenger: Found) -> None:
+        def compete(challenger: SearchResult) -> None:
             contest(
                 known, dataset=prepared, candidate=challenger.candidate, model=challenger.model,
                 baseline=challenger.baseline, choice=challenger.decision, served=champion_now.outputs["served"],

@@ -117,7 +117,7 @@ def whole_machine(task: dsl.PipelineTask) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class SearchResult:
     """Result of a search: the baseline's network, the chosen ONNX file, its network, and why it was chosen."""
 
     baseline: Any
@@ -276,10 +276,10 @@ def _release(
     one_core(released)
 
 
-def compressed(compress: Part, dataset: Any, given: Mapping[str, Any], *, start: Any, baseline: Any) -> Found:
+def compressed(compress: Part, dataset: Any, given: Mapping[str, Any], *, start: Any, baseline: Any) -> SearchResult:
     """Adds the part `compress` to the pipeline."""
     made = compress(given, dataset=dataset, start=start, baseline=baseline)
-    return Found(
+    return SearchResult(
         baseline=baseline,
         candidate=made.outputs["chosen"],
         model=made.outputs["chosen_model"],
@@ -287,7 +287,7 @@ def compressed(compress: Part, dataset: Any, given: Mapping[str, Any], *, start:
     )
 
 
-def search(train: Part, compress: Part, dataset: Any, given: Mapping[str, Any]) -> Found:
+def search(train: Part, compress: Part, dataset: Any, given: Mapping[str, Any]) -> SearchResult:
     """Adds the parts `train` and `compress` to the pipeline: all on training and validation data."""
     trained = train(given, dataset=dataset)
     return compressed(compress, dataset, given, start=trained.outputs["tuned"], baseline=trained.outputs["baseline"])
