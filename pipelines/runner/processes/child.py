@@ -79,7 +79,7 @@ def _kind_of(error: BaseException, spec: dict[str, Any]) -> str:
 def one_line(error: BaseException) -> str:
     """`ValueError: what it says`, on one line; of a notebook what its cell raised."""
     name, said = type(error).__name__, str(error)
-    cause = error.__cause__
+    cause: Any = error.__cause__
     if hasattr(cause, "ename") and hasattr(cause, "evalue"):  # nbclient's, whose own text is the whole cell
         name, said = f"a cell of the notebook failed: {cause.ename}", str(cause.evalue)
     text = " ".join(said.split())
