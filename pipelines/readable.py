@@ -5,31 +5,78 @@ component after the first (`judge-2`), and what a group is handed `pipelinechann
 UI shows these keys, in breadcrumbs, loop iterations and lists of inputs, and the local runner shows them as paths.
 """
 
+import copy
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from google.protobuf import json_format
-from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineSpec
+from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineSpec, PlatformSpec
 
 _CHANNEL = "pipelinechannel--"
 _ITEM = "-loop-item"
 
 
-def readable(spec: PipelineSpec) -> PipelineSpec:
+def readable(spec: PipelineSpec, platform: PlatformSpec) -> tuple[PipelineSpec, PlatformSpec]:
     """The same pipeline with other keys: tasks after their display names, groups' inputs and outputs by what they are.
 
     A group without a name, as the one around `dsl.If` and `dsl.Elif`, is called after what it holds, joined by `or`.
     A component's second task in a DAG keeps its number, unless it is given a display name.
+
+    Components are numbered anew in the order of the tasks, and each has an executor of its name: the compiler numbers
+    those of nested pipelines in the order of a hash table, so that the same source gives several files.
+
+    Args:
+        spec: the pipeline.
+        platform: its settings for Kubernetes, by executor.
     """
-    document = json_format.MessageToDict(spec)
+    document, settings = json_format.MessageToDict(spec), json_format.MessageToDict(platform)
     components = document["components"]
     for dag in _dags(document):
         _name_tasks(dag, components)
     for name, component in components.items():
         if "dag" in component:
             _name_channels(name, component, list(_dags(document)))
-    return json_format.ParseDict(document, PipelineSpec())
+    _number(document, settings)
+    return json_format.ParseDict(document, PipelineSpec()), json_format.ParseDict(settings, PlatformSpec())
+
+
+def _number(document: dict[str, Any], settings: dict[str, Any]) -> None:
+    names: dict[str, str] = {}
+    for old in _components_in_order(document["root"], document["components"]):
+        # KFP numbers a number again: fine-tune-2-2.
+        base = re.sub(r"(-\d+)+$", "", old)
+        count = sum(name == base or re.fullmatch(rf"{base}-\d+", name) is not None for name in names.values())
+        names[old] = base if not count else f"{base}-{count + 1}"
+    components = {names[old]: document["components"][old] for old in names}
+    for component in (document["root"], *components.values()):
+        for task in component.get("dag", {}).get("tasks", {}).values():
+            task["componentRef"]["name"] = names[task["componentRef"]["name"]]
+    document["components"] = components
+    labels = {
+        name: (component["executorLabel"], f"exec-{name.removeprefix('comp-')}")
+        for name, component in components.items()
+        if "executorLabel" in component
+    }
+    for name, (_, label) in labels.items():
+        components[name]["executorLabel"] = label
+    for deployed in (document, *settings.get("platforms", {}).values()):
+        executors = deployed.get("deploymentSpec", {}).get("executors", {})
+        for_all = {label: copy.deepcopy(executors[old]) for old, label in labels.values() if old in executors}
+        if executors:
+            deployed["deploymentSpec"]["executors"] = for_all
+
+
+def _components_in_order(component: Mapping[str, Any], components: Mapping[str, Any]) -> Iterator[str]:
+    """Every component that is used below, once for each use that the compiler gave a name of its own."""
+    seen: dict[str, None] = {}
+    tasks = component.get("dag", {}).get("tasks", {})
+    for key in sorted(tasks, key=_in_order):
+        name = tasks[key]["componentRef"]["name"]
+        if name not in seen:
+            seen[name] = None
+            seen.update(dict.fromkeys(_components_in_order(components[name], components)))
+    yield from seen
 
 
 def _dags(document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

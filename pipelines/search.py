@@ -76,7 +76,8 @@ def pipeline_of(form: Form, *, summary: str, body: Callable[[Form, dict[str, Any
         ]
     )
     made = dsl.pipeline(name=form.pipeline, description=form.describe(summary))(pipeline)
-    made.component_spec.implementation.graph = readable(made.pipeline_spec)
+    specification = made.component_spec
+    specification.implementation.graph, specification.platform_spec = readable(made.pipeline_spec, made.platform_spec)
     return made
 
 
