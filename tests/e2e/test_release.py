@@ -82,10 +82,10 @@ def test_the_file_takes_any_batch_and_names_what_it_is(release):
         assert logits.shape == (batch, 10)
 
 
-def test_every_convolution_of_the_int8_graph_is_fused(release):
+def test_all_convolutions_of_the_int8_graph_but_its_float_front_are_fused(release):
     fused, total = fused_convolution_share(release / "model.onnx")
     assert total > 40
-    assert fused == total
+    assert fused == total - 3
 
 
 def test_the_int8_model_is_smaller_than_the_float_baseline(release, stated):

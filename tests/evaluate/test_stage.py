@@ -252,8 +252,8 @@ def test_component_writes_evaluation_metrics_confusions_and_page(
     assert found.verdict.meets is False
     assert found.candidate.digest == read_manifest(inputs["candidate"]).digest
     logged = outputs["metrics"].metadata
-    assert logged["top1"] == found.primary.candidate.value
-    assert logged["baseline_top1"] == found.primary.baseline.value
+    assert logged["top1"] == pytest.approx(found.primary.candidate.value, rel=5e-5)
+    assert logged["baseline_top1"] == pytest.approx(found.primary.baseline.value, rel=5e-5)
     assert logged["meets_budget"] == 0
     assert {"speedup_batch1", "speedup_batch32", "difference_points", "size_mb"} <= set(logged)
     matrix = outputs["visualization"].metadata["confusionMatrix"]
