@@ -42,9 +42,12 @@ def test_a_file_for_a_cluster_has_images_by_digest_and_the_values(
     _, platform = yaml.safe_load_all((tmp_path / "ready.yaml").read_text())
     executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     assert executors["exec-prune"].pop("activeDeadlineSeconds") == "3600"
-    not_root = {"securityContext": {"runAsUser": "10001", "runAsGroup": "10001", "runAsNonRoot": True}}
+    safe = {
+        "securityContext": {"runAsUser": "10001", "runAsGroup": "10001", "runAsNonRoot": True},
+        "emptyDirMounts": [{"volumeName": "trimtab-tmp", "mountPath": "/tmp"}],
+    }
     assert len(executors) >= 12
-    assert all(executor == not_root for executor in executors.values())
+    assert all(executor == safe for executor in executors.values())
     assert trimtab(*arguments, "--check").code == 0
     monkeypatch.setenv("TRIMTAB_REGISTRY", "mirror.example.com/ml")
     assert trimtab(*arguments, "--check").code == 1

@@ -79,7 +79,7 @@ def test_a_list_of_artifacts_is_given_with_commas(run: Run, tmp_path: Path) -> N
         ({"data": "a", "model": "@."}, "input 'data' is an artifact (Dataset): give it as -p data=@path-or-uri"),
         ({"data": "@", "model": "@."}, "got '@'"),
         ({"data": "@/no/such", "model": "@."}, "input artifact 'data': there is no file or folder /no/such"),
-        ({"data": "@gs://b/k", "model": "@."}, "input artifact 'data': 'gs://b/k' cannot be fetched"),
+        ({"data": "@hdfs://b/k", "model": "@."}, "input artifact 'data': 'hdfs://b/k' cannot be fetched"),
         ({"date": "@x"}, "unknown parameter 'date'; did you mean 'data'? (parameters: data, model, word)"),
     ],
 )
