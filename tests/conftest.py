@@ -23,6 +23,14 @@ _MADE_ONCE = {
 """Fixtures that take minutes: with `-n 2`, one process gets all modules that name one of a group."""
 
 
+_SLOW = ("tests/e2e/", "tests/trainjob/", "tests/contract/")
+"""Begun first, so that no process works at them alone at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: not item.nodeid.startswith(_SLOW))
+
+
 class _ByModule(LoadScopeScheduling):
     """A process takes a module at a time, for the sake of its fixtures."""
 
@@ -38,4 +46,5 @@ def _group(module: Path) -> str | None:
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    config.option.loadscopereorder = False  # it would begin with the modules of many small tests
     return _ByModule(config, log)
