@@ -23,7 +23,7 @@ _MADE_ONCE = {
 """Fixtures that take minutes: with `-n 2`, one process gets all modules that name one of a group."""
 
 
-_SLOW = ("tests/e2e/", "tests/trainjob/", "tests/contract/")
+_SLOW = ("tests/e2e/", "tests/trainjob/", "tests/contract/", "tests/fine_tune/", "tests/runner/test_kills.py")
 """Begun first, so that no process works at them alone at the end."""
 
 
