@@ -26,7 +26,7 @@ IMPORT_RECORDER = Path(__file__).with_name("import_recorder")
 REDUCED = {
     "image_size": "48",
     "backbones": "efficientnet_lite0,efficientnet_lite1",
-    "epochs": "2",
+    "epochs": "1",
     "distill_epochs": "1",
     "calibration_images": "128",
     "latency_rounds": "15",

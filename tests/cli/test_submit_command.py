@@ -12,7 +12,7 @@ import pytest
 import yaml
 from kfp_server import KfpServer
 
-from pipelines.cluster import following, rest
+from pipelines.cluster import following
 
 Trimtab = Callable[..., Any]
 
@@ -20,7 +20,6 @@ Trimtab = Callable[..., Any]
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(following, "POLL_SECONDS", 0.01)
-    monkeypatch.setattr(rest, "READ_SECONDS", 2.0)
 
 
 def test_a_run_is_started_with_its_version_experiment_and_account(
