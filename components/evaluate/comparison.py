@@ -45,7 +45,7 @@ class EvaluateConfig:
             batch. More follow until the speed-up is known well enough; see `core.runtime.latency`.
         budget: limits.
         samples: rows to look at, at most; 0 for none.
-        part: of the split, whose rows alone are read.
+        part: of the split, whose rows alone are read; a group of the data set is in one part.
 
     Raises:
         UserError: a value that does not work.
@@ -82,7 +82,8 @@ def evaluate_pair(
     """
     check_split(dataset, config.split)
     task = get_task(dataset.task)
-    unread, size = Unread(seen, config.part), rows_in(dataset, config.split, config.part)
+    groups = {} if config.part.is_whole else dataset.group_keys()
+    unread, size = Unread(seen, config.part, groups), rows_in(dataset, config.split, config.part, groups)
     ours = run_split(candidate.bundle, dataset, config.split, threads=config.threads, unread=unread)
     theirs = run_split(baseline.bundle, dataset, config.split, threads=config.threads, unread=unread)
     assert ours.digests == theirs.digests, "both models must see the same rows in the same order"

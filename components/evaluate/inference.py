@@ -40,20 +40,25 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Unread:
-    """Digests that are not read: those in `seen`, and of other parts of the split than `part`."""
+    """Digests that are not read: those in `seen`, and of other parts of the split than `part`.
+
+    `groups` has the key of each row that depends on others: it, and not the row's digest, says which part they are in.
+    """
 
     seen: Container[str]
     part: SplitPart
+    groups: Mapping[str, str]
 
     def __contains__(self, digest: object) -> bool:
-        return digest in self.seen or not self.part.holds(str(digest))
+        return digest in self.seen or not self.part.holds(self.groups.get(str(digest), str(digest)))
 
 
-def rows_in(dataset: "Dataset", split: str, part: SplitPart) -> int:
-    """How many rows the part of the split has; UserError for none."""
+def rows_in(dataset: "Dataset", split: str, part: SplitPart, groups: Mapping[str, str]) -> int:
+    """How many rows the part of the split has, see `Unread`; UserError for none."""
     if part.is_whole:
         return dataset.rows(split)
-    rows = sum(part.holds(row["digest"]) for row in dataset.iterate(split, columns=("digest",)))
+    others = Unread((), part, groups)
+    rows = sum(row["digest"] not in others for row in dataset.iterate(split, columns=("digest",)))
     if not rows:
         raise UserError(
             f"{part.said} of the {split} split ({dataset.rows(split):,} {get_task(dataset.task).row_noun}) is empty; "
