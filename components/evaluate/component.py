@@ -38,7 +38,7 @@ def evaluate(
         metrics: The most important figures.
         visualization: What the task has KFP draw, such as a confusion matrix of the candidate.
         page: All of it as a page, with samples.
-        split: validation, or test. The test split is to be read once, for the model that was chosen.
+        split: validation, or test. The test split is to be read once per run, for the model that was chosen.
         threads: Threads of onnxruntime, for predictions and latency; at least 1.
         latency_rounds: Timed calls of each model at batch 1, at least; a fifth of it, at least 10, at the task's
             large batch (32 of images). More follow until the speed-up is known to ±3 %.

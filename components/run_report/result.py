@@ -15,6 +15,7 @@ from components.run_report.records import Task
 from components.run_report.retraining import outcome, promotion_of
 
 _LOG_LINES = 60
+_GIVEN_NETWORK = "adopt"
 
 
 def headline(evidence: Evidence) -> tuple[str, str]:
@@ -70,6 +71,11 @@ def result_section(evidence: Evidence) -> Section | None:
         "and the interval of the ratio."
     )
     note = _test_note(final, evidence.first("judgement.json"))
+    if any(task.component == _GIVEN_NETWORK for task in evidence.tasks):
+        note += (
+            f" The network was given as its user had trained it: whether these {final.row_noun} were among its "
+            "training data is not known, and if they were, both figures are too good."
+        )
     reason = str((evidence.decision or {}).get("reason", ""))
     verdict = verdict_callout(final, candidate="release", unlimited=reason)
     return Section(
@@ -81,7 +87,8 @@ def _test_note(final: Evaluation, judgement: Mapping[str, Any] | None) -> str:
     """What the test split has been used for."""
     rows = f"{final.rows:,} {final.row_noun}{final.aside}"
     if judgement is None:
-        return f"Measured once on the test split: {rows} on which nothing was chosen, calibrated or stopped."
+        unused = "on which nothing in it was chosen, calibrated or stopped"
+        return f"Measured once in this run, on the test split: {rows} {unused}."
     uses = judgement.get("test_uses")
     judged = "a part of it, which" if judgement.get("test_part") else "it: it"
     times = f"has measured {uses:,} releases of this name" if uses else "has been used before"
