@@ -48,7 +48,7 @@ def evaluate(
         seen: Drift of a retraining: rows of the split that an earlier champion was trained or
             chosen on are left out.
         samples: Rows to look at, at most; 0 for none, as where another evaluation of the same candidate has them.
-        part: Of `parts` parts of the split, cut by a hash of each row's content, the one to read.
+        part: Of `parts` parts of the split, cut by a hash of each row's content or of its group, the one to read.
         parts: 1 reads the whole split.
     """
 

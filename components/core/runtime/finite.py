@@ -19,9 +19,9 @@ def refuse_no_numbers(outputs: Mapping[str, Any], row_noun: str) -> None:
         if not isinstance(values, np.ndarray) or not np.issubdtype(values.dtype, np.floating):
             continue
         wrong = np.isnan(values) | np.isposinf(values)
-        wrong = wrong.any(axis=tuple(range(1, wrong.ndim)))
-        if wrong.any():
+        rows = int(np.count_nonzero(wrong.any(axis=tuple(range(1, wrong.ndim)))))
+        if rows:
             raise UserError(
-                f"the model gives no finite answer ('{name}' holds NaN or infinity) for {int(wrong.sum())} of "
+                f"the model gives no finite answer ('{name}' holds NaN or infinity) for {rows} of "
                 f"{len(values)} {row_noun}; train it again, with a lower learning rate or without mixed precision"
             )
