@@ -37,6 +37,8 @@ class SplitPart:
     def holds(self, digest: str) -> bool:
         """Whether a row of this sha256 hex digest is in it: ⌊u · of⌋ + 1 = number, u a fraction from the digest.
 
+        Of a row that depends on others give the key of its group, so that all of them are in one part.
+
         u is that of sha256 over the digest, since the split was cut by the digest itself: within the test split that
         one is not uniform. It is the same in every data set that holds the row.
         """

@@ -48,6 +48,7 @@ class Plan:
         absent: strata of which a given split has nothing, by split.
         joined: with near copies kept together, which key decides in place of a row's own.
         near: near copies among the rows; None where the task does not look for them.
+        has_groups: whether any key is that of a group.
     """
 
     given: GivenSplit
@@ -58,6 +59,7 @@ class Plan:
     absent: dict[str, list[str]] = field(default_factory=dict)
     joined: dict[str, str] = field(default_factory=dict)
     near: NearReport | None = None
+    has_groups: bool = False
 
     def key_of(self, raw: Mapping[str, Any], rows: RowFormat) -> tuple[str, bool]:
         """What decides the split of a raw row, and whether it is that of a group."""
@@ -96,10 +98,10 @@ def make_plan(
     plan.joined = joined_keys(near) if together else {}
     if plan.given.used:
         _keep_groups_whole(plan, spill, buckets, settings, quarantine)
-    counts, has_groups = _deal(plan, spill, buckets, strata, settings)
+    counts, plan.has_groups = _deal(plan, spill, buckets, strata, settings)
     too_few = {name: splits for name, splits in counts.items() if _is_too_small(splits, plan.given)}
     if too_few:
-        noun, left = "groups" if has_groups else rows.noun, len(counts) - len(too_few)
+        noun, left = "groups" if plan.has_groups else rows.noun, len(counts) - len(too_few)
         _leave_out(plan, spill, buckets, too_few, settings, quarantine, strata_left=left, noun=noun)
     counts = {name: splits for name, splits in counts.items() if name not in too_few}
     # A class with a single row for training keeps it there; that its cut parts lack it is said.
@@ -108,7 +110,7 @@ def make_plan(
     }
     plan.small_classes = small_strata(cuttable, plan.given.parts)
     if plan.small_classes:
-        _split_small(plan, spill, buckets, settings, shared=has_groups and len(counts) > 1)
+        _split_small(plan, spill, buckets, settings, shared=plan.has_groups and len(counts) > 1)
     for split in SPLITS if plan.given.used else ():
         lacking = {name for name, splits in counts.items() if not splits[split]}
         if split in plan.given.parts:
@@ -129,6 +131,18 @@ def kept_rows(
         table = spill.table(bucket).select(list(dict.fromkeys(columns)))
         for number, raw in enumerate(table.take(plan.rows[bucket]).to_pylist()):
             yield bucket, number, raw
+
+
+def keys_of_test_groups(plan: Plan, spill: Spill, rows: RowFormat) -> dict[str, str]:
+    """By digest, the key of each test row that a group decided for."""
+    if not plan.has_groups:
+        return {}
+    found = {}
+    for bucket, number, raw in kept_rows(plan, spill, list(plan.rows), ["digest", *rows.index_columns]):
+        key, is_group = plan.key_of(raw, rows)
+        if is_group and SPLITS[plan.splits[bucket][number]] == "test":
+            found[raw["digest"]] = key
+    return found
 
 
 def _index(spill: Spill, bucket: str, settings: Settings) -> pa.Table:

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from components.core.artifacts.manifest import Manifest
 from components.core.data.dataset import SPLITS, Dataset, write_dataset
+from components.core.data.group_keys import encode_group_keys
 from components.core.data.ingestion.items import Inspected, Item, printable
 from components.core.data.rows import DEMO, RowFormat
 from components.core.data.slices import SliceCounts, refuse_empty, row_slices, shard_column
@@ -20,7 +21,7 @@ from components.core.errors import UserError
 from components.data_prep.apart import keep_apart
 from components.data_prep.data_warnings import DataWarning, near_warnings, warnings_of
 from components.data_prep.given import GIVEN_COLUMN
-from components.data_prep.plan import Plan, kept_rows, make_plan
+from components.data_prep.plan import Plan, kept_rows, keys_of_test_groups, make_plan
 from components.data_prep.quarantine import QUARANTINE_NAME, Quarantine
 from components.data_prep.reuse import ReusedShards, Wanted, hold_shards, reusable_shards
 from components.data_prep.settings import Settings
@@ -101,7 +102,10 @@ def prepare(
                 **_split_facts(plan, quarantine),
                 **rows.training_facts(_measured(spill, plan, rows, split="train")),
             },
-            extra_files={QUARANTINE_NAME: quarantine.to_json()},
+            extra_files={
+                QUARANTINE_NAME: quarantine.to_json(),
+                **encode_group_keys(keys_of_test_groups(plan, spill, rows)),
+            },
         )
         warnings = warnings_of(classes, source.classes, plan, quarantine, rows)
         warnings += near_warnings(plan, rows)

@@ -45,7 +45,7 @@ class EvaluateConfig:
             batch. More follow until the speed-up is known well enough; see `core.runtime.latency`.
         budget: limits.
         samples: rows to look at, at most; 0 for none.
-        part: of the split, whose rows alone are read.
+        part: of the split, whose rows alone are read; a group of the data set is in one part.
 
     Raises:
         UserError: a value that does not work.
@@ -85,7 +85,8 @@ def evaluate_pair(
     task = get_task(dataset.task)
     # Of validation data the network that was given knows all, and nothing is published that was found there.
     known = frozenset(seen) | (candidate.seen | baseline.seen if config.split == "test" else frozenset())
-    unread, size = Unread(known, config.part), rows_in(dataset, config.split, config.part)
+    groups = {} if config.part.is_whole else dataset.group_keys()
+    unread, size = Unread(known, config.part, groups), rows_in(dataset, config.split, config.part, groups)
     ours = run_split(candidate.bundle, dataset, config.split, threads=config.threads, unread=unread)
     theirs = run_split(baseline.bundle, dataset, config.split, threads=config.threads, unread=unread)
     assert ours.digests == theirs.digests, "both models must see the same rows in the same order"

@@ -38,7 +38,7 @@ def evaluate(
         metrics: The most important figures.
         visualization: What the task has KFP draw, such as a confusion matrix of the candidate.
         page: All of it as a page, with samples.
-        split: validation, or test. The test split is to be read once, for the model that was chosen.
+        split: validation, or test. The test split is to be read once per run, for the model that was chosen.
         threads: Threads of onnxruntime, for predictions and latency; at least 1.
         latency_rounds: Timed calls of each model at batch 1, at least; a fifth of it, at least 10, at the task's
             large batch (32 of images). More follow until the speed-up is known to ±3 %.
@@ -48,7 +48,7 @@ def evaluate(
         seen: Drift of a retraining: rows of the split that an earlier champion was trained or
             chosen on are left out.
         samples: Rows to look at, at most; 0 for none, as where another evaluation of the same candidate has them.
-        part: Of `parts` parts of the split, cut by a hash of each row's content, the one to read.
+        part: Of `parts` parts of the split, cut by a hash of each row's content or of its group, the one to read.
         parts: 1 reads the whole split.
     """
 

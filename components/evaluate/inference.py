@@ -11,6 +11,7 @@ from components.core.bundles.onnx_bundle import OnnxBundle
 from components.core.data.batch import Batch
 from components.core.data.reading import read_batches
 from components.core.errors import UserError
+from components.core.runtime.finite import refuse_no_numbers
 from components.core.runtime.sessions import open_session
 from components.core.split_part import SplitPart
 from components.core.tasks import get_task
@@ -40,20 +41,25 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Unread:
-    """Digests that are not read: those in `seen`, and of other parts of the split than `part`."""
+    """Digests that are not read: those in `seen`, and of other parts of the split than `part`.
+
+    `groups` has the key of each row that depends on others: it, and not the row's digest, says which part they are in.
+    """
 
     seen: Container[str]
     part: SplitPart
+    groups: Mapping[str, str]
 
     def __contains__(self, digest: object) -> bool:
-        return digest in self.seen or not self.part.holds(str(digest))
+        return digest in self.seen or not self.part.holds(self.groups.get(str(digest), str(digest)))
 
 
-def rows_in(dataset: "Dataset", split: str, part: SplitPart) -> int:
-    """How many rows the part of the split has; UserError for none."""
+def rows_in(dataset: "Dataset", split: str, part: SplitPart, groups: Mapping[str, str]) -> int:
+    """How many rows the part of the split has, see `Unread`; UserError for none."""
     if part.is_whole:
         return dataset.rows(split)
-    rows = sum(part.holds(row["digest"]) for row in dataset.iterate(split, columns=("digest",)))
+    others = Unread((), part, groups)
+    rows = sum(row["digest"] not in others for row in dataset.iterate(split, columns=("digest",)))
     if not rows:
         raise UserError(
             f"{part.said} of the {split} split ({dataset.rows(split):,} {get_task(dataset.task).row_noun}) is empty; "
@@ -94,7 +100,7 @@ def run_split(
     whole = read_batches(dataset, split, transform, batch_size=task.large_batch)
     for batch in (part for one in whole for part in _read(one, unread)):
         outputs = task.run(sessions, batch, bundle.assets)
-        _refuse_no_numbers(outputs, task.row_noun)
+        refuse_no_numbers(outputs, task.row_noun)
         predictions = task.predict(outputs, batch, bundle.assets)
         statistics.append(task.statistics(predictions, batch, len(dataset.classes)))
         groups.append(task.group_rows(batch, len(dataset.classes)))
@@ -108,19 +114,6 @@ def run_split(
         digests=digests,
         details=details.finish(),
     )
-
-
-def _refuse_no_numbers(outputs: Mapping[str, Any], row_noun: str) -> None:
-    """UserError where an output is NaN or +∞ (−∞ rules a class out): its largest value would be taken for an answer."""
-    for name, values in outputs.items():
-        if not isinstance(values, np.ndarray) or not np.issubdtype(values.dtype, np.floating):
-            continue
-        wrong = (np.isnan(values) | np.isposinf(values)).reshape(len(values), -1).any(axis=1)
-        if wrong.any():
-            raise UserError(
-                f"the model gives no finite answer ('{name}' holds NaN or infinity) for {int(wrong.sum())} of "
-                f"{len(values)} {row_noun}; train it again, with a lower learning rate or without mixed precision"
-            )
 
 
 def _read(batch: Batch, unread: Container[str]) -> Iterator[Batch]:

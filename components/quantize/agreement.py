@@ -1,4 +1,4 @@
-"""How close the integer network stays to the float one, on images that neither calibration nor a choice has seen."""
+"""How close the integer network stays to the float one, on images that did not calibrate it."""
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from components.core.runtime.finite import refuse_no_numbers
 from components.core.runtime.sessions import open_session
 from components.quantize.observe import Feed, num_rows
 
@@ -27,12 +28,17 @@ class Agreement:
 
 
 def agreement(reference: Path, candidate: Path | bytes, feeds: Iterable[Feed], *, threads: int) -> Agreement:
-    """Compare the first outputs of two ONNX files, `(N, classes, …)`, on batches of their inputs."""
+    """Compare the first outputs of two ONNX files, `(N, classes, …)`, on batches of their inputs.
+
+    Raises:
+        UserError: one of them answers with what is no number. ValueError: no batch.
+    """
     sessions = open_session(reference, threads=threads), open_session(candidate, threads=threads)
     signal = noise = 0.0
     agreed = named = rows = 0
     for feed in feeds:
         expected, actual = (session.run(None, feed)[0].astype(np.float64) for session in sessions)
+        refuse_no_numbers({"the float32 network": expected, "the integer network": actual}, "rows")
         signal += float((expected**2).sum())
         noise += float(((expected - actual) ** 2).sum())
         agreed += int((expected.argmax(axis=1) == actual.argmax(axis=1)).sum())

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from components.core.data.batch import Batch
+from components.core.runtime.finite import refuse_no_numbers
 from components.core.runtime.sessions import open_session
 from components.core.tasks import Task
 from components.quantize.agreement import Agreement
@@ -55,7 +56,7 @@ def graph_agreement(
     dimension; `rows` are the graph's calls.
 
     Raises:
-        ValueError: no feed.
+        UserError: one of the two gives what is no number. ValueError: no feed.
     """
     if not feeds:
         raise ValueError("no calls to compare on")
@@ -64,6 +65,8 @@ def graph_agreement(
     agreed = named = 0
     for feed in feeds:
         expected, actual = ([value.astype(np.float64) for value in session.run(None, feed)] for session in sessions)
+        for which, found in (("float32", expected), ("int8", actual)):
+            refuse_no_numbers({f"output {n} of the {which} graph": one for n, one in enumerate(found, 1)}, "rows")
         signal = signal + np.array([(value**2).sum() for value in expected])
         noise = noise + np.array([((a - b) ** 2).sum() for a, b in zip(expected, actual, strict=True)])
         same = expected[0].argmax(axis=-1) == actual[0].argmax(axis=-1)

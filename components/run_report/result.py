@@ -81,7 +81,8 @@ def _test_note(final: Evaluation, judgement: Mapping[str, Any] | None) -> str:
     """What the test split has been used for."""
     rows = f"{final.rows:,} {final.row_noun}{final.aside}"
     if judgement is None:
-        return f"Measured once on the test split: {rows} on which nothing was chosen, calibrated or stopped."
+        unused = "on which nothing in it was chosen, calibrated or stopped"
+        return f"Measured once in this run, on the test split: {rows} {unused}."
     uses = judgement.get("test_uses")
     judged = "a part of it, which" if judgement.get("test_part") else "it: it"
     times = f"has measured {uses:,} releases of this name" if uses else "has been used before"

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -128,6 +129,21 @@ def test_a_group_stays_on_one_side(tmp_path: Path, picture: Picture, prepared: P
         split_of_group.setdefault(int(Path(source).stem) // 4, set()).add(split)
     assert all(len(splits) == 1 for splits in split_of_group.values())
     assert all(dataset.counts[split] for split in SPLITS)
+
+
+def test_the_data_set_says_which_test_rows_stay_together(tmp_path: Path, picture: Picture, prepared: Prepare) -> None:
+    patients = [f"patient{number // 4}" if number < 40 else "" for number in range(60)]
+    lines = [f"{NAMES[number % 2]},{patient}" for number, patient in enumerate(patients)]
+    dataset, _ = prepared(table_of(tmp_path / "t", picture, "label,patient", lines), {"group_column": "patient"})
+    test = {row["digest"]: patients[int(Path(row["source"]).stem)] for row in dataset.iterate("test")}
+    named = {digest: patient for digest, patient in test.items() if patient}
+    assert 0 < len(named) < len(test)
+    assert dataset.group_keys() == {
+        digest: sha256(f"group\0{patient}".encode()).hexdigest() for digest, patient in named.items()
+    }
+    plain, _ = prepared(table_of(tmp_path / "u", picture, "label", [NAMES[number % 2] for number in range(48)]))
+    assert plain.group_keys() == {}
+    assert [entry.path for entry in plain.manifest.files if entry.path.endswith(".json")] == ["quarantine.json"]
 
 
 def test_few_groups_that_share_classes_are_split_whole(tmp_path: Path, picture: Picture, prepared: Prepare) -> None:

@@ -1,7 +1,7 @@
 """Images of one colour, and ONNX files written by hand that name it: accuracies are known before anything runs."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,21 @@ def dataset_path(tmp_path, store) -> Path:
 @pytest.fixture
 def dataset(dataset_path, store):
     return open_dataset(dataset_path, store)
+
+
+@pytest.fixture
+def write_test_split(tmp_path, store) -> Callable[..., Any]:
+    """A data set of up to 60 test images: those whose digests are in `known`, with further `files`."""
+
+    def write(name: str, *, known: Collection[str] | None = None, files: dict[str, bytes] | None = None) -> Any:
+        kept = [row for row in rows("test", 60, 0) if known is None or row["digest"] in known]
+        write_dataset(
+            tmp_path / name, rows=get_task("classification").rows, classes=CLASSES, splits={"test": kept},
+            extra_files=files, store=store,
+        )  # fmt: skip
+        return open_dataset(tmp_path / name, store)
+
+    return write
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import pytest
 
 from components.core.artifacts.manifest import read_file, read_manifest
 from components.core.budget import Budget
+from components.core.data.group_keys import encode_group_keys
 from components.core.errors import UserError
 from components.core.evaluation.document import Evaluation, encode_evaluation, read_evaluation
 from components.core.report.page import render_page
@@ -80,6 +81,29 @@ def test_a_part_of_the_split_is_read_alone_and_the_parts_are_the_whole(dataset, 
     assert all(one.rows for one in read)
     confusions = np.sum([one.candidate.details["confusion"] for one in read], axis=0)
     assert confusions.tolist() == document.candidate.details["confusion"]
+
+
+def test_rows_of_a_group_are_in_one_part_and_new_rows_of_it_join_them(write_test_split, opened):
+    digests = sorted(row["digest"] for row in write_test_split("all").iterate("test"))
+    # Ten patients with six pictures each, of which the last is new in the second data set.
+    keys = {digest: sha256(f"patient {number % 10}".encode()).hexdigest() for number, digest in enumerate(digests)}
+    held = {part: {digest for digest in digests if part.holds(keys[digest])} for part in all_parts(3)}
+    for name, known in (("before", digests[:50]), ("after", digests)):
+        grouped = write_test_split(name, known=known, files=encode_group_keys({one: keys[one] for one in known}))
+        for part, wanted in held.items():
+            found = evaluate_pair(
+                grouped, opened("sees"), opened("blind", blind=True), config(split="test", part=part, samples=60)
+            )
+            assert found.rows == len(wanted & set(known))
+            assert {sample.digest for sample in found.samples} <= wanted & set(known)
+            assert found.samples
+
+
+@pytest.mark.parametrize(("content", "said"), [(b"{", "is no JSON"), (b'{"a": 1}', "must hold a key of each row")])
+def test_a_damaged_list_of_groups_is_refused(write_test_split, opened, content, said):
+    damaged = write_test_split("data", files={"group_keys.json": content})
+    with pytest.raises(UserError, match=said):
+        evaluate_pair(damaged, opened("a"), opened("b"), config(split="test", part=SplitPart(number=1, of=2)))
 
 
 def test_of_a_part_only_its_own_rows_count_as_left_out(dataset, opened):

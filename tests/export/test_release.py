@@ -145,7 +145,7 @@ def test_a_missed_budget_stands_first_and_how_it_was_measured_is_said(run_export
     assert "size is" in lines[1]
     assert "| loss | 50 points |" in card
     for said in (
-        "of the test split, which was read once",
+        "of the test split, which its run read once, after the choice; nothing in that run was selected",
         "1 thread",
         "paired score interval",
         "Apache-2.0",

@@ -13,6 +13,7 @@ from components.core.budget import Check
 from components.core.errors import UserError
 from components.core.evaluation.document import Comparison, Difference, Evaluation
 from components.core.evaluation.paired_proportions import loss_p_value, score_interval
+from components.core.report.page import Section, render_page
 from components.core.retraining import PromotionPolicy
 from components.core.stage_pages.judgement import judgement_blocks
 from components.judge.family import rejected
@@ -130,6 +131,17 @@ def test_the_loss_that_is_said_to_be_found_is_found_in_four_of_five_contests(row
         groups[-1] = right_or_wrong("9", gained=gained, lost=lost, support=rows)
         found += not judged(measured(), duel(groups=tuple(groups)))["promote"]
     assert found / 200 == pytest.approx(0.8, abs=0.12)
+
+
+def test_the_page_says_of_each_class_which_loss_would_be_found_and_which_part_none_would():
+    groups = [right_or_wrong(str(k), gained=10, lost=10, support=200) for k in range(9)]
+    found = judged(measured(), duel(groups=(*groups, right_or_wrong("rare", gained=0, lost=1, support=1))))
+    table = next(block for block in judgement_blocks(found) if "found in 80 %" in str(block))
+    html = render_page("p", [Section("s", [table])])
+    caught = found["checks"][-2]["caught_points"]
+    assert 5 < caught < 20
+    assert html.count(f"−{caught:.1f}") == 9
+    assert "too few images for the test: nothing is decided" in html
 
 
 @given(st.lists(st.floats(0, 1), max_size=30))

@@ -1,5 +1,7 @@
 """Channel scores against numpy and against the change of a loss."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -53,11 +55,11 @@ def test_taylor_is_the_exact_change_of_a_loss_that_is_linear_in_the_weights():
 class Flattened(nn.Module):
     """Channels that one layer reads at 16 positions each."""
 
-    def __init__(self):
+    def __init__(self, channels=12):
         super().__init__()
         self.stem = nn.Conv2d(3, 4, 3, padding=1)
-        self.conv = nn.Conv2d(4, 12, 3, padding=1)
-        self.hidden = nn.Linear(12 * 16, 8)
+        self.conv = nn.Conv2d(4, channels, 3, padding=1)
+        self.hidden = nn.Linear(channels * 16, 8)
         self.head = nn.Linear(8, 2)
 
     def forward(self, images):
@@ -102,6 +104,41 @@ def test_a_channels_score_is_how_much_the_loss_changes_when_it_is_removed(networ
             change = abs(float(loss()) - whole)
             module.conv.weight[channel], module.conv.bias[channel] = weight, bias
             assert float(scores[channel]) == pytest.approx(change, rel=1e-3, abs=1e-4)
+
+
+def rank_correlation(one, other):
+    """Spearman's, of values without ties."""
+    return float(torch.corrcoef(torch.stack([values.argsort().argsort().double() for values in (one, other)]))[0, 1])
+
+
+@pytest.mark.parametrize("steps", [0, 5])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_sum_with_its_sign_ranks_channels_as_removing_them_does_and_the_sum_of_magnitudes_does_not(seed, steps):
+    torch.manual_seed(seed)
+    images, module = torch.randn(256, 3, 4, 4), Flattened(channels=96)
+    labels = (images[:, 0, :, :2].sum((1, 2)) > images[:, 1, :, 2:].sum((1, 2))).long()
+    optimizer = torch.optim.Adam(module.parameters(), lr=1e-3)
+    for step in range(steps + 1):
+        optimizer.zero_grad()
+        F.cross_entropy(module(images), labels).backward()
+        if step < steps:
+            optimizer.step()
+    inputs = (InputSpec(name="images", dtype="float32", shape=("batch", 3, 4, 4)),)
+    (group,) = [
+        group for group in PruningGraph(module, inputs=inputs, output_layers=["head"]).groups() if group.name == "conv"
+    ]
+    scores = first_order_changes(module, [group])["conv"]
+    per_position = (module.hidden.weight * module.hidden.weight.grad).detach().sum(0).reshape(96, 16)
+
+    changes = torch.zeros(96)
+    with torch.no_grad():
+        whole = F.cross_entropy(module(images), labels)
+        for channel in range(96):
+            removed = copy.deepcopy(module)
+            removed.conv.weight[channel], removed.conv.bias[channel] = 0, 0
+            changes[channel] = (F.cross_entropy(removed(images), labels) - whole).abs()
+    assert rank_correlation(scores, changes) > 0.98
+    assert rank_correlation(per_position.abs().sum(1), changes) < 0.95
 
 
 def test_batches_are_combined_by_their_root_mean_square():

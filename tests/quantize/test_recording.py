@@ -5,6 +5,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from components.core.errors import UserError
+from components.quantize.agreement import agreement
 from components.quantize.recording import graph_agreement, recorded_feeds
 
 
@@ -54,3 +56,12 @@ def test_the_output_that_is_worst_off_counts() -> None:
     assert turned.argmax == 0, "the largest of each row is another"
     with pytest.raises(ValueError, match="no calls"):
         graph_agreement(scaled(1), scaled(1), [], threads=1)
+
+
+@pytest.mark.parametrize("broken", [np.nan, np.inf])
+def test_a_graph_that_gives_no_numbers_is_refused_and_does_not_count_as_equal(tmp_path, broken) -> None:
+    with pytest.raises(UserError, match=r"no finite answer \('output 2 of the int8 graph' holds NaN or infinity\)"):
+        graph_agreement(scaled(1, 1), scaled(1, broken), FEEDS, threads=1)
+    (tmp_path / "float.onnx").write_bytes(scaled(broken))
+    with pytest.raises(UserError, match=r"no finite answer \('the float32 network' holds NaN or infinity\)"):
+        agreement(tmp_path / "float.onnx", scaled(1), FEEDS, threads=1)

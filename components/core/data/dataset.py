@@ -26,6 +26,7 @@ from components.core.artifacts.manifest import (
     read_manifest,
 )
 from components.core.data.background_fetch import Arrival, arriving
+from components.core.data.group_keys import read_group_keys
 from components.core.data.rows import StoredRows
 from components.core.data.shard_cache import ShardCache
 from components.core.data.slices import SliceCounts, row_slices, sliced_schema
@@ -89,7 +90,7 @@ class Dataset:
         self.class_counts: dict[str, list[int]] = facts["class_counts"]
         self.slices: dict[str, dict[str, dict[str, int]]] = facts.get("slices", {})
         self.fingerprint: str = facts["fingerprint"]
-        self._cache = ShardCache(store)
+        self._store, self._cache = store, ShardCache(store)
         self._shards: dict[str, list[FileEntry]] = {split: [] for split in SPLITS}
         matches = [match for entry in manifest.files if (match := _SHARD_NAME.fullmatch(entry.path))]
         # By number: as text, shard 100000 would come before 20000.
@@ -101,6 +102,10 @@ class Dataset:
         """Number of rows in `split`; UserError for an unknown split."""
         self._known(split)
         return self.counts[split]
+
+    def group_keys(self) -> dict[str, str]:
+        """Of each test row with a group the group's key, sha256 in hex; empty without groups. Read anew each time."""
+        return read_group_keys(self.manifest, self._store)
 
     def iterate(
         self,

@@ -46,8 +46,8 @@ RETRAIN = (
     ),
     Parameter(
         name="test_parts", type=int, default=1, rule=Range(low=1, high=MOST_TEST_PARTS),
-        text="Parts that the test split is cut into by content. Each retraining is judged on the part that was "
-        "used the fewest times. 1 uses all of it each time.",
+        text="Parts that the test split is cut into by content; groups stay whole. Each retraining is judged on the "
+        "part that was used the fewest times. 1 uses all of it each time.",
     ),
     Parameter(
         name="max_quarantined", type=float, default=0.1, rule=FRACTION,

@@ -44,7 +44,8 @@ def validate(
     each pixel or token weighs the same wherever it falls.
 
     Raises:
-        UserError: the metric is not a number, since nothing in the split counts.
+        UserError: the network answers with what is no number, so that its guesses mean nothing; or the metric is not a
+            number, since nothing in the split counts.
     """
     was_training = module.training
     module.eval()
@@ -68,6 +69,11 @@ def validate(
         [float(torch.stack(losses).sum()) if losses else 0.0, count, rows], statistics
     )
     assert seen, "an empty split has no validation"
+    if math.isnan(loss):  # of logits that are NaN or +∞; −∞ rules a class out, and makes it +∞ at most
+        raise UserError(
+            f"the network gives no finite answer for the validation {task.row_noun}; train it again, with a lower "
+            "learning rate or without mixed precision"
+        )
     metric = float(task.training_metric.reduce(np.array(sums)))
     if not math.isfinite(metric):
         raise UserError(

@@ -80,6 +80,14 @@ def test_the_weights_kept_are_those_of_the_best_validated_epoch(tiny):
     assert not net.training
 
 
+def test_a_network_that_answers_no_numbers_has_no_metric(tiny):
+    net, _, _ = run(tiny, epochs=1)
+    with torch.no_grad():
+        net.head.weight[0, 0] = torch.nan
+    with pytest.raises(UserError, match="no finite answer for the validation images; train it again"):
+        validate(net, tiny.data().validation(), task=TASK, num_classes=3, device=CPU)
+
+
 def test_the_average_is_what_is_validated_and_kept(tiny):
     raw, plain, _ = run(tiny, ema_decay=0.0)
     averaged, history, _ = run(tiny, ema_decay=0.9)

@@ -73,6 +73,25 @@ def test_children_do_not_see_each_others_changes(bench: Any) -> None:
     bench(scenario)
 
 
+@pytest.mark.parametrize(("given", "seen"), [(None, "passive"), ("active", "active")])
+def test_waiting_threads_sleep_from_the_zygotes_start_unless_the_user_says_otherwise(
+    bench: Any, monkeypatch: pytest.MonkeyPatch, given: str | None, seen: str
+) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if given:
+        monkeypatch.setenv("OMP_WAIT_POLICY", given)
+
+    async def scenario(bench: Bench) -> None:
+        # What the zygote began with: OpenMP reads it when torch is loaded, before there is a task.
+        source = (
+            "import os, pathlib; begun = pathlib.Path(f'/proc/{os.getppid()}/environ').read_text().split(chr(0));"
+            f" assert 'OMP_WAIT_POLICY={seen}' in begun; assert os.environ['OMP_WAIT_POLICY'] == {seen!r}"
+        )
+        assert (await bench.run(source)).code == 0, bench.log()
+
+    bench(scenario)
+
+
 def test_random_numbers_differ_between_children(bench: Any) -> None:
     async def scenario(bench: Bench) -> None:
         logs = set()
