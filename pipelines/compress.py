@@ -14,16 +14,15 @@ from kfp import dsl
 from components.adopt.component import adopt
 from components.core.parameters import Form
 from components.core.tasks.parameters import COMPRESSING, forms
-from components.data_prep.component import data_prep
 from components.preflight.component import preflight_of
 from components.run_report.component import run_report
 from pipelines.search import (
-    DATA,
     compress_part,
     compressed,
     light,
     one_core,
     pipeline_of,
+    prepare_part,
     release_part,
     taken,
 )
@@ -35,7 +34,7 @@ NETWORK = ("task", "model", "model_state", "architecture", "classes", "image_siz
 
 
 def _pipeline(form: Form) -> Any:
-    compress, release = compress_part(form), release_part(form)
+    prepare, compress, release = prepare_part(form), compress_part(form), release_part(form)
 
     def body(form: Form, asked: dict[str, Any]) -> None:
         report = run_report(run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER, pipeline=form.pipeline, parameters={})
@@ -48,10 +47,7 @@ def _pipeline(form: Form) -> Any:
             check.set_caching_options(False)
             given = check.outputs
 
-            data = data_prep(**taken(given, *DATA, settings="data_settings"))
-            one_core(data)
-
-            prepared = data.outputs["prepared"]
+            prepared = prepare(given).outputs["prepared"]
             taken_over = adopt(dataset=prepared, **taken(given, *NETWORK, settings="network_settings"))
             one_core(taken_over)
 

@@ -12,18 +12,15 @@ from kfp import dsl
 
 from components.core.parameters import Form
 from components.core.tasks.parameters import FIRST, forms
-from components.data_prep.component import data_prep
 from components.preflight.component import preflight_of
 from components.run_report.component import run_report
 from pipelines.search import (
-    DATA,
     compress_part,
     light,
-    one_core,
     pipeline_of,
+    prepare_part,
     release_part,
     search,
-    taken,
     train_part,
 )
 
@@ -31,7 +28,7 @@ SUMMARY = "Fits a pretrained model to a deployment budget and releases it as ver
 
 
 def _pipeline(form: Form) -> Any:
-    train, compress, release = train_part(form), compress_part(form), release_part(form)
+    prepare, train, compress, release = prepare_part(form), train_part(form), compress_part(form), release_part(form)
 
     def body(form: Form, asked: dict[str, Any]) -> None:
         report = run_report(run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER, pipeline=form.pipeline, parameters={})
@@ -44,10 +41,7 @@ def _pipeline(form: Form) -> Any:
             check.set_caching_options(False)
             given = check.outputs
 
-            data = data_prep(**taken(given, *DATA, settings="data_settings"))
-            one_core(data)
-
-            prepared = data.outputs["prepared"]
+            prepared = prepare(given).outputs["prepared"]
             found = search(train, compress, prepared, given)
             release(
                 given, dataset=prepared, candidate=found.candidate, model=found.model, baseline=found.baseline,

@@ -16,7 +16,6 @@ from kfp import dsl, kubernetes
 from components.core.parameters import Form
 from components.core.retraining import FINE_TUNE, OPTIMIZE
 from components.core.tasks.parameters import RETRAINING, forms
-from components.data_prep.component import data_prep
 from components.decide.component import decide
 from components.drift.component import drift
 from components.evaluate.component import evaluate
@@ -31,7 +30,6 @@ from components.run_report.component import run_report
 from pipelines.parts import Part, part
 from pipelines.search import (
     CALIBRATION,
-    DATA,
     LIMITS,
     LOSS,
     MEASURING,
@@ -43,6 +41,7 @@ from pipelines.search import (
     light,
     one_core,
     pipeline_of,
+    prepare_part,
     search,
     taken,
     train_part,
@@ -218,7 +217,10 @@ def _contest(
 
 
 def _pipeline(form: Form) -> Any:
-    parts = {"train": train_part(form), "compress": compress_part(form), "contest": _contest_part(form)}
+    parts = {
+        "prepare": prepare_part(form, growing=True), "train": train_part(form), "compress": compress_part(form),
+        "contest": _contest_part(form),
+    }  # fmt: skip
 
     def body(form: Form, asked: dict[str, Any]) -> None:
         _body(form, asked, **parts)
@@ -226,7 +228,7 @@ def _pipeline(form: Form) -> Any:
     return pipeline_of(form, summary=SUMMARY, body=body)
 
 
-def _body(form: Form, asked: dict[str, Any], *, train: Part, compress: Part, contest: Part) -> None:
+def _body(form: Form, asked: dict[str, Any], *, prepare: Part, train: Part, compress: Part, contest: Part) -> None:
     report = run_report(run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER, pipeline=form.pipeline, parameters={})
     light(report)
     kubernetes.use_secret_as_env(
@@ -241,15 +243,12 @@ def _body(form: Form, asked: dict[str, Any], *, train: Part, compress: Part, con
         champion_now = incumbent(**taken(given, "champion", "test_parts"))
         light(champion_now.set_caching_options(False))
 
-        data = data_prep(
-            previous=champion_now.outputs["latest"],
-            remember=champion_now.outputs["prepared"],
-            **taken(given, *DATA, settings="data_settings"),
-        )
-        one_core(data)
+        prepared = prepare(
+            {**given, "remember": champion_now.outputs["prepared"]}, previous=champion_now.outputs["latest"]
+        ).outputs["prepared"]
 
         moved = drift(
-            dataset=data.outputs["prepared"],
+            dataset=prepared,
             reference=champion_now.outputs["reference"],
             model=champion_now.outputs["model"],
             anchor_reference=champion_now.outputs["anchor_reference"],
@@ -265,7 +264,6 @@ def _body(form: Form, asked: dict[str, Any], *, train: Part, compress: Part, con
         )
         light(decided)
 
-        prepared = data.outputs["prepared"]
         known = {**given, **{name: champion_now.outputs[output] for name, output in _OF_CHAMPION.items()}}
 
         def compete(challenger: SearchResult) -> None:

@@ -1,5 +1,5 @@
 """The parts that pipelines share: a form as a pipeline's inputs, how much of the machine a task asks for, and the
-nested pipelines `train`, `compress` and `release`.
+nested pipelines `prepare`, `train`, `compress` and `release`.
 
 They are nested because a graph of all tasks and their outputs fits no screen, and so that each output has a name of its
 own: the UI draws one arrow for two outputs of the same name that go into one task.
@@ -16,6 +16,8 @@ from components.backbone_selection.component import backbone_selection
 from components.choose.component import choose
 from components.core.parameters import ADVANCED, Form
 from components.core.results.recall import THREADS_VARIABLE
+from components.data_part.component import data_part
+from components.data_prep.component import data_prep
 from components.distill.component import distill
 from components.evaluate.component import evaluate
 from components.export.component import export
@@ -27,11 +29,10 @@ from pipelines.parts import Part, part
 from pipelines.pods import set_temporary_folder, set_user
 from pipelines.readable import readable
 
-# What of the data preparation is asked, and what tells its cache that the files have changed.
-DATA = (
-    "dataset", "task", "validation_fraction", "test_fraction", "max_image_mb", "slice_columns", "dataset_state",
-    "split", "rare_classes", "near_duplicates", "allow_paths",
-)  # fmt: skip
+# What of reading the data is asked, and what tells its cache that the files have changed.
+READING = ("dataset", "task", "max_image_mb", "slice_columns", "dataset_state", "allow_paths")
+# What the preparation is asked besides.
+SPLITTING = ("validation_fraction", "test_fraction", "split", "rare_classes", "near_duplicates")
 VALIDATION = "validation"
 TEST = "test"
 
@@ -125,6 +126,36 @@ class SearchResult:
     candidate: Any
     model: Any
     decision: Any
+
+
+def prepare_part(form: Form, *, growing: bool = False) -> Part:
+    """For each part of the data read and check its rows → merge, split and write the data set. Out: `prepared`.
+
+    Args:
+        growing: an earlier data set is at hand. In: `previous`; and the parameter `remember`.
+    """
+    return part(
+        "prepare",
+        "Reads and checks the data, in as many parts as asked, and splits them.",
+        _prepare,
+        artifacts={"previous": dsl.Dataset} if growing else {},
+        parameters=checked_types(form) | ({"remember": str} if growing else {}),
+        outputs={"prepared": dsl.Dataset},
+    )
+
+
+def _prepare(given: Mapping[str, Any], **earlier: Any) -> dict[str, Any]:
+    # Never an empty loop: KFP's backend (2.17) cannot collect what no iteration has made.
+    with dsl.ParallelFor(given["parts"], name="parts") as one:
+        read = data_part(part=one, **taken(given, *READING, settings="data_settings"))
+        one_core(read)
+    data = data_prep(
+        inspected=dsl.Collected(read.outputs["inspected"]),
+        **earlier,
+        **taken(given, *READING, *SPLITTING, "remember", settings="data_settings"),
+    )
+    one_core(data)
+    return {"prepared": data.outputs["prepared"]}
 
 
 def train_part(form: Form) -> Part:

@@ -7,11 +7,11 @@ import numpy as np
 from components.core.data.dataset import SPLITS
 from components.core.data.ingestion.items import Rejection
 from components.core.data.rows import CONTENT_IN_TWO_SPLITS
+from components.core.data.spill import Spill
 from components.core.errors import UserError
 from components.data_prep.plan import Plan
 from components.data_prep.quarantine import Quarantine
 from components.data_prep.settings import Settings
-from components.data_prep.spill import Spill
 
 _TRAIN, _VALIDATION, _TEST = (SPLITS.index(split) for split in ("train", "validation", "test"))
 

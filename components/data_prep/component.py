@@ -3,7 +3,7 @@
 from typing import List
 
 from kfp import dsl
-from kfp.dsl import HTML, Dataset, Input, Metrics, Output
+from kfp.dsl import HTML, Artifact, Dataset, Input, Metrics, Output
 
 from components.core.results.recall import recalled
 from components.images import BASE_IMAGE, DATA_IMAGE
@@ -20,6 +20,7 @@ def data_prep(
     metrics: Output[Metrics],
     page: Output[HTML],
     dataset_state: str = "",
+    inspected: Input[List[Artifact]] = None,
     previous: Input[Dataset] = None,
     remember: str = "",
     slice_columns: str = "",
@@ -43,6 +44,8 @@ def data_prep(
         page: Splits, classes, samples and the quarantine as HTML.
         dataset_state: What the dataset's listing looked like (ingestion.sources.source_state). Not used here: it
             makes a cached result count only as long as the files are the same.
+        inspected: The parts of the data as data_part has inspected them. The data are inspected here if there is one
+            part only, or none.
         previous: An earlier prepared data set; its shards of which nothing has changed are taken over.
         remember: Name of a ref in the store that will point at the result, for a later run to take as previous.
         slice_columns: Columns of the table whose values are slices (groups of rows, each judged by itself), as a
@@ -54,10 +57,11 @@ def data_prep(
         max_image_mb: Larger files are quarantined, in megabytes (10^6 bytes).
         allow_paths: Folders and s3:// URIs that the rows of a table may name beside its own folder or bucket.
     """
-    from components.core.artifacts.manifest import describe
+    from components.core.artifacts.manifest import describe, read_manifest
     from components.core.data.dataset import open_dataset
     from components.core.data.ingestion.sources import display_name
     from components.core.data.last_prepared import save_last_prepared
+    from components.core.data.parts import KIND
     from components.core.report.metrics import log_metrics
     from components.core.store import store_from_environment
     from components.core.tasks import get_task
@@ -81,7 +85,8 @@ def data_prep(
     store = store_from_environment()
 
     before = None if previous is None else open_dataset(previous.path, store)
-    result = prepare(asked, prepared.path, store, previous=before)
+    parts = [read_manifest(part.path, kind=KIND) for part in inspected or ()]
+    result = prepare(asked, prepared.path, store, previous=before, parts=parts if len(parts) > 1 else ())
 
     opened = open_dataset(prepared.path, store)
     counts = {

@@ -7,9 +7,6 @@ from components.core.data.dataset import SPLITS
 from components.core.errors import UserError
 from components.data_prep.splitting import ALL_PARTS
 
-GIVEN_COLUMN = "given_split"
-"""Column of the spilled rows: the split that a row came with, or null."""
-
 AUTO, GIVEN, CONTENT = "auto", "given", "content"
 
 # Of copies in two splits the one in the test split stays: it is the training split that must not know the answer.

@@ -10,7 +10,7 @@ import numpy as np
 from components.core.data.dataset import SPLITS
 from components.core.data.near_copies import NearCopies, group_near
 from components.core.data.rows import RowFormat
-from components.data_prep.spill import Spill
+from components.core.data.spill import Spill
 
 Kept = Mapping[str, np.ndarray]
 """By bucket of the spill the numbers of the rows that are kept, or something of each of them, in that order."""

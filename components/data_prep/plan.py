@@ -8,16 +8,17 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from components.core.data.collect import GIVEN_COLUMN
 from components.core.data.dataset import SPLITS
 from components.core.data.ingestion.items import Rejection
 from components.core.data.rows import CONTENT_IN_TWO_SPLITS, RowFormat
 from components.core.data.slices import shard_column
+from components.core.data.spill import Spill
 from components.core.errors import UserError
-from components.data_prep.given import GIVEN_COLUMN, GivenSplit, choose_split, rank
+from components.data_prep.given import GivenSplit, choose_split, rank
 from components.data_prep.near import NearReport, find_near, joined_keys, report_near
 from components.data_prep.quarantine import Quarantine
 from components.data_prep.settings import GROUP, LEAVE_OUT, Settings
-from components.data_prep.spill import Spill
 from components.data_prep.splitting import (
     UnsplittableError,
     small_strata,

@@ -1,36 +1,30 @@
 """From a user's data set to the dataset artifact: inspect, set aside, resolve duplicates, split, write."""
 
-import os
 import tempfile
-from collections import Counter, deque
 from collections.abc import Container, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-
 from components.core.artifacts.manifest import Manifest
+from components.core.data.collect import GIVEN_COLUMN, Collected, collect, open_spill
 from components.core.data.dataset import SPLITS, Dataset, write_dataset
 from components.core.data.group_keys import encode_group_keys
-from components.core.data.ingestion.items import Inspected, Item, printable
+from components.core.data.parts import merge_parts
 from components.core.data.rows import DEMO, RowFormat
-from components.core.data.slices import SliceCounts, refuse_empty, row_slices, shard_column
+from components.core.data.slices import refuse_empty, row_slices, shard_column
+from components.core.data.spill import Spill
 from components.core.errors import UserError
 from components.data_prep.apart import keep_apart
 from components.data_prep.data_warnings import DataWarning, near_warnings, warnings_of
-from components.data_prep.given import GIVEN_COLUMN
 from components.data_prep.plan import Plan, kept_rows, keys_of_test_groups, make_plan
 from components.data_prep.quarantine import QUARANTINE_NAME, Quarantine
 from components.data_prep.reuse import ReusedShards, Wanted, hold_shards, reusable_shards
 from components.data_prep.settings import Settings
-from components.data_prep.spill import Spill
 
 if TYPE_CHECKING:
     from components.core.store import Store
 
-_THREADS = max(8, 2 * (os.cpu_count() or 1))
 _TAKE_ROWS = 64
 
 
@@ -45,7 +39,12 @@ class Prepared:
 
 
 def prepare(
-    settings: Settings, artifact_path: str | Path, store: "Store", *, previous: Dataset | None = None
+    settings: Settings,
+    artifact_path: str | Path,
+    store: "Store",
+    *,
+    previous: Dataset | None = None,
+    parts: Sequence[Manifest] = (),
 ) -> Prepared:
     """Write the dataset artifact for `settings` to `artifact_path`.
 
@@ -53,27 +52,23 @@ def prepare(
     stay as they were encoded. Scratch space on disk: about the size of the data. With a `previous` data set, its shards
     of which nothing has changed are taken over, and only the other rows are written; the fingerprint is the same.
 
+    With `parts` (`core.data.parts`), the data are not read again; the manifest is the same, however many there are.
+
     Raises:
         UserError: nothing there, nothing usable, one class only, or a class that cannot be split.
         StoreError: the store, or the place of the data, does not answer.
     """
-    quarantine, rows = Quarantine(), settings.rows
+    rows = settings.rows
     with tempfile.TemporaryDirectory(prefix="trimtab-prep-") as scratch:
-        source = rows.open_source(
-            *(settings.dataset, _folder(scratch, "tables")),
-            slice_columns=settings.slices,
-            allow_paths=settings.allow_paths,
-        )
-        schema = rows.raw_schema.append(pa.field(GIVEN_COLUMN, pa.string()))
-        with Spill(_folder(scratch, "rows"), schema, settings.slices) as spill:
-            collected = _collect(source.items(), settings, spill, quarantine)
+        with open_spill(Path(scratch) / "rows", rows, settings.slices) as spill:
+            found = _collected(settings, parts, spill, scratch, store)
             buckets = spill.finish()
-        found = collected.classes
-        ordered = rows.order_classes(found, source.classes, settings.dataset)
+        quarantine, source = Quarantine(files=found.rejected), found.source
+        ordered = rows.order_classes(found.classes, source.classes, settings.dataset)
         plan = make_plan(
-            *(spill, buckets, rows.strata(found), settings, quarantine),
+            *(spill, buckets, rows.strata(found.classes), settings, quarantine),
             origin=source.split_from,
-            found=collected.splits,
+            found=found.splits,
         )
         keep_apart(plan, spill, settings, quarantine)
         classes = [name for name in ordered if name not in plan.left_out]
@@ -90,7 +85,7 @@ def prepare(
             slice_columns=settings.slices,
             store=store,
             metadata={
-                **({"source": facts} if (facts := source.facts()) else {}),
+                **({"source": facts} if (facts := dict(source.facts)) else {}),
                 "licence": rows.demo.licence if settings.dataset == DEMO else "not stated",
                 **({"description": said} if settings.dataset == DEMO and (said := rows.demo.description) else {}),
                 **({"palette": palette} if (palette := _palette(source.colours, classes)) else {}),
@@ -151,58 +146,32 @@ def _comparable(previous: Dataset, settings: Settings, classes: list[str]) -> bo
     return (previous.task, previous.classes, tuple(previous.slices)) == (settings.rows.task, classes, settings.slices)
 
 
-@dataclass(kw_only=True)
-class _Collected:
-    """Usable rows per class (0 where all were refused), and per split that they came with."""
-
-    classes: Counter[str] = field(default_factory=Counter)
-    splits: Counter[str | None] = field(default_factory=Counter)
-
-
-def _collect(items: Iterator[Item], settings: Settings, spill: Spill, quarantine: Quarantine) -> _Collected:
-    """Inspect all items and set the usable ones aside.
+def _collected(settings: Settings, parts: Sequence[Manifest], spill: Spill, scratch: str, store: "Store") -> Collected:
+    """Inspect the data here, or bring together what was inspected in parts.
 
     Raises:
-        UserError: nothing usable, with the reasons and the first of them in full.
+        UserError: nothing usable, with the reasons and the first of them in full, or an empty slice column.
     """
-    found = _Collected()
-    slices = SliceCounts(settings.slices)
-    for split, inspected in _inspected(items, settings):
-        name = printable(inspected.name)
-        usable = inspected.rejection is None
-        for class_name in inspected.classes:
-            found.classes[class_name] += usable
-        if inspected.rejection is not None:
-            quarantine.add(name, inspected.label, inspected.rejection)
-            continue
-        found.splits[split] += 1
-        slices.add(inspected.slices)
-        spill.add({**inspected.row, "source": name, GIVEN_COLUMN: split}, inspected.slices)
+    if parts:
+        found = merge_parts(parts, spill, settings.slices, store)
+    else:
+        found = collect(
+            settings.dataset,
+            settings.rows,
+            spill,
+            _folder(scratch, "tables"),
+            max_bytes=settings.max_image_bytes,
+            slice_columns=settings.slices,
+            allow_paths=settings.allow_paths,
+        )
     if not found.splits:
-        raise UserError(_nothing_usable(settings, quarantine))
-    refuse_empty(slices, "usable row")
+        raise UserError(_nothing_usable(settings, found))
+    refuse_empty(found.slices, "usable row")
     return found
 
 
-def _inspected(items: Iterator[Item], settings: Settings) -> Iterator[tuple[str | None, Inspected]]:
-    """Inspect in parallel, in the order given; a bounded number of items is in memory at once. With the given split."""
-    waiting: deque[tuple[str | None, Future[Inspected]]] = deque()
-
-    def first() -> tuple[str | None, Inspected]:
-        split, future = waiting.popleft()
-        return split, future.result()
-
-    with ThreadPoolExecutor(max_workers=_THREADS) as pool:
-        for item in items:
-            future = pool.submit(settings.rows.inspect, item, max_bytes=settings.max_image_bytes)
-            waiting.append((item.split, future))
-            if len(waiting) >= 2 * _THREADS:
-                yield first()
-        while waiting:
-            yield first()
-
-
-def _nothing_usable(settings: Settings, quarantine: Quarantine) -> str:
+def _nothing_usable(settings: Settings, found: Collected) -> str:
+    quarantine = Quarantine(files=found.rejected)
     reasons = ", ".join(f"{count} {reason}" for reason, count in quarantine.counts.items()) or "no files"
     example = ""
     if quarantine.files:

@@ -16,13 +16,16 @@ from components.core.parameters.form import SETTINGS
 from components.core.tasks.parameters import FIRST, forms
 from components.images import BASE_IMAGE, DATA_IMAGE, TRAIN_IMAGE
 
-_FACTS = {"task": str, "recipes": List[dict], "dataset_state": str, **dict.fromkeys(SETTINGS.values(), dict)}
+_FACTS = {
+    "task": str, "recipes": List[dict], "parts": List[dict], "dataset_state": str,
+    **dict.fromkeys(SETTINGS.values(), dict),
+}  # fmt: skip
 
 
 def facts_of(form: Form) -> dict[str, Any]:
     """What the check gives beside the parameters, with the types: the form's task; one recipe for each way to compress;
-    digests that change when the files do, for the cache keys of what reads them; the task's own parameters by the part
-    that they go to. Of a given network its classes.
+    one entry for each part of the data; digests that change when the files do, for the cache keys of what reads them;
+    the task's own parameters by the part that they go to. Of a given network its classes.
     """
     own = {"model_state": str, "classes": List[str]}
     return _FACTS | (own if form.kind == "compress" else {"catalog_state": str, "prunes": bool})
@@ -57,6 +60,7 @@ def _check(form: Form, given: Mapping[str, Any]) -> dict[str, Any]:
         **network,
         "task": form.task,
         "recipes": [recipe.to_json() for recipe in recipes],
+        "parts": plan.plan_parts(asked["data_parts"]),
         "dataset_state": source_state(asked["dataset"], rows, allow_paths=allowed),
         **settings,
     }

@@ -35,6 +35,11 @@ def plan_recipes(
     ]
 
 
+def plan_parts(count: int) -> list[dict[str, Any]]:
+    """One entry for each part of the data, in the words of `data_part`; the `name` is for people."""
+    return [{"name": f"part {number + 1} of {count}", "number": number, "of": count} for number in range(count)]
+
+
 def check_size_budget(
     *, max_size_mb: float | None, parameters: Mapping[str, int | None], prune_targets: Sequence[float]
 ) -> None:

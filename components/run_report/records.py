@@ -1,6 +1,7 @@
 """The journal of a run, read leniently: a report that fails would hide the failure it should tell of."""
 
 import re
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -81,10 +82,17 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 
 def lane_names(tasks: Sequence[Task]) -> dict[str, str]:
-    """For each loop iteration a name that people know: its recipe's, else its number."""
+    """For each loop iteration a name that people know: its recipe's, else its number. Each loop by itself."""
     items = {task.lane: task.iteration for task in tasks if task.lane}
-    recipes = [item if isinstance(item, Mapping) else {"name": item} if item else {} for item in items.values()]
-    return dict(zip(items, recipe_names(recipes), strict=True))
+    loops: defaultdict[str, list[str]] = defaultdict(list)
+    for lane in items:
+        loops[lane.rpartition("[")[0]].append(lane)
+    names: dict[str, str] = {}
+    for lanes in loops.values():
+        found = (items[lane] for lane in lanes)
+        recipes = [item if isinstance(item, Mapping) else {"name": item} if item else {} for item in found]
+        names |= zip(lanes, recipe_names(recipes), strict=True)
+    return {lane: names[lane] for lane in items}
 
 
 def boxes(tasks: Sequence[Task]) -> list[TaskBox]:

@@ -23,7 +23,10 @@ from components.core.tasks.parameters import forms
 from pipelines.cli.catalog import COMPILED
 from pipelines.cluster.task_inputs import tasks_of
 
-FACTS = {"task", "recipes", "dataset_state", "catalog_state", "model_state", "classes", "prunes", *SETTINGS.values()}
+FACTS = {
+    "task", "recipes", "parts", "dataset_state", "catalog_state", "model_state", "classes", "prunes",
+    *SETTINGS.values(),
+}  # fmt: skip
 """Outputs of the first task that are no parameters."""
 
 
@@ -70,9 +73,11 @@ def stage_function(stage: str) -> Any:
 def test_every_parameter_is_taken_by_a_stage_and_every_value_comes_from_the_first_task(pipeline):
     taken = {parameter for where, _, _, parameter in USES if where == pipeline}
     by_part = {one.name for one in forms()[pipeline].parameters if one.part}
-    # These make the recipes; the first task reads the labels and gives the classes.
+    # These make the recipes and the parts; the first task reads the labels and gives the classes.
     names = {one.name for one in forms()[pipeline].parameters}
-    made = {"prune_targets", "student_size"} | ({"labels"} if forms()[pipeline].kind == "compress" else set())
+    made = {"prune_targets", "student_size", "data_parts"} | (
+        {"labels"} if forms()[pipeline].kind == "compress" else set()
+    )
     assert names - taken - by_part == made & names
     assert "recipes" in taken
     spec = next(yaml.safe_load_all((COMPILED / f"{pipeline}.yaml").read_text()))

@@ -103,8 +103,10 @@ def test_the_slices_that_are_asked_for_are_checked_first_and_prepared(pipeline):
     spec = next(yaml.safe_load_all((COMPILED / f"{pipeline}.yaml").read_text()))
     given = {"componentInputParameter": "data_slice_columns"}
     checked = {"taskOutputParameter": {"outputParameterKey": "slice_columns", "producerTask": "preflight"}}
+    handed_on = {"componentInputParameter": "slice_columns"}
     for stage, name, source in (
-        ("preflight", "data_slice_columns", given), ("data-prep", "slice_columns", checked),
+        ("preflight", "data_slice_columns", given), ("prepare", "slice_columns", checked),
+        ("data-part", "slice_columns", handed_on), ("data-prep", "slice_columns", handed_on),
     ):  # fmt: skip
         found = [task["inputs"]["parameters"].get(name) for task, _ in of(spec, stage)]
         assert found == [source], stage

@@ -11,12 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from components.core.artifacts.manifest import read_file
+from components.core.data import collect, spill
 from components.core.data.dataset import SPLITS, Dataset, open_dataset
 from components.core.errors import UserError
 from components.core.store import Store
 from components.core.tasks.classification.rows import ClassificationRows
-from components.data_prep import prepare as prepare_module
-from components.data_prep import spill
 from components.data_prep.prepare import prepare
 from components.data_prep.settings import Settings
 from components.data_prep.splitting import split_of
@@ -80,14 +79,14 @@ def test_the_order_of_listing_does_not_matter(
 ) -> None:
     (twenty_jpegs / "cats" / "copy.jpg").write_bytes((twenty_jpegs / "cats" / "01.jpg").read_bytes())
     first = prepared(twenty_jpegs, store, tmp_path / "out")
-    collect = prepare_module._collect
+    inspected = collect._inspected
 
     def shuffled(items: object, *rest: object) -> object:
         listed = list(items)  # type: ignore[call-overload]
         random.Random(1).shuffle(listed)
-        return collect(iter(listed), *rest)  # type: ignore[arg-type]
+        return inspected(iter(listed), *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(prepare_module, "_collect", shuffled)
+    monkeypatch.setattr(collect, "_inspected", shuffled)
     monkeypatch.setattr(spill, "BUFFER_BYTES", 2000)  # many writes to each bucket
     assert prepared(twenty_jpegs, store, tmp_path / "other").manifest == first.manifest
 

@@ -48,10 +48,10 @@ def test_every_key_is_a_name_that_a_person_reads(spec):
 def test_no_input_or_output_is_called_after_the_compilers_channels(spec):
     assert "pipelinechannel" not in yaml.dump(spec)
     loops = [task for _, tasks in graphs(spec) for task in tasks.values() if "parameterIterator" in task]
-    assert {task["parameterIterator"]["itemInput"] for task in loops} == {"recipes_item"}
+    assert {task["parameterIterator"]["itemInput"] for task in loops} == {"recipes_item", "parts_item"}
     for task in loops:
         component = spec["components"][task["componentRef"]["name"]]
-        assert "recipes_item" in component["inputDefinitions"]["parameters"]
+        assert task["parameterIterator"]["itemInput"] in component["inputDefinitions"]["parameters"]
 
 
 def test_no_task_is_given_two_outputs_of_one_name(spec):

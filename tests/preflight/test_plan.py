@@ -34,3 +34,10 @@ def test_names_are_distinct_and_at_least_one():
     assert plan.distinct_names([" a", "b", "a", ""]) == ["a", "b"]
     with pytest.raises(UserError, match="backbones is empty"):
         plan.distinct_names([" "])
+
+
+def test_each_part_of_the_data_is_named_and_numbered():
+    assert plan.plan_parts(1) == [{"name": "part 1 of 1", "number": 0, "of": 1}]
+    assert [(one["name"], one["number"]) for one in plan.plan_parts(3)] == [
+        ("part 1 of 3", 0), ("part 2 of 3", 1), ("part 3 of 3", 2),
+    ]  # fmt: skip

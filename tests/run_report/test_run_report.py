@@ -10,7 +10,7 @@ from components.core.budget import Check
 from components.run_report.component import run_report
 from components.run_report.evidence import Evidence, _asked
 from components.run_report.record import asked_section
-from components.run_report.records import Task
+from components.run_report.records import Task, lane_names
 
 PARAMETERS = {"dataset": "demo", "prune_targets": [0.8, 0.65], "max_drop": 1.5, "max_size_mb": None, "power": 1.0}
 
@@ -318,3 +318,16 @@ def test_an_evaluation_of_an_earlier_version_costs_the_result_and_is_named(run, 
     assert "Result" not in headings(html)
     assert "this evaluation was made by an earlier version of trimtab (format 1); evaluate again" in html
     assert summary["rows"] == []
+
+
+def test_iterations_are_named_by_what_their_own_loop_varies():
+    given = {
+        "run/prepare/parts/[0]": {"name": "part 1 of 2", "number": 0, "of": 2},
+        "run/prepare/parts/[1]": {"name": "part 2 of 2", "number": 1, "of": 2},
+        "run/compress/recipes/[0]": {"macs_fraction": 0.8, "student_size": 48},
+        "run/compress/recipes/[1]": {"macs_fraction": 0.6, "student_size": 48},
+    }
+    tasks = [
+        Task(path=f"{lane}/work", component="c", status="succeeded", iteration=item) for lane, item in given.items()
+    ]
+    assert list(lane_names(tasks).values()) == ["part 1 of 2", "part 2 of 2", "macs_fraction 0.8", "macs_fraction 0.6"]

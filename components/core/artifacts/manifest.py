@@ -25,6 +25,7 @@ MANIFEST_NAME = "manifest.json"
 FORMAT = 1
 KINDS = (
     "dataset", "model", "onnx", "ranking", "curves", "evaluation", "decision", "release", "drift", "judgement",
+    "part",
 )  # fmt: skip
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")

@@ -12,7 +12,11 @@ from components.core.parameters.rules import (
     POSITIVE,
     PROPER_FRACTION,
     SHARE,
+    Range,
 )
+
+MOST_DATA_PARTS = 100
+"""Each is a task, and a node of the graph."""
 
 _DATA = (
     Parameter(
@@ -50,6 +54,10 @@ _DATA = (
         name="allow_paths", type=list[str], default=[],
         text="Folders and s3:// URIs that the rows of a table may name. Without it they name files in the table's own "
         "folder, or its own bucket.",
+    ),
+    Parameter(
+        name="data_parts", type=int, default=1, rule=Range(low=1, high=MOST_DATA_PARTS),
+        text="Read and check the data in this many parallel tasks. The prepared data are the same for any number.",
     ),
 )  # fmt: skip
 

@@ -52,6 +52,10 @@ class Spill:
         if self._buffered_bytes >= BUFFER_BYTES:
             self._flush()
 
+    def take(self, batch: pa.RecordBatch) -> None:
+        """Set the rows of a batch of another spill's bucket aside; not to be mixed with `add`."""
+        self._file(batch.column("digest")[0].as_py()[:2]).write_batch(batch)
+
     def finish(self) -> list[str]:
         """No more rows; the names of the buckets in the order of their digests."""
         self._flush()
@@ -66,11 +70,14 @@ class Spill:
 
     def _flush(self) -> None:
         for bucket, rows in self._buffer.items():
-            if bucket not in self._files:
-                self._files[bucket] = pa.ipc.new_stream(str(self._folder / bucket), self._schema)
-            self._files[bucket].write_table(pa.Table.from_pylist(rows, schema=self._schema))
+            self._file(bucket).write_table(pa.Table.from_pylist(rows, schema=self._schema))
         self._buffer.clear()
         self._buffered_bytes = 0
+
+    def _file(self, bucket: str) -> pa.RecordBatchStreamWriter:
+        if bucket not in self._files:
+            self._files[bucket] = pa.ipc.new_stream(str(self._folder / bucket), self._schema)
+        return self._files[bucket]
 
     def _close_files(self) -> None:
         for file in self._files.values():
