@@ -38,7 +38,6 @@ def assemble(
     sources: Mapping[str, Manifest],
     licence: str | None = None,
     retraining: Mapping[str, Any] | None = None,
-    given_network: bool = False,
 ) -> Assembled:
     """All files of the release `name`.
 
@@ -52,7 +51,6 @@ def assemble(
         sources: manifests of what a later retraining starts from.
         licence: of the backbone's weights; None looks it up in the built-in catalog.
         retraining: judgement.json of a challenger; None for a release that no retraining made.
-        given_network: whether the baseline is a network that its user trained, on data that nobody here knows.
     """
     files = bundle.serving_files()
     digest = release_digest(files)
@@ -81,7 +79,6 @@ def assemble(
             "licence": licence or _licence(bundle.provenance["backbone"]),
             "trimtab": trimtab_version(),
             "retraining": retraining,
-            "given_network": given_network,
         },
     )
     files[CARD] = card.encode()

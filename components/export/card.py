@@ -29,7 +29,7 @@ def write_card(evaluation: Evaluation, card: CardText, facts: Mapping[str, Any])
         evaluation: of the released files.
         card: what the task says.
         facts: `name`, `version`, `digest`, `digests`, `decision`, `provenance`, `verification`, `licence` (of the
-            backbone's weights), `trimtab`, `retraining` (judgement.json, or None), `given_network` (see `assemble`).
+            backbone's weights), `trimtab`, `retraining` (judgement.json, or None).
     """
     text = _template().render(
         **facts,

@@ -65,7 +65,6 @@ def export(
     model_manifest = read_manifest(model.path, kind="model")
     bundle, student = load_onnx(onnx_manifest, store), load_model(model_manifest, store)
     plain = float32_of(model_manifest, store)
-    compared_with = read_manifest(baseline.path)
     measured = read_evaluation(evaluation.path, store)
     chosen = json.loads(read_file(read_manifest(decision.path, kind="decision"), "decision.json", store))
     judged = None
@@ -90,12 +89,11 @@ def export(
         digests={
             "candidate (ONNX bundle)": onnx_manifest.digest,
             "student (torch)": model_manifest.digest,
-            "baseline": compared_with.digest,
+            "baseline": read_manifest(baseline.path).digest,
         },
         sources={"model": model_manifest, "dataset": read_manifest(dataset.path, kind="dataset")},
         licence=model_manifest.metadata.get("licence"),
         retraining=judged,
-        given_network=compared_with.metadata.get("stage") == "adopt",
     )
     published = publish_release(store, name, assembled.version, assembled.files)
     if key is not None:

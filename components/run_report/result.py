@@ -15,7 +15,6 @@ from components.run_report.records import Task
 from components.run_report.retraining import outcome, promotion_of
 
 _LOG_LINES = 60
-_GIVEN_NETWORK = "adopt"
 
 
 def headline(evidence: Evidence) -> tuple[str, str]:
@@ -71,11 +70,6 @@ def result_section(evidence: Evidence) -> Section | None:
         "and the interval of the ratio."
     )
     note = _test_note(final, evidence.first("judgement.json"))
-    if any(task.component == _GIVEN_NETWORK for task in evidence.tasks):
-        note += (
-            f" The network was given as its user had trained it: whether these {final.row_noun} were among its "
-            "training data is not known, and if they were, both figures are too good."
-        )
     reason = str((evidence.decision or {}).get("reason", ""))
     verdict = verdict_callout(final, candidate="release", unlimited=reason)
     return Section(

@@ -174,7 +174,6 @@ def card(found: Contest, folder: Path) -> str:
                 "samples_repeated": 0,
             },
             "retraining": found.judgement,
-            "given_network": False,
         },
     )  # fmt: skip
 
