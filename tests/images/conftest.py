@@ -63,7 +63,7 @@ def retraining_run(container_run: FinishedRun) -> FinishedRun:
     champion = f"model/{container_run.document['outputs']['release_version']}"
     promoted = call_trimtab(container_run.home, "promote", champion, "--why", "the first one")
     assert promoted.returncode == 0, promoted.stderr
-    parameters = {**TINY, **RETRAINED, "action": "fine-tune", "max_loss": "100"}
+    parameters = {**TINY, **RETRAINED, "action": "fine-tune", "max_loss": "100", "max_class_loss": "100"}
     run = run_trimtab(container_run.home, "retrain", "--runner", "container", "--allow", "store", parameters=parameters)
     assert run.code == 0, run.printed
     return run

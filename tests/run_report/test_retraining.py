@@ -170,6 +170,13 @@ def test_without_slices_there_is_no_such_section():
     assert slice_section(found) is None
 
 
+def test_a_run_says_that_it_read_the_test_split_once_and_not_that_nobody_else_did():
+    found = evidence({})
+    found.evaluations = [evaluation()]
+    html = render_report(found)
+    assert "Measured once in this run, on the test split: 1,000 images on which nothing in it was chosen" in html
+
+
 @pytest.mark.parametrize(
     ("uses", "said"), [(7, "it has measured 7 releases of this name"), (None, "it has been used before")]
 )
