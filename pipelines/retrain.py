@@ -260,7 +260,7 @@ def _body(form: Form, asked: dict[str, Any], *, prepare: Part, train: Part, comp
             drift=moved.outputs["drift"],
             name=champion_now.outputs["name"],
             version=champion_now.outputs["version"],
-            **taken(given, *POLICY),
+            **taken(given, "recipes", *POLICY),
         )
         light(decided)
 

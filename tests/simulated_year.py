@@ -154,7 +154,7 @@ class Year:
         decided = run.call(
             decide,
             {"decision": dsl.Artifact},
-            drift=run.given("drift"), name=current.name, version=current.version, **POLICY,
+            drift=run.given("drift"), name=current.name, version=current.version, recipes=[{"name": "whole"}], **POLICY,
         )  # fmt: skip
         found = json.loads(read_file(read_manifest(run.folder / "decision"), "retraining.json", self.store))
         result = Week(action=decided.action, attention=found["attention"], reason=found["reason"])

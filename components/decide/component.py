@@ -1,6 +1,6 @@
 """KFP face of the decision over a retraining."""
 
-from typing import NamedTuple
+from typing import List, NamedTuple
 
 from kfp import dsl
 from kfp.dsl import Artifact, Input, Output
@@ -21,6 +21,7 @@ def decide(
     decision: Output[Artifact],
     name: str,
     version: str,
+    recipes: List[dict],
     action: str = "auto",
     min_new_images: int = 100,
     max_quarantined: float = 0.1,
@@ -38,6 +39,7 @@ def decide(
         decision: retraining.json: the decision, its reason and what it rests on; decision.json: the reason, for export.
         name: Of the champion's release.
         version: Of the champion's release.
+        recipes: Those of a new search; but for size and input, a fine-tuned champion is made as they say.
         action: auto decides by the rules below; skip, fine-tune or optimize is done whatever the data say.
         min_new_images: Skip retraining until this many new images have arrived; at least 1.
         max_quarantined: Share of the newly arrived files that may be unusable, 0 to 1; above it nothing is trained.
@@ -49,14 +51,14 @@ def decide(
         large_feature_drift: The same, for a new search.
 
     Returns:
-        action: skip, fine-tune or optimize. recipe: What a fine-tuned champion is made by: it keeps its network and is
-        quantized again.
+        action: skip, fine-tune or optimize. recipe: What a fine-tuned champion is made by: it keeps its network, is
+        quantized again, and has a temperature fitted if the champion had.
     """
     import json
     from dataclasses import asdict
 
     from components.core.artifacts.manifest import describe, publish, read_file, read_manifest
-    from components.core.recipe import Recipe
+    from components.core.bundles.onnx_bundle import PROVENANCE
     from components.core.retraining import RetrainPolicy
     from components.core.store import store_from_environment
     from components.decide import rules
@@ -87,5 +89,5 @@ def decide(
     }
     manifest = publish(decision.path, kind="decision", files={**files}, metadata={}, store=store)
     describe(decision, manifest, store, action=decided.action, reason=decided.reason, attention=decided.attention)
-    as_it_is = Recipe(name="the champion's network")
-    return Decided(action=decided.action, recipe=as_it_is.to_json())
+    provenance = json.loads(store.releases.read(name, version, PROVENANCE))
+    return Decided(action=decided.action, recipe=rules.fine_tuned_recipe(recipes, provenance).to_json())

@@ -1,10 +1,11 @@
 """The policy of retraining as one function: what drift.json says → what to do, and why."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from components.core.numbers import percent
+from components.core.recipe import Recipe
 from components.core.retraining import AUTO, FINE_TUNE, OPTIMIZE, SKIP, RetrainPolicy
 
 
@@ -15,6 +16,18 @@ class Decision:
     action: str
     reason: str
     attention: bool = False
+
+
+def fine_tuned_recipe(recipes: Sequence[Mapping[str, Any]], provenance: Mapping[str, Any]) -> Recipe:
+    """How a fine-tuned champion becomes a release.
+
+    Args:
+        recipes: those of a new search, which differ in how small the network becomes; here it stays as it is.
+        provenance: of the champion; if a temperature was fitted for it, one is for the challenger.
+    """
+    recipe = replace(Recipe.from_json(recipes[0]), name="the champion's network", macs_fraction=1.0, student_size=0)
+    scaled = {"temperature_scaling": True} if "temperature" in provenance else {}
+    return replace(recipe, more={**recipe.more, **scaled})
 
 
 def decide(drift: Mapping[str, Any], policy: RetrainPolicy) -> Decision:

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from components.core.errors import UserError
+from components.core.recipe import Recipe
 from components.core.retraining import RetrainPolicy
-from components.decide.rules import decide
+from components.decide.rules import decide, fine_tuned_recipe
 
 POLICY = RetrainPolicy()
 
@@ -108,3 +109,26 @@ def test_a_challenger_is_not_judged_on_images_that_the_champion_has_learnt():
 def test_a_threshold_out_of_range_is_refused_by_name(changes, words):
     with pytest.raises(UserError, match=words):
         RetrainPolicy(**changes)
+
+
+@pytest.mark.parametrize(
+    ("asked", "of_champion", "scaled"),
+    [
+        ({}, {}, None),
+        ({"temperature_scaling": False}, {}, False),
+        ({"temperature_scaling": True}, {}, True),
+        ({"temperature_scaling": False}, {"temperature": {"value": 0.95}}, True),
+        ({}, {"temperature": {"value": None, "why": "too few rows"}}, True),
+    ],
+)
+def test_a_fine_tuned_champion_keeps_its_size_and_is_made_as_asked_and_as_it_was(asked, of_champion, scaled):
+    searched = [
+        Recipe(
+            name=f"{share:.0%}", macs_fraction=share, student_size=64, more={"int8_kind": "weights", **asked}
+        ).to_json()
+        for share in (0.8, 0.5)
+    ]
+    recipe = fine_tuned_recipe(searched, {"scheme": "int8", **of_champion})
+    assert (recipe.name, recipe.macs_fraction, recipe.student_size) == ("the champion's network", 1.0, 0)
+    assert recipe.more["int8_kind"] == "weights"
+    assert recipe.more.get("temperature_scaling") == scaled
