@@ -8,6 +8,7 @@ import yaml
 from components.core.errors import UserError
 
 MOST_NODES = 500_000  # `optimize` has 5,000
+_TEXT_OF_A_NODE = 128  # characters; longer texts count more than once, since aliases repeat them as well
 MOST_DEPTH = 100
 MOST_DIGITS = 250  # every number that is shorter fits into a double
 
@@ -72,12 +73,18 @@ def _check_number(event: yaml.ScalarEvent, name: str) -> None:
         )
 
 
+def _length(name: Any) -> int:
+    return len(name) // _TEXT_OF_A_NODE if isinstance(name, str) else 0
+
+
 def _check_size(documents: list[Any], name: str, what: str) -> None:
     """Counts nodes and levels as if every alias were written out: shared objects are cheap to hold, deadly to walk."""
     known: dict[int, tuple[int, int]] = {}
     open_nodes: set[int] = set()
 
     def measure(node: Any) -> tuple[int, int]:
+        if isinstance(node, str):
+            return 1 + len(node) // _TEXT_OF_A_NODE, 0
         if not isinstance(node, dict | list):
             return 1, 0
         key = id(node)
@@ -85,7 +92,7 @@ def _check_size(documents: list[Any], name: str, what: str) -> None:
             raise UserError(f"{name} has an alias that contains itself; that is no {what}")
         if key not in known:
             open_nodes.add(key)
-            size, depth = 1, 1
+            size, depth = 1 + (sum(_length(name) for name in node) if isinstance(node, dict) else 0), 1
             for child in node.values() if isinstance(node, dict) else node:
                 inside, below = measure(child)
                 size, depth = size + inside, max(depth, below + 1)

@@ -1,6 +1,5 @@
 """What the stages left behind as JSON, found through the manifests in the journal."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -9,6 +8,7 @@ from components.core.artifacts.manifest import Manifest, parse_manifest, read_fi
 from components.core.errors import UserError
 from components.core.evaluation.document import FILE as EVALUATION
 from components.core.evaluation.document import Evaluation
+from components.core.json_documents import parse_json
 from components.core.parameters import ADVANCED
 from components.core.store import StoreError
 from components.core.tasks.parameters import forms
@@ -187,7 +187,7 @@ def _manifests(tasks: Sequence[Task], problems: list[str]) -> list[tuple[Task, s
 
 def _load(store: "Store", manifest: Manifest, name: str, task: Task, problems: list[str]) -> Mapping[str, Any] | None:
     try:
-        content = json.loads(read_file(manifest, name, store))
+        content = parse_json(read_file(manifest, name, store))
     except (StoreError, UserError, ValueError, OSError) as error:
         problems.append(f"{task.path}, {name}: {error}")
         return None

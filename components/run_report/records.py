@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from components.core.component_names import base_name
 from components.core.report.dag import TaskBox
 from components.core.report.recipe_names import recipe_names
 
@@ -53,7 +54,7 @@ def _task(record: Mapping[str, Any]) -> Task:
     return Task(
         path=str(record.get("task") or "?"),
         # The compiler calls the second use of a component `comp-fine-tune-2`, and in a nested pipeline -2-2.
-        component=re.sub(r"^(comp|exec)_|(_\d+)+$", "", component),
+        component=base_name(re.sub(r"^(comp|exec)_", "", component), "_"),
         status=str(record.get("status") or "unknown").lower(),
         label=str(record.get("label") or ""),
         cached=bool(record.get("cached")),

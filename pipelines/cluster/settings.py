@@ -2,13 +2,13 @@
 kfp-kubernetes, into the platform's."""
 
 import math
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import components
+from components.core.component_names import base_name
 from components.core.errors import UserError
 from components.core.results.code import VARIANT
 from components.core.results.recall import THREADS_VARIABLE
@@ -36,7 +36,7 @@ def stage_names(spec: dict[str, Any]) -> dict[str, str]:
     Importers have no pod and are left out.
     """
     return {
-        label: _function(executor["container"]) or re.sub(r"^exec-|(-\d+)+$", "", label)
+        label: _function(executor["container"]) or base_name(label.removeprefix("exec-"))
         for label, executor in _executors(spec).items()
         if isinstance(executor, dict) and isinstance(executor.get("container"), dict)
     }

@@ -1,12 +1,12 @@
 """What one task of a compiled pipeline is given, as far as it is known before the pipeline runs."""
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from components.core.component_names import base_name
 from components.core.errors import UserError
 from components.core.results.loaded_files import loaded_files
 from pipelines.cluster.sections import near
@@ -177,7 +177,7 @@ def _producer(
 
 def _plain(component: str) -> str:
     """`comp-fine-tune-2-2` → `fine_tune`: the compiler numbers a component that is there twice, in each pipeline."""
-    return re.sub(r"^comp-|(-\d+)+$", "", component).replace("-", "_")
+    return base_name(component.removeprefix("comp-")).replace("-", "_")
 
 
 def _folded(name: str) -> str:

@@ -8,6 +8,7 @@ import errno
 import os
 import shutil
 import stat
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
@@ -100,7 +101,18 @@ def remove(path: Path) -> None:
     if path.is_symlink() or not path.is_dir():
         path.unlink(missing_ok=True)
     else:
-        shutil.rmtree(path)
+        remove_folder(path, ignore_errors=False)
+
+
+def remove_folder(folder: Path, *, ignore_errors: bool = True) -> None:
+    """As `shutil.rmtree`, however deep the folder is."""
+    try:
+        shutil.rmtree(folder, ignore_errors=ignore_errors)
+    except RecursionError:
+        # Python goes a level deeper for each folder inside another (before 3.13); coreutils' rm does not.
+        subprocess.run(
+            ["rm", "-rf", "--", str(folder)], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False
+        )
 
 
 @contextmanager

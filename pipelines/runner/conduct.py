@@ -1,13 +1,13 @@
 """One run from its first task to its result: workers, signals, the walk over the DAG, the run's record."""
 
 import asyncio
-import shutil
 import signal
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipelines.runner.beneath import remove_folder
 from pipelines.runner.context import RunContext
 from pipelines.runner.events import RunEnded, RunStarted
 from pipelines.runner.records.state import RunRecord, TaskRecord, read_tasks
@@ -70,7 +70,7 @@ async def conduct(context: RunContext, record: RunRecord) -> RunResult:
         record.summary = find_summary(read_tasks(context.folder))
         context.state.save_run(record)
     for folder in ("work", "engine"):
-        shutil.rmtree(context.folder / folder, ignore_errors=True)
+        remove_folder(context.folder / folder)
     context.listener(RunEnded(run_id=context.run_id, status=outcome.status, outputs=record.outputs))
     return RunResult(
         run_id=context.run_id, status=outcome.status, folder=context.folder,

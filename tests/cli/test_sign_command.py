@@ -45,6 +45,14 @@ def test_a_release_is_signed_and_verified(trimtab: Trimtab, keys: Path, monkeypa
 
 
 @pytest.mark.usefixtures("store")
+def test_what_was_verified_is_copied_to_a_folder(trimtab: Trimtab, keys: Path, tmp_path: Path) -> None:
+    trimtab("sign", "abc", "--key", str(keys / "secret"))
+    said = trimtab("verify", "abc", "--key", str(keys / "public"), "--to", str(tmp_path / "served"))
+    assert said.code == 0
+    assert (tmp_path / "served" / "model.onnx").read_bytes() == b"model"
+
+
+@pytest.mark.usefixtures("store")
 def test_a_release_without_the_signature_that_is_asked_for_does_not_pass(trimtab: Trimtab, keys: Path) -> None:
     said = trimtab("verify", "abc", "--key", str(keys / "public"))
     assert said.code == 1

@@ -4,7 +4,6 @@ Files: `weights.safetensors`, `architecture.json` (source and recorded surgery),
 (preprocessing, labels, …), written and read by the task.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from components.core.artifacts.manifest import Manifest, materialize, publish, read_manifest
 from components.core.bundles.asset_files import read_asset_files
 from components.core.errors import UserError
+from components.core.json_documents import parse_json
 from components.core.models.architecture import Architecture
 from components.core.models.inputs import Graph, InputSpec
 from components.core.store.keys import canonical_json
@@ -90,7 +90,7 @@ def load_model(artifact: str | Path | Manifest, store: "Store") -> ModelBundle:
     manifest = artifact if isinstance(artifact, Manifest) else read_manifest(artifact, kind=KIND)
     folder = materialize(manifest, store)
     try:
-        architecture = Architecture.from_json(json.loads((folder / ARCHITECTURE).read_bytes()))
+        architecture = Architecture.from_json(parse_json((folder / ARCHITECTURE).read_bytes()))
         assets = get_task(architecture.task).read_assets(read_asset_files(manifest, folder, (WEIGHTS, ARCHITECTURE)))
         module = build(architecture)
     except (ValueError, FileNotFoundError) as error:

@@ -4,7 +4,6 @@ Files: one `<graph>.onnx` per graph (its metadata repeats the assets), the asset
 All except `provenance.json` are serving files; the release digest covers only these.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from components.core.artifacts.manifest import Manifest, materialize, publish, read_manifest
 from components.core.bundles.asset_files import read_asset_files
 from components.core.errors import UserError
+from components.core.json_documents import parse_json
 from components.core.store.keys import canonical_json
 from components.core.tasks import Task, get_task
 
@@ -87,7 +87,7 @@ def load_onnx(artifact: str | Path | Manifest, store: "Store") -> OnnxBundle:
     try:
         return read_onnx(
             {entry.path: folder / entry.path for entry in manifest.files if entry.path.endswith(SUFFIX)},
-            json.loads((folder / PROVENANCE).read_bytes()),
+            parse_json((folder / PROVENANCE).read_bytes()),
             read_asset_files(manifest, folder, tuple(e.path for e in manifest.files if e.path.endswith(SUFFIX))),
         )
     except (ValueError, TypeError, AttributeError) as error:

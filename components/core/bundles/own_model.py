@@ -4,7 +4,6 @@ Both the first task of a pipeline and the stage that takes the network over use 
 not fail in the other.
 """
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from components.core.artifacts.manifest import Manifest, parse_manifest, read_fi
 from components.core.bundles.released_sources import SOURCES, read_sources
 from components.core.data.ingestion.labels import class_name
 from components.core.errors import UserError
+from components.core.json_documents import parse_json
 from components.core.models.checkpoint import SUFFIXES
 from components.core.tasks import get_task
 
@@ -92,7 +92,7 @@ def stored_classes(manifest: Manifest, store: "Store", *, task: str) -> tuple[st
         UserError: it is for another task, or cannot be read.
     """
     try:
-        theirs = str(json.loads(read_file(manifest, "architecture.json", store))["task"])
+        theirs = str(parse_json(read_file(manifest, "architecture.json", store))["task"])
         if theirs != task:
             raise UserError(f"the model is for {get_task(theirs).title}, this pipeline for {get_task(task).title}")
         files = {

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from components.core.artifacts.manifest import Manifest, parse_manifest
 from components.core.errors import UserError
+from components.core.json_documents import parse_json
 
 if TYPE_CHECKING:
     from components.core.store import Store
@@ -33,7 +34,7 @@ def read_sources(store: "Store", name: str, version: str) -> dict[str, Manifest]
     if SOURCES not in store.releases.files(name, version):
         raise UserError(f"{where} has no {SOURCES}, so it cannot be retrained; run optimize again and promote that")
     try:
-        documents = json.loads(store.releases.read(name, version, SOURCES))
+        documents = parse_json(store.releases.read(name, version, SOURCES))
         return {title: parse_manifest(document) for title, document in documents.items()}
     except (ValueError, AttributeError) as error:
         raise UserError(f"{where}: {SOURCES} cannot be read: {error}") from None

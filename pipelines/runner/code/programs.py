@@ -22,6 +22,7 @@ from pipelines.runner.reading.executors import Command, EmbeddedFunction, Instal
 from pipelines.runner.reading.packages import fingerprint, missing
 
 CONFIG_FILE = "kfp_config.ini"
+_MOST_PACKAGES = 2000
 
 _HEAVY_MODULES = frozenset({"torch", "torchvision", "timm", "torch_pruning"})
 
@@ -39,6 +40,7 @@ def programs(pipeline: Pipeline, folders: Sequence[Path]) -> dict[str, Program]:
     """
     configured = _configured(folders)
     found: dict[str, Program] = {}
+    num_packages = 0
     for component in pipeline.components.values():
         container = component.container
         if container is None or container.label in found:
@@ -47,6 +49,9 @@ def programs(pipeline: Pipeline, folders: Sequence[Path]) -> dict[str, Program]:
             case InstalledFunction(function=function):
                 found[container.label] = _installed(function, container, configured)
             case EmbeddedFunction(function=function, source=source, packages=wanted):
+                num_packages += sum(len(install.requirements) for install in wanted)
+                if num_packages > _MOST_PACKAGES:  # each is looked up here, for a millisecond
+                    raise UserError(f"the pipeline wants more than {_MOST_PACKAGES:,} packages installed")
                 parts = [("source", source), *([("packages", fingerprint(wanted))] if wanted else ())]
                 found[container.label] = Program(
                     name=_safe(function), digest=digest_of((name, text.encode()) for name, text in parts),

@@ -33,9 +33,12 @@ _PARAMETER = re.compile(
 )
 
 
-# What can grow: a loop over a list, and sums of what it is given. The SDK writes neither.
-_MACRO = re.compile(r"\.\s*(?:map|filter|all|exists|exists_one|transformList|transformMap)\s*\(")
-_HARMLESS = 64 * 2**20
+# A loop over a list, or a pattern, may take more than what it is given; the SDK writes neither. By their names alone:
+# CEL takes blanks and comments before and after each.
+_GROWING = re.compile(r"\b(?:map|filter|all|exists|exists_one|transformList|transformMap|matches)\b")
+# Sums and lists repeat a value, and each further part of an expression looks at it again.
+_REPEATING = re.compile(r"[+,&|?]|\bparseJson\b")
+_HARMLESS = 4 * 2**20
 
 
 class ExpressionError(ValueError):
@@ -86,7 +89,8 @@ class Condition:
         }
         found = _evaluate(self._program, values, self.text)
         if not isinstance(found, bool):
-            raise ExpressionError(f"it is {json.dumps(found, default=str)[:60]}, not true or false: {self.text}")
+            said = json.dumps(found, default=str)[:60]
+            raise ExpressionError(f"it is {said}, not true or false: {_short(self.text)}")
         return found
 
 
@@ -176,13 +180,14 @@ def _plain(message: str) -> str:
 
 
 def _short(text: str) -> str:
+    text = " ".join(text.split())
     return text if len(text) <= 300 else text[:297] + "..."
 
 
 def _evaluate(program: Any, values: Mapping[str, Any], text: str) -> Any:
     """The plain value, as JSON knows it. What can make more of its values than they are runs with bounds."""
-    size = sum(map(_size, values.values())) * text.count("+")
-    if size < _HARMLESS and not _MACRO.search(text):
+    size = sum(map(_size, values.values())) * len(_REPEATING.findall(text))
+    if size < _HARMLESS and not _GROWING.search(text):
         return _evaluated(program, values, text)
 
     def answer() -> dict[str, Any]:
@@ -267,4 +272,4 @@ def _as_json(value: Any, text: str) -> Any:
         return int(value)
     if value is None or isinstance(value, str | bool | int | float):
         return value
-    raise ExpressionError(f"it gives {type(value).__name__}, which no parameter can hold: {text}")
+    raise ExpressionError(f"it gives {type(value).__name__}, which no parameter can hold: {_short(text)}")

@@ -5,7 +5,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from components.core.errors import UserError
@@ -23,6 +23,7 @@ RUN_SPECIFIC = frozenset({
 
 _FACTS = RUN_SPECIFIC | {"pipeline_task_name"}
 _STRUCTURES = ('{"Concat":', '{"IfPresent":')
+_MOST_DEPTH = 100
 _ARTIFACT_FIELDS = ("uri", "path", "name", "metadata")
 
 
@@ -77,6 +78,49 @@ def check(value: Any, where: str) -> None:
         for match in _PLACEHOLDER.finditer(text):
             if not _known(_split(match[1])):
                 raise UserError(f"{where} uses the placeholder {match[0]}, which the local runner does not support")
+
+
+def check_command(words: Sequence[str], where: str) -> None:
+    """Refuses a `Concat` or `IfPresent` that is not of KFP's form; what is no JSON is a text like others.
+
+    Raises:
+        UserError: with the beginning of it, and the place.
+    """
+    for word in words:
+        if not word.startswith(_STRUCTURES):
+            continue
+        try:
+            is_right = _is_structure(json.loads(word))
+        except RecursionError:
+            is_right = False
+        except ValueError:
+            continue
+        if not is_right:
+            raise UserError(
+                f"{where} has an argument that begins as KFP's Concat or IfPresent, and is none: {word[:80]!r}"
+            )
+
+
+def _is_structure(tree: Any, depth: int = 0) -> bool:
+    if isinstance(tree, str):
+        return True
+    if depth > _MOST_DEPTH:
+        return False
+    if isinstance(tree, list):
+        return all(_is_structure(item, depth + 1) for item in tree)
+    if not isinstance(tree, dict):
+        return False
+    if "Concat" in tree:
+        return isinstance(tree["Concat"], list) and all(
+            not isinstance(item, list) and _is_structure(item, depth + 1) for item in tree["Concat"]
+        )
+    branch = tree.get("IfPresent")
+    return (
+        isinstance(branch, dict)
+        and isinstance(branch.get("InputName"), str)
+        and _is_structure(branch.get("Then"), depth + 1)
+        and _is_structure(branch.get("Else", []), depth + 1)
+    )
 
 
 def lists_of_artifacts(value: Any) -> list[str]:

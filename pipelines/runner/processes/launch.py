@@ -1,11 +1,11 @@
 """Instructions for one task's process: program, inputs, environment and folders."""
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipelines.runner.beneath import remove_folder
 from pipelines.runner.code.program import Program
 from pipelines.runner.ir.pipeline import ArtifactPort, Container
 from pipelines.runner.kubernetes_objects.mounts import Mount
@@ -24,8 +24,8 @@ class Folders:
 
     def clear(self) -> None:
         """Removes what an earlier attempt left."""
-        shutil.rmtree(self.artifacts, ignore_errors=True)
-        shutil.rmtree(self.work, ignore_errors=True)
+        remove_folder(self.artifacts)
+        remove_folder(self.work)
         self.work.mkdir(parents=True)
         self.log.parent.mkdir(parents=True, exist_ok=True)
 

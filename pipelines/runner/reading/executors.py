@@ -12,7 +12,7 @@ from pipelines.quantities import num_bytes, num_cores
 from pipelines.runner.ir.parameters import plain
 from pipelines.runner.ir.pipeline import Container, Importer, Resources
 from pipelines.runner.ir.placeholders import check as check_placeholders
-from pipelines.runner.ir.placeholders import is_literal
+from pipelines.runner.ir.placeholders import check_command, is_literal
 from pipelines.runner.ir.settings import ExecutorSettings
 from pipelines.runner.reading.fields import Fields
 from pipelines.runner.reading.packages import Install, installs
@@ -52,6 +52,7 @@ def read_executor(fields: Fields, label: str, settings: ExecutorSettings) -> Con
     container.finish()
     fields.finish()
     check_placeholders([*found.command, *found.args, env], f"executor {label!r}")
+    check_command([*found.command, *found.args], f"executor {label!r}")
     return found
 
 

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from components.core.errors import UserError
 
 _PIP_INSTALL = re.compile(r"pip install ([^\n]*?)(?:&&|\n|$)")
+_MOST_CHARACTERS = 20_000
+"""Of one install's packages and options."""
+
 _WITH_VALUE = ("--index-url", "--extra-index-url", "--trusted-host")
 _WITHOUT_EFFECT = ("--quiet", "-q", "--no-warn-script-location", "--no-deps", "--pre", "--no-cache-dir")
 """Options that change nothing when all that is asked for is there already."""
@@ -33,6 +36,8 @@ def installs(command: Sequence[str], where: str) -> tuple[Install, ...]:
     found = []
     for word in command:
         for match in _PIP_INSTALL.finditer(word):
+            if len(match[1]) > _MOST_CHARACTERS:
+                raise UserError(f"{where} holds a pip install of {len(match[1]):,} characters")
             try:
                 install = _install(shlex.split(match[1]))
             except ValueError as error:

@@ -1,11 +1,11 @@
 """What the runs on this machine still need of a store."""
 
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from components.core.errors import UserError
+from components.core.json_documents import parse_json
 from components.core.store.care.reachability import MANIFEST, digests_in
 
 
@@ -18,7 +18,7 @@ def digests_of_runs(home: Path) -> set[str]:
     found: set[str] = set()
     for path in _manifests(home / "runs"):
         try:
-            document = json.loads(path.read_bytes())
+            document = parse_json(path.read_bytes())
         except FileNotFoundError:
             continue  # a run clears a task's outputs before it tries it again
         except OSError as error:

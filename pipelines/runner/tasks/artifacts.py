@@ -19,15 +19,23 @@ def is_in_place(artifact: Mapping[str, Any]) -> bool:
     """Whether an artifact's bytes are still where they were written, unchanged; remote ones are taken to be."""
     if is_remote(artifact):
         return True
-    payload = payload_at(Path(local_path(artifact["uri"])))
-    return bool(content_digest(artifact, payload) == artifact.get("content"))
+    try:
+        payload = payload_at(Path(local_path(artifact["uri"])))
+        return bool(content_digest(artifact, payload) == artifact.get("content"))
+    except OSError:
+        return False
 
 
 def take_custom_path(artifact: dict[str, Any], custom_path: str, place: Path) -> None:
-    """A component may write to a path of its own choice (`artifact.custom_path`); its bytes come to their place."""
+    """A component may write to a path of its own choice (`artifact.custom_path`); its bytes come to their place.
+
+    Raises:
+        OSError: it cannot be copied, as links that lead around in circles.
+    """
     source = Path(custom_path)
     if not source.exists() or source == place:
         return
+    payload_at(source)  # a copy would follow links around in circles, and folders without end
     place.parent.mkdir(parents=True, exist_ok=True)
     if source.is_dir():
         shutil.copytree(source, place, dirs_exist_ok=True)

@@ -1,6 +1,5 @@
 """Instructions for the child process of one attempt of a task, and how its end is interpreted."""
 
-import json
 import re
 import shutil
 import signal
@@ -8,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from components.core.json_documents import parse_json
+from pipelines.runner.beneath import read_file
 from pipelines.runner.containers.create import container_spec
 from pipelines.runner.containers.lifetime import Containers
 from pipelines.runner.context import RunContext
@@ -20,6 +21,8 @@ from pipelines.runner.records.logs import tail
 
 # The last line of a traceback: of a container there is nothing else to go by.
 _MISTAKE = re.compile(r"components\.core\.errors\.UserError: (.+)")
+_KINDS = ("user", "defect", "error")
+_MOST_BYTES = 2**20  # of failure.json
 
 
 class TaskFailed(Exception):  # noqa: N818  (it is how one attempt ended)
@@ -122,8 +125,10 @@ def check_end(launch: Launch, ended: Ended, worker_log: Path) -> None:
 
 
 def _failure(folder: Path) -> Mapping[str, str] | None:
+    # The component can write to it as well.
     try:
-        found = json.loads((folder / "failure.json").read_text(encoding="utf-8"))
+        found = parse_json(read_file(folder, "failure.json", most_bytes=_MOST_BYTES) or b"")
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) and {"kind", "message"} <= found.keys() else None
+    is_ours = isinstance(found, dict) and found.get("kind") in _KINDS and isinstance(found.get("message"), str)
+    return found if is_ours else None

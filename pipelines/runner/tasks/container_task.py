@@ -1,7 +1,6 @@
 """One task that runs code: cache, CPU, fork, retries, outputs, records."""
 
 import asyncio
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -12,6 +11,7 @@ from components.core.results import cache
 from components.core.results.payload import content_digest, payload_of
 from components.core.store import StoreError
 from pipelines.quantities import num_bytes, num_cores
+from pipelines.runner.beneath import remove_folder
 from pipelines.runner.code.program import Program
 from pipelines.runner.containers.create import may_change_store, store_changes
 from pipelines.runner.containers.store_changes import take_in
@@ -246,7 +246,7 @@ class _ContainerTask:
             await context.in_thread(self.supplied.redaction.file, self.folders.log)
             if record.status != "succeeded" and self._is_contained():
                 # Nobody has looked at what it left, and others will: a collection of garbage, say.
-                shutil.rmtree(self.folders.artifacts, ignore_errors=True)
+                remove_folder(self.folders.artifacts)
 
     def _is_contained(self) -> bool:
         return self.context.containers is not None and not self.program.on_host
@@ -350,7 +350,7 @@ class _ContainerTask:
 
     def _forget_work(self) -> str:
         # Beside the other tasks, and not all at once when the run is over.
-        shutil.rmtree(self.folders.work, ignore_errors=True)
+        remove_folder(self.folders.work)
         return ""
 
 

@@ -19,6 +19,9 @@ OUTPUT_FILE = "executor_output.json"
 MOST_BYTES = 16 * 2**20
 """Of the executor output, and of one output parameter; bytes belong into an artifact."""
 
+_MOST_ARTIFACTS = 100
+"""Of one output, of which a component writes one: each is hashed, and all may be the same gigabytes."""
+
 T = TypeVar("T")
 
 
@@ -126,6 +129,12 @@ def _read_output(work: Path) -> dict[str, dict[str, Any]]:
     artifacts: dict[str, list[Any]] = {
         name: _of_form(item, "artifacts", list) for name, item in found["artifacts"].items()
     }
+    for name, listed in artifacts.items():
+        if len(listed) > _MOST_ARTIFACTS:
+            raise UserError(
+                f"its executor output is not of KFP's form: {name[:60]!r} has {len(listed):,} artifacts; at most "
+                f"{_MOST_ARTIFACTS}"
+            )
     for item in (item for listed in artifacts.values() for item in listed):
         if not isinstance(item, dict):
             found_text = json.dumps(item)[:60]

@@ -219,3 +219,17 @@ def test_wrong_files_beside_the_weights_are_refused(tmp_path: Path, field: str, 
     text = f"{TRANSLATOR}    weights: hf-hub:a/b\n    files: {field}\n"
     with pytest.raises(UserError, match=re.escape(message)):
         load_catalog(write_catalog(tmp_path, text))
+
+
+@pytest.mark.parametrize("path", ["/proc/kmsg", "/proc/kcore", "/proc/self/environ", "/dev/zero", "/etc"])
+def test_a_file_of_the_kernels_is_no_weights_file(tmp_path: Path, path: str) -> None:
+    own = write_catalog(tmp_path, f'backbones:\n  efficientnet_lite0:\n    weights: "file:{path}"\n')
+    with pytest.raises(UserError, match=f"no file {path} "):
+        check_weights_available(load_catalog(own)["efficientnet_lite0"])
+
+
+@pytest.mark.parametrize("weights", ["package:/etc/passwd", "package:", "package:../x"])
+def test_a_package_without_a_name_is_one_line(tmp_path: Path, weights: str) -> None:
+    own = write_catalog(tmp_path, f'backbones:\n  efficientnet_lite0:\n    weights: "{weights}"\n')
+    with pytest.raises(UserError, match="which is not installed"):
+        check_weights_available(load_catalog(own)["efficientnet_lite0"])

@@ -108,6 +108,16 @@ def test_a_link_that_a_container_left_is_not_followed(
     assert KEY.encode() not in kept(tmp_path / "home")
 
 
+def test_folders_inside_each_other_without_end_fail_the_task_and_are_removed(
+    contained: Any, shell: Any, tmp_path: Path
+) -> None:
+    script = 'mkdir "$1"; cd "$1"; n=0; while [ $n -lt 1100 ]; do mkdir a; cd a; n=$((n + 1)); done'
+    ran = contained(one(shell, script))
+    assert ran.result.status == "failed"
+    assert "more than 100 deep" in ran.result.error
+    assert not [path for path in (tmp_path / "home" / "runs").glob("*/artifacts/*") if any(path.iterdir())]
+
+
 OUTPUTS = {
     "custom_path": {"custom_path": "PRIVATE"},
     "uri": {"uri": "PRIVATE"},

@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipelines.runner.ir import expressions
+from pipelines.runner.ir.bounded import OutOfBounds
 from pipelines.runner.ir.expressions import Condition, ExpressionError, Selector
 
 X = "inputs.parameter_values['pipelinechannel--x']"
@@ -249,8 +251,9 @@ DOUBLED = ".map(x, x + x)"
         + "".join(f"[0,1,2,3,4,5,6,7,8,9].all(v{level}, " for level in range(12))
         + "true"
         + ")" * 12,
+        f"[{X}]" + ".//\nmap //\n(x, x + x)" * 28 + f" == [{X}]",
     ],
-    ids=["memory", "memory inside", "time"],
+    ids=["memory", "memory inside", "time", "behind comments"],
 )
 def test_an_expression_that_takes_gigabytes_or_hours_is_one_line(text: str) -> None:
     with pytest.raises(ExpressionError) as refused:
@@ -261,6 +264,19 @@ def test_an_expression_that_takes_gigabytes_or_hours_is_one_line(text: str) -> N
 def test_a_long_sum_of_a_large_value_is_bounded() -> None:
     with pytest.raises(ExpressionError):
         holds(f"size({' + '.join([X] * 300)}) == 1", x="x" * 2**23)
+
+
+@pytest.mark.parametrize(
+    "text", [f"size([{', '.join([X] * 2000)}]) == 1", f"{X}[0].matches('{'(x?){50}' * 200}')"], ids=["list", "pattern"]
+)
+def test_what_takes_long_does_so_in_a_child(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(work: object) -> None:
+        raise OutOfBounds
+
+    monkeypatch.setattr(expressions, "in_child", refuse)
+    with pytest.raises(ExpressionError, match="it takes more than"):
+        holds(text, x=["x" * 1000] * 10)
+    assert holds(f"{X}[0] == 'y' || size({X}) == 10", x=["x" * 1000] * 10)
 
 
 def test_loops_within_bounds_give_what_they_give_without() -> None:

@@ -4,7 +4,7 @@ import sys
 import pytest
 
 from components.core.errors import UserError
-from pipelines.runner.ir.placeholders import check, resolve, resolve_command, run_specific
+from pipelines.runner.ir.placeholders import check, check_command, resolve, resolve_command, run_specific
 
 EXECUTOR_INPUT = {
     "inputs": {
@@ -75,7 +75,7 @@ def test_only_placeholders_that_differ_from_run_to_run_are_run_specific() -> Non
 def test_a_text_of_beginnings_is_searched_once() -> None:
     # From each beginning to the end, 120 KB took 24 s. With 4 MB that is hours: the kernel ends it.
     code = """
-from pipelines.runner.ir.placeholders import check, resolve, run_specific
+from pipelines.runner.ir.placeholders import check, check_command, resolve, run_specific
 text = "{{$" * 2**20
 check(text, "here")
 assert resolve(text, {}, {}) == text
@@ -83,3 +83,29 @@ assert run_specific(text) == set()
 """
     words = ["sh", "-c", 'ulimit -t 60; exec "$0" -c "$1"', sys.executable, code]
     assert subprocess.run(words, check=False).returncode == 0
+
+
+STRUCTURES = [
+    '{"Concat": 5}', '{"Concat": [{"a": 1}]}', '{"Concat": [["a"]]}', '{"Concat": [5]}', '{"Concat": {"a": 1}}',
+    '{"IfPresent": 5}', '{"IfPresent": {"InputName": 5, "Then": "a"}}', '{"IfPresent": {"InputName": "a"}}',
+    '{"IfPresent": {"InputName": "a", "Then": {}}}', '{"IfPresent": {"InputName": "a", "Then": "a", "Else": 5}}',
+    '{"Concat": [' + '{"Concat": [' * 300 + "]}" * 300 + "]}", '{"Concat": ' + "[" * 100_000,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("word", STRUCTURES, ids=range(len(STRUCTURES)))
+def test_a_structure_that_is_none_is_refused_before_the_run(word: str) -> None:
+    with pytest.raises(UserError, match="and is none"):
+        check_command(["sh", word], "executor 'exec-x'")
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        '{"Concat": ["a", {"IfPresent": {"InputName": "x", "Then": ["b"], "Else": "c"}}]}', '{"Concat": [', "[[[[",
+        '{"IfPresent": {"InputName": "x", "Then": {"Concat": ["--x=", "{{$.inputs.parameters[\'x\']}}"]}}}',
+    ],
+)  # fmt: skip
+def test_structures_and_other_texts_pass(word: str) -> None:
+    check_command([word], "executor 'exec-x'")
+    resolve_command((word,), {}, {})

@@ -23,6 +23,14 @@ def test_alias_bomb_is_refused() -> None:
         parse_documents("\n".join(lines), "bomb.yaml")
 
 
+@pytest.mark.parametrize("text", ["a: &a {}\nb: [{}]", "a: &a {{{}: 1}}\nb: [{}]"])
+def test_a_long_text_that_aliases_repeat_is_refused(text: str) -> None:
+    """A megabyte a hundred thousand times: each copy is searched, hashed and written again."""
+    with pytest.raises(UserError, match="500000 values"):
+        parse_documents(text.format("x" * 1_000_000 if "{{" not in text else "x" * 900, "*a," * 100_000), "f")
+    assert parse_documents(text.format("x" * 900, "*a, *a"), "f")
+
+
 def test_merge_keys_do_not_multiply() -> None:
     lines = ["a0: &a0 {k0: 1, k1: 2, k2: 3, k3: 4}"]
     lines += [f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 9)}]}}" for i in range(1, 20)]

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from kfp import dsl
 
+from components.core.errors import UserError
 from pipelines.runner.processes import environments
 from pipelines.runner.processes.environments import InstallFailed, InstallStopped, environment
 from pipelines.runner.reading.packages import Install, fingerprint, installs, missing
@@ -154,7 +155,8 @@ def test_a_killed_build_is_never_used_and_is_cleared_away(tmp_path: Path, index:
     home = tmp_path / "home"
     script = f"""
         import asyncio, os, pathlib, signal, sys
-        from pipelines.runner.processes import environments
+        from components.core.errors import UserError
+from pipelines.runner.processes import environments
         from pipelines.runner.reading.packages import Install
 
         async def call(argv, log, stop):
@@ -257,3 +259,8 @@ def test_a_requirement_with_space_around_it_is_the_package_that_it_names() -> No
     for words in ("' pyyaml'", "' pyyaml ; python_version>\"3\"'"):
         assert yaml.__version__ in fingerprint(installs(command(words), "here"))
     assert fingerprint(installs(command("' pyyaml ; python_version<\"3\"'"), "here"))
+
+
+def test_an_install_that_takes_minutes_to_read_is_refused() -> None:
+    with pytest.raises(UserError, match=r"pip install of 6,000,00\d characters"):
+        installs(command("torch " * 1_000_000), "here")

@@ -47,6 +47,7 @@ WRONG = [
     "[" * 100_000, '{"parameterValues": {"text": ' + "[" * 300 + "]" * 300 + "}}",
     '{"parameterValues": {"text": "\\ud800"}}',
     '{"parameterValues": {"text": [1e999]}}',
+    json.dumps({"artifacts": {"out": {"artifacts": [{}] * 101}}}),
     of_artifact(metadata={"x": "\ud800"}), '{"parameterValues": {"text": ' + "9" * 5000 + "}}",
 ]  # fmt: skip
 

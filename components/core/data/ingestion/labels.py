@@ -1,9 +1,10 @@
 """Class names as people write them: one spelling for what looks the same, and what stands for "no label"."""
 
 import re
-import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable
+
+from components.core.unicode_forms import composed
 
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
@@ -16,7 +17,7 @@ def class_name(text: str) -> str:
 
     Control characters become blanks: a name stands in logs and on terminals, as one line.
     """
-    return _CONTROLS.sub(" ", unicodedata.normalize("NFC", text))
+    return _CONTROLS.sub(" ", composed(text))
 
 
 def label_of(text: str) -> str | None:
@@ -34,7 +35,7 @@ def twins(names: Iterable[str]) -> list[list[str]]:
 
 
 def _plain(name: str) -> str:
-    folded = "".join(unicodedata.normalize("NFKC", name).casefold().replace("_", " ").split())
+    folded = "".join(composed(name, "NFKC").casefold().replace("_", " ").split())
     try:
         return f"{float(folded):g}" if folded.isascii() else folded
     except ValueError:

@@ -5,7 +5,6 @@ Separate from the store: the store chooses its keys, a user's files may have any
 
 import os
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from urllib.parse import unquote
 
 from components.core.errors import UserError
 from components.core.store import NotFound, StoreError, open_objects
+from components.core.unicode_forms import composed
 
 PACKAGES = "packages:"
 """How the address of a `PackagesLocation` begins."""
@@ -23,6 +23,9 @@ PACKAGES = "packages:"
 _READ_BYTES = 8 << 20
 _MOST_WAYS = 16
 """By which links may lead to one folder."""
+
+_MOST_DEPTH = 100
+"""Folders inside each other."""
 
 
 class UnreadableError(OSError):
@@ -85,10 +88,12 @@ class LocalLocation:
         except OSError as error:
             # An unreadable folder must not look empty.
             raise UserError(f"cannot list {self.address}/{prefix}: {_reason(error)}") from error
+        if len(above) > _MOST_DEPTH:
+            raise UserError(f"folders inside each other, more than {_MOST_DEPTH} deep, in {self.address}")
         for entry in entries:
             if is_hidden(entry.name):
                 continue
-            if entry.is_dir():
+            if _is_folder(entry):
                 real = Path(entry.path).resolve()
                 entered[real] += 1
                 if entered[real] > _MOST_WAYS:
@@ -101,8 +106,9 @@ class LocalLocation:
                     yield from self._walk(Path(entry.path), f"{prefix}{entry.name}/", above | {real}, entered)
             else:
                 # A link that leads nowhere is a file that cannot be read, and not nothing.
-                status = entry.stat(follow_symlinks=not entry.is_symlink() or entry.is_file())
-                size = status.st_size if entry.is_file() else 0
+                is_file = Path(entry.path).is_file()
+                status = entry.stat(follow_symlinks=not entry.is_symlink() or is_file)
+                size = status.st_size if is_file else 0
                 yield SourceFile(name=prefix + entry.name, size=size, stamp=str(status.st_mtime_ns))
 
     def find(self, name: str) -> SourceFile:
@@ -114,7 +120,7 @@ class LocalLocation:
 
     def folders(self) -> list[str]:
         try:
-            return sorted(e.name for e in os.scandir(self._root) if e.is_dir() and not is_hidden(e.name))
+            return sorted(e.name for e in os.scandir(self._root) if _is_folder(e) and not is_hidden(e.name))
         except OSError as error:
             raise UserError(f"cannot list {self.address}: {_reason(error)}") from error
 
@@ -141,6 +147,13 @@ class LocalLocation:
 
     def fetch(self, name: str, scratch: Path) -> Path:
         return self._root / name
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False  # a link to itself
 
 
 def _at_most(file: BinaryIO, limit: int | None) -> bytes:
@@ -319,7 +332,7 @@ def spellings(name: str) -> Iterator[str]:
     """How another system may have written a name: with backslashes, or with composed or decomposed letters."""
     forms = [name, name.replace("\\", "/")] if "\\" in name else [name]
     for form in forms:
-        for spelled in (form, unicodedata.normalize("NFC", form), unicodedata.normalize("NFD", form)):
+        for spelled in (form, composed(form), composed(form, "NFD")):
             if spelled != name:
                 yield spelled
 

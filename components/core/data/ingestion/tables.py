@@ -92,7 +92,7 @@ def found_columns(path: Path, name: str, columns: Columns) -> FoundColumns:
         return columns.found_in(_open_parquet(path, name).schema_arrow.names, name)
     with _open_text(path, name) as file:
         try:
-            return columns.found_in(_csv_reader(file, path).fieldnames or [], name)
+            return columns.found_in(next(_csv_reader(file, path), []), name)
         except (csv.Error, UnicodeDecodeError) as error:
             raise _not_text(error, path, name, "CSV") from error
 
@@ -212,10 +212,13 @@ def _csv_rows(path: Path, name: str, columns: Columns) -> Iterator[Row]:
         line = 0
         try:
             reader = _csv_reader(file, path)
-            reading = _Reading(columns, reader.fieldnames or [], name, path)
-            for values in reader:
+            header: list[str] = next(reader, [])
+            reading = _Reading(columns, header, name, path)
+            for cells in reader:
                 line = reader.line_num
-                yield reading.row(line, values)
+                if cells:
+                    # Not csv.DictReader, which puts something into each of a million columns that a row lacks.
+                    yield reading.row(line, dict(zip(header, cells, strict=False)))
         except (csv.Error, UnicodeDecodeError) as error:
             raise _not_text(error, path, name, "CSV", line=line + 1) from error
 
@@ -282,8 +285,8 @@ def _jsonl_row(number: int, values: Mapping[str, Any], columns: Columns, name: s
     )
 
 
-def _csv_reader(file: io.TextIOWrapper, path: Path) -> csv.DictReader:
-    """By the delimiter that the header line has most of; a header without any is one column."""
+def _csv_reader(file: io.TextIOWrapper, path: Path) -> Any:
+    """A `csv.reader`, by the delimiter that the header line has most of; a header without any is one column."""
     # A picture in base64 is longer than what csv allows by itself.
     csv.field_size_limit(_LONGEST_CELL)
     header = file.readline()
@@ -291,7 +294,7 @@ def _csv_reader(file: io.TextIOWrapper, path: Path) -> csv.DictReader:
     delimiter = max(_DELIMITERS, key=header.count)
     if path.suffix.lower() == ".tsv" or not header.count(delimiter):
         delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-    return csv.DictReader(file, delimiter=delimiter, skipinitialspace=True)
+    return csv.reader(file, delimiter=delimiter, skipinitialspace=True)
 
 
 def _not_text(error: Exception, path: Path, name: str, kind: str, line: int = 1) -> UserError:

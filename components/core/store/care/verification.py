@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -11,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from components.core.json_documents import parse_json
 from components.core.store.backends.objects import Listed, Objects
 from components.core.store.care.reachability import MANIFEST, SOURCES
 from components.core.store.concurrency import run_all
@@ -182,7 +182,7 @@ def _check_sources(objects: Objects, name: str, version: str) -> Iterator[Findin
     try:
         if SOURCES not in releases.files(name, version):
             return
-        documents = json.loads(releases.read(name, version, SOURCES))
+        documents = parse_json(releases.read(name, version, SOURCES))
         wanted = {entry["sha256"] for document in documents.values() for entry in document["files"]}
     except (NotFound, Damaged, ValueError, KeyError, TypeError, AttributeError):
         return  # it is damaged, which `_check_release` says, or not ours

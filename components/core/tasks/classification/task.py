@@ -1,6 +1,5 @@
 """The task "classification": one label per image."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -9,6 +8,7 @@ import numpy as np
 
 from components.core.data.batch import Batch
 from components.core.errors import UserError
+from components.core.json_documents import parse_json
 from components.core.models.inputs import BATCH, Graph, InputSpec, OutputSpec
 from components.core.tasks.classification import metrics, serving
 from components.core.tasks.classification.examples import LabelledImages
@@ -77,7 +77,7 @@ class Classification:
 
     def read_assets(self, files: Mapping[str, bytes]) -> ImageAssets:
         preprocess, labels = read_image_files(files)
-        temperature = read_temperature(json.loads(files.get(TEMPERATURE, b"null")))
+        temperature = read_temperature(parse_json(files.get(TEMPERATURE, b"null")))
         return ImageAssets(preprocess=preprocess, labels=labels, temperature=temperature)
 
     def read_metadata(self, metadata: Mapping[str, Any], files: Mapping[str, bytes] | None = None) -> ImageAssets:

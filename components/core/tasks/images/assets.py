@@ -1,12 +1,12 @@
 """What belongs to a network that looks at images: preprocessing and class names."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from components.core.errors import UserError
+from components.core.json_documents import parse_json
 from components.core.models.inputs import BATCH, InputSpec
 from components.core.store.keys import canonical_json
 from components.core.tasks.images.preprocess import Preprocess
@@ -72,7 +72,7 @@ def read_image_files(files: Mapping[str, bytes]) -> tuple[Preprocess, list[str]]
     for name in (PREPROCESS, LABELS):
         if name not in files:
             raise ValueError(f"{name} is missing")
-    return Preprocess.from_json(json.loads(files[PREPROCESS])), read_labels(json.loads(files[LABELS]))
+    return Preprocess.from_json(parse_json(files[PREPROCESS])), read_labels(parse_json(files[LABELS]))
 
 
 def read_image_metadata(metadata: Mapping[str, Any]) -> tuple[Preprocess, list[str]]:

@@ -1,11 +1,11 @@
 """What belongs to a segmentation network: preprocessing, class names and their colours."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 from components.core.errors import UserError
+from components.core.json_documents import parse_json
 from components.core.store.keys import canonical_json
 from components.core.tasks.images.assets import ImageAssets, read_image_files, read_image_metadata
 from components.core.tasks.segmentation.inference import Inference
@@ -73,8 +73,8 @@ def read_files(files: Mapping[str, bytes]) -> SegmentationAssets:
     preprocess, labels = read_image_files(files)
     if PALETTE not in files:
         raise ValueError(f"{PALETTE} is missing")
-    inference = Inference.from_json(json.loads(files[INFERENCE])) if INFERENCE in files else Inference()
-    palette = _colours(json.loads(files[PALETTE]))
+    inference = Inference.from_json(parse_json(files[INFERENCE])) if INFERENCE in files else Inference()
+    palette = _colours(parse_json(files[PALETTE]))
     return SegmentationAssets(preprocess=preprocess, labels=labels, palette=palette, inference=inference)
 
 

@@ -1,11 +1,11 @@
 """What belongs to a translation network and is not its weights: vocabulary, languages, and how a release decodes."""
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from components.core.json_documents import parse_json
 from components.core.models.inputs import BATCH, InputSpec
 from components.core.store.keys import canonical_json
 from components.core.tasks.translation.decoding import LENGTH_AT_LEAST, LENGTH_FACTOR
@@ -103,7 +103,7 @@ def read_files(files: Mapping[str, bytes]) -> TranslationAssets:
     if FILE not in files:
         raise ValueError(f"{FILE} is missing")
     try:
-        document = json.loads(files[FILE])
+        document = parse_json(files[FILE])
     except ValueError as error:
         raise ValueError(f"{FILE} is not valid JSON") from error
     return _assets(document, files)

@@ -15,6 +15,7 @@ from components.core.tasks.translation.languages import expected_scripts, identi
 from components.core.tasks.translation.pairs import Pair
 from components.core.tasks.translation.parameters import MAX_WORDS
 from components.core.tasks.translation.shifts import SHIFTED
+from components.core.unicode_forms import composed
 
 MAX_CHARACTERS = 4000
 """At `MAX_WORDS`; more words may have more characters."""
@@ -38,7 +39,7 @@ REASONS = {
     "wrong language": "the text is in another language",
 }
 
-_URL = re.compile(r"\b(?:https?|ftp)://[^\s<>\"'»”)\]]+|\bwww\.[^\s<>\"'»”)\]]+|\b[\w.+-]+@[\w-]+\.[\w.-]*\w")
+_URL = re.compile(r"\b(?:https?|ftp)://[^\s<>\"'»”)\]]+|\bwww\.[^\s<>\"'»”)\]]+|(?<![\w.+-])[\w.+-]+@[\w-]+\.[\w.-]*\w")
 _PLACEHOLDER = re.compile(
     r"(?<![\d%])%(?:\(\w+\)|\{\w+\}|\d+\$)?[-+#0]*\d*(?:\.\d+)?(?:hh|h|ll|l|z)?[diouxXeEfFgGcsr](?![a-z])"
     r"|%[A-Z][A-Z0-9_]{2,}"
@@ -54,7 +55,7 @@ _TAG = re.compile(r"<[^<>]*>")
 
 def normalized(text: str) -> str:
     """NFC, with every run of white space as one space, and none at the ends."""
-    return _WHITESPACE.sub(" ", unicodedata.normalize("NFC", text)).strip()
+    return _WHITESPACE.sub(" ", composed(text)).strip()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +102,7 @@ def content_key(source: str) -> str:
 
     Rows of one key belong into one split; so do all translations of one source.
     """
-    folded = unicodedata.normalize("NFKC", source).casefold()
+    folded = composed(source, "NFKC").casefold()
     kept = "".join("0" if char.isdigit() else char if char.isalpha() else " " for char in folded)
     return re.sub("0+", "0", " ".join(kept.split())) or folded
 
@@ -116,8 +117,13 @@ def same_numbers(first: str, second: str) -> bool:
     return _difference(_numbers_of(first), _numbers_of(second)) is None
 
 
+def _bare(url: str) -> str:
+    """Without the punctuation around it."""
+    return url.rstrip(".,;:!?").lstrip(".+-")
+
+
 def _markup(text: str) -> list[str]:
-    urls = [url.rstrip(".,;:!?") for url in _URL.findall(text)]
+    urls = [_bare(url) for url in _URL.findall(text)]
     return [*urls, *_PLACEHOLDER.findall(_URL.sub(" ", text))]
 
 
@@ -201,7 +207,7 @@ def _numbers_of(text: str) -> list[str]:
 
 
 def _urls(source: str, target: str, _: CleaningRules) -> str | None:
-    return _difference(*([url.rstrip(".,;:!?") for url in _URL.findall(text)] for text in (source, target)))
+    return _difference(*([_bare(url) for url in _URL.findall(text)] for text in (source, target)))
 
 
 def _placeholders(source: str, target: str, _: CleaningRules) -> str | None:

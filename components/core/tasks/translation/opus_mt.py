@@ -1,6 +1,5 @@
 """OPUS-MT's models as `transformers` saves them: config.json, model.safetensors, source.spm, target.spm, vocab.json."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from components.core.errors import UserError
+from components.core.json_documents import parse_json
 from components.core.tasks.translation.config import EncoderDecoderConfig
 from components.core.tasks.translation.networks import EncoderDecoder
 from components.core.tasks.translation.vocabulary import (
@@ -35,7 +35,7 @@ def load_opus_mt(folder: Path) -> tuple[EncoderDecoder, Vocabulary]:
     """
     files = {name: _read(folder, name) for name in (CONFIG, *NumberedVocabulary.names)}
     try:
-        document = json.loads(files[CONFIG])
+        document = parse_json(files[CONFIG])
         if not isinstance(document, dict):
             raise ValueError("not an object")
         config = opus_config(document)

@@ -4,13 +4,13 @@ An entry names its weights; its `files` beside them are the vocabulary, or what 
 its `options` are the sizes of a fresh network, whose vocabulary is trained on the training split.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.core.errors import UserError
+from components.core.json_documents import parse_json
 from components.core.models.weights import weights_files
 from components.core.tasks.translation.config import EncoderDecoderConfig
 from components.core.tasks.translation.examples import TEXT, TRANSLATION
@@ -171,7 +171,7 @@ def _described_opus(files: Mapping[str, Path]) -> Described:
 
     if CONFIG not in files:
         raise ValueError(f"files must name {CONFIG}, source.spm, target.spm and vocab.json of an OPUS-MT folder")
-    document = json.loads(files[CONFIG].read_bytes())
+    document = parse_json(files[CONFIG].read_bytes())
     if not isinstance(document, dict):
         raise ValueError(f"{CONFIG} must be an object")
     config = opus_config(document)

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
 
+from components.core.json_documents import parse_json
+
 MAX_PIECES = 512
 """Pieces of a sentence that are read; a longer one is cut, and says so by its length."""
 
@@ -238,7 +240,7 @@ def read_vocabulary(files: Mapping[str, bytes]) -> Vocabulary:
     if numbers not in files:
         return SeparateVocabularies(source_model=files[source], target_model=files[target])
     try:
-        document = json.loads(files[numbers])
+        document = parse_json(files[numbers])
     except ValueError as error:
         raise ValueError(f"{numbers} is not valid JSON") from error
     if not isinstance(document, dict):

@@ -34,7 +34,9 @@ def test_two_writers_of_one_result_are_harmless(store: Store) -> None:
     assert store.results.load("prune", "key") == RECORD
 
 
-@pytest.mark.parametrize("data", [b'{"cut": ', b"[1]", b"\xff", b""], ids=["cut", "a list", "not UTF-8", "empty"])
+@pytest.mark.parametrize(
+    "data", [b'{"cut": ', b"[1]", b"\xff", b"", b"[" * 100_000], ids=["cut", "a list", "not UTF-8", "empty", "brackets"]
+)
 def test_a_damaged_result_is_said_to_be_damaged(store: Store, objects: Objects, data: bytes) -> None:
     objects.put("results/prune/key.json", data)
     with pytest.raises(Damaged, match=r"results/prune/key\.json"):

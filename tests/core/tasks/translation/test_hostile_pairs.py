@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from components.core.data.ingestion.items import Rejection
 from components.core.errors import UserError
+from components.core.tasks.translation.cleaning import CleaningRules, same_markup
 from components.core.tasks.translation.gettext_catalogs import catalog_pairs
+from components.core.tasks.translation.pairs import Pair
 from components.core.tasks.translation.tmx import tmx_pairs
 
 BODY = '<tmx><body><tu><tuv xml:lang="en"><seg>a</seg></tuv><tuv xml:lang="pt"><seg>b</seg></tuv></tu></body></tmx>'
@@ -59,3 +62,17 @@ def test_a_compiled_catalog_whose_texts_are_all_the_same_bytes_is_refused(tmp_pa
     path.write_bytes(struct.pack("<7I", 0x950412DE, 0, count, 28, 28 + 8 * count, 0, 0) + tables + b"x" * size)
     with pytest.raises(UserError, match=r"m\.mo, entry \d+: its texts lie on top of each other"):
         list(catalog_pairs(path))
+
+
+def test_a_sentence_of_marks_without_end_is_too_long() -> None:
+    """To put a million marks into Unicode's order takes minutes."""
+    refused = CleaningRules().check(Pair(name="1", source="a" + "\u0316\u0300" * 500_000, target="b"))
+    assert isinstance(refused, Rejection)
+    assert refused.reason == "too long"
+
+
+def test_addresses_are_looked_for_once() -> None:
+    names = "a." * 500_000
+    assert same_markup(f"{names} a.b@c.org", f"a.b@c.org {names}")
+    assert not same_markup(f"{names} a.b@c.org", names)
+    assert same_markup("write to a@b.org", "-a@b.org: write")
