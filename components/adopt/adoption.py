@@ -1,14 +1,17 @@
 """From a user's checkpoint, or a model in the store, to the model bundle that the later stages take."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.core.artifacts.manifest import Manifest, publish_entries
+from components.core.artifacts.manifest import FileEntry, Manifest, publish_entries
 from components.core.bundles.model_bundle import ModelBundle, load_model, save_model
-from components.core.bundles.own_model import own_assets, read_trained, stored_model
+from components.core.bundles.own_model import own_assets, read_trained, stored_model, training_data
+from components.core.data.dataset import Dataset
 from components.core.data.reading import read_batches
+from components.core.data.seen_rows import SEEN, TRAINED_ON, seen_in_test
 from components.core.errors import UserError
 from components.core.models.checkpoint import checkpoint_file, digest_of
 from components.core.parameters import check_declared
@@ -18,7 +21,6 @@ from components.core.training.device import choose_device, place, use_available_
 from components.core.training.validation import validate
 
 if TYPE_CHECKING:
-    from components.core.data.dataset import Dataset
     from components.core.store import Store
 
 
@@ -44,18 +46,25 @@ def adopt_model(asked: OwnModel, dataset: "Dataset", artifact: str | Path, store
     """Publishes the network as a "model" artifact, whose weights are the user's to the bit.
 
     Raises:
-        UserError: the file changed since the first task saw it, or the data set has other classes than the network.
+        UserError: the file changed since the first task saw it, the data set has other classes than the network, or the
+            network was trained or chosen on all of its test rows.
     """
-    facts: dict[str, Any] = {"stage": "adopt", "dataset": dataset.manifest.digest, "source": asked.state}
+    facts: dict[str, Any] = {
+        "stage": "adopt", "dataset": dataset.manifest.digest, "source": asked.state, TRAINED_ON: None,
+    }  # fmt: skip
     manifest = stored_model(asked.model, store)
     if manifest is not None:
         if manifest.digest != asked.state:
             raise _changed(asked.model)
         bundle = load_model(manifest, store)
         bundle.task.check_classes(dataset, bundle.assets)
-        return publish_entries(
-            artifact, kind=manifest.kind, entries=manifest.files, metadata={**manifest.metadata, **facts}
-        )
+        entries = [one for one in manifest.files if one.path != SEEN]
+        if trained_on := training_data(manifest, store):
+            facts[TRAINED_ON] = trained_on.digest
+            if seen := _seen(dataset, Dataset(trained_on, store), asked.model):
+                content = json.dumps(seen).encode()
+                entries.append(FileEntry(path=SEEN, bytes=len(content), sha256=store.blobs.put(content)))
+        return publish_entries(artifact, kind=manifest.kind, entries=entries, metadata={**manifest.metadata, **facts})
     with checkpoint_file(asked.model) as path:
         if digest_of(path) != asked.state:
             raise _changed(asked.model)
@@ -85,6 +94,17 @@ def validated(bundle: ModelBundle, dataset: "Dataset") -> dict[str, float]:
     found = validate(module, batches, task=bundle.task, num_classes=len(dataset.classes), device=device)
     module.cpu()
     return {f"validation_{bundle.task.training_metric.name}": found.metric}
+
+
+def _seen(dataset: Dataset, trained_on: Dataset, model: str) -> list[str]:
+    """Digests of test rows that the network knows; UserError when it knows all of them."""
+    seen, noun = seen_in_test(dataset, [trained_on]), get_task(dataset.task).row_noun
+    if seen and len(seen) == dataset.rows("test"):
+        raise UserError(
+            f"model {model} was trained or chosen on all {len(seen):,} {noun} of the test split; give {noun} that it "
+            "has not seen, or the data, seed and fractions of its own run"
+        )
+    return seen
 
 
 def _changed(model: str) -> UserError:

@@ -26,7 +26,7 @@ from components.core.models.catalog import (
     load_catalog,
 )
 from components.core.parameters import check_declared
-from components.core.pruning.trial import check_network
+from components.core.pruning.trial import UnprunableError, check_network
 from components.core.tasks import Task, get_task
 from components.core.tasks.networks import fresh_network
 from components.core.training.data import as_tensors
@@ -91,7 +91,7 @@ def select(dataset: "Dataset", config: SelectionConfig) -> Selection:
 
     Raises:
         UserError: an unknown backbone or weights that are not there (before anything is computed), or no candidate
-            within the limits; or a network that does not take such images, or cannot be pruned although it shall be.
+            within the limits that can be pruned, if a recipe asks for it; or a network that does not take such images.
     """
     backbones = find_backbones(config.backbones, load_catalog(config.catalog))
     task = get_task(dataset.task)
@@ -102,15 +102,13 @@ def select(dataset: "Dataset", config: SelectionConfig) -> Selection:
         name: _candidate(task, backbone, options, dataset, config)
         for name, backbone, options in task.candidates(backbones, config.settings)
     }
-    for name, one in candidates.items():
-        module = one.bundle.module
-        check_network(
-            module, one.bundle.inputs, called=f"backbone {name!r} ({one.backbone.architecture})",
-            output_layers=task.output_layers(module), prunes=config.prunes,
-        )  # fmt: skip
+    unprunable = _unprunable(candidates, config)
     costs = measure_costs({name: one.bundle.graphs for name, one in candidates.items()})
     reasons = {name: reason for name, cost in costs.items() if (reason := rejection(cost, config.limits))}
     refuse_if_none_fits(costs, reasons, config.limits)
+    reasons = unprunable | reasons
+    if set(reasons) == set(candidates):
+        raise UserError("no backbone is left: " + "; ".join(f"{name}: {why}" for name, why in sorted(reasons.items())))
 
     rows, used = [], 0
     for name, one in candidates.items():
@@ -150,6 +148,23 @@ class _Untrained:
 
     bundle: ModelBundle
     backbone: Backbone
+
+
+def _unprunable(candidates: Mapping[str, _Untrained], config: SelectionConfig) -> dict[str, str]:
+    """Of candidates that cannot be pruned though a recipe asks for it, why; UnprunableError where it is all of them."""
+    refused: dict[str, UnprunableError] = {}
+    for name, one in candidates.items():
+        module, task = one.bundle.module, one.bundle.task
+        try:
+            check_network(
+                module, one.bundle.inputs, called=f"backbone {name!r} ({one.backbone.architecture})",
+                output_layers=task.output_layers(module), prunes=config.prunes,
+            )  # fmt: skip
+        except UnprunableError as error:
+            refused[name] = error
+    if len(refused) == len(candidates):
+        raise next(iter(refused.values()))
+    return {name: str(error) for name, error in refused.items()}
 
 
 def _candidate(

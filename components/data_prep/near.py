@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,8 +12,8 @@ from components.core.data.near_copies import NearCopies, group_near
 from components.core.data.rows import RowFormat
 from components.data_prep.spill import Spill
 
-if TYPE_CHECKING:
-    from components.data_prep.plan import Plan
+Kept = Mapping[str, np.ndarray]
+"""By bucket of the spill the numbers of the rows that are kept, or something of each of them, in that order."""
 
 MOST_EXAMPLES = 50
 
@@ -43,16 +43,16 @@ class NearReport:
     examples: list[tuple[str, str]]
 
 
-def find_near(plan: "Plan", spill: Spill, buckets: Sequence[str], rows: RowFormat) -> dict[str, NearRow]:
+def find_near(kept: Kept, spill: Spill, buckets: Sequence[str], rows: RowFormat) -> dict[str, NearRow]:
     """The rows that have a near copy, by digest; of a row as many bytes are held as its vector has, and a few more."""
     if rows.near is None:
         return {}
-    groups = group_near(_vectors(plan, spill, buckets, rows.near), rows.near.distance)
+    groups = group_near(_vectors(kept, spill, buckets, rows.near), rows.near.distance)
     shared = np.bincount(groups, minlength=len(groups))[groups] > 1
     columns = list(dict.fromkeys(["digest", *rows.index_columns]))
     found: dict[str, NearRow] = {}
-    for bucket, part in _parts(plan, buckets):
-        table = spill.table(bucket).select(columns).take(plan.rows[bucket][shared[part]])
+    for bucket, part in _parts(kept, buckets):
+        table = spill.table(bucket).select(columns).take(kept[bucket][shared[part]])
         for raw, group in zip(table.to_pylist(), groups[part][shared[part]].tolist(), strict=True):
             found[raw["digest"]] = NearRow(group, rows.split_key(raw))
     return found
@@ -80,13 +80,13 @@ def joined_keys(near: Mapping[str, NearRow]) -> dict[str, str]:
 
 
 def report_near(
-    plan: "Plan", spill: Spill, buckets: Sequence[str], near: Mapping[str, NearRow], *, joined: bool
+    kept: Kept, splits: Kept, spill: Spill, buckets: Sequence[str], near: Mapping[str, NearRow], *, joined: bool
 ) -> NearReport:
-    """What of `near` is left in the finished plan, and what of it lies across splits."""
+    """What of `near` is left in the end, when rows have their numbers of `splits`, and what lies across splits."""
     members: defaultdict[int, list[tuple[str, str]]] = defaultdict(list)
     for bucket in buckets if near else ():
-        table = spill.table(bucket).select(["digest", "source"]).take(plan.rows[bucket])
-        for raw, split in zip(table.to_pylist(), plan.splits[bucket].tolist(), strict=True):
+        table = spill.table(bucket).select(["digest", "source"]).take(kept[bucket])
+        for raw, split in zip(table.to_pylist(), splits[bucket].tolist(), strict=True):
             if raw["digest"] in near:
                 members[near[raw["digest"]].group].append((SPLITS[split], raw["source"]))
     groups = [sorted(group) for _, group in sorted(members.items()) if len(group) > 1]
@@ -107,20 +107,20 @@ def report_near(
     )
 
 
-def _vectors(plan: "Plan", spill: Spill, buckets: Sequence[str], near: NearCopies) -> np.ndarray:
-    vectors = np.zeros((sum(len(plan.rows[bucket]) for bucket in buckets), near.dimensions), dtype=np.float16)
-    for bucket, part in _parts(plan, buckets):
-        column = spill.table(bucket).column(near.column).take(plan.rows[bucket])
+def _vectors(kept: Kept, spill: Spill, buckets: Sequence[str], near: NearCopies) -> np.ndarray:
+    vectors = np.zeros((sum(len(kept[bucket]) for bucket in buckets), near.dimensions), dtype=np.float16)
+    for bucket, part in _parts(kept, buckets):
+        column = spill.table(bucket).column(near.column).take(kept[bucket])
         for row, value in zip(vectors[part], column.to_pylist(), strict=True):
             if value is not None:
                 row[:] = np.frombuffer(value, dtype=np.float16)
     return vectors
 
 
-def _parts(plan: "Plan", buckets: Sequence[str]) -> Iterator[tuple[str, slice]]:
+def _parts(kept: Kept, buckets: Sequence[str]) -> Iterator[tuple[str, slice]]:
     """Each bucket and where its rows stand among all rows that are kept."""
     start = 0
     for bucket in buckets:
-        end = start + len(plan.rows[bucket])
+        end = start + len(kept[bucket])
         yield bucket, slice(start, end)
         start = end

@@ -92,7 +92,7 @@ def make_plan(
     for bucket in buckets:
         index = _index(spill, bucket, settings)
         plan.rows[bucket] = np.array(_resolved(index, plan.given, settings, quarantine), dtype=np.int64)
-    near, together = find_near(plan, spill, buckets, rows), settings.near_duplicates == GROUP
+    near, together = find_near(plan.rows, spill, buckets, rows), settings.near_duplicates == GROUP
     plan.joined = joined_keys(near) if together else {}
     if plan.given.used:
         _keep_groups_whole(plan, spill, buckets, settings, quarantine)
@@ -115,7 +115,9 @@ def make_plan(
             lacking -= set(plan.small_classes)
         if lacking:
             plan.absent[split] = sorted(lacking)
-    plan.near = None if rows.near is None else report_near(plan, spill, buckets, near, joined=together)
+    plan.near = (
+        None if rows.near is None else report_near(plan.rows, plan.splits, spill, buckets, near, joined=together)
+    )
     return plan
 
 

@@ -3,7 +3,7 @@
 import json
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from components.core.artifacts.manifest import read_file
 from components.core.bundles.model_bundle import ModelBundle
 from components.core.data.dataset import SPLITS, Dataset
+from components.core.data.seen_rows import LOOKED_AT
 from components.core.tasks import get_task
 from components.drift.embeddings import embed
 from components.drift.features import feature_drift
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from components.core.store import Store
 
 FORMAT = 1
-LOOKED_AT = ("train", "validation")
-"""The test split decides over promotion; nothing that comes before may look at it."""
 
 _FEWEST = 8
 _QUARANTINE = "quarantine.json"
@@ -138,24 +137,6 @@ def arrivals(dataset: Dataset, reference: Dataset) -> Arrivals:
         num_new=num_new,
         num_gone=len(before) - num_kept,
         num_moved_to_test=num_moved,
-    )
-
-
-def seen_in_test(dataset: Dataset, earlier: Sequence[Dataset]) -> list[str]:
-    """Digests of the test rows that a data set before held for training or validation, sorted.
-
-    Whoever was made from that data set knows these rows, and would be judged too well on them.
-    """
-    test = {row["digest"] for row in dataset.iterate("test", columns=("digest",))}
-    distinct = {one.manifest.digest: one for one in earlier}
-    return sorted(
-        {
-            row["digest"]
-            for one in distinct.values()
-            for split in LOOKED_AT
-            for row in one.iterate(split, columns=("digest",))
-            if row["digest"] in test
-        }
     )
 
 

@@ -39,11 +39,12 @@ def drift(
     from components.core.artifacts.manifest import describe, publish
     from components.core.bundles.model_bundle import load_model
     from components.core.data.dataset import open_dataset
+    from components.core.data.seen_rows import SEEN, seen_in_test
     from components.core.parameters import check_declared
     from components.core.report.metrics import log_metrics
     from components.core.store import store_from_environment
     from components.core.training.device import deterministic, use_available_threads
-    from components.drift.comparison import measure_drift, seen_in_test
+    from components.drift.comparison import measure_drift
     from components.drift.page import write_drift_page
 
     check_declared({"drift_images": max_images, "seed": seed})
@@ -68,7 +69,7 @@ def drift(
     content = json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False).encode()
     earlier = [open_dataset(one.path, store) for one in (reference, anchor_reference) if one is not None]
     seen = seen_in_test(open_dataset(dataset.path, store), earlier)
-    files = {"drift.json": content, "seen.json": json.dumps(seen).encode()}
+    files = {"drift.json": content, SEEN: json.dumps(seen).encode()}
     manifest = publish(drift.path, kind="drift", files=files, metadata={}, store=store)
     describe(drift, manifest, store, **facts)
     log_metrics(metrics, facts)

@@ -1,11 +1,13 @@
 """Open what is to be compared: an ONNX bundle as it is, a torch model exported to float32."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components.core.artifacts.manifest import read_manifest
+from components.core.artifacts.manifest import Manifest, read_file, read_manifest
 from components.core.bundles.onnx_bundle import OnnxBundle, load_onnx
+from components.core.data.seen_rows import SEEN, TRAINED_ON
 from components.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -14,10 +16,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Opened:
-    """The bundle, and the digest of the artifact it came from."""
+    """The bundle, and what is known of the artifact it came from.
+
+    digest: the artifact's.
+    seen: digests of test rows that the model was trained or chosen on.
+    of_unknown_data: nothing says which rows those are, for the model comes from elsewhere.
+    """
 
     bundle: OnnxBundle
     digest: str
+    seen: frozenset[str] = frozenset()
+    of_unknown_data: bool = False
 
 
 def open_as_onnx(artifact_path: str | Path, store: "Store") -> Opened:
@@ -34,4 +43,15 @@ def open_as_onnx(artifact_path: str | Path, store: "Store") -> Opened:
     # torch takes seconds to import and is needed for this kind only.
     from components.core.runtime.conversion import float32_of
 
-    return Opened(bundle=float32_of(manifest, store), digest=manifest.digest)
+    return Opened(
+        bundle=float32_of(manifest, store),
+        digest=manifest.digest,
+        seen=_seen(manifest, store),
+        of_unknown_data=manifest.metadata.get(TRAINED_ON, "known") is None,
+    )
+
+
+def _seen(manifest: Manifest, store: "Store") -> frozenset[str]:
+    if SEEN not in {one.path for one in manifest.files}:
+        return frozenset()
+    return frozenset(json.loads(read_file(manifest, SEEN, store)))

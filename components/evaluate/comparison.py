@@ -74,7 +74,8 @@ def evaluate_pair(
         candidate: one model.
         baseline: the other.
         config: how.
-        seen: digests of rows that one of them was trained or chosen on; they are left out.
+        seen: digests of rows that one of them was trained or chosen on, beside those that it is known for itself; they
+            are left out.
 
     Raises:
         UserError: the split is not one to judge on, its part has no row, or a model was made for other classes than the
@@ -82,7 +83,9 @@ def evaluate_pair(
     """
     check_split(dataset, config.split)
     task = get_task(dataset.task)
-    unread, size = Unread(seen, config.part), rows_in(dataset, config.split, config.part)
+    # Of validation data the network that was given knows all, and nothing is published that was found there.
+    known = frozenset(seen) | (candidate.seen | baseline.seen if config.split == "test" else frozenset())
+    unread, size = Unread(known, config.part), rows_in(dataset, config.split, config.part)
     ours = run_split(candidate.bundle, dataset, config.split, threads=config.threads, unread=unread)
     theirs = run_split(baseline.bundle, dataset, config.split, threads=config.threads, unread=unread)
     assert ours.digests == theirs.digests, "both models must see the same rows in the same order"
@@ -127,7 +130,7 @@ def evaluate_pair(
         host=describe_host(),
         method=_method(config, timings, task),
         timed_units=task.timed_units,
-        warnings=timings.warnings,
+        warnings=(*_unknown_data(candidate, baseline, split=config.split, noun=task.row_noun), *timings.warnings),
         samples=tuple(
             read_samples(
                 dataset,
@@ -184,6 +187,16 @@ def _figures(opened: Opened, latency: tuple[Timing, ...], details: dict) -> Mode
         integer=bundle.provenance.get("fused"),
         details=details,
     )
+
+
+def _unknown_data(*models: Opened, split: str, noun: str) -> list[str]:
+    """Said of the figures that are published; on validation data nothing is claimed."""
+    if split != "test" or not any(one.of_unknown_data for one in models):
+        return []
+    return [
+        f"Nothing says which {noun} the given network was trained on. If {noun} of the test split were among them, its "
+        "figures, and those of what was distilled from it, are too good."
+    ]
 
 
 def _method(config: EvaluateConfig, timings: Timings, task: Task) -> str:

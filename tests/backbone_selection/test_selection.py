@@ -121,6 +121,28 @@ def test_a_network_that_is_to_be_pruned_and_cannot_be_is_refused_with_the_layer(
         run(tmp_path, dataset_path, **mine, prunes=True)
 
 
+def test_beside_one_that_can_be_pruned_it_is_rejected_and_the_other_is_chosen(
+    tmp_path: Path, store: Store, dataset_path: Path
+) -> None:
+    register()
+    entries = {"mine": "torchvision:tiny_regnet_x", "small": "torchvision:squeezenet1_1"}
+    text = "".join(f"  {name}:\n    {ENTRY}architecture: {source}\n" for name, source in entries.items())
+    (tmp_path / "mine.yaml").write_text("backbones:\n" + text)
+    given = {"backbones": list(entries), "catalog": str(tmp_path / "mine.yaml"), "max_images": 10}
+    _, ranking, _, page = run(tmp_path, dataset_path, **given, prunes=True)
+    document = json.loads(read_file(read_manifest(ranking.path), "ranking.json", store))
+    rejected = {row["name"]: row["rejected"] for row in document["candidates"]}
+    assert document["chosen"] == "small"
+    assert rejected["small"] is None
+    assert "cannot be pruned: at most" in rejected["mine"]
+    assert "cannot be pruned: at most" in Path(page.path).read_text(encoding="utf-8")
+    # What is too large is refused for that, and what is left of the list not at all.
+    with pytest.raises(
+        UserError, match=r"no backbone is left: mine: .* cannot be pruned.*; small: parameters .* above"
+    ):
+        run(tmp_path, dataset_path, **given, prunes=True, max_parameters_m=0.3)
+
+
 def test_a_network_that_was_made_for_another_image_size_is_refused(
     tmp_path: Path, store: Store, dataset_path: Path
 ) -> None:

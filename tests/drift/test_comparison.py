@@ -11,13 +11,14 @@ from PIL import Image
 
 from components.core.bundles.model_bundle import ModelBundle
 from components.core.data.dataset import Dataset, open_dataset, write_dataset
+from components.core.data.seen_rows import seen_in_test
 from components.core.models.architecture import Architecture
 from components.core.store import Store, open_store
 from components.core.tasks import get_task
 from components.core.tasks.images.assets import ImageAssets
 from components.core.tasks.images.preprocess import Preprocess
 from components.core.tasks.networks import build
-from components.drift.comparison import Arrivals, arrivals, matched_samples, measure_drift, seen_in_test
+from components.drift.comparison import Arrivals, arrivals, matched_samples, measure_drift
 
 CLASSES = ["a", "b"]
 

@@ -77,3 +77,8 @@ def test_a_release_is_compressed_further_from_its_own_network(
     student = load_model(made_by(run, "distill", "distilled"), run.store)
     assert student.architecture.surgery
     assert student.assets == load_model(adopted, run.store).assets
+
+
+def test_the_release_says_that_nobody_knows_what_a_users_own_file_was_trained_on(compressed_run: FinishedRun) -> None:
+    for file in ("card.md", "evaluation.json"):
+        assert "Nothing says which images the given network was trained on" in released(compressed_run, file).decode()

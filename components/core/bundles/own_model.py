@@ -6,14 +6,14 @@ not fail in the other.
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from components.core.artifacts.manifest import Manifest, parse_manifest, read_file
-from components.core.bundles.released_sources import read_sources
+from components.core.bundles.released_sources import SOURCES, read_sources
 from components.core.data.ingestion.labels import class_name
 from components.core.errors import UserError
 from components.core.models.checkpoint import SUFFIXES
@@ -72,6 +72,17 @@ def stored_model(model: str, store: "Store") -> Manifest | None:
         f"model {model!r} is neither a file ({', '.join(SUFFIXES)}) nor a release or the digest of a model in the "
         f"store {store.uri}"
     )
+
+
+def training_data(model: Manifest, store: "Store") -> Manifest | None:
+    """The data set that a model in the store was trained and chosen on; None where no record of it is left."""
+    for name, version in store.releases.list():
+        if SOURCES in store.releases.files(name, version):
+            sources = read_sources(store, name, version)
+            if "model" in sources and sources["model"].digest == model.digest:
+                return sources.get("dataset")
+    digest = model.metadata.get("dataset")
+    return next((one for one in _recorded(store, kind="dataset") if one.digest == digest), None)
 
 
 def stored_classes(manifest: Manifest, store: "Store", *, task: str) -> tuple[str, ...]:
@@ -164,18 +175,20 @@ def own_assets(
 
 
 def _by_digest(start: str, store: "Store") -> Manifest:
-    found: dict[str, Manifest] = {}
-    for run in store.journal.runs():
-        for record in store.journal.read(run):
-            for items in (record.get("output_artifacts") or {}).values():
-                for item in items:
-                    document = item.get("manifest")
-                    if isinstance(document, dict) and document.get("kind") == "model":
-                        manifest = parse_manifest(document)
-                        if manifest.digest.startswith(start):
-                            found[manifest.digest] = manifest
+    found = {one.digest: one for one in _recorded(store, kind="model") if one.digest.startswith(start)}
     if len(found) > 1:
         raise UserError(f"{len(found)} models begin with {start}: {', '.join(sorted(found)[:_SHOWN])}")
     if not found:
         raise UserError(f"no run in the store {store.uri} has made a model with the digest {start}")
     return next(iter(found.values()))
+
+
+def _recorded(store: "Store", *, kind: str) -> Iterator[Manifest]:
+    """The artifacts of a kind that runs have made, as their journals name them."""
+    for run in store.journal.runs():
+        for record in store.journal.read(run):
+            for items in (record.get("output_artifacts") or {}).values():
+                for item in items:
+                    document = item.get("manifest")
+                    if isinstance(document, dict) and document.get("kind") == kind:
+                        yield parse_manifest(document)

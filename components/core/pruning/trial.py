@@ -22,6 +22,10 @@ LEAST_PRUNED = 0.05
 _ROWS = 2
 
 
+class UnprunableError(UserError):
+    """A network has next to no channels that can be pruned."""
+
+
 def check_network(
     module: nn.Module,
     inputs: Sequence[InputSpec],
@@ -42,8 +46,8 @@ def check_network(
         round_to: as for pruning.
 
     Raises:
-        UserError: it cannot take such inputs, gives something else than logits while it trains, or has next to no
-            channels that can be pruned; names the layer.
+        UserError: it cannot take such inputs, or gives something else than logits while it trains; names the layer.
+        UnprunableError: it has next to no channels that can be pruned; names the layer.
     """
     trial = copy.deepcopy(module).cpu().train()
     given = example_tensors(inputs, {BATCH: _ROWS}, torch.device("cpu"))
@@ -67,7 +71,7 @@ def _check_pruning(
     removable = 1 - total_macs(layers, most) / total_macs(layers, {})
     if removable < LEAST_PRUNED:
         why = _obstacle(module, groups, graph.tied, round_to)
-        raise UserError(
+        raise UnprunableError(
             f"{called} cannot be pruned: at most {removable:.0%} of its multiply-accumulates could go ({why}); "
             "prune_targets=1 leaves it whole and quantizes it"
         )

@@ -1,0 +1,32 @@
+"""Rows that a model was trained or chosen on: measured on those, it looks better than it is."""
+
+from collections.abc import Iterable
+
+from components.core.data.dataset import Dataset
+
+SEEN = "seen.json"
+"""A JSON list of digests, in a drift artifact, and in a model bundle that was taken over from the store."""
+
+TRAINED_ON = "trained_on"
+"""Metadata of a model bundle that was taken over: digest of the data set that it was made with; None if unknown."""
+
+LOOKED_AT = ("train", "validation")
+"""Splits that a model is made with; the test split decides, and nothing that comes before may look at it."""
+
+
+def seen_in_test(dataset: Dataset, earlier: Iterable[Dataset]) -> list[str]:
+    """Digests of the test rows that a data set before held for training or validation, sorted.
+
+    Whoever was made from that data set knows these rows, and would be judged too well on them.
+    """
+    test = {row["digest"] for row in dataset.iterate("test", columns=("digest",))}
+    distinct = {one.manifest.digest: one for one in earlier}
+    return sorted(
+        {
+            row["digest"]
+            for one in distinct.values()
+            for split in LOOKED_AT
+            for row in one.iterate(split, columns=("digest",))
+            if row["digest"] in test
+        }
+    )
