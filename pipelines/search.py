@@ -231,7 +231,7 @@ def _compress(given: Mapping[str, Any], *, dataset: Any, start: Any, baseline: A
             dataset=dataset,
             model=start,
             recipe=recipe,
-            **taken(given, "importance", "round_to", "seed"),
+            **taken(given, "importance", "prune_price", "round_to", "latency_threads", "seed"),
         )
         one_core(pruned)
         distilled = distill(

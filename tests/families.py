@@ -27,7 +27,8 @@ from components.core.runtime.sessions import open_session
 from components.core.store import Store, open_store
 from components.core.tasks import get_task
 from components.core.tasks.networks import fresh_network
-from components.prune.pruning import PruneConfig, prune_bundle
+from components.prune.config import PruneConfig
+from components.prune.pruning import prune_bundle
 from components.quantize.calibration import QuantizeConfig
 from components.quantize.quantization import convert
 

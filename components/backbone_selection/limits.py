@@ -1,6 +1,5 @@
 """Hard limits: what a backbone costs, and whether that is allowed."""
 
-import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,16 +7,16 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import onnxruntime
-import torch
 
 from components.core.errors import UserError
-from components.core.models.complexity import count_macs, example_tensors
+from components.core.models.complexity import count_macs
 from components.core.models.inputs import Graph, examples
 from components.core.numbers import compact, milliseconds
 from components.core.parameters import check_declared, limit
 from components.core.runtime.latency import measure
 from components.core.runtime.onnx_export import export_onnx
 from components.core.runtime.sessions import open_session
+from components.core.runtime.timing_export import export_for_timing
 
 LATENCY_ROUNDS = 30
 _BYTES_PER_WEIGHT = 4
@@ -120,24 +119,8 @@ def _session(graph: Graph) -> onnxruntime.InferenceSession:
     with TemporaryDirectory(prefix="trimtab-latency-") as folder:
         path = Path(folder) / "model.onnx"
         try:
-            _export_for_timing(graph, path)
+            export_for_timing(graph, path)
             return open_session(path, threads=1)
         except (TypeError, RuntimeError):  # torch.onnx.OnnxExporterError is a RuntimeError
             export_onnx(graph, path)
             return open_session(path, threads=1)
-
-
-def _export_for_timing(graph: Graph, path: Path) -> None:
-    # With all shapes fixed, onnxruntime folds this exporter's 600 nodes to the graph that the release's exporter
-    # writes: the same latency at batch 1, for a tenth of the time (0.4 s instead of 4.6 s a network).
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            graph.module,
-            tuple(example_tensors(graph.inputs, graph.sizes(1), torch.device("cpu"))),
-            str(path),
-            dynamo=False,
-            input_names=[spec.name for spec in graph.inputs],
-            output_names=[output.name for output in graph.outputs],
-            opset_version=18,
-        )

@@ -46,7 +46,10 @@ def _check(form: Form, given: Mapping[str, Any]) -> dict[str, Any]:
     for name in {"release_name", "champion"} & set(asked):
         check_name(asked[name], what=name)
     recipes = plan.plan_recipes(
-        asked["prune_targets"], student_size=asked.get("student_size", 0), more=form.recipe(asked)
+        asked["prune_targets"],
+        student_size=asked.get("student_size", 0),
+        price=asked.get("prune_price", "macs"),
+        more=form.recipe(asked),
     )
     network = _check_given(form, asked, settings) if form.kind == "compress" else _check_backbones(form, asked)
     rows = rows.with_options(settings["data_settings"])
@@ -97,11 +100,13 @@ def _check_backbones(form: Form, asked: Mapping[str, Any]) -> dict[str, Any]:
         check_task(backbone, form.task)
         check_weights_available(backbone)
     get_task(form.task).candidates(found, form.settings(asked)["network_settings"])
-    plan.check_size_budget(
-        max_size_mb=limit(asked["max_size_mb"]),
-        parameters={backbone.name: backbone.parameters for backbone in found},
-        prune_targets=asked["prune_targets"],
-    )
+    # A fraction of the time bounds neither MACs nor size.
+    if asked.get("prune_price", "macs") == "macs":
+        plan.check_size_budget(
+            max_size_mb=limit(asked["max_size_mb"]),
+            parameters={backbone.name: backbone.parameters for backbone in found},
+            prune_targets=asked["prune_targets"],
+        )
     names = [backbone.name for backbone in found]
     print(f"backbones: {', '.join(names)}")
     return {

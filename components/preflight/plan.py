@@ -10,12 +10,13 @@ MAX_RECIPES = 16
 
 
 def plan_recipes(
-    prune_targets: Sequence[float], *, student_size: int, more: Mapping[str, Any] | None = None
+    prune_targets: Sequence[float], *, student_size: int, price: str = "macs", more: Mapping[str, Any] | None = None
 ) -> list[Recipe]:
     """One recipe for each pruning target, largest model first.
 
     Args:
-        prune_targets: fractions of the tuned model's MACs to keep, each in (0, 1]; 1 leaves the model whole.
+        prune_targets: fractions of the tuned model's MACs or latency to keep, each in (0, 1]; 1 leaves it whole.
+        price: macs or latency.
         student_size: input size of the students in pixels; 0 keeps the teacher's.
         more: what the task's user chose for every recipe, by name.
 
@@ -29,8 +30,11 @@ def plan_recipes(
     if len(set(prune_targets)) != len(prune_targets):
         raise UserError(f"prune_targets names one target twice: {list(prune_targets)}")
     size = f", {student_size} px" if student_size else ""
+    unit = "MACs" if price == "macs" else price
     return [
-        Recipe(name=f"{target:.0%} MACs{size}", macs_fraction=float(target), student_size=student_size, more=more or {})
+        Recipe(
+            name=f"{target:.0%} {unit}{size}", macs_fraction=float(target), student_size=student_size, more=more or {}
+        )
         for target in sorted(prune_targets, reverse=True)
     ]
 

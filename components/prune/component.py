@@ -17,11 +17,13 @@ def prune(
     page: Output[HTML],
     recipe: dict,
     importance: str = "taylor",
+    prune_price: str = "macs",
     round_to: int = 16,
     calibration_images: int = 512,
+    latency_threads: int = 1,
     seed: int = 0,
 ):
-    """Removes the channels that matter least until a fraction of the multiply-accumulates is left.
+    """Removes the channels that matter least for what they cost, until a fraction of the cost is left.
 
     Structured: whole channels go, along the dependency graph, and the network becomes smaller for every runtime. The
     surgery is recorded in the model, so that it reloads without pickle. Accuracy is recovered by the stage after it.
@@ -30,13 +32,17 @@ def prune(
         dataset: Prepared data set; training images give importance and batch-norm statistics.
         model: Trained model; it is left alone.
         pruned: The smaller model.
-        metrics: MACs and parameters before and after, the fractions reached, validation metric before and after.
+        metrics: MACs and parameters before and after, the fractions reached, validation metric before and after; with
+            the price latency the predicted latency before and after.
         page: What was removed from each layer.
-        recipe: The recipe (core.recipe). This stage reads macs_fraction, the multiply-accumulates to keep, and
-            what the model's task adds for pruning.
+        recipe: The recipe (core.recipe). This stage reads macs_fraction, the part of the cost to keep, with the price
+            latency also scheme and student_size, whose latency counts, and what the model's task adds for pruning.
         importance: How channels are ranked: taylor (first-order change of the loss) or magnitude (length of filters).
+        prune_price: What a channel costs: its multiply-accumulates (macs), or its predicted time at batch 1 in
+            onnxruntime on this machine (latency), from measurements that are kept in the store.
         round_to: Channels left in each layer are a multiple of this; onnxruntime computes int8 depthwise layers by 16.
         calibration_images: Training images for importance and batch-norm statistics.
+        latency_threads: Threads of onnxruntime for which latency is predicted.
         seed: Seed of everything random.
     """
     from components.core.artifacts.manifest import describe, read_manifest
@@ -45,16 +51,21 @@ def prune(
     from components.core.recipe import Recipe
     from components.core.report.metrics import log_metrics
     from components.core.store import store_from_environment
+    from components.prune.config import PruneConfig
     from components.prune.page import write_pruning_page
-    from components.prune.pruning import PruneConfig, prune_bundle
+    from components.prune.pruning import prune_bundle
 
     asked = Recipe.from_json(recipe)
     config = PruneConfig(
         macs_fraction=asked.macs_fraction,
         more=asked.more,
         importance=importance,
+        prune_price=prune_price,
+        scheme=asked.scheme,
+        student_size=asked.student_size,
         round_to=round_to,
         calibration_images=calibration_images,
+        latency_threads=latency_threads,
         seed=seed,
     )
 
@@ -63,11 +74,11 @@ def prune(
     source = read_manifest(model.path, kind="model")
     bundle = load_model(source, store)
 
-    result = prune_bundle(bundle, prepared, config)
+    result = prune_bundle(bundle, prepared, config, store=store)
 
     facts = result.facts()
     log_metrics(metrics, facts, recipe=asked.name)
     inputs = {"dataset": prepared.manifest.digest, "model": source.digest}
     manifest = save_model(pruned.path, result.bundle, store, {"stage": "prune", **inputs})
-    describe(pruned, manifest, store, **facts)
+    describe(pruned, manifest, store, **result.lasting_facts())
     write_pruning_page(page.path, result, config, recipe=asked.name)

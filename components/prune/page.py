@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from components.core.numbers import compact, percent
+from components.core.numbers import compact, milliseconds, percent
 from components.core.report.page import Section, facts, table, text, write_page
-from components.prune.pruning import PruneConfig
-from components.prune.result import Pruned
+from components.prune.config import PruneConfig
+from components.prune.result import Predicted, Pruned
 
 _WHY_STRUCTURED = (
     "Whole units were removed, so every runtime has less to compute. Setting single weights to zero "
@@ -16,11 +16,13 @@ _WHY_STRUCTURED = (
 
 def write_pruning_page(path: str | Path, result: Pruned, config: PruneConfig, *, recipe: str) -> None:
     """What the network costs now, and what was kept of each layer."""
+    predicted = result.predicted
+    what = "the multiply-accumulates" if predicted is None else "the predicted latency"
     lead = (
-        f"{percent(result.macs_fraction, digits=1)} of the multiply-accumulates are left; "
-        f"{percent(config.macs_fraction, digits=1)} were asked for."
+        f"{percent(result.fraction, digits=1)} of {what} {'are' if predicted is None else 'is'} left; "
+        f"{percent(config.macs_fraction, digits=1)} {'were' if predicted is None else 'was'} asked for."
     )
-    if result.macs_fraction > config.macs_fraction:
+    if result.fraction > config.macs_fraction:
         lead += " No more could be removed: every prunable layer is at its limit."
     costs = table(
         ["", "before", "after", "left"],
@@ -37,14 +39,20 @@ def write_pruning_page(path: str | Path, result: Pruned, config: PruneConfig, *,
                 compact(result.parameters_after),
                 percent(result.parameters_after / result.parameters_before, digits=1),
             ],
+            *_latency_row(predicted),
         ],
     )
+    # With latency as the price, what it was for each layer.
+    prices = {} if predicted is None else {name: [f"{price:.2f}"] for name, price in predicted.prices.items()}
     layers = table(
-        ["layer", "units", "kept", "left"],
-        [[name, total, kept, percent(kept / total, digits=0)] for name, (kept, total) in result.groups.items()],
+        ["layer", "units", "kept", "left", *(["µs per unit"] if prices else [])],
+        [
+            [name, total, kept, percent(kept / total, digits=0), *prices.get(name, [])]
+            for name, (kept, total) in result.groups.items()
+        ],
         caption="Layers whose units (channels, heads, neurons) nothing outside their block reads.",
     )
-    sections = [Section("Cost", costs), Section("Layers", layers)]
+    sections = [Section("Cost", costs, note=_how_predicted(predicted)), Section("Layers", layers)]
     steps = {"before": result.accuracy_before, "removed": result.accuracy_cut}
     if result.accuracy_after is not result.accuracy_cut:
         steps["batch norms measured again"] = result.accuracy_after
@@ -57,3 +65,20 @@ def write_pruning_page(path: str | Path, result: Pruned, config: PruneConfig, *,
         sections.insert(1, Section("Besides", facts(result.notes)))
     sections.append(Section("Why whole units", text(_WHY_STRUCTURED)))
     write_page(path, f"Pruning: {recipe}", sections, eyebrow="prune", lead=lead)
+
+
+def _latency_row(predicted: Predicted | None) -> list[list[str]]:
+    if predicted is None:
+        return []
+    before, after = milliseconds(predicted.before_us / 1000), milliseconds(predicted.after_us / 1000)
+    return [["predicted latency", before, after, percent(predicted.fraction, digits=1)]]
+
+
+def _how_predicted(predicted: Predicted | None) -> str:
+    if predicted is None:
+        return ""
+    return (
+        f"The price of a channel is its latency, of a call at batch 1 as {predicted.scheme}: {predicted.threads} "
+        f"thread(s), onnxruntime {predicted.onnxruntime}, {predicted.processor}; added up from measurements of each "
+        "layer at a few widths. What the release takes is measured by the evaluation."
+    )

@@ -1,9 +1,7 @@
-"""Structured pruning of a network to a fraction of its MACs."""
+"""Structured pruning of a network to a fraction of its MACs, or of its predicted latency."""
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -15,52 +13,39 @@ from components.core.data.reading import read_batches
 from components.core.errors import UserError
 from components.core.models.architecture import Cut
 from components.core.models.complexity import count_macs, count_parameters
-from components.core.parameters import check_declared
 from components.core.pruning.costs import layer_costs
 from components.core.pruning.groups import PruningGraph
 from components.core.pruning.member import ChannelGroup, Member
-from components.core.pruning.plan import MAX_RATIO, macs_per_channel, plan_removal
+from components.core.pruning.plan import MAX_RATIO, plan_removal
 from components.core.recipe import Recipe
+from components.core.store import Store
 from components.core.tasks import Task
 from components.core.training.batchnorm import absorb_statistics, recalibrate_batchnorm
 from components.core.training.data import as_tensors, calibration_batches
 from components.core.training.device import choose_device, deterministic, place, place_batch, use_available_threads
 from components.core.training.validation import Validation, validate
+from components.prune.config import MACS, PruneConfig
 from components.prune.importance import magnitude_scores, per_cost, root_mean_square, taylor_terms
 from components.prune.own_way import slim_bundle
-from components.prune.result import Pruned
+from components.prune.prices import Prices, prices_of
+from components.prune.result import Predicted, Pruned
 from components.prune.surgery import check_record
 
 
-@dataclass(frozen=True, kw_only=True)
-class PruneConfig:
-    """macs_fraction: multiply-accumulates to keep, in (0, 1]; 1 changes nothing. calibration_images: training images
-    for importance and batch-norm statistics. more: what a recipe holds for a task with its own way of pruning. Raises
-    `UserError` naming the value."""
-
-    macs_fraction: float
-    importance: str
-    round_to: int
-    calibration_images: int
-    seed: int
-    more: Mapping[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        check_declared({name: value for name, value in vars(self).items() if name != "calibration_images"})
-        if not 0 < self.macs_fraction <= 1:
-            raise UserError(f"macs_fraction must be greater than 0 and at most 1; got {self.macs_fraction!r}")
-        if self.calibration_images < 2:
-            raise UserError(f"calibration_images must be at least 2; got {self.calibration_images!r}")
-
-
 def prune_bundle(
-    bundle: ModelBundle, dataset: Dataset, config: PruneConfig, *, report: Callable[[str], None] = print
+    bundle: ModelBundle,
+    dataset: Dataset,
+    config: PruneConfig,
+    *,
+    store: Store | None = None,
+    report: Callable[[str], None] = print,
 ) -> Pruned:
     """A pruned copy of the bundle, in eval mode on the CPU; the bundle given is left alone.
 
     Importance → greedy plan → surgery → batch norms brought back to the mean and variance they had → check that the
     recorded surgery rebuilds the network. The fraction reached may stay above the one asked for when every group is
-    at its limit; it is stated. Nothing of it reads test data; validation accuracy is reported, not used.
+    at its limit; it is stated. Nothing of it reads test data; validation accuracy is reported, not used. `store` keeps
+    measured latencies for the next call.
     """
     task, device, inputs = bundle.task, choose_device(), bundle.inputs
     task.check_classes(dataset, bundle.assets)
@@ -69,9 +54,11 @@ def prune_bundle(
     with deterministic(config.seed):
         slimmed = slim_bundle(
             bundle, dataset, recipe, rows=config.calibration_images, round_to=config.round_to,
-            accuracy=lambda one: _accuracy(one.module, dataset, task, one),
+            accuracy=lambda one: validation_of(one.module, dataset, task, one),
         )  # fmt: skip
     if slimmed is not None:
+        if config.prune_price != MACS:
+            raise UserError(f"prune_price {config.prune_price}: {task.title} prunes in its own way, by macs")
         report(_reached(slimmed, config))
         return slimmed
     module = place(copy.deepcopy(bundle.module), device).eval().requires_grad_(True)
@@ -81,22 +68,26 @@ def prune_bundle(
         return calibration_batches(task, dataset, bundle.assets, rows=config.calibration_images)
 
     with deterministic(config.seed):
-        before = _accuracy(module, dataset, task, bundle)
+        before = validation_of(module, dataset, task, bundle)
         groups: list[ChannelGroup] = []
         removal: dict[str, list[int]] = {}
         cuts: list[Cut] = []
+        predicted: Predicted | None = None
         # What stays whole need not be understood, and keeps its weights to the bit.
         if config.macs_fraction < 1:
             absorb_statistics(module, batches(), device)
             graph = PruningGraph(module, inputs=inputs, output_layers=task.output_layers(module))
             groups = graph.groups()
-            removal = _plan(module, groups, dataset, task, bundle, config, macs_before)
+            layers = layer_costs(module, groups, inputs=inputs)
+            prices = prices_of(bundle, module, groups, layers, config, store)
+            removal = _plan(module, groups, dataset, task, bundle, config, prices)
+            predicted = prices.predicted({name: len(gone) for name, gone in removal.items()})
             cuts = graph.remove(removal)
         module.zero_grad(set_to_none=True)
-        cut = _accuracy(module, dataset, task, bundle) if cuts else before
+        cut = validation_of(module, dataset, task, bundle) if cuts else before
         if cuts:
             recalibrate_batchnorm(module, batches(), device)
-        after = _accuracy(module, dataset, task, bundle) if cuts else before
+        after = validation_of(module, dataset, task, bundle) if cuts else before
 
     architecture = bundle.architecture.with_surgery(cuts)
     module = module.cpu().to(memory_format=torch.contiguous_format)
@@ -112,15 +103,20 @@ def prune_bundle(
         accuracy_before=before,
         accuracy_cut=cut,
         accuracy_after=after,
+        predicted=predicted,
     )
     report(_reached(result, config))
     return result
 
 
 def _reached(result: Pruned, config: PruneConfig) -> str:
+    unit, latency = "MACs", ""
+    if result.predicted is not None:
+        unit, latency = "latency", f", {result.predicted.fraction:.1%} of the predicted latency"
     return (
-        f"{result.macs_fraction:.1%} of the MACs and {result.parameters_after / result.parameters_before:.1%} of the "
-        f"parameters are left (asked: {config.macs_fraction:.1%} of the MACs)"
+        f"{result.macs_fraction:.1%} of the MACs{latency} and "
+        f"{result.parameters_after / result.parameters_before:.1%} of the parameters are left (asked: "
+        f"{config.macs_fraction:.1%} of the {unit})"
     )
 
 
@@ -131,17 +127,17 @@ def _plan(
     task: Task,
     bundle: ModelBundle,
     config: PruneConfig,
-    macs: int,
+    prices: Prices,
 ) -> dict[str, list[int]]:
-    layers = layer_costs(module, groups, inputs=bundle.inputs)
     if config.importance == "taylor":
         scores = taylor_importance(module, groups, dataset, task, bundle, config)
     else:
         scores = magnitude_importance(module, groups)
-    ranked = {name: per_cost(score, macs_per_channel(layers, name)) for name, score in scores.items()}
-    return plan_removal(
-        ranked, layers, target_macs=config.macs_fraction * macs, round_to=config.round_to, max_ratio=MAX_RATIO
-    )
+    ranked = {
+        name: per_cost(score, prices.per_channel[name], exponent=prices.exponent) for name, score in scores.items()
+    }
+    target = config.macs_fraction * prices.cost({})
+    return plan_removal(ranked, prices.cost, target=target, round_to=config.round_to, max_ratio=MAX_RATIO)
 
 
 def magnitude_importance(module: nn.Module, groups: list[ChannelGroup]) -> dict[str, Tensor]:
@@ -215,7 +211,8 @@ def _per_group_channel(scores: Tensor, member: Member) -> Tensor:
     return torch.stack([scores[list(channels)].sum() for channels in member.channels])
 
 
-def _accuracy(module: nn.Module, dataset: Dataset, task: Task, bundle: ModelBundle) -> Validation | None:
+def validation_of(module: nn.Module, dataset: Dataset, task: Task, bundle: ModelBundle) -> Validation | None:
+    """How well the network does on validation data; None without any."""
     if not dataset.rows("validation"):
         return None
     transform = task.transform(bundle.assets)

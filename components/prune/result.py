@@ -8,10 +8,33 @@ from components.core.training.validation import Validation
 
 
 @dataclass(frozen=True, kw_only=True)
+class Predicted:
+    """Latency of a call before and after, as the cost table predicts it: microseconds, at batch 1.
+
+    `prices`: group → microseconds that go with one of its channels. `scheme`: the number format that was measured, on
+    this `processor` with this onnxruntime and so many threads.
+    """
+
+    before_us: float
+    after_us: float
+    prices: dict[str, float]
+    scheme: str
+    threads: int
+    processor: str
+    onnxruntime: str
+
+    @property
+    def fraction(self) -> float:
+        """The fraction of the latency that was reached."""
+        return self.after_us / self.before_us
+
+
+@dataclass(frozen=True, kw_only=True)
 class Pruned:
     """The pruned bundle and what was done.
 
-    `groups`: name → (kept, total) channels or units, in the order of the network; `notes`: what a task did besides.
+    `groups`: name → (kept, total) channels or units, in the order of the network; `notes`: what a task did besides;
+    `predicted`: where latency was the price.
     """
 
     bundle: ModelBundle
@@ -25,14 +48,30 @@ class Pruned:
     accuracy_cut: Validation | None
     accuracy_after: Validation | None
     notes: dict[str, str] = field(default_factory=dict)
+    predicted: Predicted | None = None
 
     @property
     def macs_fraction(self) -> float:
         """The fraction of multiply-accumulates that was reached."""
         return self.macs_after / self.macs_before
 
+    @property
+    def fraction(self) -> float:
+        """The fraction that was reached of what channels were priced in."""
+        return self.macs_fraction if self.predicted is None else self.predicted.fraction
+
     def facts(self) -> dict[str, float]:
         """What the stage logs as metrics."""
+        if self.predicted is None:
+            return self.lasting_facts()
+        return self.lasting_facts() | {
+            "predicted_latency_ms_before": self.predicted.before_us / 1000,
+            "predicted_latency_ms": self.predicted.after_us / 1000,
+            "predicted_latency_fraction": self.predicted.fraction,
+        }
+
+    def lasting_facts(self) -> dict[str, float]:
+        """What is true of the model wherever it is measured: these go with it, since cache keys depend on them."""
         facts = {
             "macs_before": float(self.macs_before),
             "macs_after": float(self.macs_after),

@@ -42,7 +42,7 @@ def files(name: str, folder: Path) -> dict[str, bytes]:
         )
         return made.model.SerializeToString(deterministic=True)
 
-    with patch("components.quantize.int8.float_front", return_value=[]):
+    with patch("components.core.runtime.integer_graph.float_front", return_value=[]):
         throughout = int8()
     return {"float32": (folder / "float.onnx").read_bytes(), "integers": throughout, "front in float": int8()}
 

@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,18 +22,19 @@ import onnxruntime as ort
 import torch
 from torch import nn
 
-import components.quantize.int8 as int8
 from components.core.models.complexity import count_macs
 from components.core.models.inputs import BATCH, Graph, InputSpec, OutputSpec
 from components.core.pruning.costs import layer_costs
 from components.core.pruning.groups import PruningGraph
-from components.core.pruning.plan import macs_per_channel, plan_removal
+from components.core.pruning.plan import macs_per_channel, plan_removal, total_macs
+from components.core.runtime import integer_graph
 from components.core.runtime.fusion import integer_share
 from components.core.runtime.onnx_export import export_onnx
 from components.core.runtime.sessions import open_session
 from components.core.tasks.segmentation.networks import SegmentationNetwork, build
 from components.prune.importance import per_cost
 from components.prune.pruning import MAX_RATIO, magnitude_importance
+from components.quantize.int8 import quantize_int8
 
 BACKBONE = "timm:tf_efficientnet_lite0"
 CLASSES = 11
@@ -85,13 +87,13 @@ def pruned(module: SegmentationNetwork, fraction: float, size: int) -> nn.Module
     scores = magnitude_importance(module, groups)
     ranked = {name: per_cost(score, macs_per_channel(layers, name)) for name, score in scores.items()}
     target = fraction * count_macs(module, inputs)
-    graph.remove(plan_removal(ranked, layers, target_macs=target, round_to=8, max_ratio=MAX_RATIO))
+    graph.remove(plan_removal(ranked, partial(total_macs, layers), target=target, round_to=8, max_ratio=MAX_RATIO))
     return module.eval()
 
 
 def quantized(source: Path, size: int) -> bytes:
     """The int8 file; the matrix products of the last upsampling stay in float, where they take half of the time."""
-    quantizer = int8.QDQQuantizer
+    quantizer = integer_graph.QDQQuantizer
 
     def in_float(model, **options):
         options["nodes_to_exclude"] = [node.name for node in model.graph.node if node.op_type == "MatMul"]
@@ -100,11 +102,11 @@ def quantized(source: Path, size: int) -> bytes:
     def images() -> Iterator[dict[str, np.ndarray]]:
         yield {"images": np.random.default_rng(0).standard_normal((8, 3, size, size), dtype=np.float32)}
 
-    int8.QDQQuantizer = in_float
+    integer_graph.QDQQuantizer = in_float
     try:
-        return int8.quantize_int8(source, images, method="minmax").model.SerializeToString(deterministic=True)
+        return quantize_int8(source, images, method="minmax").model.SerializeToString(deterministic=True)
     finally:
-        int8.QDQQuantizer = quantizer
+        integer_graph.QDQQuantizer = quantizer
 
 
 def cpu_milliseconds(sessions: dict[str, ort.InferenceSession], batch: int, rounds: int) -> dict[str, float]:

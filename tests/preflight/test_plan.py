@@ -12,6 +12,11 @@ def test_recipes_come_largest_first_and_carry_what_the_stages_need():
     ]
 
 
+def test_a_recipe_is_named_after_what_its_target_is_a_part_of():
+    (recipe,) = plan.plan_recipes([0.7], student_size=0, price="latency")
+    assert (recipe.name, recipe.macs_fraction) == ("70% latency", 0.7)
+
+
 @pytest.mark.parametrize("targets", [[], [0.5, 0.5], [0.5] * 17])
 def test_prune_targets_that_cannot_work_are_refused(targets):
     with pytest.raises(UserError, match="prune_targets"):

@@ -14,7 +14,8 @@ from components.core.pruning.groups import PruningGraph
 from components.core.training.batchnorm import recalibrate_batchnorm
 from components.core.training.data import calibration_batches
 from components.prune.component import prune
-from components.prune.pruning import PruneConfig, prune_bundle, taylor_importance
+from components.prune.config import PruneConfig
+from components.prune.pruning import prune_bundle, taylor_importance
 
 SETTINGS = {"recipe": {"name": "r", "macs_fraction": 0.7}, "calibration_images": 64}
 

@@ -16,9 +16,9 @@ from components.core.bundles.model_bundle import save_model
 from components.core.bundles.onnx_bundle import load_onnx
 from components.core.errors import UserError
 from components.core.runtime.conversion import float32_bundle
+from components.core.runtime.integer_graph import with_integers
 from components.core.runtime.released import load_release
 from components.core.runtime.sessions import open_session
-from components.quantize import int8
 from components.quantize.bias_correction import correct_biases, give_every_layer_a_bias
 from components.quantize.calibration import QuantizeConfig
 from components.quantize.int8 import quantize_int8
@@ -117,7 +117,7 @@ def test_a_wrong_scale_of_the_weights_is_made_good_by_the_biases(toy_graph):
         return ({"images": images[start : start + 16]} for start in range(0, 64, 16))
 
     ranges = activation_ranges(model, batches, "minmax", percentile=100.0, threads=1)
-    quantized = int8._with_integer_weights(model, ranges, floating=[])
+    quantized = with_integers(model, ranges, floating=[])
     for tensor in quantized.graph.initializer:
         if tensor.name == "kernel_quantized":
             coarse = np.floor(numpy_helper.to_array(tensor) / 16.0) * 16

@@ -86,8 +86,8 @@ _SEARCH = (
     ),
     Parameter(
         name="prune_targets", field="search_prune_targets", type=list[float], default=[0.58, 0.48], rule=SHARE,
-        text="Fractions of the multiply-accumulates to keep; 1 prunes nothing. The search tries one recipe per "
-        "fraction.",
+        text="Fractions of the multiply-accumulates to keep (of the time, with prune_price latency); 1 prunes nothing. "
+        "The search tries one recipe per fraction.",
     ),
     Parameter(
         name="epochs", makes_network=True, field="search_epochs", type=int, default=3, rule=NOT_NEGATIVE,
@@ -203,6 +203,11 @@ _COMPRESSION = (
     Parameter(
         name="importance", type=str, default="taylor", choices=("taylor", "magnitude"),
         text="How channels are ranked for pruning: taylor (first-order change of the loss) or magnitude.",
+    ),
+    Parameter(
+        name="prune_price", type=str, default="macs", choices=("macs", "latency"),
+        text="What channels cost, and what prune_targets are fractions of: macs, or latency, predicted for onnxruntime "
+        "on the machine that prunes from measurements of each layer.",
     ),
     Parameter(
         name="round_to", type=int, default=16, rule=AT_LEAST_ONE,

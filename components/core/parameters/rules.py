@@ -59,6 +59,9 @@ LIMIT_FROM_ZERO = Range(low=0, also={NO_LIMIT: "no limit"})
 LARGEST_STRIDE = 32
 """Of a feature map against the image, in any backbone: multiples of it are multiples of every stride."""
 
+KERNEL_CHANNELS = 16
+"""Channels that onnxruntime's int8 depthwise kernel computes at a time."""
+
 
 def limit(value: float | None) -> float | None:
     """A limit as the code behind a form uses it: None for no limit."""
@@ -115,6 +118,15 @@ def whole_images_have_steps(inference: str, image_size: int) -> None:
         raise UserError(f"inference whole needs an image_size that is a multiple of {LARGEST_STRIDE}, got {image_size}")
 
 
+def latency_is_predicted_between_whole_steps(prune_price: str, round_to: int) -> None:
+    """Times are interpolated between a few widths; between two multiples of the kernels' step they jump."""
+    if prune_price == "latency" and round_to % KERNEL_CHANNELS:
+        raise UserError(
+            f"prune_price latency needs a round_to that is a multiple of {KERNEL_CHANNELS}, got {round_to}: other "
+            "numbers of channels take up to twice as long, which no prediction between measured widths sees"
+        )
+
+
 def label_shifts_are_in_order(label_shift: float, large_label_shift: float) -> None:
     """What leads to a search leads to fine-tuning as well."""
     _in_order("label_shift", label_shift, "large_label_shift", large_label_shift)
@@ -138,6 +150,7 @@ RULES_BETWEEN: tuple[Callable[..., None], ...] = (
     a_student_is_never_larger,
     a_smaller_student_sees_shrunk_images,
     whole_images_have_steps,
+    latency_is_predicted_between_whole_steps,
     label_shifts_are_in_order,
     feature_drifts_are_in_order,
 )

@@ -1,10 +1,13 @@
 """Which channels go: a greedy plan over the groups of a network. Pure arithmetic; knows no network."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+Cost = Callable[[Mapping[str, int]], float]
+"""What a network costs when so many channels of each group are gone."""
 
 MAX_RATIO = 0.85
 """Largest part of a group's channels that may go: a block of which less is left passes little on."""
@@ -29,11 +32,15 @@ class LayerCost:
 
     def macs(self, removed: Mapping[str, int]) -> int:
         """Multiply-accumulates when so many channels of each group are gone."""
+        used, out = self.channels(removed)
+        return self.pairs * out * (1 if self.depthwise else used)
+
+    def channels(self, removed: Mapping[str, int]) -> tuple[int, int]:
+        """Input and output channels then; of a depthwise layer, each output reads one input."""
         out = self.out_channels - sum(removed.get(group, 0) * width for group, width in self.out_groups.items())
         if self.depthwise:
-            return self.pairs * out
-        used = self.in_channels - sum(removed.get(group, 0) * width for group, width in self.in_groups.items())
-        return self.pairs * used * out
+            return 1, out
+        return self.in_channels - sum(removed.get(group, 0) * width for group, width in self.in_groups.items()), out
 
 
 def total_macs(layers: Sequence[LayerCost], removed: Mapping[str, int]) -> int:
@@ -65,20 +72,21 @@ def block_sizes(channels: int, *, round_to: int, max_ratio: float) -> list[int]:
 
 def plan_removal(
     scores: Mapping[str, Tensor],
-    layers: Sequence[LayerCost],
+    cost: Cost,
     *,
-    target_macs: float,
+    target: float,
     round_to: int,
     max_ratio: float,
 ) -> dict[str, list[int]]:
-    """The channels to remove from each group, ascending, until the layers' MACs are at most `target_macs`.
+    """The channels to remove from each group, ascending, until the network costs at most `target`.
 
     In each group the channels are ordered by score and cut into blocks that keep what is left a multiple of `round_to`;
     then blocks are taken in ascending order of their mean score, over all groups together (ties: the group named
     first), and those that turn out needless are given back. When no block is left the target may be missed: the caller
     compares.
 
-    scores: group → (channels,), comparable between groups. max_ratio: largest part of a group's channels to remove.
+    scores: group → (channels,), comparable between groups. cost: of the network, in the unit of `target`, when so many
+    channels of each group are gone. max_ratio: largest part of a group's channels to remove.
     """
     queue: list[tuple[float, int, int, list[int]]] = []
     names = list(scores)
@@ -93,23 +101,23 @@ def plan_removal(
     taken: list[tuple[str, list[int]]] = []
     counts = dict.fromkeys(names, 0)
     for _, number, _, block in sorted(queue, key=lambda entry: entry[:3]):
-        if total_macs(layers, counts) <= target_macs:
+        if cost(counts) <= target:
             break
         taken.append((names[number], block))
         counts[names[number]] += len(block)
-    removed = _without_the_needless(taken, counts, layers, target_macs)
+    removed = _without_the_needless(taken, counts, cost, target)
     return {name: sorted(removed.get(name, [])) for name in names}
 
 
 def _without_the_needless(
-    taken: Sequence[tuple[str, list[int]]], counts: dict[str, int], layers: Sequence[LayerCost], target_macs: float
+    taken: Sequence[tuple[str, list[int]]], counts: dict[str, int], cost: Cost, target: float
 ) -> dict[str, list[int]]:
     """Gives back what the last, large blocks made needless: the most important first, a group's own from its end."""
     removed: dict[str, list[int]] = {}
     fixed: set[str] = set()
     for name, block in reversed(taken):
         without = counts | {name: counts[name] - len(block)}
-        if name not in fixed and total_macs(layers, without) <= target_macs:
+        if name not in fixed and cost(without) <= target:
             counts = without
         else:
             fixed.add(name)

@@ -1,5 +1,7 @@
 """What a plan always holds to, for any scores and sizes."""
 
+from functools import partial
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -68,7 +70,7 @@ def test_every_plan_meets_its_target_or_is_at_its_limits(widths, round_to, fract
     generator = torch.Generator().manual_seed(seed)
     scores = {name: torch.rand(width, generator=generator) for name, width in zip(names, widths, strict=True)}
     target = fraction * total_macs(layers, {})
-    removal = plan_removal(scores, layers, target_macs=target, round_to=round_to, max_ratio=max_ratio)
+    removal = plan_removal(scores, partial(total_macs, layers), target=target, round_to=round_to, max_ratio=max_ratio)
 
     at_limit = True
     for name, width in zip(names, widths, strict=True):
@@ -89,14 +91,16 @@ def test_the_least_important_block_of_all_groups_goes_first_and_no_more_than_nee
     scores = {"g0": torch.full((16,), 2.0), "g1": torch.full((16,), 3.0)}
     scores["g1"][8:] = 1.0
     target = total_macs(layers, {"g1": 8})
-    removal = plan_removal(scores, layers, target_macs=target, round_to=8, max_ratio=0.5)
+    removal = plan_removal(scores, partial(total_macs, layers), target=target, round_to=8, max_ratio=0.5)
     assert removal == {"g0": [], "g1": list(range(8, 16))}
 
 
 def test_no_target_below_the_whole_removes_nothing():
     _, layers = chain([16])
     scores = {"g0": torch.rand(16)}
-    removal = plan_removal(scores, layers, target_macs=total_macs(layers, {}), round_to=8, max_ratio=0.5)
+    removal = plan_removal(
+        scores, partial(total_macs, layers), target=total_macs(layers, {}), round_to=8, max_ratio=0.5
+    )
     assert removal == {"g0": []}
 
 
@@ -108,5 +112,5 @@ def test_what_a_last_large_block_made_needless_is_given_back():
         name="dear", pairs=100, in_channels=1, out_channels=16, depthwise=False, in_groups={}, out_groups={"large": 1}
     )
     scores = {"small": torch.full((16,), 1.0), "large": torch.full((16,), 2.0)}
-    removal = plan_removal(scores, [cheap, dear], target_macs=900, round_to=8, max_ratio=0.5)
+    removal = plan_removal(scores, partial(total_macs, [cheap, dear]), target=900, round_to=8, max_ratio=0.5)
     assert {name: len(gone) for name, gone in removal.items()} == {"small": 0, "large": 8}

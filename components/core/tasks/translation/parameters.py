@@ -88,13 +88,15 @@ _DATASET = (
 _NO_MEANING = (
     "head_epochs",
     "batch_norm",
+    "prune_price",
     "calibration_method",
     "calibration_images",
     "rare_classes",
     "near_duplicates",
     "allow_paths",
 )
-"""There is no head to train first, no batch norm, no calibration of dynamic integers, and there are no classes."""
+"""There is no head to train first, no batch norm, no calibration of dynamic integers, there are no classes, and no
+channels that have a price."""
 
 _COMMON = tuple(
     replace(one, text=_DATASET) if one.name == "dataset" else one for one in COMMON if one.name not in _NO_MEANING

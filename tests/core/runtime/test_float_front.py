@@ -5,7 +5,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from components.quantize.float_front import float_front
+from components.core.runtime.float_front import float_front
 
 STEM, DEPTHWISE, PROJECTION = (8, 3, 1), (8, 1, 8), (4, 8, 1)
 EXPANSION, ORDINARY = (24, 4, 1), (8, 8, 1)

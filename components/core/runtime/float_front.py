@@ -1,8 +1,8 @@
 """Which convolutions at the front of a network stay in float: those to which integers give no speed.
 
 Integer kernels multiply four input channels at once. A stem reads three and a depthwise convolution one, both at the
-largest resolution; float kernels are as fast there and need no quantized image. README.md has what was measured: of
-networks without a depthwise convolution at the front, it made some slower.
+largest resolution; float kernels are as fast there and need no quantized image. components/quantize/README.md has what
+was measured: of networks without a depthwise convolution at the front, it made some slower.
 """
 
 import onnx
