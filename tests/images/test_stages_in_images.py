@@ -91,7 +91,9 @@ def launched(
 ) -> cluster.Done:
     """Starts a stage on the inputs that a task of a run had: 64 MB of /tmp, and nothing that only the runner sets."""
     out.mkdir(mode=0o777)
-    out.chmod(0o777)
+    # The runs' folders are the runner's; a stage on a cluster has a store that its user may write.
+    for folder in (out, *(path for path in Path(run.store_uri).rglob("*") if path.is_dir())):
+        folder.chmod(0o777)
     made = {
         output: {"artifacts": [{"name": output, "type": items[0]["type"], "uri": str(out / output), "metadata": {}}]}
         for output, items in task.output_artifacts.items()
