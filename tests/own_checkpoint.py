@@ -90,8 +90,8 @@ def own_network(tmp_path_factory: pytest.TempPathFactory) -> OwnNetwork:
 
 @pytest.fixture(scope="session")
 def compressed_run(own_network: OwnNetwork, tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
-    """The network quantized and verified; nothing is trained and nothing pruned."""
-    parameters = own_network.parameters(prune_targets="1", distill_epochs="0")
+    """The network quantized and verified; nothing is trained and nothing pruned. The data are read in two parts."""
+    parameters = own_network.parameters(prune_targets="1", distill_epochs="0", data_parts="2")
     run = run_trimtab(tmp_path_factory.mktemp("compressed"), "compress", parameters=parameters)
     assert run.code == 0, run.printed
     return run
