@@ -11,6 +11,10 @@ from components_for_tests import text
 from kfp import dsl, kubernetes
 
 from components.core.errors import UserError
+from components.core.store import open_store
+from components.run_report.evidence import collect
+from components.run_report.records import read_tasks
+from components.run_report.report import render_report, summary
 from pipelines.cli.run_command import secrets_from
 from pipelines.runner.kubernetes_objects.files import read_objects
 
@@ -153,6 +157,26 @@ def test_an_error_that_holds_a_secret_is_kept_without_it(
     log = Path(ran.ended("betray").log)
     assert log.read_text().endswith("RuntimeError: the server refused ***\n")
     assert VALUE.encode() not in everything_written(tmp_path / "home" / "runs")
+
+
+def test_the_report_and_what_the_webhook_is_told_show_the_error_without_the_secret(
+    run: Callable[..., Any], given: dict[str, Path], tmp_path: Path
+) -> None:
+    @dsl.pipeline(name="betrayed")
+    def pipeline():
+        as_env(betray)
+
+    ran = run(pipeline, secrets=given)
+    store = open_store(str(tmp_path / "home" / "store"))
+    run_id = ran.result.folder.name
+    evidence = collect(
+        store, read_tasks(store.journal.read(run_id)), run_id=run_id, pipeline="betrayed", parameters={},
+        state="FAILED", error=str(ran.ended("betray").error),
+    )  # fmt: skip
+    told = summary(evidence, report="report.html")
+    for shown in (render_report(evidence), str(told)):
+        assert "the server refused ***" in shown
+        assert VALUE not in shown
 
 
 def test_another_value_is_another_result_and_the_same_one_is_found_again(

@@ -82,6 +82,20 @@ def test_a_table_reads_no_other_bucket_with_the_runners_credentials(
     assert asked == []
 
 
+@pytest.mark.parametrize("address", ["s3://name", "s3://", "s3:///", "S3://name"])
+def test_an_address_without_a_key_is_that_rows_fault_and_no_local_folder(
+    table: Path, tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(table.parent)
+    for folder in (table.parent, tmp_path):
+        (folder / "s3:" / "name").mkdir(parents=True)
+        (folder / "s3:" / "name" / "x.jpg").write_bytes(SECRET)
+    wrong, right = contents(write(table, address, "a.jpg"), tmp_path)
+    assert right == b"own"
+    assert isinstance(wrong, str)
+    assert "s3:" in wrong.lower()
+
+
 def test_what_the_user_allows_is_read(table: Path, tmp_path: Path) -> None:
     paths = [
         f"{tmp_path}/secret.jpg",
