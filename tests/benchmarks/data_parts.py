@@ -81,7 +81,7 @@ def measure(path: Path) -> Measured:
         options = RunOptions(use_cache=False)
         result = run_pipeline(path, {}, options=options, listener=lambda _: None, home=Path(home))
         wall, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert result.status == "succeeded"
+    assert result.status == "succeeded", [(task.task, task.status, task.error) for task in result.tasks]
     seconds: defaultdict[str, float] = defaultdict(float)
     for task in result.tasks:
         seconds[task.task.rpartition("/")[2]] += task.seconds
