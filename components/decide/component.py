@@ -58,7 +58,7 @@ def decide(
     from dataclasses import asdict
 
     from components.core.artifacts.manifest import describe, publish, read_file, read_manifest
-    from components.core.bundles.onnx_bundle import PROVENANCE
+    from components.core.bundles.release_files import PROVENANCE
     from components.core.retraining import RetrainPolicy
     from components.core.store import store_from_environment
     from components.decide import rules

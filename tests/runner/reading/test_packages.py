@@ -156,7 +156,7 @@ def test_a_killed_build_is_never_used_and_is_cleared_away(tmp_path: Path, index:
     script = f"""
         import asyncio, os, pathlib, signal, sys
         from components.core.errors import UserError
-from pipelines.runner.processes import environments
+        from pipelines.runner.processes import environments
         from pipelines.runner.reading.packages import Install
 
         async def call(argv, log, stop):
