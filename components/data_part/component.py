@@ -29,7 +29,7 @@ def data_part(
         dataset: The data, as for data_prep.
         task: Task that the data are for.
         inspected: The part's usable rows and the reasons why the others are not used, as a manifest.
-        metrics: Counts of usable and rejected rows.
+        metrics: How many parts there are, and counts of usable and rejected rows of this one.
         part: Which part it is: "number" (from 0) "of" how many; one alone is left to data_prep.
         dataset_state: What the dataset's listing looked like (ingestion.sources.source_state). Not used here: it
             makes a cached result count only as long as the files are the same.
@@ -55,6 +55,7 @@ def data_part(
     store = store_from_environment()
     if which.of == 1:
         describe(inspected, write_nothing(inspected.path), store)
+        log_metrics(metrics, {"parts": 1})
         print("one part only: data_prep inspects it itself")
         return
     manifest = inspect_part(
@@ -69,5 +70,5 @@ def data_part(
     )
     counts = {name: manifest.metadata[name] for name in ("rows", "rejected")}
     describe(inspected, manifest, store, **counts)
-    log_metrics(metrics, counts)
+    log_metrics(metrics, {"parts": which.of, **counts})
     print(f"part {which.number + 1} of {which.of}: {counts['rows']:,} rows, {counts['rejected']:,} rejected")

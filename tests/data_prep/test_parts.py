@@ -20,6 +20,7 @@ from components.core.errors import UserError
 from components.core.store import Store
 from components.core.tasks import get_task
 from components.core.tasks.parameters import FIRST, forms
+from components.data_part.component import data_part
 from components.data_part.inspection import inspect_part
 from components.data_prep.prepare import Prepared, prepare
 from components.data_prep.settings import Settings
@@ -158,6 +159,27 @@ def test_a_part_that_is_inspected_twice_is_the_same(pets: Path, tmp_path: Path, 
     asked = Settings(dataset=str(pets), rows=get_task("classification").rows)
     first, second = (inspected(asked, 7, tmp_path / name, store, [4])[0] for name in ("one", "two"))
     assert first == second
+
+
+@pytest.mark.parametrize(("number", "of", "counts"), [(0, 1, {"parts": 1}), (1, 2, {"parts": 2, "rejected": 0})])
+def test_the_task_says_how_many_parts_there_are(
+    pets: Path,
+    tmp_path: Path,
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    of: int,
+    counts: dict[str, int],
+) -> None:
+    monkeypatch.setenv("TRIMTAB_STORE", str(tmp_path / "store"))
+    metrics = dsl.Metrics(uri=str(tmp_path / "metrics"))
+    data_part.python_func(
+        dataset=str(pets), task="classification", inspected=dsl.Artifact(uri=str(tmp_path / "part")), metrics=metrics,
+        part={"number": number, "of": of},
+    )  # fmt: skip
+    said = {name: metrics.metadata[name] for name in counts}
+    assert said == counts
+    assert ("rows" in metrics.metadata) is (of > 1)
 
 
 def test_what_no_part_can_see_alone_is_refused_by_the_merge(tmp_path: Path, picture: Picture, store: Store) -> None:
