@@ -61,13 +61,7 @@ class Worker:
             if self._writer is not None:
                 return
             ours, theirs = socket.socketpair()
-            environment = {
-                # Threads that wait for each other sleep and do not spin, as in the images: beside another task a
-                # spinning thread holds up those that work. OpenMP reads it when torch is loaded.
-                "OMP_WAIT_POLICY": "passive",
-                **os.environ,
-                "PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1",
-            }  # fmt: skip
+            environment = {**os.environ, "PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
             with theirs, self.log.open("ab") as log:
                 self._process = subprocess.Popen(
                     [self.interpreter, "-P", "-m", ZYGOTE, str(theirs.fileno()), self.kind],
