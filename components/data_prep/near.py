@@ -82,7 +82,7 @@ def joined_keys(near: Mapping[str, NearRow]) -> dict[str, str]:
 def report_near(
     kept: Kept, splits: Kept, spill: Spill, buckets: Sequence[str], near: Mapping[str, NearRow], *, joined: bool
 ) -> NearReport:
-    """What of `near` is left in the end, when rows have their numbers of `splits`, and what lies across splits."""
+    """Count the rows of `near` that are kept, and those whose copies lie in different splits."""
     members: defaultdict[int, list[tuple[str, str]]] = defaultdict(list)
     for bucket in buckets if near else ():
         table = spill.table(bucket).select(["digest", "source"]).take(kept[bucket])

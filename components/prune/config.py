@@ -1,4 +1,4 @@
-"""What a pruning is asked for."""
+"""The parameters of pruning, checked."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ MACS, LATENCY = "macs", "latency"
 
 @dataclass(frozen=True, kw_only=True)
 class PruneConfig:
-    """What is pruned, how far and at which price.
+    """How far to prune, and at which price.
 
     Attributes:
         macs_fraction: multiply-accumulates to keep, or of the latency where that is the price, in (0, 1]; 1 changes

@@ -48,7 +48,7 @@ ALL = Part()
 
 @dataclass(frozen=True, kw_only=True)
 class SourceFacts:
-    """What a source says of itself when its items have passed; see `Source`."""
+    """Facts that a source has once all its items were read; see `Source`."""
 
     classes: list[str]
     colours: Mapping[str, tuple[int, int, int]]

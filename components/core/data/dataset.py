@@ -104,7 +104,7 @@ class Dataset:
         return self.counts[split]
 
     def group_keys(self) -> dict[str, str]:
-        """Of each test row with a group the group's key, sha256 in hex; empty without groups. Read anew each time."""
+        """Digest of each test row in a group → the group's key, sha256 in hex; empty without groups. Not kept."""
         return read_group_keys(self.manifest, self._store)
 
     def iterate(

@@ -52,7 +52,7 @@ def write_part(
 
 
 def write_nothing(artifact_path: str | Path) -> Manifest:
-    """What stands for the only part, which is not inspected before the merge: it would be written twice."""
+    """An empty part, for data in one part: data_prep reads those itself, so that no row is written twice."""
     return publish_entries(artifact_path, kind=KIND, entries=[], metadata=asdict(Part()))
 
 

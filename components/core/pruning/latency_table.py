@@ -1,4 +1,4 @@
-"""What channels cost in time: each layer's microseconds by its width, as the release will run on this host.
+"""Latency of each layer in microseconds, by its width, as the release will run on this host.
 
 The network is measured whole at a few widths, from whole to the least that pruning leaves, as the file that is served:
 int8 with its float front, or float32. Between these widths a layer's time is interpolated linearly in its

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 Cost = Callable[[Mapping[str, int]], float]
-"""What a network costs when so many channels of each group are gone."""
+"""The cost of a network after removing so many channels of each group."""
 
 MAX_RATIO = 0.85
 """Largest part of a group's channels that may go: a block of which less is left passes little on."""
