@@ -104,7 +104,7 @@ class Dataset:
         return self.counts[split]
 
     def group_keys(self) -> dict[str, str]:
-        """Digest of each test row in a group → the group's key, sha256 in hex; empty without groups. Not kept."""
+        """Digest of each test row in a group → the group's key, sha256 in hex; empty without groups."""
         return read_group_keys(self.manifest, self._store)
 
     def iterate(
