@@ -49,8 +49,9 @@ CALIBRATION = ("calibration_method", "calibration_images", "seed")
 TRAINING = (
     "batch_size", "optimizer", "schedule", "power", "step_epochs", "step_gamma", "warmup_fraction", "momentum",
     "weight_decay", "layer_decay", "ema_decay", "precision", "batch_norm", "patience", "checkpoint_seconds", "seed",
-    "num_processes", "accumulation_steps",
+    "num_processes", "accumulation_steps", "max_gradient_norm",
 )  # fmt: skip
+TUNING = (*TRAINING, "layer_rates", "label_smoothing")
 
 
 def pipeline_of(form: Form, *, summary: str, body: Callable[[Form, dict[str, Any]], None]) -> Any:
@@ -194,7 +195,7 @@ def _train(given: Mapping[str, Any], *, dataset: Any) -> dict[str, Any]:
     tuned = fine_tune(
         dataset=dataset,
         model=selected.outputs["model"],
-        **taken(given, *TRAINING, "epochs", "head_epochs", "learning_rate", "label_smoothing", **LOSS),
+        **taken(given, *TUNING, "epochs", "head_epochs", "learning_rate", **LOSS),
     )
     whole_machine(tuned)
 
@@ -202,7 +203,7 @@ def _train(given: Mapping[str, Any], *, dataset: Any) -> dict[str, Any]:
         dataset=dataset,
         model=tuned.outputs["tuned"],
         head_epochs=0,
-        **taken(given, *TRAINING, "label_smoothing", **FURTHER, **LOSS),
+        **taken(given, *TUNING, **FURTHER, **LOSS),
     )
     baseline.set_display_name("baseline")
     whole_machine(baseline)

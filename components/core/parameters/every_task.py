@@ -166,6 +166,16 @@ _TRAINING = (
         text="Layer-wise decay: factor on the learning rate per layer group away from the head. 1 is no decay.",
     ),
     Parameter(
+        name="layer_rates", makes_network=True, type=str, default="decay", choices=("decay", "gradual", "auto_rgn"),
+        text="How fast layers learn in fine-tuning: decay (by layer_decay), gradual (as decay, but layers are unfrozen "
+        "one after the other from the head down, all of them by half of the epochs), or auto_rgn (in each epoch by "
+        "relative gradient norm; replaces layer_decay).",
+    ),
+    Parameter(
+        name="max_gradient_norm", type=float, default=NO_LIMIT, rule=LIMIT,
+        text="Gradient clipping: a longer gradient, over all weights, is scaled down to this norm. -1 is no limit.",
+    ),
+    Parameter(
         name="label_smoothing", makes_network=True, type=float, default=0.0, rule=BELOW_ONE,
         text="Share of the label's probability that is spread evenly over all classes.",
     ),
@@ -174,8 +184,9 @@ _TRAINING = (
         text="Decay per step of the weights' moving average (EMA), which is validated and kept. 0 turns it off.",
     ),
     Parameter(
-        name="precision", type=str, default="auto", choices=("auto", "float32", "bfloat16"),
-        text="auto (bfloat16 on CUDA, float32 on a CPU), float32 or bfloat16.",
+        name="precision", type=str, default="auto", choices=("auto", "float32", "bfloat16", "float16"),
+        text="auto (bfloat16 on CUDA, float32 on a CPU), float32, bfloat16, or float16 with a scaled loss for GPUs "
+        "without bfloat16.",
     ),
     Parameter(
         name="batch_norm", type=str, default="frozen", choices=("frozen", "train"),

@@ -20,6 +20,10 @@ IMAGES = (
         text="Put larger image files aside (quarantine), in megabytes.",
     ),
     Parameter(
+        name="class_weights", part="training", type=str, default="none", choices=("none", "balanced"),
+        text="balanced gives rare classes more weight in the cross-entropy, by the root of their share; none does not.",
+    ),
+    Parameter(
         name="image_column", part="data", type=str, default="",
         text="Column of the table that holds the images or their paths. Empty looks for known names.",
     ),
