@@ -221,6 +221,17 @@ _COMPRESSION = (
         "on the machine that prunes from measurements of each layer.",
     ),
     Parameter(
+        name="weight_sparsity", part="recipe", type=float, default=0.0, rule=BELOW_ONE,
+        text="Weight pruning: share of the weights that become zero and stay zero in training, after channels were "
+        "removed. onnxruntime computes with zeros as with any number: the model gets no faster and no smaller, but "
+        "compresses better. 0 is none.",
+    ),
+    Parameter(
+        name="sparsity_pattern", part="recipe", type=str, default="unstructured", choices=("unstructured", "2:4"),
+        text="Which weights weight_sparsity takes: the smallest of the whole network (unstructured), or the two "
+        "smallest of each four along a layer's inputs (2:4, with weight_sparsity 0.5), for sparse tensor cores.",
+    ),
+    Parameter(
         name="round_to", type=int, default=16, rule=AT_LEAST_ONE,
         text="Pruned layers keep a multiple of this many channels. Numbers that are not multiples of 16 make int8 "
         "depthwise convolutions twice as slow in onnxruntime.",

@@ -127,6 +127,12 @@ def latency_is_predicted_between_whole_steps(prune_price: str, round_to: int) ->
         )
 
 
+def two_of_four_is_half(weight_sparsity: float, sparsity_pattern: str) -> None:
+    """The pattern says how many weights go."""
+    if sparsity_pattern == "2:4" and weight_sparsity != 0.5:
+        raise UserError(f"sparsity_pattern 2:4 needs weight_sparsity 0.5, got {weight_sparsity:g}")
+
+
 def label_shifts_are_in_order(label_shift: float, large_label_shift: float) -> None:
     """What leads to a search leads to fine-tuning as well."""
     _in_order("label_shift", label_shift, "large_label_shift", large_label_shift)
@@ -151,6 +157,7 @@ RULES_BETWEEN: tuple[Callable[..., None], ...] = (
     a_smaller_student_sees_shrunk_images,
     whole_images_have_steps,
     latency_is_predicted_between_whole_steps,
+    two_of_four_is_half,
     label_shifts_are_in_order,
     feature_drifts_are_in_order,
 )

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from components.core.data.batch import Batch
 from components.core.errors import UserError
+from components.core.models.sparsity import held_zeros, set_zeros
 from components.core.parameters import NO_LIMIT
 from components.core.training.batchnorm import set_training_mode
 from components.core.training.checkpoint import Checkpointer, Progress, TrainingState
@@ -193,6 +194,7 @@ def _train_epoch(run: _Run, state: TrainingState, network: nn.Module, schedule: 
     progress, module, optimizer = state.progress, state.module, state.optimizer
     data, config = run.data, run.config
     pending: list[tuple[int, float, Tensor]] = []
+    zeros = held_zeros(module)
     set_training_mode(module, batch_norm=config.batch_norm)
     batches = data.training(progress.epoch, progress.step_in_epoch)
     try:
@@ -204,6 +206,7 @@ def _train_epoch(run: _Run, state: TrainingState, network: nn.Module, schedule: 
             optimizer.zero_grad(set_to_none=True)
             loss = _backward(run, network, batch, state.scaler)
             _step(optimizer, state.scaler, config.max_gradient_norm)
+            set_zeros(zeros)
             if state.ema is not None:
                 state.ema.update(module)
             pending.append((step, learning_rate, loss))
