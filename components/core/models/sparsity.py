@@ -1,7 +1,7 @@
 """Weights that were set to zero and stay zero: which layers have them, and what training must hold on to.
 
 Which weights it are needs no record beside the weights themselves: in a layer that `Architecture.sparse` names, each zero
-stays one.
+zero stays one.
 """
 
 from collections.abc import Iterable
