@@ -1,6 +1,6 @@
 """Weights that were set to zero and stay zero: which layers have them, and what training must hold on to.
 
-Which weights it are needs no record beside the weights themselves: in a layer that `Architecture.sparse` names, each zero
+Which weights it are needs no record beside the weights themselves: in a layer that `Architecture.sparse` names, each
 zero stays one.
 """
 
