@@ -6,13 +6,14 @@ own: the UI draws one arrow for two outputs of the same name that go into one ta
 """
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from kfp import dsl
 
 from components.backbone_selection.component import backbone_selection
+from components.budget_check.component import budget_check
 from components.choose.component import choose
 from components.core.parameters import ADVANCED, Form
 from components.core.results.recall import THREADS_VARIABLE
@@ -160,7 +161,7 @@ def _prepare(given: Mapping[str, Any], **earlier: Any) -> dict[str, Any]:
 
 
 def train_part(form: Form) -> Part:
-    """Select a backbone → fine-tune → fine-tune on, as the baseline. Out: `tuned` and `baseline`."""
+    """Select a backbone → check the budget → fine-tune → fine-tune on, as the baseline. Out: `tuned`, `baseline`."""
     return part(
         "train",
         "Selects a backbone and fine-tunes it; the baseline trains as long as a student is distilled.",
@@ -191,12 +192,14 @@ def _train(given: Mapping[str, Any], *, dataset: Any) -> dict[str, Any]:
         ),
     )
     whole_machine(selected)
+    checked = check_budget(selected.outputs["model"], given)
 
     tuned = fine_tune(
         dataset=dataset,
         model=selected.outputs["model"],
         **taken(given, *TUNING, "epochs", "head_epochs", "learning_rate", **LOSS),
     )
+    tuned.after(checked)
     whole_machine(tuned)
 
     baseline = fine_tune(
@@ -208,6 +211,16 @@ def _train(given: Mapping[str, Any], *, dataset: Any) -> dict[str, Any]:
     baseline.set_display_name("baseline")
     whole_machine(baseline)
     return {"tuned": tuned.outputs["tuned"], "baseline": baseline.outputs["tuned"]}
+
+
+def check_budget(model: Any, given: Mapping[str, Any]) -> dsl.PipelineTask:
+    """The task that refuses a budget which no recipe can meet, before anything is trained."""
+    checked = budget_check(
+        model=model, **taken(given, "recipes", "max_latency_ms", "max_size_mb", "round_to", "latency_threads")
+    )
+    # Alone on the machine: it measures.
+    whole_machine(checked)
+    return checked
 
 
 def compress_part(form: Form) -> Part:
@@ -309,9 +322,17 @@ def _release(
     one_core(released)
 
 
-def compressed(compress: Part, dataset: Any, given: Mapping[str, Any], *, start: Any, baseline: Any) -> SearchResult:
-    """Adds the part `compress` to the pipeline."""
-    made = compress(given, dataset=dataset, start=start, baseline=baseline)
+def compressed(
+    compress: Part,
+    dataset: Any,
+    given: Mapping[str, Any],
+    *,
+    start: Any,
+    baseline: Any,
+    after: Sequence[dsl.PipelineTask] = (),
+) -> SearchResult:
+    """Adds the part `compress` to the pipeline, `after` tasks that give it nothing."""
+    made = compress(given, dataset=dataset, start=start, baseline=baseline).after(*after)
     return SearchResult(
         baseline=baseline,
         candidate=made.outputs["chosen"],
