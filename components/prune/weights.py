@@ -21,7 +21,7 @@ def zero_weights(module: nn.Module, fraction: float, pattern: str) -> tuple[str,
     """
     if not fraction:
         return ()
-    weights = {name: layer.weight for name, layer in weight_layers(module).items()}
+    weights: dict[str, Tensor] = {name: layer.weight for name, layer in weight_layers(module).items()}
     if pattern == TWO_OF_FOUR:
         masks = {name: two_of_four(weight) for name, weight in weights.items() if weight.shape[1] % 4 == 0}
     else:

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 
 _HOLDS = "holds_zeros"
 
+WeightLayer = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear
 
-def weight_layers(module: nn.Module) -> dict[str, nn.Module]:
+
+def weight_layers(module: nn.Module) -> dict[str, WeightLayer]:
     """Name → each convolution and linear layer: what weight pruning may take from."""
-    kinds = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear
-    return {name: part for name, part in module.named_modules() if isinstance(part, kinds)}
+    return {name: part for name, part in module.named_modules() if isinstance(part, WeightLayer)}
 
 
 def hold_zeros(module: nn.Module, names: Iterable[str]) -> None:
