@@ -55,7 +55,7 @@ def _pipeline(form: Form) -> Any:
 
             own = taken_over.outputs["adopted"]
             checked = check_budget(own, given)
-            found = compressed(compress, prepared, given, start=own, baseline=own, after=[checked])
+            found = compressed(compress, prepared, given, recipes=checked.outputs["recipes"], start=own, baseline=own)
             release(
                 given, dataset=prepared, candidate=found.candidate, model=found.model, baseline=found.baseline,
                 decision=found.decision,

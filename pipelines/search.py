@@ -6,7 +6,7 @@ own: the UI draws one arrow for two outputs of the same name that go into one ta
 """
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -161,14 +161,17 @@ def _prepare(given: Mapping[str, Any], **earlier: Any) -> dict[str, Any]:
 
 
 def train_part(form: Form) -> Part:
-    """Select a backbone → check the budget → fine-tune → fine-tune on, as the baseline. Out: `tuned`, `baseline`."""
+    """Select a backbone → check the budget → fine-tune → fine-tune on, as the baseline.
+
+    Out: `tuned`, `baseline` and `recipes`.
+    """
     return part(
         "train",
         "Selects a backbone and fine-tunes it; the baseline trains as long as a student is distilled.",
         _train,
         artifacts={"dataset": dsl.Dataset},
         parameters=checked_types(form),
-        outputs={"tuned": dsl.Model, "baseline": dsl.Model},
+        outputs={"tuned": dsl.Model, "baseline": dsl.Model, "recipes": list[dict]},
     )
 
 
@@ -210,13 +213,18 @@ def _train(given: Mapping[str, Any], *, dataset: Any) -> dict[str, Any]:
     )
     baseline.set_display_name("baseline")
     whole_machine(baseline)
-    return {"tuned": tuned.outputs["tuned"], "baseline": baseline.outputs["tuned"]}
+    return {
+        "tuned": tuned.outputs["tuned"],
+        "baseline": baseline.outputs["tuned"],
+        "recipes": checked.outputs["recipes"],
+    }
 
 
 def check_budget(model: Any, given: Mapping[str, Any]) -> dsl.PipelineTask:
-    """The task that refuses a budget which no recipe can meet, before anything is trained."""
+    """The task that refuses a budget which no recipe can meet, before anything is trained; it gives the recipes."""
     checked = budget_check(
-        model=model, **taken(given, "recipes", "max_latency_ms", "max_size_mb", "round_to", "latency_threads")
+        model=model,
+        **taken(given, "recipes", "max_latency_ms", "max_size_mb", "prune_to_fit", "round_to", "latency_threads"),
     )
     # Alone on the machine: it measures.
     whole_machine(checked)
@@ -327,12 +335,12 @@ def compressed(
     dataset: Any,
     given: Mapping[str, Any],
     *,
+    recipes: Any,
     start: Any,
     baseline: Any,
-    after: Sequence[dsl.PipelineTask] = (),
 ) -> SearchResult:
-    """Adds the part `compress` to the pipeline, `after` tasks that give it nothing."""
-    made = compress(given, dataset=dataset, start=start, baseline=baseline).after(*after)
+    """Adds the part `compress` to the pipeline, with the recipes that the budget's check gave."""
+    made = compress({**given, "recipes": recipes}, dataset=dataset, start=start, baseline=baseline)
     return SearchResult(
         baseline=baseline,
         candidate=made.outputs["chosen"],
@@ -344,4 +352,7 @@ def compressed(
 def search(train: Part, compress: Part, dataset: Any, given: Mapping[str, Any]) -> SearchResult:
     """Adds the parts `train` and `compress` to the pipeline: all on training and validation data."""
     trained = train(given, dataset=dataset)
-    return compressed(compress, dataset, given, start=trained.outputs["tuned"], baseline=trained.outputs["baseline"])
+    return compressed(
+        compress, dataset, given, recipes=trained.outputs["recipes"], start=trained.outputs["tuned"],
+        baseline=trained.outputs["baseline"],
+    )  # fmt: skip

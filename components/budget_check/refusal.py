@@ -14,6 +14,7 @@ def refusal(
     recipe: Recipe,
     *,
     backbone: str,
+    fits: bool,
     max_latency_ms: float | None,
     max_size_mb: float | None,
 ) -> str:
@@ -23,6 +24,7 @@ def refusal(
         asked, least: the student of the smallest recipe, and the smallest one that pruning can make.
         recipe: that recipe.
         backbone: its network's name.
+        fits: recipes would be fitted to the limits, so that only the smallest possible student counts.
         max_latency_ms, max_size_mb: the limits; None is none.
     """
     limits = (
@@ -38,9 +40,12 @@ def refusal(
     )
     for name, limit, found, best, verb, unit in limits:
         if limit is not None and found > SLACK * limit:
-            return (
-                f"{name} {limit:g} cannot be met: {backbone} by the smallest recipe ({recipe.name}) {verb} {found:.3g} "
-                f"{unit}; pruned as far as it can be {best:.3g}. Allow more, or give smaller prune_targets, a smaller "
-                "student_size or another backbone"
-            )
+            if fits:
+                said = f"{backbone}, pruned as far as it can be, {verb} {best:.3g} {unit}. Allow more, or give"
+            else:
+                said = (
+                    f"{backbone} by the smallest recipe ({recipe.name}) {verb} {found:.3g} {unit}; pruned as far as it "
+                    f"can be {best:.3g}. Allow more, or give smaller prune_targets,"
+                )
+            return f"{name} {limit:g} cannot be met: {said} a smaller student_size or another backbone"
     return ""

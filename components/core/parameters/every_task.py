@@ -221,6 +221,11 @@ _COMPRESSION = (
         "on the machine that prunes from measurements of each layer.",
     ),
     Parameter(
+        name="prune_to_fit", type=bool, default=False,
+        text="Choose prune_targets from the limits: prune as little as max_latency_ms and max_size_mb allow, by "
+        "measuring untrained students before the training.",
+    ),
+    Parameter(
         name="weight_sparsity", part="recipe", type=float, default=0.0, rule=BELOW_ONE,
         text="Weight pruning: share of the weights that become zero and stay zero in training, after channels were "
         "removed. onnxruntime computes with zeros as with any number: the model gets no faster and no smaller, but "
