@@ -1,15 +1,16 @@
 """Folders and tables that are made to take hours: refused, or read in the time that their size takes."""
 
 import os
+import threading
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from components.core.data.ingestion.columns import Columns
-from components.core.data.ingestion.labels import label_of, twins
+from components.core.data.ingestion.labels import MOST_CHARACTERS, label_of, twins
 from components.core.data.ingestion.locations import UnreadableError, open_location
-from components.core.data.ingestion.tables import MOST_CHARACTERS, table_rows
+from components.core.data.ingestion.tables import table_rows
 from components.core.errors import UserError
 
 MARKS = "\u0316\u0300" * 500_000
@@ -25,6 +26,27 @@ def test_a_link_to_itself_is_a_file_that_cannot_be_read(tmp_path):
     assert location.folders() == []
     with pytest.raises(UnreadableError):
         location.read("loop", 10)
+
+
+def test_a_file_that_is_read_for_ever_is_not_waited_for(tmp_path, monkeypatch):
+    """As /proc/kmsg is: a file like others to who looks at it, and without an end. A pipe stands for it here."""
+    os.mkfifo(tmp_path / "a.png")
+    held = os.open(tmp_path / "a.png", os.O_RDWR)
+    monkeypatch.setattr(type(tmp_path), "is_file", lambda path: True)
+    said = []
+
+    def read():
+        try:
+            open_location(str(tmp_path)).read("a.png", 10)
+        except UnreadableError as error:
+            said.append(str(error))
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    reader.join(20)
+    os.write(held, b"x" * 20)  # lets it go on, where it waits
+    os.close(held)
+    assert said == ["it has no bytes yet, as a device or a pipe"]
 
 
 def test_folders_inside_each_other_without_end_are_refused_in_one_line(tmp_path):
