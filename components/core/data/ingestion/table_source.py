@@ -70,7 +70,7 @@ class TableFiles:
             try:
                 self._local[table] = self.location.fetch(table, self._scratch)
             except UnreadableError as error:
-                raise UserError(f"dataset not found: {self.shown(table)}; give {self._accepted}") from error
+                raise UserError(f"dataset not found: {self.shown(table)} ({error}); give {self._accepted}") from error
         return self._local[table]
 
     def shown(self, table: str) -> str:
