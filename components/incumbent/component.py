@@ -67,7 +67,13 @@ def incumbent(
         (latest, incumbent.latest, release),
         (anchor_reference, anchor.dataset, anchor.release),
     ):
-        kept = publish_entries(artifact.path, kind=manifest.kind, entries=manifest.files, metadata=manifest.metadata)
+        kept = publish_entries(
+            artifact.path,
+            kind=manifest.kind,
+            entries=manifest.files,
+            metadata=manifest.metadata,
+            listings=manifest.listings,
+        )
         describe(artifact, kept, store, release=owner)
     print(f"champion {release}, champion since {incumbent.since}; anchor {anchor.release}")
     return Incumbent(
