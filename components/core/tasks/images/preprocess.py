@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps, features
 
+from components.core.models.resampling import INTERPOLATIONS
 from components.core.tasks.images.deep_colour import LOWER, READABLE, colour_values, read_lower, stored_mode
 
 HEIC_INSTALLED = importlib.util.find_spec("pillow_heif") is not None
@@ -48,7 +49,7 @@ class Preprocess:
         image_size: side of the square input, pixels.
         mean: per channel R, G, B on the scale 0..1.
         std: per channel, positive.
-        interpolation: "bilinear" as Pillow does it: with the filter widened when shrinking (antialiased).
+        interpolation: "bilinear" or "bicubic" as Pillow does them: widened when shrinking (antialiased).
         resize: one of `RESIZES`.
         crop_ratio: for "crop", in (0, 1]; ImageNet networks were mostly evaluated at 0.875.
         levels: black and white of images with more than 8 bits per sample (`levels`); None: 16 bits.
@@ -75,8 +76,8 @@ class Preprocess:
             object.__setattr__(self, name, values)
         if min(self.std) <= 0:
             raise ValueError(f"std must be positive, got {self.std!r}")
-        if self.interpolation != "bilinear":
-            raise ValueError(f"unknown interpolation {self.interpolation!r}; available: bilinear")
+        if self.interpolation not in INTERPOLATIONS:
+            raise ValueError(f"unknown interpolation {self.interpolation!r}; available: {', '.join(INTERPOLATIONS)}")
         if self.resize not in RESIZES:
             raise ValueError(f"unknown resize {self.resize!r}; available: {', '.join(RESIZES)}")
         if not 0 < self.crop_ratio <= 1:
@@ -103,7 +104,7 @@ class Preprocess:
         side = (self.image_size, self.image_size)
         size = self.placed(image.size)
         if image.size != size:
-            image = image.resize(size, Image.Resampling.BILINEAR)
+            image = image.resize(size, Image.Resampling[self.interpolation.upper()])
         if size == side:
             return np.asarray(image, dtype=np.uint8)
         left, top = self.offset(size)

@@ -1,6 +1,7 @@
 """The release's own code against the training decoder."""
 
 import io
+import itertools
 from types import ModuleType
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageMode
 
+from components.core.models.resampling import INTERPOLATIONS
 from components.core.tasks.classification import pages as classification
 from components.core.tasks.images.preprocess import RESIZES, Preprocess
 from components.core.tasks.segmentation import pages as segmentation
@@ -78,9 +80,17 @@ def encoded(mode: str) -> bytes:
 @pytest.mark.parametrize("mode", MODES)
 def test_the_client_sees_what_training_sees(mode: str, levels: Any, client: ModuleType) -> None:
     data = encoded(mode)
-    for resize in RESIZES:
+    for resize, interpolation in itertools.product(RESIZES, INTERPOLATIONS):
         mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-        preprocess = Preprocess(image_size=9, mean=mean, std=std, resize=resize, crop_ratio=0.8, levels=levels)
+        preprocess = Preprocess(
+            image_size=9,
+            mean=mean,
+            std=std,
+            interpolation=interpolation,
+            resize=resize,
+            crop_ratio=0.8,
+            levels=levels,
+        )
         prepare = preprocess.to_json()
         image = client.upright_rgb(data, prepare.get("levels"))
         np.testing.assert_array_equal(client.network_input(image, prepare), preprocess(data))
