@@ -12,7 +12,6 @@ from components.core.json_documents import parse_json
 from components.core.models.inputs import BATCH, Graph, InputSpec, OutputSpec
 from components.core.tasks.classification import metrics, serving
 from components.core.tasks.classification.examples import LabelledImages
-from components.core.tasks.classification.parameters import CROP_RATIO
 from components.core.tasks.classification.rows import ClassificationRows
 from components.core.tasks.images.assets import (
     TEMPERATURE,
@@ -59,7 +58,10 @@ class Classification:
     def assets(
         self, backbone: "Backbone", dataset: "Dataset", image_size: int, *, settings: Mapping[str, Any] | None = None
     ) -> ImageAssets:
-        """The backbone's normalisation, the data set's classes; of `settings` it knows `resize` and `crop_ratio`."""
+        """The backbone's normalisation and filter, the data set's classes.
+
+        Of `settings` it knows `resize` and `crop_ratio`.
+        """
         asked = settings or {}
         resize = asked.get("resize", "squash")
         side = image_size or backbone.image_size
@@ -68,8 +70,9 @@ class Classification:
                 image_size=side,
                 mean=backbone.mean,
                 std=backbone.std,
+                interpolation=backbone.interpolation,
                 resize=resize,
-                crop_ratio=asked.get("crop_ratio", CROP_RATIO) if resize == "crop" else 1.0,
+                crop_ratio=(asked.get("crop_ratio") or backbone.crop_ratio) if resize == "crop" else 1.0,
                 levels=dataset.manifest.metadata.get("levels"),
             ),
             labels=list(dataset.classes),
