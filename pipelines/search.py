@@ -25,6 +25,7 @@ from components.fine_tune.component import fine_tune
 from components.preflight.component import facts_of
 from components.prune.component import prune
 from components.quantize.component import quantize
+from components.teach.component import teach
 from pipelines.parts import Part, part
 from pipelines.pods import set_temporary_folder, set_user
 from pipelines.readable import readable
@@ -212,6 +213,8 @@ def _train(given: Mapping[str, Any], *, dataset: Any) -> dict[str, Any]:
 def compress_part(form: Form) -> Part:
     """Each recipe (prune → distil → quantize → evaluate on validation data) → choose.
 
+    Where labels are sequences, the teacher may write those that are distilled from first.
+
     In: the data set; `start`, the network that is pruned; `baseline`, which every recipe is measured against, and the
     teacher. Out: `chosen`, `chosen_model` and `decision`.
     """
@@ -226,6 +229,13 @@ def compress_part(form: Form) -> Part:
 
 
 def _compress(given: Mapping[str, Any], *, dataset: Any, start: Any, baseline: Any) -> dict[str, Any]:
+    lessons = dataset
+    if "teacher_beam" in given:
+        # Once for all recipes: whatever the students' vocabularies, the teacher says it in words.
+        taught = teach(dataset=dataset, teacher=baseline, **taken(given, "teacher_beam"))
+        whole_machine(taught)
+        lessons = taught.outputs["taught"]
+
     with dsl.ParallelFor(given["recipes"], name="recipes") as recipe:
         pruned = prune(
             dataset=dataset,
@@ -235,7 +245,7 @@ def _compress(given: Mapping[str, Any], *, dataset: Any, start: Any, baseline: A
         )
         one_core(pruned)
         distilled = distill(
-            dataset=dataset,
+            dataset=lessons,
             teacher=baseline,
             student=pruned.outputs["pruned"],
             recipe=recipe,

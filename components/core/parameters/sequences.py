@@ -1,0 +1,13 @@
+"""Parameters of tasks whose targets are sequences: a teacher can write them, and rows differ in length."""
+
+from components.core.parameters.parameter import Parameter
+from components.core.parameters.rules import Range
+
+SEQUENCES = (
+    Parameter(
+        name="teacher_beam", type=int, default=0, rule=Range(low=1, high=12, also={0: "the labels as they are"}),
+        text="Students learn what the teacher makes of each training row, and not its label: of so many hypotheses of "
+        "beam search the one nearest to the label, without the 5 % that the teacher is least sure of. 0 keeps the "
+        "labels as they are.",
+    ),
+)  # fmt: skip
