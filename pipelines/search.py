@@ -50,7 +50,7 @@ CALIBRATION = ("calibration_method", "calibration_images", "seed")
 TRAINING = (
     "batch_size", "optimizer", "schedule", "power", "step_epochs", "step_gamma", "warmup_fraction", "momentum",
     "weight_decay", "layer_decay", "ema_decay", "precision", "batch_norm", "patience", "checkpoint_seconds", "seed",
-    "num_processes", "accumulation_steps",
+    "num_processes", "accumulation_steps", "batch_tokens",
 )  # fmt: skip
 
 

@@ -41,6 +41,7 @@ def distill(
     seed: int = 0,
     num_processes: int = 1,
     accumulation_steps: int = 1,
+    batch_tokens: int = 0,
     settings: dict = {},  # noqa: B006
     distillation: dict = {},  # noqa: B006
 ):
@@ -81,6 +82,7 @@ def distill(
         seed: Order of images, augmentation and dropout.
         num_processes: Processes that share each batch (on CUDA one per device); it must divide batch_size.
         accumulation_steps: Parts in which a process computes its share of a batch, to save memory.
+        batch_tokens: Target elements in an optimizer step, padding included, at most; 0 takes batch_size rows.
         settings: The task's own loss options, by name.
         distillation: The task's own options for the loss against the teacher, by name.
     """

@@ -39,6 +39,7 @@ def fine_tune(
     seed: int = 0,
     num_processes: int = 1,
     accumulation_steps: int = 1,
+    batch_tokens: int = 0,
     settings: dict = {},  # noqa: B006
 ):
     """Trains a pretrained model on the training split: the head on frozen features first, then the whole network.
@@ -77,6 +78,7 @@ def fine_tune(
         seed: Order of images, augmentation and dropout.
         num_processes: Processes that share each batch (on CUDA one per device); it must divide batch_size.
         accumulation_steps: Parts in which a process computes its share of a batch, to save memory.
+        batch_tokens: Target elements in an optimizer step, padding included, at most; 0 takes batch_size rows.
         settings: The task's own loss options, by name.
     """
     asked = dict(locals())

@@ -10,4 +10,9 @@ SEQUENCES = (
         "beam search the one nearest to the label, without the 5 % that the teacher is least sure of. 0 keeps the "
         "labels as they are.",
     ),
+    Parameter(
+        name="batch_tokens", type=int, default=0, rule=Range(low=1, also={0: "batch_size rows"}),
+        text="Elements of the targets (pieces) in a training step's batch, padding included, at most: rows of similar "
+        "length go together, many short ones or few long ones. 0 takes batch_size rows.",
+    ),
 )  # fmt: skip
