@@ -129,6 +129,16 @@ def test_a_training_that_was_killed_in_an_epoch_goes_on_with_the_same_batches(da
     assert result_facts(history)["padding_fraction"] == read(dataset).padding
 
 
+def test_a_process_without_a_row_of_a_batch_takes_the_step_in_parts_too(dataset: Dataset) -> None:
+    data = read(dataset, Share(0, 3), tokens=20, epochs=1)
+    assert not all(len(batch) for batch in data.training(0, 0))
+    history = train(
+        toy(), data=replace(data, validation=None), task=TASK, num_classes=0, step_loss=loss,
+        config=config(epochs=1, accumulation_steps=2), device=torch.device("cpu"), report=lambda _: None,
+    )  # fmt: skip
+    assert len(history.steps) == data.steps_per_epoch
+
+
 def test_images_have_no_lengths_to_make_batches_of(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(type(TASK.transform(ASSETS)), "lengths", None)
     with pytest.raises(
