@@ -26,6 +26,7 @@ from components.fine_tune.component import fine_tune
 from components.preflight.component import facts_of
 from components.prune.component import prune
 from components.quantize.component import quantize
+from components.teach.component import teach
 from pipelines.parts import Part, part
 from pipelines.pods import set_temporary_folder, set_user
 from pipelines.readable import readable
@@ -50,7 +51,7 @@ CALIBRATION = ("calibration_method", "calibration_images", "seed")
 TRAINING = (
     "batch_size", "optimizer", "schedule", "power", "step_epochs", "step_gamma", "warmup_fraction", "momentum",
     "weight_decay", "layer_decay", "ema_decay", "precision", "batch_norm", "patience", "checkpoint_seconds", "seed",
-    "num_processes", "accumulation_steps", "max_gradient_norm",
+    "num_processes", "accumulation_steps", "batch_tokens", "max_gradient_norm",
 )  # fmt: skip
 TUNING = (*TRAINING, "layer_rates", "label_smoothing")
 
@@ -234,6 +235,8 @@ def check_budget(model: Any, given: Mapping[str, Any]) -> dsl.PipelineTask:
 def compress_part(form: Form) -> Part:
     """Each recipe (prune → distil → quantize → evaluate on validation data) → choose.
 
+    Where labels are sequences, the teacher may write those that are distilled from first.
+
     In: the data set; `start`, the network that is pruned; `baseline`, which every recipe is measured against, and the
     teacher. Out: `chosen`, `chosen_model` and `decision`.
     """
@@ -248,6 +251,13 @@ def compress_part(form: Form) -> Part:
 
 
 def _compress(given: Mapping[str, Any], *, dataset: Any, start: Any, baseline: Any) -> dict[str, Any]:
+    lessons = dataset
+    if "teacher_beam" in given:
+        # Once for all recipes: whatever the students' vocabularies, the teacher says it in words.
+        taught = teach(dataset=dataset, teacher=baseline, **taken(given, "teacher_beam"))
+        whole_machine(taught)
+        lessons = taught.outputs["taught"]
+
     with dsl.ParallelFor(given["recipes"], name="recipes") as recipe:
         pruned = prune(
             dataset=dataset,
@@ -257,7 +267,7 @@ def _compress(given: Mapping[str, Any], *, dataset: Any, start: Any, baseline: A
         )
         one_core(pruned)
         distilled = distill(
-            dataset=dataset,
+            dataset=lessons,
             teacher=baseline,
             student=pruned.outputs["pruned"],
             recipe=recipe,

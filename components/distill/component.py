@@ -42,6 +42,7 @@ def distill(
     num_processes: int = 1,
     accumulation_steps: int = 1,
     max_gradient_norm: float = -1.0,
+    batch_tokens: int = 0,
     settings: dict = {},  # noqa: B006
     distillation: dict = {},  # noqa: B006
 ):
@@ -83,6 +84,7 @@ def distill(
         num_processes: Processes that share each batch (on CUDA one per device); it must divide batch_size.
         accumulation_steps: Parts in which a process computes its share of a batch, to save memory.
         max_gradient_norm: Norm of the gradient over all weights above which it is scaled down to it; -1 is no limit.
+        batch_tokens: Target elements in an optimizer step, padding included, at most; 0 takes batch_size rows.
         settings: The task's own loss options, by name.
         distillation: The task's own options for the loss against the teacher, by name.
     """

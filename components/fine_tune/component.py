@@ -41,6 +41,7 @@ def fine_tune(
     accumulation_steps: int = 1,
     max_gradient_norm: float = -1.0,
     layer_rates: str = "decay",
+    batch_tokens: int = 0,
     settings: dict = {},  # noqa: B006
 ):
     """Trains a pretrained model on the training split: the head on frozen features first, then the whole network.
@@ -82,6 +83,7 @@ def fine_tune(
         max_gradient_norm: Norm of the gradient over all weights above which it is scaled down to it; -1 is no limit.
         layer_rates: decay (by layer_decay), gradual (unfrozen from the head down, all by half of the epochs) or
             auto_rgn (by relative gradient norm, in each epoch).
+        batch_tokens: Target elements in an optimizer step, padding included, at most; 0 takes batch_size rows.
         settings: The task's own loss options, by name.
     """
     asked = dict(locals())

@@ -32,6 +32,8 @@ def result_facts(history: History) -> dict[str, float]:
     if best.get("validation_metric") is not None:
         facts[f"validation_{history.metric['name']}"] = best["validation_metric"]
         facts["validation_loss"] = best["validation_loss"]
+    if (padding := _padding(history)) is not None:
+        facts["padding_fraction"] = padding
     return facts
 
 
@@ -133,6 +135,8 @@ def training_page(
             "validation loss": best["validation_loss"],
             "before training": written(history, history.epochs[0]["validation_metric"]),
         }
+    if (padding := _padding(history)) is not None:
+        shown["padding in batches"] = percent(padding, digits=1)
     sections = [
         Section("Result", Columns((facts({**shown, **result}), facts(asked)))),
         Section("Loss", loss_figure(history)),
@@ -149,8 +153,9 @@ def training_page(
 
 def describe_training(config: TrainingConfig) -> dict[str, Any]:
     """What every training stage was asked for, by title."""
+    batch = f"at most {config.batch_tokens:,} elements" if config.batch_tokens else str(config.batch_size)
     return {
-        "optimizer": f"{config.optimizer}, batch {config.batch_size}, weight decay {config.weight_decay:g}",
+        "optimizer": f"{config.optimizer}, batch {batch}, weight decay {config.weight_decay:g}",
         "learning rate": f"{config.learning_rate:g}, {config.schedule}, {_by_layer(config)}",
         "moving average": f"decay {config.ema_decay:g}" if config.ema_decay else "none",
         "seed": config.seed,
@@ -161,6 +166,12 @@ def _by_layer(config: TrainingConfig) -> str:
     if config.layer_rates == "auto_rgn":
         return "by relative gradient norm in each layer (auto_rgn)"
     return f"× {config.layer_decay:g} per layer" + (", unfrozen gradually" if config.layer_rates == "gradual" else "")
+
+
+def _padding(history: History) -> float | None:
+    """The share of the batches that was padding, where a training counted elements."""
+    found = (phase.get("padding_fraction") for phase in history.phases)
+    return next((share for share in found if share is not None), None)
 
 
 def _points(history: History, name: str) -> list[tuple[float, float]]:

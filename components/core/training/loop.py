@@ -89,7 +89,8 @@ def train(
         state.progress.history.metric = {"name": first.name, "label": first.label, "percent": first.percent}
         _train_epochs(run, state)
     history = state.progress.history
-    history.phases.append({"name": "network", "epochs": state.progress.epoch})
+    padding = {} if data.padding is None else {"padding_fraction": data.padding}
+    history.phases.append({"name": "network", "epochs": state.progress.epoch, **padding})
     if state.best is not None:
         module.load_state_dict(state.best)
     elif state.ema is not None:
@@ -253,8 +254,8 @@ def _backward(run: _Run, network: nn.Module, batch: Batch, scaler: torch.amp.Gra
 
 
 def _parts(batch: Batch, number: int) -> list[Batch]:
-    """The batch in at most `number` parts of nearly equal size, none of them empty."""
-    if number == 1:
+    """The batch in at most `number` parts of nearly equal size, none of them empty but that of an empty batch."""
+    if number == 1 or not len(batch):
         return [batch]
     bounds = [place * len(batch) // number for place in range(number + 1)]
     return [batch.part(slice(low, high)) for low, high in pairwise(bounds) if high > low]

@@ -297,6 +297,17 @@ def run_stage(tmp_path, monkeypatch):
     return run
 
 
+def test_a_teacher_answers_in_the_columns_of_the_target_or_not_at_all(task, dataset, bundle):
+    answers = task.teacher_answers(bundle.module, bundle.assets, beam=2)
+    if answers is None:
+        return
+    rows = list(dataset.iterate("train", limit=3))
+    for answer in (found := answers(rows)):
+        assert set(answer.target) == set(task.rows.target_columns)
+        assert answer.loss > 0
+    assert len(found) == len(rows)
+
+
 @pytest.mark.timeout(600)
 def test_a_small_network_passes_through_every_stage(task, dataset, catalog, tiny, bundle, tmp_path, run_stage):
     data = {"dataset": dsl.Dataset(uri=str(tmp_path / "data"))}

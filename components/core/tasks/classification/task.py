@@ -99,6 +99,10 @@ class Classification:
     ) -> "tuple[nn.Module, ImageAssets]":
         return module, teacher
 
+    def teacher_answers(self, module: "nn.Module", assets: Any, *, beam: int) -> None:
+        """None: a label is no sequence."""
+        return None
+
     def student_assets(self, teacher: ImageAssets, student: ImageAssets, size: int) -> ImageAssets:
         return student.resized(teacher, size)
 

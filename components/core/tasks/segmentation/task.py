@@ -109,6 +109,10 @@ class Segmentation:
     ) -> "tuple[nn.Module, SegmentationAssets]":
         return module, teacher
 
+    def teacher_answers(self, module: "nn.Module", assets: Any, *, beam: int) -> None:
+        """None: a label is no sequence."""
+        return None
+
     def student_assets(self, teacher: SegmentationAssets, student: SegmentationAssets, size: int) -> SegmentationAssets:
         return student.resized(teacher, size)
 
