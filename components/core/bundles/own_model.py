@@ -168,7 +168,8 @@ def own_assets(
     usual = published_input(source)
     entry = Backbone(
         name=source, architecture=source, weights="none", licence="", image_size=image_size or usual.image_size,
-        mean=triple(mean or usual.mean), std=triple(std or usual.std),
+        mean=triple(mean or usual.mean), std=triple(std or usual.std), interpolation=usual.interpolation,
+        crop_ratio=usual.crop_ratio,
     )  # fmt: skip
     # The classes are the network's: whether the data have the same ones is another question.
     known: Any = SimpleNamespace(classes=list(trained.classes), manifest=SimpleNamespace(metadata=metadata))
