@@ -40,7 +40,11 @@ def bytes_of_pages(path: Path, columns: Collection[int]) -> list[int]:
             if length > min(len(data) - 8, _MOST_FOOTER_BYTES):
                 raise DamagedPageError(f"its footer has {length} bytes")
             _, footer = _struct(data, len(data) - 8 - length)
-            return [sum(_of_chunk(data, chunk) for chunk in _chunks(group, columns)) for group in _structs(footer, 4)]
+            groups = [list(_chunks(group, columns)) for group in _structs(footer, 4)]
+            # Else a small file would have the same pages read a hundred thousand times.
+            if sum(_number(chunk, 7, _I64) for chunks in groups for chunk in chunks) > len(data):
+                raise DamagedPageError("its columns lie over one another")
+            return [sum(_of_chunk(data, chunk) for chunk in chunks) for chunks in groups]
         except (IndexError, struct.error):
             raise DamagedPageError("it ends too early") from None
 
@@ -94,8 +98,6 @@ def _structs(fields: Fields, number: int) -> list[Fields]:
 
 def _struct(data: mmap.mmap, at: int, nested: int = 0) -> tuple[int, Fields]:
     """Where it ends, and what it holds."""
-    if nested > _MOST_NESTED:
-        raise DamagedPageError("a header is nested too deeply")
     fields: dict[int, tuple[int, Any]] = {}
     number = 0
     while head := data[at]:
@@ -113,6 +115,8 @@ def _struct(data: mmap.mmap, at: int, nested: int = 0) -> tuple[int, Fields]:
 
 
 def _value(data: mmap.mmap, at: int, kind: int, nested: int) -> tuple[int, Any]:
+    if nested > _MOST_NESTED:
+        raise DamagedPageError("a header is nested too deeply")
     match kind:
         case 1 | 2:
             return at, kind == 1
@@ -137,6 +141,8 @@ def _list(data: mmap.mmap, at: int, nested: int) -> tuple[int, list[tuple[int, A
     at, count, kind = at + 1, data[at] >> 4, data[at] & 15
     if count == 15:
         at, count = _varint(data, at)
+    if count > len(data) - at:
+        raise DamagedPageError(f"a header has a list of {count} values")
     found = []
     for _ in range(count):
         # A truth value alone in a list takes a byte.

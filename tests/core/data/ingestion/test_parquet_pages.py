@@ -99,3 +99,30 @@ def test_headers_that_arrow_may_understand_otherwise_are_refused(tmp_path: Path)
         except DamagedPageError:
             refused += 1
     assert refused > len(whole)
+
+
+ENDLESS = {
+    "lists": b"\x19\x19" * 5000,
+    "structs": b"\x1c" * 5000,
+    "a list without end": b"\x19\xf3" + b"\xff" * 8 + b"\x7f",
+    "truths without end": b"\x19\xf1\xff\xff\xff\x7f",
+}
+
+
+@pytest.mark.parametrize("footer", ENDLESS.values(), ids=ENDLESS.keys())
+def test_a_footer_that_never_ends_is_refused_at_once(tmp_path: Path, footer: bytes) -> None:
+    (tmp_path / "t.parquet").write_bytes(b"PAR1" + footer + struct.pack("<I", len(footer)) + b"PAR1")
+    with pytest.raises(DamagedPageError, match=r"nested|a list of \d{9}"):
+        bytes_of_pages(tmp_path / "t.parquet", {0})
+
+
+def test_columns_that_share_their_pages_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    table = pa.table({"a": range(3000)})
+    pq.write_table(table, path, row_group_size=1500, use_dictionary=False, compression="none", store_schema=False)
+    data, groups = path.read_bytes(), pq.read_metadata(path)
+    stored = groups.row_group(0).column(0).total_compressed_size
+    assert data.count(number(stored)) > 1
+    path.write_bytes(data.replace(number(stored), number(len(data) - 1, len(number(stored)))))
+    with pytest.raises(DamagedPageError, match="over one another"):
+        bytes_of_pages(path, {0})
