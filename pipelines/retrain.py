@@ -34,7 +34,7 @@ from pipelines.search import (
     LOSS,
     MEASURING,
     TEST,
-    TRAINING,
+    TUNING,
     SearchResult,
     checked_types,
     compress_part,
@@ -69,7 +69,7 @@ def _fine_tuned(
         dataset=dataset,
         model=champion.outputs["model"],
         head_epochs=0,
-        **taken(given, *TRAINING, "label_smoothing", epochs="tune_epochs", learning_rate="tune_learning_rate", **LOSS),
+        **taken(given, *TUNING, epochs="tune_epochs", learning_rate="tune_learning_rate", **LOSS),
     )
     tuned.set_display_name("fine-tune the champion")
     whole_machine(tuned)

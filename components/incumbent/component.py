@@ -73,7 +73,13 @@ def incumbent(
         (anchor_reference, best.sources["dataset"], best),
         (year_reference, first.sources["dataset"], first),
     ):
-        kept = publish_entries(artifact.path, kind=manifest.kind, entries=manifest.files, metadata=manifest.metadata)
+        kept = publish_entries(
+            artifact.path,
+            kind=manifest.kind,
+            entries=manifest.files,
+            metadata=manifest.metadata,
+            listings=manifest.listings,
+        )
         describe(artifact, kept, store, release=of.release)
     print(f"champion {now.release}, champion since {incumbent.since}")
     for anchor in (proven, yearly):

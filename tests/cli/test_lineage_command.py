@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from components.core.artifacts import listings
 from components.core.artifacts.manifest import Manifest, publish
 from components.core.data.dataset import write_dataset
 from components.core.store import Store, open_objects, open_store
@@ -16,6 +17,7 @@ from components.core.store.backends.objects import Objects
 from components.core.store.contents.blobs import blob_key
 from components.core.tasks import get_task
 from components.export.release import VERSION_DIGITS, checksums, release_digest
+from pipelines.lineage import walk
 from pipelines.runner.records import journal
 from pipelines.runner.records.state import TaskRecord
 
@@ -51,6 +53,10 @@ def rows(split: str) -> Iterator[dict[str, Any]]:
 
 @pytest.fixture
 def chain(tmp_path: Path, trimtab: Trimtab) -> Chain:
+    return made_chain(tmp_path)
+
+
+def made_chain(tmp_path: Path) -> Chain:
     home = tmp_path / "trimtab-out"
     store = open_store(str(home / "store"))
     places = home / "runs" / RUN / "artifacts"
@@ -136,6 +142,26 @@ def test_a_whole_chain_is_verified_back_to_the_raw_data(trimtab: Trimtab, chain:
     assert "choose" not in said.out  # it hands on, and makes nothing
 
 
+def test_a_data_set_that_a_teacher_has_rewritten_leads_to_the_one_it_was_made_of(chain: Chain, tmp_path: Path) -> None:
+    made_of = {"dataset": chain.manifests["dataset"].digest, "teacher": chain.manifests["tuned"].digest}
+    taught = write_dataset(
+        tmp_path / "taught", rows=get_task("classification").rows, classes=["cat", "dog"], store=chain.store,
+        splits={"train": rows("train")}, metadata=made_of,
+    )  # fmt: skip
+    item = {"type": {"schemaTitle": "system.Dataset"}, "metadata": {}, "uri": str(tmp_path / "taught")}
+    journal.write(
+        chain.store, RUN,
+        TaskRecord(
+            task="teach", label="teach", component="teach", status="succeeded", started=1.0,
+            input_artifacts={name: [digest] for name, digest in made_of.items()}, output_artifacts={"taught": [item]},
+        ),
+    )  # fmt: skip
+    link = walk._Walk(chain.store)._artifact("dataset", taught.digest)
+    assert [(one.title, one.kind) for one in link.inputs] == [("dataset", "dataset"), ("teacher", "model")]
+    assert [one.title for one in link.inputs[0].inputs] == ["raw data"]
+    assert not link.problems
+
+
 def test_the_json_holds_the_chain(trimtab: Trimtab, chain: Chain) -> None:
     document = json.loads(trimtab("lineage", "champion", "--json").out)
     candidate = document["inputs"][0]
@@ -169,6 +195,22 @@ def test_one_changed_byte_of_a_blob_is_found(trimtab: Trimtab, chain: Chain, nam
     found = broken(trimtab)
     title = {"stock": "model", "tuned": "model", "quantized": "candidate (ONNX bundle)"}.get(name, name)
     assert found == {title: f"{entry.path}: its blob {entry.sha256[:12]} is damaged"}
+
+
+def test_the_shards_of_a_data_set_with_listings_are_verified_too(
+    trimtab: Trimtab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listings, "LISTED_FILES", 2)
+    chain = made_chain(tmp_path)
+    manifest = chain.manifests["dataset"]
+    assert len(manifest.listings) == 2
+    assert broken(trimtab) == {}
+    entry = listings.listed_files(manifest, chain.store)[-1]
+    data = chain.objects.get(blob_key(entry.sha256)).data
+    chain.objects.put(blob_key(entry.sha256), data[:-1] + bytes([data[-1] ^ 1]))
+    assert broken(trimtab) == {"dataset": f"{entry.path}: its blob {entry.sha256[:12]} is damaged"}
+    chain.objects.delete(blob_key(manifest.listings[0].sha256))
+    assert f"no blob {manifest.listings[0].sha256}" in broken(trimtab)["dataset"]
 
 
 def test_a_blob_that_is_gone_is_found(trimtab: Trimtab, chain: Chain) -> None:

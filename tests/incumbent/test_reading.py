@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 from kfp import dsl
 
-from components.core.artifacts.manifest import publish, read_manifest
+from components.core.artifacts.entries import FileEntry
+from components.core.artifacts.listings import write_listings
+from components.core.artifacts.manifest import publish, publish_entries, read_manifest
 from components.core.bundles.onnx_bundle import load_onnx
 from components.core.data.last_prepared import save_last_prepared
 from components.core.errors import UserError
@@ -31,10 +33,11 @@ def store(tmp_path, monkeypatch) -> Store:
 @pytest.fixture
 def champion(store, tmp_path) -> dict[str, str]:
     """A champion; gives the digests of what it was made from."""
-    sources = {}
-    for name, kind in (("model", "model"), ("dataset", "dataset")):
-        publish(tmp_path / name, kind=kind, files={"bytes": name.encode()}, metadata={"of": name}, store=store)
-        sources[name] = read_manifest(tmp_path / name)
+    publish(tmp_path / "model", kind="model", files={"bytes": b"model"}, metadata={"of": "model"}, store=store)
+    shard = FileEntry(path="train-00000.parquet", bytes=7, sha256=store.blobs.put(b"dataset"))
+    listed = write_listings([shard], store)
+    publish_entries(tmp_path / "dataset", kind="dataset", entries=[], metadata={"of": "dataset"}, listings=listed)
+    sources = {name: read_manifest(tmp_path / name) for name in ("model", "dataset")}
     provenance = {
         "task": "classification", "scheme": "int8", "backbone": "b", "verification": {"parity": 1},
         "artifacts": {"x": "y"},
@@ -61,6 +64,19 @@ def test_the_champion_comes_with_what_it_was_made_from_and_with_the_state_of_its
     assert {name: manifest.digest for name, manifest in found.champion.sources.items()} == champion
     assert found.state == store.champions.read().state
     assert sorted(found.champion.files) == ["labels.json", "model.onnx", "preprocess.json", "provenance.json"]
+
+
+def test_the_data_set_is_handed_on_with_its_listings(store, champion, tmp_path, monkeypatch):
+    monkeypatch.setenv("TRIMTAB_STORE", store.uri)
+    names = (
+        "served", "model", "reference", "latest", "anchor_served", "anchor_reference", "year_served", "year_reference",
+    )  # fmt: skip
+    outputs = {name: dsl.Artifact(uri=str(tmp_path / "out" / name)) for name in names}
+    incumbent.python_func(champion="champion", **outputs)
+    for name in ("reference", "latest", "anchor_reference", "year_reference"):
+        handed_on = read_manifest(outputs[name].path)
+        assert handed_on.digest == champion["dataset"]
+        assert len(handed_on.listings) == 1
 
 
 def test_what_is_evaluated_is_the_released_file_itself(store, champion, tmp_path):
