@@ -240,7 +240,7 @@ class TableSource:
             yield self._item(table, row)
 
     def referenced(self) -> Iterator[str]:
-        """Of rows that hold a path. If the first table holds its files, further ones are not fetched to look for paths."""
+        """Of rows that hold a path. If the first table holds its files, no further one is fetched to look for paths."""
         whole = any(_holds_bytes(self._files.fetched(self._tables[0]), name) for name in self._found.files.values())
         for table in self._tables:
             if whole and table.lower().endswith(".parquet") and self._files.location.address.startswith("s3://"):
