@@ -13,6 +13,7 @@ from typing import Any
 from kfp import dsl
 
 from components.backbone_selection.component import backbone_selection
+from components.budget_check.component import budget_check
 from components.choose.component import choose
 from components.core.parameters import ADVANCED, Form
 from components.core.results.recall import THREADS_VARIABLE
@@ -25,6 +26,7 @@ from components.fine_tune.component import fine_tune
 from components.preflight.component import facts_of
 from components.prune.component import prune
 from components.quantize.component import quantize
+from components.teach.component import teach
 from pipelines.parts import Part, part
 from pipelines.pods import set_temporary_folder, set_user
 from pipelines.readable import readable
@@ -49,8 +51,9 @@ CALIBRATION = ("calibration_method", "calibration_images", "seed")
 TRAINING = (
     "batch_size", "optimizer", "schedule", "power", "step_epochs", "step_gamma", "warmup_fraction", "momentum",
     "weight_decay", "layer_decay", "ema_decay", "precision", "batch_norm", "patience", "checkpoint_seconds", "seed",
-    "num_processes", "accumulation_steps",
+    "num_processes", "accumulation_steps", "batch_tokens", "max_gradient_norm",
 )  # fmt: skip
+TUNING = (*TRAINING, "layer_rates", "label_smoothing")
 
 
 def pipeline_of(form: Form, *, summary: str, body: Callable[[Form, dict[str, Any]], None]) -> Any:
@@ -159,14 +162,17 @@ def _prepare(given: Mapping[str, Any], **earlier: Any) -> dict[str, Any]:
 
 
 def train_part(form: Form) -> Part:
-    """Select a backbone → fine-tune → fine-tune on, as the baseline. Out: `tuned` and `baseline`."""
+    """Select a backbone → check the budget → fine-tune → fine-tune on, as the baseline.
+
+    Out: `tuned`, `baseline` and `recipes`.
+    """
     return part(
         "train",
         "Selects a backbone and fine-tunes it; the baseline trains as long as a student is distilled.",
         _train,
         artifacts={"dataset": dsl.Dataset},
         parameters=checked_types(form),
-        outputs={"tuned": dsl.Model, "baseline": dsl.Model},
+        outputs={"tuned": dsl.Model, "baseline": dsl.Model, "recipes": list[dict]},
     )
 
 
@@ -190,27 +196,46 @@ def _train(given: Mapping[str, Any], *, dataset: Any) -> dict[str, Any]:
         ),
     )
     whole_machine(selected)
+    checked = check_budget(selected.outputs["model"], given)
 
     tuned = fine_tune(
         dataset=dataset,
         model=selected.outputs["model"],
-        **taken(given, *TRAINING, "epochs", "head_epochs", "learning_rate", "label_smoothing", **LOSS),
+        **taken(given, *TUNING, "epochs", "head_epochs", "learning_rate", **LOSS),
     )
+    tuned.after(checked)
     whole_machine(tuned)
 
     baseline = fine_tune(
         dataset=dataset,
         model=tuned.outputs["tuned"],
         head_epochs=0,
-        **taken(given, *TRAINING, "label_smoothing", **FURTHER, **LOSS),
+        **taken(given, *TUNING, **FURTHER, **LOSS),
     )
     baseline.set_display_name("baseline")
     whole_machine(baseline)
-    return {"tuned": tuned.outputs["tuned"], "baseline": baseline.outputs["tuned"]}
+    return {
+        "tuned": tuned.outputs["tuned"],
+        "baseline": baseline.outputs["tuned"],
+        "recipes": checked.outputs["recipes"],
+    }
+
+
+def check_budget(model: Any, given: Mapping[str, Any]) -> dsl.PipelineTask:
+    """The task that refuses a budget which no recipe can meet, before anything is trained; it gives the recipes."""
+    checked = budget_check(
+        model=model,
+        **taken(given, "recipes", "max_latency_ms", "max_size_mb", "prune_to_fit", "round_to", "latency_threads"),
+    )
+    # Alone on the machine: it measures.
+    whole_machine(checked)
+    return checked
 
 
 def compress_part(form: Form) -> Part:
     """Each recipe (prune → distil → quantize → evaluate on validation data) → choose.
+
+    Where labels are sequences, the teacher may write those that are distilled from first.
 
     In: the data set; `start`, the network that is pruned; `baseline`, which every recipe is measured against, and the
     teacher. Out: `chosen`, `chosen_model` and `decision`.
@@ -226,6 +251,13 @@ def compress_part(form: Form) -> Part:
 
 
 def _compress(given: Mapping[str, Any], *, dataset: Any, start: Any, baseline: Any) -> dict[str, Any]:
+    lessons = dataset
+    if "teacher_beam" in given:
+        # Once for all recipes: whatever the students' vocabularies, the teacher says it in words.
+        taught = teach(dataset=dataset, teacher=baseline, **taken(given, "teacher_beam"))
+        whole_machine(taught)
+        lessons = taught.outputs["taught"]
+
     with dsl.ParallelFor(given["recipes"], name="recipes") as recipe:
         pruned = prune(
             dataset=dataset,
@@ -235,7 +267,7 @@ def _compress(given: Mapping[str, Any], *, dataset: Any, start: Any, baseline: A
         )
         one_core(pruned)
         distilled = distill(
-            dataset=dataset,
+            dataset=lessons,
             teacher=baseline,
             student=pruned.outputs["pruned"],
             recipe=recipe,
@@ -308,9 +340,17 @@ def _release(
     one_core(released)
 
 
-def compressed(compress: Part, dataset: Any, given: Mapping[str, Any], *, start: Any, baseline: Any) -> SearchResult:
-    """Adds the part `compress` to the pipeline."""
-    made = compress(given, dataset=dataset, start=start, baseline=baseline)
+def compressed(
+    compress: Part,
+    dataset: Any,
+    given: Mapping[str, Any],
+    *,
+    recipes: Any,
+    start: Any,
+    baseline: Any,
+) -> SearchResult:
+    """Adds the part `compress` to the pipeline, with the recipes that the budget's check gave."""
+    made = compress({**given, "recipes": recipes}, dataset=dataset, start=start, baseline=baseline)
     return SearchResult(
         baseline=baseline,
         candidate=made.outputs["chosen"],
@@ -322,4 +362,7 @@ def compressed(compress: Part, dataset: Any, given: Mapping[str, Any], *, start:
 def search(train: Part, compress: Part, dataset: Any, given: Mapping[str, Any]) -> SearchResult:
     """Adds the parts `train` and `compress` to the pipeline: all on training and validation data."""
     trained = train(given, dataset=dataset)
-    return compressed(compress, dataset, given, start=trained.outputs["tuned"], baseline=trained.outputs["baseline"])
+    return compressed(
+        compress, dataset, given, recipes=trained.outputs["recipes"], start=trained.outputs["tuned"],
+        baseline=trained.outputs["baseline"],
+    )  # fmt: skip

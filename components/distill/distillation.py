@@ -83,6 +83,8 @@ def distill_bundle(
         augment=config.augment,
         settings=config.settings,
         share=ranks.share,
+        batch_tokens=config.batch_tokens,
+        epochs=config.epochs,
     )
     with deterministic(config.seed):
         if task.inputs(assets) != student.inputs:

@@ -63,6 +63,8 @@ def fine_tune_bundle(
         augment=config.augment,
         settings=config.settings,
         share=ranks.share,
+        batch_tokens=config.batch_tokens,
+        epochs=config.epochs,
     )
     settings = task.training_settings({**vars(config), **config.settings}, dataset)
 

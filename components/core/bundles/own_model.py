@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from components.core.artifacts.manifest import Manifest, parse_manifest, read_file
 from components.core.bundles.released_sources import SOURCES, read_sources
-from components.core.data.ingestion.labels import class_name
+from components.core.data.ingestion.labels import check_lengths, class_name
 from components.core.errors import UserError
 from components.core.json_documents import parse_json
 from components.core.models.checkpoint import SUFFIXES
@@ -154,6 +154,7 @@ def read_trained(path: Path, *, called: str, task: str, architecture: str, class
     options = owner.trained_options(architecture)
     checkpoint = read_checkpoint(path, called=called)
     names = tuple(classes) or tuple(class_name(name) for name in checkpoint.classes)
+    check_lengths(names, f"model {called}")
     if not names:
         raise UserError(
             "labels is empty, and the checkpoint does not say its classes: name a text file with one class per line, "

@@ -78,8 +78,11 @@ class Transform(Protocol):
         """One row, without anything random; called in several threads."""
 
     @property
-    def length(self) -> Callable[[Example], int] | None:
-        """By what rows are brought together in training, so that little is padded; None where all are of one size."""
+    def lengths(self) -> Callable[[Example], tuple[int, ...]] | None:
+        """Sizes of an example that batches pad, the target's last; None where all are of one size.
+
+        In training rows of similar lengths are brought together.
+        """
 
     def draw(self, rng: np.random.Generator, count: int) -> Draws:
         """The random numbers that the augmentation of a batch of `count` rows needs.

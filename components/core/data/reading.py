@@ -8,10 +8,11 @@ long as they fit, and the next epoch, or the next stage function in the same pro
 import os
 import threading
 import weakref
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import count, islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +20,7 @@ import pyarrow as pa
 
 from components.core.data.batch import WHOLE, Batch, Example, Share, Transform
 from components.core.data.prefetch import prefetched
+from components.core.data.token_batches import TokenBatches
 
 if TYPE_CHECKING:
     from components.core.data.dataset import Dataset
@@ -29,6 +31,7 @@ POOL = 32
 MEMORY_BYTES = 512 * 1024 * 1024
 """Decoded rows kept per data set, bytes. What does not fit is decoded again in each epoch."""
 
+_MEASURED_ROWS = 1024
 _MAX_THREADS = 8
 _PREFETCHED_BATCHES = 4
 
@@ -41,7 +44,7 @@ def read_batches(
     split: str,
     transform: Transform,
     *,
-    batch_size: int,
+    batch_size: int | TokenBatches,
     seed: int | None = None,
     epoch: int = 0,
     augment: bool = False,
@@ -58,7 +61,8 @@ def read_batches(
         dataset: what to read.
         split: name of the split.
         transform: how rows become batches.
-        batch_size: rows per batch, of all shares together.
+        batch_size: rows per batch, of all shares together; or how rows become batches of so many target elements, for
+            which a seed is needed and no limit may be given.
         seed: of order and augmentation; None = stored order.
         epoch: other order and augmentation in each.
         augment: whether the transform augments.
@@ -70,34 +74,60 @@ def read_batches(
     Raises:
         ValueError: a batch size below 1.
     """
-    if batch_size < 1:
+    if isinstance(batch_size, int) and batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     reader = row_reader(dataset, split, transform, limit=limit)
     rng = np.random.default_rng([0 if seed is None else seed, epoch, 1])
 
     def produce() -> Generator[Batch]:
-        for number in range(skip if augment else 0):
-            transform.draw(rng, reader.batch_rows(number, batch_size))
-        parts = reader.batches(dataset, batch_size, seed=seed, epoch=epoch, share=share, skip=skip)
-        if seed is not None and transform.length is not None:
-            parts = _similar(
-                reader, dataset, transform.length, batch_size, seed=seed, epoch=epoch, share=share, skip=skip
-            )
-        for number, (examples, digests) in enumerate(parts, start=skip):
+        parts, counts = _parts(
+            reader, dataset, transform, batch_size, seed=seed, epoch=epoch, share=share, skip=skip
+        )  # fmt: skip
+        for rows in islice(counts, skip):
+            if augment:
+                transform.draw(rng, rows)
+        for (examples, digests), rows in zip(parts, counts, strict=False):
             draws = None
             if augment:
-                count = reader.batch_rows(number, batch_size)
-                here = slice(*share.bounds(count))
-                draws = {name: values[here] for name, values in transform.draw(rng, count).items()}
+                here = slice(*share.bounds(rows))
+                draws = {name: values[here] for name, values in transform.draw(rng, rows).items()}
             yield transform.collate(examples, digests, draws)
 
     return prefetched(produce(), depth=_PREFETCHED_BATCHES)
 
 
+def _parts(
+    reader: "RowReader",
+    dataset: "Dataset",
+    transform: Transform,
+    batch_size: int | TokenBatches,
+    *,
+    seed: int | None,
+    epoch: int,
+    share: Share,
+    skip: int,
+) -> "tuple[Iterator[Rows], Iterator[int]]":
+    """This share of each batch but the first `skip`, and how many rows each batch has of all shares, from the first."""
+    if isinstance(batch_size, TokenBatches):
+        assert seed is not None, "stored order has no pools"
+        plan = batch_size.plan(seed=seed, epoch=epoch)
+        planned = _planned(
+            reader, dataset, plan, pool_rows=batch_size.pool_rows, seed=seed, epoch=epoch, share=share, skip=skip
+        )
+        return planned, (len(rows) for batches in plan for rows in batches)
+    counts = (reader.batch_rows(number, batch_size) for number in count())
+    if seed is None or transform.lengths is None:
+        return reader.batches(dataset, batch_size, seed=seed, epoch=epoch, share=share, skip=skip), counts
+    similar = _similar(
+        reader, dataset, transform.lengths, batch_size, seed=seed, epoch=epoch, share=share, skip=skip
+    )  # fmt: skip
+    return similar, counts
+
+
 def _similar(
     reader: "RowReader",
     dataset: "Dataset",
-    length: Callable[[Example], int],
+    lengths: Callable[[Example], tuple[int, ...]],
     batch_size: int,
     *,
     seed: int,
@@ -105,7 +135,7 @@ def _similar(
     share: Share,
     skip: int,
 ) -> "Iterator[Rows]":
-    """As `RowReader.batches`, of rows that are sorted by length within pools of `POOL` batches.
+    """As `RowReader.batches`, of rows that are sorted by their longest side within pools of `POOL` batches.
 
     The order of a pool's batches is drawn, or a pass would go from short to long again and again. What does not fill a
     batch is what comes last in the order of the pass, whatever its length.
@@ -114,7 +144,7 @@ def _similar(
     pools = reader.batches(dataset, POOL * batch_size, seed=seed, epoch=epoch, skip=first)
     for number, (examples, digests) in enumerate(pools, start=first):
         whole = len(examples) // batch_size
-        sizes = [length(example) for example in examples[: whole * batch_size]]
+        sizes = [max(lengths(example)) for example in examples[: whole * batch_size]]
         batches = np.argsort(sizes, kind="stable").reshape(whole, batch_size)
         batches = batches[np.random.default_rng([seed, epoch, 2, number]).permutation(whole)]
         rest = np.arange(whole * batch_size, len(examples))
@@ -122,6 +152,47 @@ def _similar(
             here = rows[slice(*share.bounds(len(rows)))].tolist()
             yield [examples[row] for row in here], [digests[row] for row in here]
         skipped = 0
+
+
+def _planned(
+    reader: "RowReader",
+    dataset: "Dataset",
+    plan: Sequence[Sequence[np.ndarray]],
+    *,
+    pool_rows: int,
+    seed: int,
+    epoch: int,
+    share: Share,
+    skip: int,
+) -> "Iterator[Rows]":
+    """This share of each batch of a `TokenBatches.plan` but the first `skip`; pools that these fill are not read."""
+    first = 0
+    while first < len(plan) and skip >= len(plan[first]):
+        skip -= len(plan[first])
+        first += 1
+    pools = reader.batches(dataset, pool_rows, seed=seed, epoch=epoch, skip=first)
+    for (examples, digests), batches in zip(pools, plan[first:], strict=True):
+        for rows in batches[skip:]:
+            here = rows[slice(*share.bounds(len(rows)))].tolist()
+            yield [examples[row] for row in here], [digests[row] for row in here]
+        skip = 0
+
+
+def token_batches(dataset: "Dataset", split: str, transform: Transform, *, limit: int) -> TokenBatches:
+    """Batches of at most `limit` target elements, of a transform with lengths.
+
+    Every row is decoded for it, which the first pass need not do again for what stays in memory.
+    """
+    assert transform.lengths is not None
+    reader = row_reader(dataset, split, transform, limit=None)
+    found = [
+        transform.lengths(example)
+        for examples, _ in reader.batches(dataset, _MEASURED_ROWS, seed=None, epoch=0)
+        for example in examples
+    ]
+    lengths = np.array(found, dtype=np.int64)
+    rows = max(limit * len(lengths) // int(lengths[:, -1].sum()), 1)
+    return TokenBatches(dataset=dataset, split=split, lengths=lengths, limit=limit, pool_rows=POOL * rows)
 
 
 class RowReader:

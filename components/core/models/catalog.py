@@ -5,7 +5,6 @@ A command that only looks a name up (the first cheap task of a run, `trimtab doc
 
 import difflib
 import hashlib
-import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -16,6 +15,7 @@ from typing import Any
 from components.core.errors import UserError
 from components.core.models.remote import read_object
 from components.core.models.resampling import CROP_RATIO, INTERPOLATIONS
+from components.core.plain_files import is_plain_file
 from components.core.store.keys import canonical_json
 from components.core.yaml_documents import parse_documents
 
@@ -178,7 +178,7 @@ def check_weights_available(backbone: Backbone) -> None:
     scheme = weight_scheme(backbone.weights)
     if scheme == "package:":
         locate_package_file(backbone)
-    if scheme == "file:" and not _is_plain_file(path := backbone.weights.removeprefix("file:")):
+    if scheme == "file:" and not is_plain_file(path := backbone.weights.removeprefix("file:")):
         raise UserError(f"weights of backbone {backbone.name!r}: no file {path} (named in {backbone.origin})")
     if scheme in PINNED_SCHEMES and backbone.sha256 is None:
         raise UserError(
@@ -187,14 +187,8 @@ def check_weights_available(backbone: Backbone) -> None:
     for name, digest in backbone.files.items():
         if scheme in PINNED_SCHEMES and digest is None:
             raise UserError(f"{backbone.origin}: backbone {backbone.name!r} needs the sha256 of its file {name}")
-        if scheme == "file:" and not _is_plain_file(Path(path).with_name(name)):
+        if scheme == "file:" and not is_plain_file(Path(path).with_name(name)):
             raise UserError(f"backbone {backbone.name!r}: no file {name} beside {path} (named in {backbone.origin})")
-
-
-def _is_plain_file(path: str | Path) -> bool:
-    """Not one of the kernel's either (`/proc/kmsg`, `/proc/kcore`): some are read for ever."""
-    found = Path(os.path.realpath(path))
-    return found.is_file() and found.parts[1] not in ("proc", "sys")
 
 
 def locate_package_file(backbone: Backbone) -> Path:

@@ -12,6 +12,7 @@ from components.core.parameters.images import IMAGES
 from components.core.parameters.parameter import Parameter, near, with_defaults
 from components.core.parameters.retraining import RETRAIN
 from components.core.parameters.rules import NO_LIMIT, Range, check_between, limit
+from components.core.parameters.sequences import SEQUENCES
 
 __all__ = [
     "ADVANCED",
@@ -23,6 +24,7 @@ __all__ = [
     "NO_LIMIT",
     "RELEASE",
     "RETRAIN",
+    "SEQUENCES",
     "Form",
     "Parameter",
     "Range",

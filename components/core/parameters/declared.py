@@ -9,9 +9,10 @@ from components.core.parameters.images import IMAGES
 from components.core.parameters.parameter import Parameter
 from components.core.parameters.retraining import RETRAIN
 from components.core.parameters.rules import check_between
+from components.core.parameters.sequences import SEQUENCES
 
 DECLARED: Mapping[str, Parameter] = {
-    parameter.name: parameter for parameter in (*COMMON, *IMAGES, *RELEASE, *RETRAIN, *GIVEN_NETWORK)
+    parameter.name: parameter for parameter in (*COMMON, *IMAGES, *SEQUENCES, *RELEASE, *RETRAIN, *GIVEN_NETWORK)
 }  # fmt: skip
 """What the groups declare. A task may change a default; the rules are these."""
 

@@ -5,7 +5,7 @@ are stateless, and import torch, onnxruntime and the report only in the methods 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -52,6 +52,17 @@ class Details(Protocol):
 
     def finish(self) -> dict[str, Any]:
         """JSON-able; stands in evaluation.json under the model's `details`."""
+
+
+class Answer(NamedTuple):
+    """What a teacher makes of a training row: the row's target columns, and its loss per element, ∞ for no answer."""
+
+    target: dict[str, Any]
+    loss: float
+
+
+TeacherAnswers = Callable[[Sequence[Mapping[str, Any]]], list[Answer]]
+"""`answers(rows)` → the answer to each stored row. Equal rows together give equal answers."""
 
 
 class Probabilities(Protocol):
@@ -129,6 +140,13 @@ class Task(Protocol):
         """The teacher's network and assets as a student with the assets `student` can be compared with.
 
         Most often they are as they are; a student that chooses from fewer answers needs a teacher that does.
+        """
+
+    def teacher_answers(self, module: "nn.Module", assets: Any, *, beam: int) -> TeacherAnswers | None:
+        """What students learn in place of the labels: of `beam` hypotheses per row the one nearest to its label.
+
+        None for a task whose labels are no sequences: there the loss against the teacher says all that it knows.
+        `module` is in eval mode, on the device where it is to answer.
         """
 
     def student_assets(self, teacher: Any, student: Any, size: int) -> Any:

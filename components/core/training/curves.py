@@ -32,6 +32,8 @@ def result_facts(history: History) -> dict[str, float]:
     if best.get("validation_metric") is not None:
         facts[f"validation_{history.metric['name']}"] = best["validation_metric"]
         facts["validation_loss"] = best["validation_loss"]
+    if (padding := _padding(history)) is not None:
+        facts["padding_fraction"] = padding
     return facts
 
 
@@ -95,6 +97,19 @@ def epochs_table(history: History) -> Table:
     )
 
 
+def layer_rates_table(history: History) -> Table:
+    """Each layer's factor on the learning rate, epoch by epoch, from the stem to the head."""
+    layers = list(history.layer_rates[0]["factors"])
+    return table(
+        ["layer", *(f"epoch {one['epoch']}" for one in history.layer_rates)],
+        [[layer, *(_factor(one["factors"][layer]) for one in history.layer_rates)] for layer in layers],
+    )
+
+
+def _factor(value: float) -> str:
+    return f"{value:.3f}" if value else "frozen"
+
+
 def training_page(
     path: str | Path, history: History, *, title: str, stage: str, asked: Mapping[str, Any], result: Mapping[str, Any]
 ) -> None:
@@ -120,6 +135,8 @@ def training_page(
             "validation loss": best["validation_loss"],
             "before training": written(history, history.epochs[0]["validation_metric"]),
         }
+    if (padding := _padding(history)) is not None:
+        shown["padding in batches"] = percent(padding, digits=1)
     sections = [
         Section("Result", Columns((facts({**shown, **result}), facts(asked)))),
         Section("Loss", loss_figure(history)),
@@ -128,18 +145,33 @@ def training_page(
         sections.append(Section(f"Validation {history.metric['label']}", metric_figure(history)))
     if history.steps:
         sections.append(Section("Learning rate", learning_rate_figure(history)))
+    if history.layer_rates:
+        sections.append(Section("Layers", layer_rates_table(history)))
     sections.append(Section("Epochs", epochs_table(history)))
     write_page(path, title, sections, eyebrow=stage, lead=lead)
 
 
 def describe_training(config: TrainingConfig) -> dict[str, Any]:
     """What every training stage was asked for, by title."""
+    batch = f"at most {config.batch_tokens:,} elements" if config.batch_tokens else str(config.batch_size)
     return {
-        "optimizer": f"{config.optimizer}, batch {config.batch_size}, weight decay {config.weight_decay:g}",
-        "learning rate": f"{config.learning_rate:g}, {config.schedule}, × {config.layer_decay:g} per layer",
+        "optimizer": f"{config.optimizer}, batch {batch}, weight decay {config.weight_decay:g}",
+        "learning rate": f"{config.learning_rate:g}, {config.schedule}, {_by_layer(config)}",
         "moving average": f"decay {config.ema_decay:g}" if config.ema_decay else "none",
         "seed": config.seed,
     }
+
+
+def _by_layer(config: TrainingConfig) -> str:
+    if config.layer_rates == "auto_rgn":
+        return "by relative gradient norm in each layer (auto_rgn)"
+    return f"× {config.layer_decay:g} per layer" + (", unfrozen gradually" if config.layer_rates == "gradual" else "")
+
+
+def _padding(history: History) -> float | None:
+    """The share of the batches that was padding, where a training counted elements."""
+    found = (phase.get("padding_fraction") for phase in history.phases)
+    return next((share for share in found if share is not None), None)
 
 
 def _points(history: History, name: str) -> list[tuple[float, float]]:

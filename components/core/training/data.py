@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from components.core.data.batch import WHOLE, Batch, Share
-from components.core.data.reading import read_batches
+from components.core.data.reading import read_batches, token_batches
+from components.core.data.token_batches import TokenBatches
 from components.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ class TrainingData:
 
     Always the same ones for the same epoch: resuming relies on it.
 
+    padding: of batches of so many elements, the share that is padding; None for batches of so many rows.
+
     `validation()` gives the validation batches with evaluation transforms; None when the split is empty. Batches hold
     tensors (`as_tensors`).
     """
@@ -29,6 +32,7 @@ class TrainingData:
     training: Callable[[int, int], Iterable[Batch]]
     steps_per_epoch: int
     validation: Callable[[], Iterable[Batch]] | None
+    padding: float | None = None
 
 
 def as_tensors(batches: Generator[Batch]) -> Generator[Batch]:
@@ -69,18 +73,22 @@ def training_data(
     validation_assets: Any = None,
     settings: Mapping[str, Any] | None = None,
     share: Share = WHOLE,
+    batch_tokens: int = 0,
+    epochs: int = 1,
 ) -> TrainingData:
     """The training and validation splits of a dataset for a network with these assets of the task.
 
     `validation_assets` where they differ (a student that sees smaller inputs than its teacher). `settings`: what the
     task's user chose of its augmentation.
 
-    With a `share`, every batch is this process's part of it.
+    With a `share`, every batch is this process's part of it. With `batch_tokens` a batch has at most so many target
+    elements, whatever its rows, and all `epochs` have as many steps; parts of a batch may be unequal then, and empty.
 
-    Raises `UserError` when the training split holds fewer than two images, or parts of a batch would be unequal.
+    Raises `UserError` when the training split holds fewer than two images, parts of so many rows would be unequal, or
+    rows of one size are to be counted by their elements.
     """
     rows = dataset.rows("train")
-    if min(rows, batch_size) % share.size:
+    if not batch_tokens and min(rows, batch_size) % share.size:
         raise UserError(
             f"a batch of {min(rows, batch_size)} {task.row_noun} does not divide evenly among {share.size} processes; "
             f"choose batch_size as a multiple of num_processes, at most the {rows} training {task.row_noun}"
@@ -90,22 +98,27 @@ def training_data(
 
     transform = task.transform(assets, settings=settings)
     evaluated = transform if validation_assets is None else task.transform(validation_assets)
+    if batch_tokens and transform.lengths is None:
+        raise UserError(f"batch_tokens must be 0 for {task.row_noun}, which are all of one size; got {batch_tokens}")
+    by_tokens = token_batches(dataset, "train", transform, limit=batch_tokens) if batch_tokens else None
+    size: int | TokenBatches = by_tokens or batch_size
 
     def training(epoch: int, skip: int) -> Iterable[Batch]:
         return as_tensors(
             read_batches(
-                dataset, "train", transform, batch_size=batch_size, seed=seed, epoch=epoch, augment=augment,
+                dataset, "train", transform, batch_size=size, seed=seed, epoch=epoch, augment=augment,
                 share=share, skip=skip,
             )
         )  # fmt: skip
 
     def validation() -> Iterable[Batch]:
-        size = task.validation_batch * share.size
-        return as_tensors(read_batches(dataset, "validation", evaluated, batch_size=size, share=share))
+        whole = task.validation_batch * share.size
+        return as_tensors(read_batches(dataset, "validation", evaluated, batch_size=whole, share=share))
 
     return TrainingData(
         training=training,
-        steps_per_epoch=steps_in_epoch(rows, batch_size),
+        steps_per_epoch=by_tokens.steps(seed=seed, epochs=epochs) if by_tokens else steps_in_epoch(rows, batch_size),
+        padding=by_tokens.padding(seed=seed) if by_tokens else None,
         validation=validation if dataset.rows("validation") else None,
     )
 

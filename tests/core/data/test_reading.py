@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from components.core.data import dataset as dataset_module
 from components.core.data import reading
 from components.core.data.batch import WHOLE, Batch, Draws, Example, Share
 from components.core.data.dataset import Dataset, open_dataset, write_dataset
-from components.core.data.reading import read_batches
+from components.core.data.reading import read_batches, token_batches
 from components.core.store import open_store
 from components.core.tasks import get_task
 
@@ -38,7 +38,7 @@ class Bytes:
     def key(self) -> Hashable:
         return "bytes", self.scale
 
-    length = None
+    lengths = None
 
     def decode(self, row: Mapping[str, Any]) -> Example:
         self.decoded.append(row["label"])
@@ -231,12 +231,12 @@ def test_a_decoding_error_reaches_the_caller(tmp_path: Path, monkeypatch: pytest
 
 
 class Sized(Bytes):
-    """Rows of different lengths: the number in the label, modulo 7."""
+    """Rows of different lengths: the number in the label, modulo 7; the other side is as long or shorter."""
 
     key = "sized"
 
-    def length(self, example: Example) -> int:
-        return int(example[1]) % 7
+    def lengths(self, example: Example) -> tuple[int, int]:
+        return int(example[1]) % 3 % (int(example[1]) % 7 + 1), int(example[1]) % 7
 
 
 def spread(batches: Sequence[Sequence[int]]) -> int:
@@ -285,4 +285,67 @@ def test_similar_rows_come_back_after_a_skip_and_in_shares(
         assert [part.digests for part in rest] == [part.digests for part in mine[skip:]]
         assert [part.inputs["values"].tolist() for part in rest] == [
             part.inputs["values"].tolist() for part in mine[skip:]
+        ]
+
+
+LIMIT = 9
+
+
+def sides(label: int) -> tuple[int, int]:
+    return Sized().lengths((b"", label))
+
+
+def by_tokens(dataset: Dataset, **options: Any) -> list[Batch]:
+    batches = token_batches(dataset, "train", Sized(), limit=LIMIT)
+    return list(read_batches(dataset, "train", Sized(), batch_size=batches, **options))
+
+
+def test_batches_of_so_many_elements_hold_every_row_once_and_rows_of_one_length_each(
+    fresh: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "POOL", 3)
+    found = [[int(label) for label in batch.targets] for batch in by_tokens(fresh(), seed=1)]
+    assert sorted(chain(*found)) == list(range(ROWS))
+    sizes = [len(batch) * max(label % 7 for label in batch) for batch in found]
+    assert max(sizes) <= LIMIT
+    assert len(found) < ROWS
+    order = chain(*(batch.targets.tolist() for batch in read(fresh(), seed=1)))
+    assert spread(found) < spread([list(islice(order, len(batch))) for batch in found]) / 2
+    first, other = found, [batch.targets.tolist() for batch in by_tokens(fresh(), seed=1, epoch=1)]
+    assert other != first == [batch.targets.tolist() for batch in by_tokens(fresh(), seed=1)]
+
+
+def test_all_epochs_have_as_many_steps_as_the_shortest_and_the_padding_is_counted(
+    fresh: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "POOL", 1)
+    dataset = fresh()
+    batches = token_batches(dataset, "train", Sized(), limit=LIMIT)
+    read = [[[sides(int(label)) for label in batch.targets] for batch in by_tokens(dataset, seed=1, epoch=epoch)]
+            for epoch in range(9)]  # fmt: skip
+    numbers = [len(epoch) for epoch in read]
+    assert len(set(numbers)) > 1
+    assert [batches.steps(seed=1, epochs=epochs) for epochs in (0, 1, 9)] == [numbers[0], numbers[0], min(numbers)]
+    places = sum(len(batch) * (max(a for a, _ in batch) + max(b for _, b in batch)) for batch in read[0])
+    real = sum(a + b for batch in read[0] for a, b in batch)
+    assert batches.padding(seed=1) == pytest.approx(1 - real / places)
+    assert real < places
+
+
+@pytest.mark.parametrize("share", [WHOLE, Share(1, 2), Share(2, 3)])
+def test_batches_of_so_many_elements_come_back_after_a_skip_and_in_shares(
+    fresh: Open, monkeypatch: pytest.MonkeyPatch, share: Share
+) -> None:
+    monkeypatch.setattr(reading, "POOL", 2)
+    options: dict[str, Any] = {"seed": 1, "epoch": 2, "augment": True}
+    whole = [(batch.inputs["values"], batch.digests) for batch in by_tokens(fresh(), **options)]
+    mine = by_tokens(fresh(), share=share, **options)
+    for (values, digests), part in zip(whole, mine, strict=True):
+        low, high = share.bounds(len(digests))
+        assert part.digests == digests[low:high]
+        np.testing.assert_array_equal(part.inputs["values"], values[low:high])
+    for skip in range(len(whole) + 1):
+        rest = by_tokens(fresh(), share=share, skip=skip, **options)
+        assert [(part.digests, part.inputs["values"].tolist()) for part in rest] == [
+            (part.digests, part.inputs["values"].tolist()) for part in mine[skip:]
         ]

@@ -24,7 +24,7 @@ class LabelledImages:
     def key(self) -> Hashable:
         return ("classification", *self.preprocess.pixels_key)
 
-    length = None
+    lengths = None
 
     def decode(self, row: Mapping[str, Any]) -> Example:
         """Pixels uint8 `(H, W, 3)`, and the label."""

@@ -99,6 +99,10 @@ class Classification:
     ) -> "tuple[nn.Module, ImageAssets]":
         return module, teacher
 
+    def teacher_answers(self, module: "nn.Module", assets: Any, *, beam: int) -> None:
+        """None: a label is no sequence."""
+        return None
+
     def student_assets(self, teacher: ImageAssets, student: ImageAssets, size: int) -> ImageAssets:
         return student.resized(teacher, size)
 
@@ -207,13 +211,23 @@ class Classification:
         return module
 
     def training_settings(self, settings: Mapping[str, Any], dataset: "Dataset") -> dict[str, Any]:
-        return dict(settings)
+        """`class_weight` per class where `class_weights` is "balanced"."""
+        from components.core.tasks.images.balance import balanced
+
+        return balanced(settings, dataset)
 
     def loss(self, outputs: "Tensor", batch: Batch, *, settings: Mapping[str, Any] | None = None) -> "Tensor":
-        """Cross-entropy; of `settings` it knows `label_smoothing`."""
+        """Cross-entropy; of `settings` it knows `label_smoothing` and `class_weight` (a number per class)."""
         from components.core.tasks.classification.losses import cross_entropy
 
-        return cross_entropy(outputs, batch.targets, label_smoothing=(settings or {}).get("label_smoothing", 0.0))
+        asked = settings or {}
+        listed = asked.get("class_weight")
+        return cross_entropy(
+            outputs,
+            batch.targets,
+            label_smoothing=asked.get("label_smoothing", 0.0),
+            class_weight=None if listed is None else outputs.new_tensor(listed),
+        )
 
     soft_losses: "Mapping[str, Callable[[Any, Any, Batch, float], Tensor] | None]" = MappingProxyType({})
 

@@ -38,7 +38,7 @@ class MaskedImages:
         pixels_key = ("native", self.preprocess.levels) if self.native else self.preprocess.pixels_key
         return ("segmentation", *pixels_key, self.full_size)
 
-    length = None
+    lengths = None
 
     def decode(self, row: Mapping[str, Any]) -> Example:
         """Pixels uint8 `(S, S, 3)`, and the mask uint8 in the square or at its own size; if `native` both are."""

@@ -58,10 +58,10 @@ class SentencePairs:
             return source, Reference(row[TRANSLATION], source=row[TEXT])
         return source, np.array(self.vocabulary.encode_target(row[TRANSLATION]), dtype=np.int32)
 
-    def length(self, example: Example) -> int:
-        """Pieces of the longer side."""
+    def lengths(self, example: Example) -> tuple[int, int]:
+        """Pieces of the source and of the target."""
         source, target = example
-        return max(len(source), len(target))
+        return len(source), len(target)
 
     def draw(self, rng: np.random.Generator, count: int) -> Draws:
         """Nothing: the texts are used as they are."""

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from components.core.parameters import COMMON, Parameter, Range, with_defaults
+from components.core.parameters import COMMON, SEQUENCES, Parameter, Range, with_defaults
 from components.core.parameters.rules import FRACTION, NOT_NEGATIVE, SHARE
 
 MAX_WORDS = 150
@@ -89,6 +89,7 @@ _NO_MEANING = (
     "head_epochs",
     "batch_norm",
     "prune_price",
+    "prune_to_fit",
     "calibration_method",
     "calibration_images",
     "rare_classes",
@@ -109,5 +110,6 @@ PARAMETERS = (
         learning_rate=0.0003, label_smoothing=0.1, layer_decay=1.0,
         weight_decay=0.01, distill_learning_rate=0.0003, distill_temperature=1.0,
     ),
+    *SEQUENCES,
     *_OWN,
 )  # fmt: skip

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from components.core.tasks.translation.decoding import StepDecoder, beam_search, greedy
+from components.core.tasks.translation.decoding import Hypothesis, StepDecoder, beam_search, greedy
 
 if TYPE_CHECKING:
     from components.core.tasks.translation.networks import EncoderDecoder
@@ -94,14 +94,26 @@ def translate(
     decoder: StepDecoder, source: np.ndarray, *, beam_size: int, length_penalty: float, never: Sequence[int] = ()
 ) -> list[list[int]]:
     """Pieces of the translation of each source `(N, S)`, without eos: greedy with a beam of 1, else the beam's best."""
-    forbidden = None
-    if never:
-        forbidden = np.zeros(decoder.size, dtype=bool)
-        forbidden[list(never)] = True
     if beam_size == 1:
-        return greedy(decoder, source, forbidden=forbidden)
-    found = beam_search(decoder, source, width=beam_size, length_penalty=length_penalty, forbidden=forbidden)
+        return greedy(decoder, source, forbidden=_forbidden(decoder, never))
+    found = n_best(decoder, source, width=beam_size, length_penalty=length_penalty, never=never)
     return [list(hypotheses[0].pieces) if hypotheses else [] for hypotheses in found]
+
+
+def n_best(
+    decoder: StepDecoder, source: np.ndarray, *, width: int, length_penalty: float, never: Sequence[int] = ()
+) -> list[list[Hypothesis]]:
+    """The best `width` hypotheses of each source `(N, S)`, best first, without the pieces `never`."""
+    forbidden = _forbidden(decoder, never)
+    return beam_search(decoder, source, width=width, length_penalty=length_penalty, forbidden=forbidden)
+
+
+def _forbidden(decoder: StepDecoder, never: Sequence[int]) -> np.ndarray | None:
+    if not never:
+        return None
+    forbidden = np.zeros(decoder.size, dtype=bool)
+    forbidden[list(never)] = True
+    return forbidden
 
 
 def padded(sentences: Sequence[Sequence[int]], eos: int) -> np.ndarray:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from components.core.models.architecture import Architecture
     from components.core.models.catalog import Backbone
     from components.core.recipe import Recipe
+    from components.core.tasks.base import TeacherAnswers
     from components.core.tasks.slimmed import Slimmed
     from components.core.tasks.translation.details import TranslationDetails
     from components.core.tasks.translation.pages import TranslationPages
@@ -108,6 +109,14 @@ class Translation:
         from components.core.tasks.translation.slimming import with_vocabulary
 
         return with_vocabulary(network_of(module), teacher.vocabulary, student.vocabulary), student
+
+    def teacher_answers(self, module: "nn.Module", assets: TranslationAssets, *, beam: int) -> "TeacherAnswers":
+        """Translations: of the beam's the one nearest to the reference by chrF."""
+        from components.core.tasks.translation.learning import network_of
+        from components.core.tasks.translation.serving import TorchDecoder
+        from components.core.tasks.translation.teaching import answers_of
+
+        return answers_of(TorchDecoder(network_of(module)), assets, beam=beam)
 
     def student_assets(self, teacher: TranslationAssets, student: TranslationAssets, size: int) -> TranslationAssets:
         """The student's own; a sentence has no size.

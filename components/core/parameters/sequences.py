@@ -1,0 +1,18 @@
+"""Parameters of tasks whose targets are sequences: a teacher can write them, and rows differ in length."""
+
+from components.core.parameters.parameter import Parameter
+from components.core.parameters.rules import Range
+
+SEQUENCES = (
+    Parameter(
+        name="teacher_beam", type=int, default=0, rule=Range(low=1, high=12, also={0: "the labels as they are"}),
+        text="Students learn what the teacher makes of each training row, and not its label: of so many hypotheses of "
+        "beam search the one nearest to the label, without the 5 % that the teacher is least sure of. 0 keeps the "
+        "labels as they are.",
+    ),
+    Parameter(
+        name="batch_tokens", type=int, default=0, rule=Range(low=1, also={0: "batch_size rows"}),
+        text="Elements of the targets (pieces) in a training step's batch, padding included, at most: rows of similar "
+        "length go together, many short ones or few long ones. 0 takes batch_size rows.",
+    ),
+)  # fmt: skip
