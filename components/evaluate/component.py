@@ -52,7 +52,6 @@ def evaluate(
         parts: 1 reads the whole split.
     """
 
-
     from components.core.artifacts.manifest import describe, publish, read_manifest
     from components.core.budget import Budget
     from components.core.data.dataset import open_dataset
