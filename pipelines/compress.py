@@ -1,10 +1,11 @@
 """The pipeline for a network that its user has trained: a checkpoint, labelled data and a budget in, a verified ONNX
 release out; one for each task that can start from one.
 
-Order: check (the checkpoint is read, and built) → prepare the data → take the network over → for each recipe (prune →
-distil → quantize → evaluate on validation data) → choose on the Pareto front → evaluate the chosen one and the given
-network once on test data → export. The given network is the baseline and the teacher, as it is: nothing is trained but
-the student, for as many epochs as were asked for. The run report is an exit task and is written after a failure too.
+Order: check (the checkpoint is read, and built) → prepare the data → take the network over → check the budget → for
+each recipe (prune → distil → quantize → evaluate on validation data) → choose on the Pareto front → evaluate the chosen
+one and the given network once on test data → export. The given network is the baseline and the teacher, as it is:
+nothing is trained but the student, for as many epochs as were asked for. The run report is an exit task and is written
+after a failure too.
 """
 
 from typing import Any
@@ -17,6 +18,7 @@ from components.core.tasks.parameters import COMPRESSING, forms
 from components.preflight.component import preflight_of
 from components.run_report.component import run_report
 from pipelines.search import (
+    check_budget,
     compress_part,
     compressed,
     light,
@@ -52,7 +54,8 @@ def _pipeline(form: Form) -> Any:
             one_core(taken_over)
 
             own = taken_over.outputs["adopted"]
-            found = compressed(compress, prepared, given, start=own, baseline=own)
+            checked = check_budget(own, given)
+            found = compressed(compress, prepared, given, recipes=checked.outputs["recipes"], start=own, baseline=own)
             release(
                 given, dataset=prepared, candidate=found.candidate, model=found.model, baseline=found.baseline,
                 decision=found.decision,

@@ -2,10 +2,10 @@
 for each task.
 
 Order: check → read the champion → prepare → drift against the champion's data → decide: skip, fine-tune the champion,
-or search again → evaluate the challenger against its float32 network, the champion and the anchor (the best proven
-release), on the same test data → judge → export → promote by compare-and-swap. Whatever fails before the swap leaves
-the champion untouched. The run report is an exit task, written after a failure too, and tells a webhook if there is
-one.
+or search again → evaluate the challenger against its float32 network, the champion, the best proven release and the
+first release of the year, on the same test data → judge → export → promote by compare-and-swap. Whatever fails before
+the swap leaves the champion untouched. The run report is an exit task, written after a failure too, and tells a webhook
+if there is one.
 """
 
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ from pipelines.search import (
     LOSS,
     MEASURING,
     TEST,
-    TRAINING,
+    TUNING,
     SearchResult,
     checked_types,
     compress_part,
@@ -69,7 +69,7 @@ def _fine_tuned(
         dataset=dataset,
         model=champion.outputs["model"],
         head_epochs=0,
-        **taken(given, *TRAINING, "label_smoothing", epochs="tune_epochs", learning_rate="tune_learning_rate", **LOSS),
+        **taken(given, *TUNING, epochs="tune_epochs", learning_rate="tune_learning_rate", **LOSS),
     )
     tuned.set_display_name("fine-tune the champion")
     whole_machine(tuned)
@@ -89,25 +89,33 @@ def _fine_tuned(
 
 
 def _measure_part(form: Form) -> Part:
-    """Challenger against its float32 network, the champion and the anchor, on the same test images.
+    """Challenger against its float32 network, the champion and both anchors, on the same test images.
 
-    Out: `evaluation`, `duel` and `anchor_duel`.
+    Out: `evaluation`, `duel`, `anchor_duel` and `year_duel`.
     """
     return part(
         "measure",
-        "Measures the challenger against its float32 network, the champion and the anchor, on the same test data.",
+        "Measures the challenger against its float32 network, the champion and both anchors, on the same test data.",
         _measure,
         artifacts={
             "dataset": dsl.Dataset, "candidate": dsl.Model, "baseline": dsl.Model, "champion": dsl.Model,
-            "anchor": dsl.Model, "drift": dsl.Artifact,
+            "anchor": dsl.Model, "first_of_year": dsl.Model, "drift": dsl.Artifact,
         },
         parameters=checked_types(form) | {"test_part": int},
-        outputs={"evaluation": dsl.Artifact, "duel": dsl.Artifact, "anchor_duel": dsl.Artifact},
+        outputs=dict.fromkeys(("evaluation", "duel", "anchor_duel", "year_duel"), dsl.Artifact),
     )  # fmt: skip
 
 
 def _measure(
-    given: Mapping[str, Any], *, dataset: Any, candidate: Any, baseline: Any, champion: Any, anchor: Any, drift: Any
+    given: Mapping[str, Any],
+    *,
+    dataset: Any,
+    candidate: Any,
+    baseline: Any,
+    champion: Any,
+    anchor: Any,
+    first_of_year: Any,
+    drift: Any,
 ) -> dict[str, Any]:
     part = taken(given, part="test_part", parts="test_parts")
     measured = evaluate(
@@ -122,43 +130,43 @@ def _measure(
     measured.set_display_name("evaluate on test")
     whole_machine(measured)
     against = {"dataset": dataset, "candidate": candidate, "split": TEST, "samples": 0, "seen": drift, **part}
-    duel = evaluate(baseline=champion, **against, **taken(given, **MEASURING))
-    duel.set_display_name("challenger against champion")
-    whole_machine(duel)
-    anchored = evaluate(baseline=anchor, **against, **taken(given, **MEASURING))
-    anchored.set_display_name("challenger against the anchor")
-    # Where the champion is the anchor, this is the same task, and its result is there by then.
-    whole_machine(anchored.after(duel))
-    return {
-        "evaluation": measured.outputs["evaluation"],
-        "duel": duel.outputs["evaluation"],
-        "anchor_duel": anchored.outputs["evaluation"],
-    }
+    made, before = {"evaluation": measured.outputs["evaluation"]}, None
+    for output, opponent, known in (
+        ("duel", champion, "champion"),
+        ("anchor_duel", anchor, "best proven release"),
+        ("year_duel", first_of_year, "first release of the year"),
+    ):
+        duel = evaluate(baseline=opponent, **against, **taken(given, **MEASURING))
+        duel.set_display_name(f"challenger against {known}")
+        # In turn: of one release that is two of these, the second task finds the first one's result.
+        whole_machine(duel.after(before) if before else duel)
+        made[output], before = duel.outputs["evaluation"], duel
+    return made
 
 
 # What the contest is told of the champion: the output of `incumbent` by its name here.
 _OF_CHAMPION = {
-    "champion_name": "name", "champion_state": "state", "champion_anchor": "anchor", "test_part": "part",
+    "champion_name": "name", "champion_state": "state", "anchors": "anchors", "test_part": "part",
     "part_uses": "part_uses",
 }  # fmt: skip
 
 
 def _contest_part(form: Form) -> Part:
-    """Measure challenger, champion and anchor → judge → export → promote, if the judgement allows it."""
+    """Measure challenger, champion and anchors → judge → export → promote, if the judgement allows it."""
     measure = _measure_part(form)
-    types = {"champion_name": str, "champion_state": str, "champion_anchor": str, "test_part": int, "part_uses": list}
+    types = {"champion_name": str, "champion_state": str, "anchors": list, "test_part": int, "part_uses": list}
 
     def body(given: Mapping[str, Any], **artifacts: Any) -> None:
         _contest(measure, given, **artifacts)
 
     return part(
         "contest",
-        "Measures the challenger against the champion, judges, exports, and promotes what is not worse.",
+        "Measures the challenger against champion and anchors, judges, exports, and promotes what is not worse.",
         body,
         artifacts={
             "dataset": dsl.Dataset, "candidate": dsl.Model, "model": dsl.Model, "baseline": dsl.Model,
-            "choice": dsl.Artifact, "served": dsl.Model, "anchor_served": dsl.Model, "drift": dsl.Artifact,
-            "decision": dsl.Artifact,
+            "choice": dsl.Artifact, "served": dsl.Model, "anchor_served": dsl.Model, "year_served": dsl.Model,
+            "drift": dsl.Artifact, "decision": dsl.Artifact,
         },
         parameters=checked_types(form) | types,
     )  # fmt: skip
@@ -175,19 +183,21 @@ def _contest(
     choice: Any,
     served: Any,
     anchor_served: Any,
+    year_served: Any,
     drift: Any,
     decision: Any,
 ) -> None:
     measured = measure(
         given, dataset=dataset, candidate=candidate, baseline=baseline, champion=served, anchor=anchor_served,
-        drift=drift,
+        first_of_year=year_served, drift=drift,
     )  # fmt: skip
     judged = judge(
         evaluation=measured.outputs["evaluation"],
         duel=measured.outputs["duel"],
         decision=decision,
         anchor_duel=measured.outputs["anchor_duel"],
-        anchor=given["champion_anchor"],
+        year_duel=measured.outputs["year_duel"],
+        anchors=given["anchors"],
         part_uses=given["part_uses"],
         **taken(given, *MARGINS),
     )
@@ -252,6 +262,7 @@ def _body(form: Form, asked: dict[str, Any], *, prepare: Part, train: Part, comp
             reference=champion_now.outputs["reference"],
             model=champion_now.outputs["model"],
             anchor_reference=champion_now.outputs["anchor_reference"],
+            year_reference=champion_now.outputs["year_reference"],
             **taken(given, "seed", max_images="drift_images"),
         )
         one_core(moved)
@@ -270,8 +281,8 @@ def _body(form: Form, asked: dict[str, Any], *, prepare: Part, train: Part, comp
             contest(
                 known, dataset=prepared, candidate=challenger.candidate, model=challenger.model,
                 baseline=challenger.baseline, choice=challenger.decision, served=champion_now.outputs["served"],
-                anchor_served=champion_now.outputs["anchor_served"], drift=moved.outputs["drift"],
-                decision=decided.outputs["decision"],
+                anchor_served=champion_now.outputs["anchor_served"], year_served=champion_now.outputs["year_served"],
+                drift=moved.outputs["drift"], decision=decided.outputs["decision"],
             )  # fmt: skip
 
         # The contest stands in each branch, and not once behind a OneOf: it compares what its own branch has made.

@@ -13,6 +13,7 @@ from typing import Any
 from kfp import dsl
 
 from components.backbone_selection.component import backbone_selection
+from components.budget_check.component import budget_check
 from components.choose.component import choose
 from components.core.parameters import ADVANCED, Form
 from components.core.results.recall import THREADS_VARIABLE
@@ -50,8 +51,9 @@ CALIBRATION = ("calibration_method", "calibration_images", "seed")
 TRAINING = (
     "batch_size", "optimizer", "schedule", "power", "step_epochs", "step_gamma", "warmup_fraction", "momentum",
     "weight_decay", "layer_decay", "ema_decay", "precision", "batch_norm", "patience", "checkpoint_seconds", "seed",
-    "num_processes", "accumulation_steps", "batch_tokens",
+    "num_processes", "accumulation_steps", "batch_tokens", "max_gradient_norm",
 )  # fmt: skip
+TUNING = (*TRAINING, "layer_rates", "label_smoothing")
 
 
 def pipeline_of(form: Form, *, summary: str, body: Callable[[Form, dict[str, Any]], None]) -> Any:
@@ -160,14 +162,17 @@ def _prepare(given: Mapping[str, Any], **earlier: Any) -> dict[str, Any]:
 
 
 def train_part(form: Form) -> Part:
-    """Select a backbone → fine-tune → fine-tune on, as the baseline. Out: `tuned` and `baseline`."""
+    """Select a backbone → check the budget → fine-tune → fine-tune on, as the baseline.
+
+    Out: `tuned`, `baseline` and `recipes`.
+    """
     return part(
         "train",
         "Selects a backbone and fine-tunes it; the baseline trains as long as a student is distilled.",
         _train,
         artifacts={"dataset": dsl.Dataset},
         parameters=checked_types(form),
-        outputs={"tuned": dsl.Model, "baseline": dsl.Model},
+        outputs={"tuned": dsl.Model, "baseline": dsl.Model, "recipes": list[dict]},
     )
 
 
@@ -191,23 +196,40 @@ def _train(given: Mapping[str, Any], *, dataset: Any) -> dict[str, Any]:
         ),
     )
     whole_machine(selected)
+    checked = check_budget(selected.outputs["model"], given)
 
     tuned = fine_tune(
         dataset=dataset,
         model=selected.outputs["model"],
-        **taken(given, *TRAINING, "epochs", "head_epochs", "learning_rate", "label_smoothing", **LOSS),
+        **taken(given, *TUNING, "epochs", "head_epochs", "learning_rate", **LOSS),
     )
+    tuned.after(checked)
     whole_machine(tuned)
 
     baseline = fine_tune(
         dataset=dataset,
         model=tuned.outputs["tuned"],
         head_epochs=0,
-        **taken(given, *TRAINING, "label_smoothing", **FURTHER, **LOSS),
+        **taken(given, *TUNING, **FURTHER, **LOSS),
     )
     baseline.set_display_name("baseline")
     whole_machine(baseline)
-    return {"tuned": tuned.outputs["tuned"], "baseline": baseline.outputs["tuned"]}
+    return {
+        "tuned": tuned.outputs["tuned"],
+        "baseline": baseline.outputs["tuned"],
+        "recipes": checked.outputs["recipes"],
+    }
+
+
+def check_budget(model: Any, given: Mapping[str, Any]) -> dsl.PipelineTask:
+    """The task that refuses a budget which no recipe can meet, before anything is trained; it gives the recipes."""
+    checked = budget_check(
+        model=model,
+        **taken(given, "recipes", "max_latency_ms", "max_size_mb", "prune_to_fit", "round_to", "latency_threads"),
+    )
+    # Alone on the machine: it measures.
+    whole_machine(checked)
+    return checked
 
 
 def compress_part(form: Form) -> Part:
@@ -318,9 +340,17 @@ def _release(
     one_core(released)
 
 
-def compressed(compress: Part, dataset: Any, given: Mapping[str, Any], *, start: Any, baseline: Any) -> SearchResult:
-    """Adds the part `compress` to the pipeline."""
-    made = compress(given, dataset=dataset, start=start, baseline=baseline)
+def compressed(
+    compress: Part,
+    dataset: Any,
+    given: Mapping[str, Any],
+    *,
+    recipes: Any,
+    start: Any,
+    baseline: Any,
+) -> SearchResult:
+    """Adds the part `compress` to the pipeline, with the recipes that the budget's check gave."""
+    made = compress({**given, "recipes": recipes}, dataset=dataset, start=start, baseline=baseline)
     return SearchResult(
         baseline=baseline,
         candidate=made.outputs["chosen"],
@@ -332,4 +362,7 @@ def compressed(compress: Part, dataset: Any, given: Mapping[str, Any], *, start:
 def search(train: Part, compress: Part, dataset: Any, given: Mapping[str, Any]) -> SearchResult:
     """Adds the parts `train` and `compress` to the pipeline: all on training and validation data."""
     trained = train(given, dataset=dataset)
-    return compressed(compress, dataset, given, start=trained.outputs["tuned"], baseline=trained.outputs["baseline"])
+    return compressed(
+        compress, dataset, given, recipes=trained.outputs["recipes"], start=trained.outputs["tuned"],
+        baseline=trained.outputs["baseline"],
+    )  # fmt: skip

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.core.artifacts.manifest import FileEntry, Manifest, publish_entries
+from components.core.artifacts.entries import FileEntry
+from components.core.artifacts.manifest import Manifest, publish_entries
 from components.core.bundles.model_bundle import ModelBundle, load_model, save_model
 from components.core.bundles.own_model import own_assets, read_trained, stored_model, training_data
 from components.core.data.dataset import Dataset

@@ -1,4 +1,4 @@
-"""What decides over a retraining and a promotion: thresholds, checked when they are built."""
+"""What decides over a retraining and a promotion: thresholds, checked when they are built, and anchors."""
 
 from dataclasses import dataclass
 
@@ -39,6 +39,21 @@ class RetrainPolicy:
 
     def __post_init__(self) -> None:
         check_declared(vars(self))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Anchor:
+    """A release beside the champion that no challenger may fall behind, so that small losses do not add up.
+
+    Attributes:
+        title: what it is: "best proven release", "first release of 2026".
+        release: name/version. Of a deleted anchor it is the champion, which stands in for it.
+        deleted: name/version of the anchor, if it is not in the store any more.
+    """
+
+    title: str
+    release: str
+    deleted: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,6 +19,7 @@ def drift(
     max_images: int = 500,
     seed: int = 0,
     anchor_reference: Input[Dataset] = None,
+    year_reference: Input[Dataset] = None,
 ):
     """Finds what arrived since the champion was made, and tests its labels and features for drift.
 
@@ -27,12 +28,13 @@ def drift(
         reference: The data set that the champion was made from.
         model: The champion's torch network; its pooled features are what is compared.
         drift: drift.json: what arrived, both tests with effect size and p-value; seen.json: digests of test images that
-            the champion or its anchor was trained or chosen on, for evaluate to leave out.
+            the champion or an anchor was trained or chosen on, for evaluate to leave out.
         metrics: The most important figures.
         page: The same as a page.
         max_images: Images of each sample that the feature test looks at, at least 20.
         seed: Of the tests' permutations.
-        anchor_reference: The data set of the champion's anchor, for seen.json.
+        anchor_reference: The data set of the best release that is proven, for seen.json.
+        year_reference: The data set of the first release of the year, for seen.json.
     """
     import json
 
@@ -67,7 +69,8 @@ def drift(
     if document["features"]:
         facts |= {"feature_auc": document["features"]["auc"], "feature_p_value": document["features"]["p_value"]}
     content = json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False).encode()
-    earlier = [open_dataset(one.path, store) for one in (reference, anchor_reference) if one is not None]
+    before = (reference, anchor_reference, year_reference)
+    earlier = [open_dataset(one.path, store) for one in before if one is not None]
     seen = seen_in_test(open_dataset(dataset.path, store), earlier)
     files = {"drift.json": content, SEEN: json.dumps(seen).encode()}
     manifest = publish(drift.path, kind="drift", files=files, metadata={}, store=store)

@@ -7,7 +7,17 @@ from typing import Any
 
 from components.core.artifacts.manifest import Manifest
 from components.core.bundles.onnx_bundle import OnnxBundle
-from components.core.bundles.release_files import CARD, CLIENT, DECISION, EVALUATION, PROVENANCE, RETRAINING, SUMS
+from components.core.bundles.release_files import (
+    CARD,
+    CLIENT,
+    DECISION,
+    EVALUATION,
+    PROVENANCE,
+    RETRAINING,
+    SELF_TEST,
+    SELF_TEST_RECORD,
+    SUMS,
+)
 from components.core.bundles.released_sources import SOURCES, encode_sources
 from components.core.errors import UserError
 from components.core.evaluation.document import Evaluation, encode_evaluation, without_samples
@@ -15,6 +25,7 @@ from components.core.models.catalog import find_backbone, load_catalog
 from components.core.runtime.metadata import trimtab_version
 from components.export.card import write_card
 from components.export.release import VERSION_DIGITS, checksums, release_digest
+from components.export.self_test import PROGRAM, encoded, self_test
 from components.export.verification import Verification
 
 
@@ -85,6 +96,8 @@ def assemble(
         },
     )
     files[CARD] = card.encode()
+    files[SELF_TEST] = PROGRAM.encode()
+    files[SELF_TEST_RECORD] = encoded(self_test(bundle, evaluation))
     if text.client:
         files[CLIENT] = text.client.encode()
     files[EVALUATION] = encode_evaluation(without_samples(evaluation)) + b"\n"

@@ -12,7 +12,7 @@ from components.core.budget import Check
 from components.core.evaluation.document import Comparison, Estimate, Evaluation, MetricResult
 from components.core.numbers import compact, figure_of_merit, megabytes, milliseconds, percent, points, spread
 from components.core.report.markdown import Raw, code, escape
-from components.core.stage_pages.judgement import amount
+from components.core.stage_pages.judgement import amount, since_anchors
 from components.core.tasks.card import CardText
 
 _LIMITS = {
@@ -96,6 +96,7 @@ def _template() -> jinja2.Template:
         "points": points,
         "spread": spread,
         "amount": amount,
+        "since_anchors": since_anchors,
         "merit": _merit,
         "part": _part,
         "megabytes": megabytes,

@@ -39,6 +39,8 @@ def fine_tune(
     seed: int = 0,
     num_processes: int = 1,
     accumulation_steps: int = 1,
+    max_gradient_norm: float = -1.0,
+    layer_rates: str = "decay",
     batch_tokens: int = 0,
     settings: dict = {},  # noqa: B006
 ):
@@ -71,7 +73,7 @@ def fine_tune(
         layer_decay: Factor on the rate for each layer further from the head, above 0 to 1; 1 is the same everywhere.
         label_smoothing: Probability spread evenly over all classes, 0 to below 1.
         ema_decay: Decay of the weights' moving average per step, which is validated and kept; 0 is none.
-        precision: auto (bfloat16 on CUDA, float32 on a CPU), float32 or bfloat16.
+        precision: auto (bfloat16 on CUDA, float32 on a CPU), float32, bfloat16 or float16.
         batch_norm: frozen (keeps the pretrained statistics) or train (each batch's own; for training from scratch).
         augment: Random horizontal flips and small shifts of training images.
         patience: Epochs without a better validation result before training stops; 0 never stops early.
@@ -79,6 +81,9 @@ def fine_tune(
         seed: Order of images, augmentation and dropout.
         num_processes: Processes that share each batch (on CUDA one per device); it must divide batch_size.
         accumulation_steps: Parts in which a process computes its share of a batch, to save memory.
+        max_gradient_norm: Norm of the gradient over all weights above which it is scaled down to it; -1 is no limit.
+        layer_rates: decay (by layer_decay), gradual (unfrozen from the head down, all by half of the epochs) or
+            auto_rgn (by relative gradient norm, in each epoch).
         batch_tokens: Target elements in an optimizer step, padding included, at most; 0 takes batch_size rows.
         settings: The task's own loss options, by name.
     """

@@ -1,6 +1,6 @@
 """KFP face of the task that reads the champion, which a retraining is about."""
 
-from typing import List, NamedTuple
+from typing import Dict, List, NamedTuple
 
 from kfp import dsl
 from kfp.dsl import Dataset, Model, Output
@@ -15,7 +15,7 @@ class Incumbent(NamedTuple):
     version: str
     state: str
     prepared: str
-    anchor: str
+    anchors: List[Dict[str, str]]
     part: int
     part_uses: List[int]
 
@@ -29,6 +29,8 @@ def incumbent(
     latest: Output[Dataset],
     anchor_served: Output[Model],
     anchor_reference: Output[Dataset],
+    year_served: Output[Model],
+    year_reference: Output[Dataset],
     test_parts: int = 1,
 ) -> Incumbent:
     """Reads the champion: its file, its network, its data.
@@ -39,16 +41,20 @@ def incumbent(
         model: The torch network that it was made of.
         reference: The data set that it was made from.
         latest: The data set that was prepared last, by a retraining or for the champion.
-        anchor_served: The released ONNX file of the anchor: the best release that is proven, which no challenger may
-            fall behind.
-        anchor_reference: The data set that the anchor was made from.
+        anchor_served: The released ONNX file of the best release that is proven, which no challenger may fall behind.
+        anchor_reference: The data set that it was made from.
+        year_served: The released ONNX file of the first release of the year, which no challenger may fall behind.
+        year_reference: The data set that it was made from.
         test_parts: Parts that the test split is cut into; the one that has measured the fewest releases is next.
 
     Returns:
         Name and version of the champion's release, the state of the ref for the compare-and-swap at the end, and the
-        ref that points at the data set that was prepared last; the anchor's release, name/version; the part of the test
-        split that is next, from 1, and how many releases of this name each part has measured so far.
+        ref that points at the data set that was prepared last; what both anchors are called, with the release,
+        name/version, and the one that was deleted; the part of the test split that is next, from 1, and how many
+        releases of this name each part has measured so far.
     """
+    from dataclasses import asdict
+
     from components.core.artifacts.manifest import describe, publish_entries
     from components.core.parameters import check_declared
     from components.core.store import store_from_environment
@@ -57,25 +63,34 @@ def incumbent(
     check_declared({"test_parts": test_parts})
     store = store_from_environment()
     incumbent = read_incumbent(store, champion, test_parts=test_parts)
-    release = f"{incumbent.name}/{incumbent.version}"
-    describe(served, save_served(served.path, incumbent, store), store, release=release)
-    anchor = incumbent.anchor
-    describe(anchor_served, save_served(anchor_served.path, anchor, store), store, release=anchor.release)
-    for artifact, manifest, owner in (
-        (model, incumbent.model, release),
-        (reference, incumbent.dataset, release),
-        (latest, incumbent.latest, release),
-        (anchor_reference, anchor.dataset, anchor.release),
+    now, ((proven, best), (yearly, first)) = incumbent.champion, incumbent.anchors
+    for artifact, of in ((served, now), (anchor_served, best), (year_served, first)):
+        describe(artifact, save_served(artifact.path, of, store), store, release=of.release)
+    for artifact, manifest, of in (
+        (model, now.sources["model"], now),
+        (reference, now.sources["dataset"], now),
+        (latest, incumbent.latest, now),
+        (anchor_reference, best.sources["dataset"], best),
+        (year_reference, first.sources["dataset"], first),
     ):
-        kept = publish_entries(artifact.path, kind=manifest.kind, entries=manifest.files, metadata=manifest.metadata)
-        describe(artifact, kept, store, release=owner)
-    print(f"champion {release}, champion since {incumbent.since}; anchor {anchor.release}")
+        kept = publish_entries(
+            artifact.path,
+            kind=manifest.kind,
+            entries=manifest.files,
+            metadata=manifest.metadata,
+            listings=manifest.listings,
+        )
+        describe(artifact, kept, store, release=of.release)
+    print(f"champion {now.release}, champion since {incumbent.since}")
+    for anchor in (proven, yearly):
+        gone = f"; {anchor.deleted}, which was it, is deleted" if anchor.deleted else ""
+        print(f"{anchor.title}: {anchor.release}{gone}")
     return Incumbent(
-        name=incumbent.name,
-        version=incumbent.version,
+        name=now.name,
+        version=now.version,
         state=incumbent.state,
         prepared=incumbent.prepared,
-        anchor=anchor.release,
+        anchors=[asdict(proven), asdict(yearly)],
         part=incumbent.part.number,
         part_uses=list(incumbent.part_uses),
     )

@@ -2,7 +2,10 @@
 
 import json
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +15,10 @@ from components.core.bundles.release_files import RETRAINING, serving_names
 from components.core.bundles.released_sources import read_sources
 from components.core.data.last_prepared import load_last_prepared
 from components.core.errors import UserError
+from components.core.retraining import Anchor
 from components.core.split_part import SplitPart, all_parts
+from components.core.store import NotFound, StoreUnavailable
+from components.core.store.contents.champions import PROMOTED, Champion, Step
 
 if TYPE_CHECKING:
     from components.core.store import Store
@@ -21,39 +27,12 @@ _ADDED_BY_EXPORT = ("verification", "artifacts", "format")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ServedChampion:
-    """The champion: its release, since when (ISO 8601), the state of its ref, its sources, and its files by name.
-
-    `prepared` is the ref of the data set that was prepared last for this champion, and `latest` that data set. `anchor`
-    is what no challenger may fall behind. `part_uses` says of each part of the test split how many releases of this
-    name it has measured, and `part` which one is next.
-    """
+class ServedRelease:
+    """A release: its name, version, sources ("model", "dataset"), and what serves it, files by name."""
 
     name: str
     version: str
-    since: str
-    state: str
-    model: Manifest
-    dataset: Manifest
-    prepared: str
-    latest: Manifest
-    files: dict[str, bytes]
-    anchor: "Anchor"
-    part_uses: tuple[int, ...]
-
-    @property
-    def part(self) -> SplitPart:
-        """The part that has measured the fewest, the first of equals."""
-        return SplitPart(number=self.part_uses.index(min(self.part_uses)) + 1, of=len(self.part_uses))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Anchor:
-    """The best release that is proven: its name, version, data set, and files by name."""
-
-    name: str
-    version: str
-    dataset: Manifest
+    sources: dict[str, Manifest]
     files: dict[str, bytes]
 
     @property
@@ -62,16 +41,41 @@ class Anchor:
         return f"{self.name}/{self.version}"
 
 
-def read_incumbent(store: "Store", ref: str, *, test_parts: int = 1) -> ServedChampion:
-    """The champion of `ref`, every file of it verified.
+@dataclass(frozen=True, kw_only=True)
+class ServedChampion:
+    """The champion, since when (ISO 8601), the state of its ref, and what else a challenger is held against.
+
+    `prepared` is the ref of the data set that was prepared last for this champion, and `latest` that data set.
+    `anchors` are the best release that is proven and the first one of the year. `part_uses` says of each part of the
+    test split how many releases of this name it has measured, and `part` which one is next.
+    """
+
+    champion: ServedRelease
+    since: str
+    state: str
+    prepared: str
+    latest: Manifest
+    anchors: tuple[tuple[Anchor, ServedRelease], tuple[Anchor, ServedRelease]]
+    part_uses: tuple[int, ...]
+
+    @property
+    def part(self) -> SplitPart:
+        """The part that has measured the fewest, the first of equals."""
+        return SplitPart(number=self.part_uses.index(min(self.part_uses)) + 1, of=len(self.part_uses))
+
+
+def read_incumbent(store: "Store", ref: str, *, test_parts: int = 1, year: int | None = None) -> ServedChampion:
+    """The champion of `ref` and its anchors, every file of them verified.
 
     Args:
-        store: where it is.
-        ref: its name.
+        store: where they are.
+        ref: the champion's name.
         test_parts: parts that the test split is cut into.
+        year: of the retraining, UTC; None: this one.
 
     Raises:
-        UserError: there is no champion yet; its release is not whole, or does not say what it was made from.
+        UserError: there is no champion yet; its release or an anchor is not whole, or does not say what it was made
+            from. An anchor that was deleted is none: the champion stands in for it.
     """
     champion = store.champions.read(ref)
     if champion is None:
@@ -79,27 +83,55 @@ def read_incumbent(store: "Store", ref: str, *, test_parts: int = 1) -> ServedCh
             f"there is no champion {ref!r} in {store.uri} to retrain; release a first one with trimtab run optimize, "
             "look at it, and promote it with trimtab promote NAME/VERSION --why TEXT"
         )
-    step = champion.step
-    store.champions.check_whole(step.name, step.version)
-    sources = read_sources(store, step.name, step.version)
-    if missing := {"model", "dataset"} - set(sources):
-        raise UserError(
-            f"release {step.release} does not name its {' and '.join(sorted(missing))}; it is not retrained"
-        )
-    prepared = f"prepared/{ref}"
+
+    @cache
+    def read(release: str) -> ServedRelease:
+        return read_release(store, release)
+
+    def hold(title: str, release: str) -> tuple[Anchor, ServedRelease]:
+        name, _, version = release.partition("/")
+        try:
+            store.releases.files(name, version)
+        except NotFound:
+            return Anchor(title=title, release=step.release, deleted=release), read(step.release)
+        try:
+            return Anchor(title=title, release=release), read(release)
+        except StoreUnavailable:
+            raise
+        except UserError as error:
+            raise UserError(
+                f"{error}; a challenger is held against it, the {title}: bring back its files, or delete it whole"
+            ) from None
+
+    step, prepared = champion.step, f"prepared/{ref}"
+    now = read(step.release)
+    proven = hold("best proven release", proven_release(store, champion))
+    first = hold(*first_of_year(champion.history, year or datetime.now(UTC).year))
     return ServedChampion(
-        name=step.name,
-        version=step.version,
+        champion=now,
         since=step.when,
         state=champion.state,
-        model=sources["model"],
-        dataset=sources["dataset"],
         prepared=prepared,
-        latest=load_last_prepared(store, prepared) or sources["dataset"],
-        files=_served_files(store, step.name, step.version),
-        anchor=read_anchor(store, step.name, step.version),
+        latest=load_last_prepared(store, prepared) or now.sources["dataset"],
+        anchors=(proven, first),
         part_uses=count_uses(store, step.name, test_parts),
     )
+
+
+def read_release(store: "Store", release: str) -> ServedRelease:
+    """A release, name/version, every file of it verified.
+
+    Raises:
+        UserError: it is not whole, or does not say what it was made from.
+    """
+    name, _, version = release.partition("/")
+    store.champions.check_whole(name, version)
+    sources = read_sources(store, name, version)
+    if missing := {"model", "dataset"} - set(sources):
+        raise UserError(f"release {release} does not name its {' and '.join(sorted(missing))}; it is not retrained")
+    there = store.releases.files(name, version)
+    files = {file: store.releases.read(name, version, file) for file in (*serving_names(there), PROVENANCE)}
+    return ServedRelease(name=name, version=version, sources=sources, files=files)
 
 
 def count_uses(store: "Store", name: str, parts: int) -> tuple[int, ...]:
@@ -122,42 +154,47 @@ def _part_of(store: "Store", name: str, version: str) -> SplitPart:
     return SplitPart(number=part["number"], of=part["of"]) if part else SplitPart()
 
 
-def read_anchor(store: "Store", name: str, version: str) -> Anchor:
-    """What a challenger of this champion must not fall behind, every file of it verified.
+def proven_release(store: "Store", champion: Champion) -> str:
+    """The best release that is proven, name/version.
 
-    The champion's own judgement names it: the anchor of that contest, or the champion itself if it was proven better
-    than that. A release that no retraining made is its own anchor, for a person promoted it.
-
-    Raises:
-        UserError: the anchor is not a whole release, or does not say what it was made from.
+    The champion's own judgement names it: that of its contest, or the champion itself if it was proven better than
+    that. A release that a person promoted is its own.
     """
-    if RETRAINING in store.releases.files(name, version):
-        judged = json.loads(store.releases.read(name, version, RETRAINING))
+    step = champion.step
+    promoted = next(one for one in reversed(champion.history) if (one.release, one.action) == (step.release, PROMOTED))
+    if promoted.run and RETRAINING in store.releases.files(step.name, step.version):
+        judged = json.loads(store.releases.read(step.name, step.version, RETRAINING))
         if following := judged.get("next_anchor"):
-            name, version = following["name"], following["version"]
-    store.champions.check_whole(name, version)
-    dataset = read_sources(store, name, version).get("dataset")
-    if dataset is None:
-        raise UserError(f"release {name}/{version}, which the champion is held against, does not name its dataset")
-    return Anchor(name=name, version=version, dataset=dataset, files=_served_files(store, name, version))
+            return f"{following['name']}/{following['version']}"
+    return step.release
 
 
-def _served_files(store: "Store", name: str, version: str) -> dict[str, bytes]:
-    there = store.releases.files(name, version)
-    return {file: store.releases.read(name, version, file) for file in (*serving_names(there), PROVENANCE)}
+def first_of_year(history: Sequence[Step], year: int) -> tuple[str, str]:
+    """What the year's first release is called, and the release, name/version.
+
+    It was the champion when the year began or, if there was none, became the first. Whoever changes the champion by
+    hand sets a new beginning: the change is meant, and the classes may be others than before.
+    """
+    first = history[0]
+    for step in history[1:]:
+        if not step.run or int(step.when[:4]) < year:
+            first = step
+    if first is history[0] or int(first.when[:4]) < year:
+        return f"first release of {year}", first.release
+    return f"release chosen by hand on {first.when[:10]}", first.release
 
 
-def save_served(artifact_path: str | Path, incumbent: ServedChampion | Anchor, store: "Store") -> Manifest:
+def save_served(artifact_path: str | Path, released: ServedRelease, store: "Store") -> Manifest:
     """Publishes the released file as an "onnx" artifact, so that what serves is evaluated like any other candidate."""
-    provenance: dict[str, Any] = json.loads(incumbent.files[PROVENANCE])
+    provenance: dict[str, Any] = json.loads(released.files[PROVENANCE])
     facts = {name: fact for name, fact in provenance.items() if name not in _ADDED_BY_EXPORT}
     with tempfile.TemporaryDirectory(prefix="trimtab-incumbent-") as folder:
         graphs = {}
-        for name in (name for name in incumbent.files if name.endswith(SUFFIX)):
+        for name in (name for name in released.files if name.endswith(SUFFIX)):
             graphs[name] = Path(folder) / name
-            graphs[name].write_bytes(incumbent.files[name])
+            graphs[name].write_bytes(released.files[name])
         try:
-            bundle = read_onnx(graphs, {**facts, "format": 1}, incumbent.files)
+            bundle = read_onnx(graphs, {**facts, "format": 1}, released.files)
         except ValueError as error:
-            raise UserError(f"release {incumbent.name}/{incumbent.version} cannot be read: {error}") from None
+            raise UserError(f"release {released.release} cannot be read: {error}") from None
         return save_onnx(artifact_path, bundle, store)

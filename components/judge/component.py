@@ -1,6 +1,6 @@
 """KFP face of the judgement: may the challenger take the champion's place?"""
 
-from typing import List, NamedTuple
+from typing import Dict, List, NamedTuple
 
 from kfp import dsl
 from kfp.dsl import HTML, Artifact, Input, Output
@@ -25,7 +25,8 @@ def judge(
     max_class_loss: float = 5.0,
     max_slice_loss: float = 5.0,
     anchor_duel: Input[Artifact] = None,
-    anchor: str = "",
+    year_duel: Input[Artifact] = None,
+    anchors: List[Dict[str, str]] = [],  # noqa: B006
     part_uses: List[int] = [0],  # noqa: B006
 ) -> Judged:
     """Judges a challenger by its budget and by its paired comparison with the champion on the same test rows.
@@ -41,8 +42,9 @@ def judge(
         max_class_loss: Maximum loss of any class, in points of its metric; a statistically significant larger loss
             blocks promotion. 0 to 100.
         max_slice_loss: The same for one slice of the data set (slice_columns). 0 to 100.
-        anchor_duel: The challenger against the anchor, on the same test data.
-        anchor: The anchor's release, name/version: the best one that is proven.
+        anchor_duel: The challenger against the best release that is proven, on the same test data.
+        year_duel: The challenger against the first release of the year, on the same test data.
+        anchors: What these two are called, with the release, name/version, and the one that was deleted.
         part_uses: Of each part of the test split, how many releases it has measured before this one; one number where
             the whole split measures.
 
@@ -54,21 +56,21 @@ def judge(
     from components.core.artifacts.manifest import describe, publish, read_file, read_manifest
     from components.core.evaluation.document import read_evaluation
     from components.core.report.page import Section, write_page
-    from components.core.retraining import PromotionPolicy
+    from components.core.retraining import Anchor, PromotionPolicy
     from components.core.stage_pages.judgement import judgement_blocks
     from components.core.store import store_from_environment
     from components.judge.verdict import decide_promotion
 
     policy = PromotionPolicy(max_loss=max_loss, max_class_loss=max_class_loss, max_slice_loss=max_slice_loss)
     store = store_from_environment()
+    measured = [read_evaluation(one.path, store) for one in (anchor_duel, year_duel) if one]
 
     document = decide_promotion(
         read_evaluation(evaluation.path, store),
         read_evaluation(duel.path, store),
         json.loads(read_file(read_manifest(decision.path, kind="decision"), "retraining.json", store)),
         policy,
-        anchored=read_evaluation(anchor_duel.path, store) if anchor_duel else None,
-        anchor=anchor,
+        anchors=[(Anchor(**anchor), found) for anchor, found in zip(anchors, measured, strict=True)],
         part_uses=part_uses,
     )
     verdict = "promote" if document["promote"] else "keep"

@@ -1,17 +1,17 @@
 """Whether a challenger may take the champion's place, from measurements on the same test rows."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from components.core.errors import UserError
 from components.core.evaluation.document import Comparison, Evaluation
 from components.core.numbers import points, spread
-from components.core.retraining import PromotionPolicy
+from components.core.retraining import Anchor, PromotionPolicy
 from components.core.stage_pages.judgement import POINTS
 from components.judge.family import detectable_loss, p_value, rejected
 
-FORMAT = 3
+FORMAT = 4
 TEST = "test"
 
 
@@ -21,8 +21,7 @@ def decide_promotion(
     retraining: Mapping[str, Any],
     policy: PromotionPolicy,
     *,
-    anchored: Evaluation | None = None,
-    anchor: str = "",
+    anchors: Sequence[tuple[Anchor, Evaluation]] = (),
     part_uses: Sequence[int] = (0,),
 ) -> dict[str, Any]:
     """The content of judgement.json: `promote`, the `reason`, and every check with what was measured.
@@ -32,8 +31,9 @@ def decide_promotion(
     - the budget's limits, as the evaluation against the float32 network judged them;
     - overall: the lower end of the paired interval of challenger − champion is at or above −`max_loss`, so that the
       test says "not worse by more than that", not merely "nothing found";
-    - anchor: the same against the best release that is proven, so that small losses do not add up from champion to
-      champion. A challenger that is proven better than the anchor is the anchor of the next contest;
+    - anchors: the same against the best release that is proven and against the first one of the year, so that small
+      losses do not add up from champion to champion. A challenger that is proven better than the best proven release
+      takes its place in the next contest. An anchor that is the champion is held to by the overall check;
     - each group of the task (a class) and each slice: not (its loss is proven to be above `max_class_loss` or
       `max_slice_loss`, by a test of the margin itself, under Holm's correction for all groups and slices together).
       They have few test rows; a test that asked for proof of no loss there would refuse every challenger. How large a
@@ -44,8 +44,8 @@ def decide_promotion(
         duel: the challenger against the champion, on the same test data.
         retraining: retraining.json, which led to this challenger.
         policy: the margins.
-        anchored: the challenger against the anchor, on the same test data; None where there is no anchor.
-        anchor: its release, name/version.
+        anchors: the challenger against each anchor, on the same test data; the best proven release first. None: the
+            challenger is held against the champion alone, and will be its own anchor.
         part_uses: of each part of the test split, how many releases it has measured before; one number for the whole.
 
     Raises:
@@ -54,7 +54,7 @@ def decide_promotion(
     part = duel.part
     if len(part_uses) != part.of:
         raise UserError(f"uses of {part.of} parts of the test split are needed, got {len(part_uses)}")
-    for document in (evaluation, duel, *([anchored] if anchored else [])):
+    for document in (evaluation, duel, *(found for _, found in anchors)):
         if document.split != TEST:
             raise UserError(f"a champion is judged on the test split, this evaluation is of {document.split!r}")
         if evaluation.candidate.digest != document.candidate.digest:
@@ -63,7 +63,10 @@ def decide_promotion(
             raise UserError("champion and challenger were evaluated on different data")
         if document.part != part:
             raise UserError(f"the evaluations are of {document.part.said} and of {part.said} of the test split")
-    held = [_overall(anchored, policy, f"anchor {anchor}")] if anchored else []
+    distinct = _distinct(anchors)
+    champion = "{name}/{version}".format(**retraining["champion"])
+    others = [(_said(anchor), found) for anchor, found in distinct if anchor.release != champion]
+    held = [_overall(found, policy, said) for said, found in others]
     checks = [*_budget(evaluation), _overall(duel, policy, "overall"), *held, *_parts(duel, policy)]
     missed = [check["said"] for check in checks if not check["met"]]
     primary, difference = duel.primary, duel.primary.difference
@@ -84,25 +87,38 @@ def decide_promotion(
         "left_out": duel.left_out,
         "test_uses": part_uses[part.number - 1] + 1,
         "test_part": None if part.is_whole else {"number": part.number, "of": part.of, "uses_before": list(part_uses)},
-        "anchor": {"release": anchor, **asdict(anchored.primary.difference)} if anchored else None,
-        "next_anchor": _next_anchor(anchored, anchor),
+        "anchors": [{**asdict(anchor), **asdict(found.primary.difference)} for anchor, found in distinct],
+        "next_anchor": _next_anchor(*anchors[0]) if anchors else None,
         "difference": {
             **asdict(difference), "confidence": duel.confidence, "method": duel.paired,
         },
         "speedup_batch1": duel.speedup,
         "size_ratio": duel.size_ratio,
         "checks": checks,
-        "warnings": _warnings(evaluation, duel, anchored, anchor),
+        "warnings": _warnings(evaluation, duel, others),
         "policy": asdict(policy),
         "retraining": dict(retraining),
     }  # fmt: skip
 
 
-def _warnings(evaluation: Evaluation, duel: Evaluation, anchored: Evaluation | None, anchor: str) -> list[str]:
+def _distinct(anchors: Sequence[tuple[Anchor, Evaluation]]) -> list[tuple[Anchor, Evaluation]]:
+    """Each release once, under all that it is."""
+    found: dict[tuple[str, str], tuple[Anchor, Evaluation]] = {}
+    for anchor, measured in anchors:
+        key = (anchor.release, anchor.deleted)
+        title = f"{found[key][0].title} and the {anchor.title}" if key in found else anchor.title
+        found[key] = (replace(anchor, title=title), measured)
+    return list(found.values())
+
+
+def _said(anchor: Anchor) -> str:
+    return f"{anchor.title}, {anchor.release}"
+
+
+def _warnings(evaluation: Evaluation, duel: Evaluation, others: Sequence[tuple[str, Evaluation]]) -> list[str]:
     """What was not measured as it should be, with what the challenger was measured against; each once."""
-    measured = [("the float32 network", evaluation), ("the champion", duel)]
-    measured += [(f"the anchor {anchor}", anchored)] if anchored else []
-    return list(dict.fromkeys(f"Against {against}: {said}" for against, one in measured for said in one.warnings))
+    measured = [("float32 network", evaluation), ("champion", duel), *others]
+    return list(dict.fromkeys(f"Against the {against}: {said}" for against, one in measured for said in one.warnings))
 
 
 def _budget(evaluation: Evaluation) -> list[dict[str, Any]]:
@@ -118,17 +134,17 @@ def _budget(evaluation: Evaluation) -> list[dict[str, Any]]:
     ]
 
 
-def _next_anchor(anchored: Evaluation | None, anchor: str) -> dict[str, str] | None:
-    """What a challenger of this one would be held against: the same anchor, or None for this one itself."""
-    if anchored is None or (anchored.primary.difference.low or 0.0) > 0:
+def _next_anchor(proven: Anchor, measured: Evaluation) -> dict[str, str] | None:
+    """The best proven release for a challenger of this one: the same, or None for this one itself."""
+    if (measured.primary.difference.low or 0.0) > 0:
         return None
-    name, _, version = anchor.partition("/")
+    name, _, version = proven.release.partition("/")
     return {"name": name, "version": version}
 
 
 def _overall(duel: Evaluation, policy: PromotionPolicy, name: str) -> dict[str, Any]:
     low, allowed = duel.primary.difference.low, f"{policy.max_loss:g} points"
-    prefix = "" if name == "overall" else f"against {name}: "
+    prefix = "" if name == "overall" else f"against the {name}: "
     return {
         "check": name,
         "allowed": -policy.max_loss,

@@ -101,7 +101,7 @@ def _check_backbones(form: Form, asked: Mapping[str, Any]) -> dict[str, Any]:
         check_weights_available(backbone)
     get_task(form.task).candidates(found, form.settings(asked)["network_settings"])
     # A fraction of the time bounds neither MACs nor size.
-    if asked.get("prune_price", "macs") == "macs":
+    if asked.get("prune_price", "macs") == "macs" and not asked.get("prune_to_fit", False):
         plan.check_size_budget(
             max_size_mb=limit(asked["max_size_mb"]),
             parameters={backbone.name: backbone.parameters for backbone in found},
@@ -112,7 +112,7 @@ def _check_backbones(form: Form, asked: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "backbones": names,
         "catalog_state": catalog_state(asked["catalog"] or None),
-        "prunes": min(asked["prune_targets"]) < 1,
+        "prunes": min(asked["prune_targets"]) < 1 or asked.get("prune_to_fit", False),
     }
 
 

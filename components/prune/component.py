@@ -36,7 +36,8 @@ def prune(
             the price latency the predicted latency before and after.
         page: What was removed from each layer.
         recipe: The recipe (core.recipe). This stage reads macs_fraction, the part of the cost to keep, with the price
-            latency also scheme and student_size, whose latency counts, and what the model's task adds for pruning.
+            latency also scheme and student_size, whose latency counts; weight_sparsity and sparsity_pattern, weights to
+            set to zero; and what the model's task adds for pruning.
         importance: How channels are ranked: taylor (first-order change of the loss) or magnitude (length of filters).
         prune_price: What a channel costs: its multiply-accumulates (macs), or its predicted time at batch 1 in
             onnxruntime on this machine (latency), from measurements that are kept in the store.
@@ -67,6 +68,7 @@ def prune(
         calibration_images=calibration_images,
         latency_threads=latency_threads,
         seed=seed,
+        **{name: asked.more[name] for name in ("weight_sparsity", "sparsity_pattern") if name in asked.more},
     )
 
     store = store_from_environment()

@@ -21,6 +21,7 @@ class PruneConfig:
         calibration_images: training images for importance and batch-norm statistics.
         scheme, student_size: of the recipe, since they decide about latency.
         latency_threads: threads of onnxruntime whose latency is the price.
+        weight_sparsity, sparsity_pattern: as declared; of the recipe.
         more: what a recipe holds for a task with its own way of pruning.
 
     Raises:
@@ -36,6 +37,8 @@ class PruneConfig:
     scheme: str = "int8"
     latency_threads: int = 1
     student_size: int = 0
+    weight_sparsity: float = 0.0
+    sparsity_pattern: str = "unstructured"
     more: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

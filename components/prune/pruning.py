@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +31,7 @@ from components.prune.own_way import slim_bundle
 from components.prune.prices import Prices, prices_of
 from components.prune.result import Predicted, Pruned
 from components.prune.surgery import check_record
+from components.prune.weights import zero_weights
 
 
 def prune_bundle(
@@ -42,10 +44,10 @@ def prune_bundle(
 ) -> Pruned:
     """A pruned copy of the bundle, in eval mode on the CPU; the bundle given is left alone.
 
-    Importance → greedy plan → surgery → batch norms brought back to the mean and variance they had → check that the
-    recorded surgery rebuilds the network. The fraction reached may stay above the one asked for when every group is
-    at its limit; it is stated. Nothing of it reads test data; validation accuracy is reported, not used. `store` keeps
-    measured latencies for the next call.
+    Importance → greedy plan → surgery → weights set to zero → batch norms brought back to the mean and variance they
+    had → check that the recorded surgery rebuilds the network. The fraction reached may stay above the one asked for
+    when every group is at its limit; it is stated. Nothing of it reads test data; validation accuracy is reported, not
+    used. `store` keeps measured latencies for the next call.
     """
     task, device, inputs = bundle.task, choose_device(), bundle.inputs
     task.check_classes(dataset, bundle.assets)
@@ -59,8 +61,9 @@ def prune_bundle(
     if slimmed is not None:
         if config.prune_price != MACS:
             raise UserError(f"prune_price {config.prune_price}: {task.title} prunes in its own way, by macs")
-        report(_reached(slimmed, config))
-        return slimmed
+        result = _thinned(slimmed, config, lambda one: validation_of(one.module, dataset, task, one))
+        report(_reached(result, config))
+        return result
     module = place(copy.deepcopy(bundle.module), device).eval().requires_grad_(True)
     macs_before, parameters_before = count_macs(module, inputs), count_parameters(module)
 
@@ -74,8 +77,9 @@ def prune_bundle(
         cuts: list[Cut] = []
         predicted: Predicted | None = None
         # What stays whole need not be understood, and keeps its weights to the bit.
-        if config.macs_fraction < 1:
+        if config.macs_fraction < 1 or config.weight_sparsity:
             absorb_statistics(module, batches(), device)
+        if config.macs_fraction < 1:
             graph = PruningGraph(module, inputs=inputs, output_layers=task.output_layers(module))
             groups = graph.groups()
             layers = layer_costs(module, groups, inputs=inputs)
@@ -84,12 +88,13 @@ def prune_bundle(
             predicted = prices.predicted({name: len(gone) for name, gone in removal.items()})
             cuts = graph.remove(removal)
         module.zero_grad(set_to_none=True)
-        cut = validation_of(module, dataset, task, bundle) if cuts else before
-        if cuts:
+        sparse = zero_weights(module, config.weight_sparsity, config.sparsity_pattern)
+        cut = validation_of(module, dataset, task, bundle) if cuts or sparse else before
+        if cuts or sparse:
             recalibrate_batchnorm(module, batches(), device)
-        after = validation_of(module, dataset, task, bundle) if cuts else before
+        after = validation_of(module, dataset, task, bundle) if cuts or sparse else before
 
-    architecture = bundle.architecture.with_surgery(cuts)
+    architecture = bundle.architecture.with_surgery(cuts).with_sparse(sparse)
     module = module.cpu().to(memory_format=torch.contiguous_format)
     check_record(module, architecture, inputs=inputs)
     result = Pruned(
@@ -109,6 +114,17 @@ def prune_bundle(
     return result
 
 
+def _thinned(result: Pruned, config: PruneConfig, accuracy: Callable[[ModelBundle], Validation | None]) -> Pruned:
+    """The result of a task's own way, with weights set to zero where that was asked for."""
+    bundle = result.bundle
+    sparse = zero_weights(bundle.module, config.weight_sparsity, config.sparsity_pattern)
+    if not sparse:
+        return result
+    thinned = replace(bundle, architecture=bundle.architecture.with_sparse(sparse))
+    after = accuracy(thinned)
+    return replace(result, bundle=thinned, accuracy_cut=after, accuracy_after=after)
+
+
 def _reached(result: Pruned, config: PruneConfig) -> str:
     unit, latency = "MACs", ""
     if result.predicted is not None:
@@ -117,6 +133,7 @@ def _reached(result: Pruned, config: PruneConfig) -> str:
         f"{result.macs_fraction:.1%} of the MACs{latency} and "
         f"{result.parameters_after / result.parameters_before:.1%} of the parameters are left (asked: "
         f"{config.macs_fraction:.1%} of the {unit})"
+        + (f"; {result.zero_weights:.1%} of the weights are zero" if result.zero_weights else "")
     )
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from components.core.bundles.model_bundle import ModelBundle
+from components.core.models.sparsity import share_of_zeros
 from components.core.tasks.metric import Metric
 from components.core.training.validation import Validation
 
@@ -56,6 +57,11 @@ class Pruned:
         return self.macs_after / self.macs_before
 
     @property
+    def zero_weights(self) -> float:
+        """Share of the weights that were set to zero; 0 where none were."""
+        return share_of_zeros(self.bundle.module) if self.bundle.architecture.sparse else 0.0
+
+    @property
     def fraction(self) -> float:
         """The fraction that was reached of what channels were priced in."""
         return self.macs_fraction if self.predicted is None else self.predicted.fraction
@@ -80,6 +86,8 @@ class Pruned:
             "parameters_after": float(self.parameters_after),
             "parameters_fraction": self.parameters_after / self.parameters_before,
         }
+        if self.zero_weights:
+            facts["zero_weights"] = self.zero_weights
         if self.accuracy_before is not None and self.accuracy_after is not None:
             facts[f"validation_{self.metric.name}_before"] = self.accuracy_before.metric
             facts[f"validation_{self.metric.name}"] = self.accuracy_after.metric

@@ -53,6 +53,8 @@ def correct_biases(quantized: onnx.ModelProto, model: onnx.ModelProto, feeds: Fe
         for node in model.graph.node
         if node.op_type in WEIGHTED and node.input[1] in rounded and len(node.input) > 2 and node.input[2] in biases
     ]
+    if not layers:
+        return 0
     errors = {node.input[1]: weights[node.input[1]] - rounded[node.input[1]] for node in layers}
     for node, shift in zip(layers, _mean_outputs(model, layers, errors, feeds, threads), strict=True):
         tensor, scale = biases[node.input[2]]

@@ -10,7 +10,7 @@ import numpy as np
 
 from components.core.data.reading import read_batches
 from components.core.errors import UserError
-from components.core.parameters import check_declared
+from components.core.parameters import NO_LIMIT, check_declared
 from components.core.recipe import SCHEMES
 from components.core.tasks import Task
 from components.quantize.dynamic_int8 import KINDS
@@ -33,6 +33,8 @@ class QuantizeConfig:
         images: training images to calibrate on.
         seed: of the choice between calibration and check.
         kind: of int8 without calibration: dynamic, weights.
+        max_drop: points that the calibrated model may lose against the float one on validation rows; layers stay float
+            until it holds; -1 is no limit.
         least_db: without calibration, products stay float until each output of a graph has this signal-to-noise ratio.
 
     Raises:
@@ -43,6 +45,7 @@ class QuantizeConfig:
     method: str
     images: int
     seed: int
+    max_drop: float = NO_LIMIT
     kind: str = KINDS[0]
     least_db: float = 0.0
 
@@ -51,7 +54,10 @@ class QuantizeConfig:
             raise UserError(f"unknown int8_kind {self.kind!r}; available: {', '.join(KINDS)}")
         if self.scheme not in SCHEMES:
             raise UserError(f"unknown scheme {self.scheme!r}; available: {', '.join(SCHEMES)}")
-        check_declared({"calibration_method": self.method, "calibration_images": self.images, "seed": self.seed})
+        check_declared({
+            "calibration_method": self.method, "calibration_images": self.images, "seed": self.seed,
+            "int8_max_drop": self.max_drop,
+        })  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,8 +33,9 @@ def quantize(
         metrics: Size, share of convolutions that run as integers, agreement with the float network.
         page: The same as a page.
         recipe: The recipe (core.recipe). This stage reads scheme, int8, or float32 to export only; of networks of
-            matrix products int8_kind and int8_least_db; of classifiers temperature_scaling: fit what logits are
-            divided by before softmax (Guo et al. 2017).
+            matrix products int8_kind and int8_least_db; of images int8_max_drop, points that int8 may lose on
+            validation data before layers stay float; of classifiers temperature_scaling: fit what logits are divided by
+            before softmax (Guo et al. 2017).
         calibration_method: How activation ranges are chosen: minmax, percentile (keeps 99.99 percent) or entropy.
         calibration_images: Training images to calibrate on, spread evenly over the split; at least 1. As many again
             of the validation split check the result.
@@ -59,7 +60,7 @@ def quantize(
 
     asked = Recipe.from_json(recipe)
     scheme = asked.scheme
-    named = {"kind": "int8_kind", "least_db": "int8_least_db"}
+    named = {"kind": "int8_kind", "least_db": "int8_least_db", "max_drop": "int8_max_drop"}
     further = {name: asked.more[key] for name, key in named.items() if key in asked.more}
     config = QuantizeConfig(scheme=scheme, method=calibration_method, images=calibration_images, seed=seed, **further)
 

@@ -3,7 +3,7 @@
 This pairing is what fuses every convolution into an integer kernel; see README.md for what was measured.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,14 +20,44 @@ from components.quantize.ranges import PERCENTILE
 
 @dataclass(frozen=True, kw_only=True)
 class Quantized:
-    """The int8 graph, how many layers had their bias corrected, and how many convolutions at its front are float."""
+    """The int8 graph, how many layers had their bias corrected, and how many convolutions are float on purpose: at its
+    front, or put back for the sake of accuracy."""
 
     model: onnx.ModelProto
     corrected_layers: int
     float_convolutions: int
 
 
-def quantize_int8(
+@dataclass(frozen=True, kw_only=True)
+class Calibrated:
+    """A float graph, prepared, with the range of each activation: what all its int8 versions are made from.
+
+    `floating`: nodes that stay float in each of them. `feeds`, `threads`: as `calibrate` was given them.
+    """
+
+    model: onnx.ModelProto
+    ranges: Mapping[str, tuple[float, float]]
+    floating: tuple[str, ...]
+    feeds: Feeds
+    threads: int
+
+    def integers(self, reverted: Collection[str] = ()) -> Quantized:
+        """The int8 graph, with further nodes in float; the same names give the same bytes."""
+        quantized = with_integers(self.model, self.ranges, [*self.floating, *reverted])
+        corrected = correct_biases(quantized, self.model, self.feeds, threads=self.threads)
+        _drop_zero_points(quantized)
+        _drop_unused_constants(quantized)
+        strip_metadata(quantized)
+        onnx.checker.check_model(quantized)
+        convolutions = {node.name for node in self.model.graph.node if node.op_type == "Conv"}
+        return Quantized(
+            model=quantized,
+            corrected_layers=corrected,
+            float_convolutions=len(convolutions & {*float_front(self.model), *reverted}),
+        )
+
+
+def calibrate(
     source: Path,
     feeds: Feeds,
     *,
@@ -35,8 +65,8 @@ def quantize_int8(
     percentile: float = PERCENTILE,
     threads: int = 1,
     stay_float: Collection[str] = (),
-) -> Quantized:
-    """Quantize the float32 ONNX file `source`; the same file and feeds give the same bytes.
+) -> Calibrated:
+    """Observes the float32 ONNX file `source`; the same file and feeds give the same ranges.
 
     Args:
         source: float32 ONNX with a free batch dimension and batch norms folded.
@@ -48,18 +78,12 @@ def quantize_int8(
     """
     model = prepared(source)
     give_every_layer_a_bias(model)
-    ranges = activation_ranges(model, feeds, method, percentile=percentile, threads=threads)
-    quantized = with_integers(model, ranges, left_in_float(model, stay_float))
-    corrected = correct_biases(quantized, model, feeds, threads=threads)
-    _drop_zero_points(quantized)
-    _drop_unused_constants(quantized)
-    strip_metadata(quantized)
-    onnx.checker.check_model(quantized)
-    convolutions = {node.name for node in model.graph.node if node.op_type == "Conv"}
-    return Quantized(
-        model=quantized,
-        corrected_layers=corrected,
-        float_convolutions=len(convolutions.intersection(float_front(model))),
+    return Calibrated(
+        model=model,
+        ranges=activation_ranges(model, feeds, method, percentile=percentile, threads=threads),
+        floating=tuple(left_in_float(model, stay_float)),
+        feeds=feeds,
+        threads=threads,
     )
 
 

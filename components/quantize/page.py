@@ -20,6 +20,8 @@ def write_quantization_page(path: str | Path, result: OnnxBundle, plain: OnnxBun
         )
     elif "agreement" in provenance:
         sections.append(Section("Agreement with float32", _agreement(provenance)))
+    for control in provenance.get("accuracy_control", {}).values():
+        sections.append(Section("Accuracy control", _accuracy_control(control)))
     if scaling := provenance.get("temperature"):
         sections.append(Section("Temperature", _temperature(scaling)))
     parity, complexity = provenance["parity"], provenance["complexity"]
@@ -48,12 +50,15 @@ def _headline(result: OnnxBundle, plain: OnnxBundle) -> Block:
     kind = "convolutions" if fused["convolutions_total"] else "products"
     done, total = fused[kind], fused[f"{kind}_total"]
     front = result.provenance.get("calibration", {}).get("float_convolutions", 0)
+    reverted = sum(len(one["reverted"]) for one in result.provenance.get("accuracy_control", {}).values())
     if kind == "products":
         said = "Products of two activations, as inside attention, stay float."
         return Callout(f"{done} of {total} matrix products run as integers", f"{said} {ratio}", "good")
     if done + front == total:
         if not front:
             return Callout(f"All {total} convolutions run as integers", ratio, "good")
+        if reverted:
+            return Callout(f"{done} of {total} convolutions run as integers", f"{_reverted(reverted)} {ratio}", "good")
         said = f"The first {front} stay float: integers are not faster there. {ratio}"
         return Callout(f"All {total} convolutions but the first {front} run as integers", said, "good")
     names = ", ".join(fused["floating"][front : front + 8])
@@ -62,6 +67,20 @@ def _headline(result: OnnxBundle, plain: OnnxBundle) -> Block:
         f"onnxruntime computes {names} in float here; the file is smaller but may not be faster. {ratio}",
         "bad",
     )
+
+
+def _reverted(layers: int) -> str:
+    return f"{layers} layers are float again, to hold int8_max_drop; the front of a mobile network is so anyway."
+
+
+def _accuracy_control(control: dict) -> list[Block]:
+    """How many layers were put back to float, and what each try lost."""
+    rows = [[count(one["reverted"]), f"{one['drop_points']:.2f}"] for one in control["tries"]]
+    caption = f"On {count(control['rows'])} {control['split']} rows; at most {control['allowed_points']:g} points."
+    shown: list[Block] = [table(["layers in float", "points lost"], rows, caption=caption)]
+    if control["reverted"]:
+        shown.append(text(f"In float, the one first whose rounding does most harm: {', '.join(control['reverted'])}."))
+    return shown
 
 
 def _temperature(scaling: dict) -> Block:

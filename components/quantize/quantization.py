@@ -3,20 +3,32 @@
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import onnx
 
 from components.core.bundles.onnx_bundle import SUFFIX, OnnxBundle
 from components.core.data.reading import read_batches
+from components.core.parameters import NO_LIMIT
 from components.core.runtime.conversion import FLOAT32, describe_file
 from components.core.runtime.fusion import added, integer_share
 from components.core.runtime.metadata import strip_metadata
+from components.quantize.accuracy_control import control_accuracy
 from components.quantize.agreement import agreement
-from components.quantize.calibration import SPLIT, Division, QuantizeConfig, check_feeds, check_split, training_feeds
+from components.quantize.calibration import (
+    CHECK_SPLIT,
+    SPLIT,
+    Division,
+    QuantizeConfig,
+    check_feeds,
+    check_split,
+    training_feeds,
+)
 from components.quantize.dynamic_int8 import DYNAMIC, quantize_dynamic
-from components.quantize.int8 import Quantized, quantize_int8
+from components.quantize.held import Held
+from components.quantize.int8 import Quantized, calibrate
 from components.quantize.observe import Feed
 from components.quantize.ranges import PERCENTILE
 from components.quantize.recording import graph_agreement, recorded_feeds
@@ -28,6 +40,8 @@ if TYPE_CHECKING:
 
 CHECK_ROWS, CHECK_BATCH = 64, 8
 """Rows that the float model answers for when int8 graphs without calibration are checked, and how many at a time."""
+RANKING_BATCHES = 2
+"""Batches of training rows that rank the layers of a static int8 graph for accuracy control."""
 SENSITIVITY_CALLS = 32
 """Calls of a graph on which it is measured which products stay float."""
 
@@ -68,14 +82,24 @@ def convert(
         return check_feeds(dataset, plain.task, plain.assets, division)
 
     quantized: dict[str, Quantized] = {}
+    control: dict[str, Any] = {}
     for name, path in plain.graphs.items():
         source = folder / "plain.onnx"
         source.write_bytes(_without_metadata(path))
-        quantized[name] = quantize_int8(
+        calibrated = calibrate(
             source, feeds, method=config.method, percentile=PERCENTILE, threads=threads,
             stay_float=plain.task.stay_float,
         )  # fmt: skip
         source.unlink()
+        if config.max_drop == NO_LIMIT:
+            quantized[name] = calibrated.integers()
+            continue
+        held = Held(plain, name, dataset, threads=threads)
+        controlled = control_accuracy(
+            calibrated, allowed=config.max_drop, drop=held.drop, sample=list(islice(feeds(), RANKING_BATCHES))
+        )
+        quantized[name] = controlled.quantized
+        control[name] = controlled.to_json(allowed=config.max_drop, split=CHECK_SPLIT, rows=held.rows)
 
     shares = [integer_share(one.model.SerializeToString(deterministic=True)) for one in quantized.values()]
     paths = {name: folder / f"{name}{SUFFIX}" for name in quantized}
@@ -94,6 +118,8 @@ def convert(
         },
         "fused": added(shares).to_json(),
     }
+    if control:
+        provenance["accuracy_control"] = control
     int8 = replace(plain, graphs=paths, provenance=provenance)
     for name, one in quantized.items():
         describe_file(one.model, int8)

@@ -87,10 +87,12 @@ class Evidence:
 
     @property
     def final(self) -> Evaluation | None:
-        """The evaluation on the test split, against the float32 network and not against a champion."""
-        served = self.manifest("onnx", component=_INCUMBENT)
+        """The evaluation on the test split, against the float32 network and not against a champion or an anchor."""
+        before = {
+            found.digest for task, _, found in self.manifests if task.component == _INCUMBENT and found.kind == "onnx"
+        }
         for evaluation in self.evaluations:
-            if evaluation.split == "test" and (served is None or evaluation.baseline.digest != served.digest):
+            if evaluation.split == "test" and evaluation.baseline.digest not in before:
                 return evaluation
         return None
 

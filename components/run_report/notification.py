@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import json
 import os
+import re
 import threading
 import time
 import urllib.error
@@ -22,6 +23,7 @@ TIMEOUT_S = 10.0
 """Of one attempt, from its start to the status line."""
 
 _LONGEST_TEXT = 3000
+_PLAIN_HOST = re.compile(r"[\w-]+(\.[\w-]+)+")
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
@@ -50,12 +52,16 @@ def notify(text: str, *, environment: Mapping[str, str] = os.environ, wait_s: fl
         return ""
     if not url.lower().startswith(("https://", "http://")):
         return f"nobody was notified: {URL_VARIABLE} is not an http(s) address"
+    try:
+        address, login = _without_credentials(url)
+    except ValueError as error:
+        return f"nobody was notified: {URL_VARIABLE} {error}"
     body = json.dumps({"text": _escaped(text)}, ensure_ascii=False).encode()
     said = ""
     for attempt in range(ATTEMPTS):
         if attempt:
             time.sleep(wait_s * 2 ** (attempt - 1))
-        status = _post(url, body, environment.get(KEY_VARIABLE, "").strip())
+        status = _post(address, login, body, environment.get(KEY_VARIABLE, "").strip())
         if isinstance(status, int) and 200 <= status < 300:
             return "the webhook was notified"
         said = f"it answered {status}" if isinstance(status, int) else status
@@ -81,9 +87,21 @@ def _escaped(text: str) -> str:
 def _without_credentials(url: str) -> tuple[str, dict[str, str]]:
     """The address without `user:password@`, and the header that says the two.
 
-    urllib takes all that stands before the path for the host's name, and asks DNS for it. ValueError: no address.
+    urllib asks DNS for all that stands before the path, credentials included; and with a bare `/`, `?` or `#` in the
+    password, the path begins there. Such an address has an `@` in its path, and no plain host name before it. Behind a
+    plain host name an `@` is the path's own (Microsoft Teams has such).
+
+    Raises:
+        ValueError: what to write otherwise; nothing of the address is in it.
     """
-    parts = urllib.parse.urlsplit(url)
+    try:
+        parts = urllib.parse.urlsplit(url)
+    except ValueError:  # brackets and letters that no host has; the error repeats them
+        raise ValueError("is no address: write the special characters of a name or password as %XX") from None
+    if "@" in parts.path + parts.query + parts.fragment and not _PLAIN_HOST.fullmatch(parts.netloc):
+        raise ValueError(
+            "has an @ behind its host: write a / of a password as %2F, a ? as %3F, a # as %23; an @ of the path as %40"
+        )
     said, separator, host = parts.netloc.rpartition("@")
     if not separator:
         return url, {}
@@ -91,7 +109,7 @@ def _without_credentials(url: str) -> tuple[str, dict[str, str]]:
     return parts._replace(netloc=host).geturl(), {"Authorization": f"Basic {token}"}
 
 
-def _post(url: str, body: bytes, key: str) -> int | str:
+def _post(address: str, login: dict[str, str], body: bytes, key: str) -> int | str:
     """The status code, or why there is none."""
     headers = {"Content-Type": "application/json; charset=utf-8", "User-Agent": "trimtab"}
     if key:
@@ -100,7 +118,6 @@ def _post(url: str, body: bytes, key: str) -> int | str:
 
     def send() -> None:
         try:
-            address, login = _without_credentials(url)
             request = urllib.request.Request(address, data=body, headers=headers | login, method="POST")
             with urllib.request.build_opener(_NoRedirects).open(request, timeout=TIMEOUT_S) as answer:
                 answers.append(answer.status)

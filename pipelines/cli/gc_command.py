@@ -8,7 +8,7 @@ from components.core.errors import UserError
 from components.core.store.backends.objects import Listed
 from components.core.store.care.garbage import Collected, collect
 from pipelines.cli.opening import existing_store, size_text
-from pipelines.runner.records.blobs_in_use import digests_of_runs
+from pipelines.runner.records.blobs_in_use import manifests_of_runs
 from pipelines.runner.records.logs import printable
 from pipelines.runner.run import home_folder
 
@@ -28,7 +28,7 @@ def collect_garbage(store: str, *, grace: str, dry_run: bool) -> None:
                 "is writing to this store",
                 file=sys.stderr,
             )
-        collected = collect(objects, grace_seconds=seconds, roots=digests_of_runs(home_folder()), dry_run=dry_run)
+        collected = collect(objects, grace_seconds=seconds, roots=manifests_of_runs(home_folder()), dry_run=dry_run)
     if dry_run:
         for listed in sorted((one for kind in collected.deleted.values() for one in kind), key=lambda one: one.key):
             print(_line(listed))

@@ -8,10 +8,12 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from components.core.artifacts.manifest import FileEntry, Manifest
+from components.core.artifacts.entries import FileEntry
+from components.core.artifacts.listings import listed_files
+from components.core.artifacts.manifest import Manifest
 from components.core.data.dataset import Tally
 from components.core.errors import UserError
-from components.core.store import BlobDamaged, BlobMissing, Store
+from components.core.store import BlobDamaged, BlobMissing, NotFound, Store
 from components.core.tasks import get_task
 
 _BATCH_ROWS = 256
@@ -27,7 +29,11 @@ class Bytes:
     def problems(self, manifest: Manifest) -> list[str]:
         """What is wrong with the files of an artifact; a dataset's rows are read too."""
         problems, tally = [], _tally_of(manifest)
-        for entry in manifest.files:
+        try:
+            files = listed_files(manifest, self._store)
+        except (UserError, NotFound) as error:
+            return [str(error)]
+        for entry in files:
             shard = tally is not None and entry.path.endswith(".parquet")
             if entry.sha256 not in self._known or shard:
                 self._known[entry.sha256] = self._read(entry, tally if shard else None)

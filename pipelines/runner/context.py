@@ -11,6 +11,7 @@ from typing import ParamSpec, TypeVar
 
 from components.core.store import Store
 from pipelines.runner.code.program import Program
+from pipelines.runner.containers.folders_in_use import FoldersInUse
 from pipelines.runner.containers.lifetime import Containers
 from pipelines.runner.events import Listener, Warned
 from pipelines.runner.ir.pipeline import Pipeline
@@ -45,6 +46,7 @@ class RunContext:
     options: RunOptions
     # Where tasks run instead, if `options.engine` says so.
     containers: Containers | None = None
+    folders_in_use: FoldersInUse = field(default_factory=FoldersInUse)
     # Tasks by path that had succeeded before the run was resumed.
     finished: Mapping[str, TaskRecord] = field(default_factory=dict)
     created: float = field(default_factory=time.time)

@@ -19,7 +19,7 @@ from segmentation_speed import cpu_milliseconds, processor
 from components.core.models.inputs import BATCH, Graph, InputSpec, OutputSpec, examples
 from components.core.runtime.onnx_export import export_onnx
 from components.core.runtime.sessions import open_session
-from components.quantize.int8 import quantize_int8
+from components.quantize.int8 import calibrate
 
 NETWORKS = ("tf_efficientnet_lite0", "tf_efficientnet_lite1", "mobilenetv2_100", "mobilenetv3_small_100", "mnasnet_100")
 CLASSES, SIZE, BATCHES, CALIBRATED = 10, 96, (1, 8), 8
@@ -35,11 +35,11 @@ def files(name: str, folder: Path) -> dict[str, bytes]:
     export_onnx(graph, folder / "float.onnx")
 
     def int8() -> bytes:
-        made = quantize_int8(
+        made = calibrate(
             folder / "float.onnx",
             lambda: iter([examples(graph.inputs, {"batch": CALIBRATED}, seed=0)]),
             method="minmax",
-        )
+        ).integers()
         return made.model.SerializeToString(deterministic=True)
 
     with patch("components.core.runtime.integer_graph.float_front", return_value=[]):

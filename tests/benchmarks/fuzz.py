@@ -36,7 +36,8 @@ import pyarrow.parquet as pq
 import yaml
 from PIL import Image
 
-from components.core.artifacts.manifest import FileEntry, Manifest, read_manifest
+from components.core.artifacts.entries import FileEntry
+from components.core.artifacts.manifest import Manifest, read_manifest
 from components.core.data.dataset import SPLITS, Dataset
 from components.core.data.ingestion.locations import UnreadableError
 from components.core.errors import UserError

@@ -27,7 +27,7 @@ from components.core.runtime.latency import MOST_PAIRS, PAIRS, PRECISION, measur
 from components.core.runtime.onnx_export import export_onnx
 from components.core.runtime.ratio import paired_ratio
 from components.core.runtime.sessions import open_session
-from components.quantize.int8 import quantize_int8
+from components.quantize.int8 import calibrate
 
 SIZE = 64
 NAMES = ("first", "second")
@@ -42,7 +42,9 @@ def make_files(folder: Path) -> tuple[Path, Path]:
     plain, small = folder / "float.onnx", folder / "int8.onnx"
     export_onnx(Graph(module=module, inputs=(images,), outputs=(OutputSpec(name="logits", shape=(BATCH, 10)),)), plain)
     noise = np.random.default_rng(0).standard_normal((8, 3, SIZE, SIZE), dtype=np.float32)
-    small.write_bytes(quantize_int8(plain, lambda: [{"images": noise}], method="minmax").model.SerializeToString())
+    small.write_bytes(
+        calibrate(plain, lambda: [{"images": noise}], method="minmax").integers().model.SerializeToString()
+    )
     return plain, small
 
 

@@ -34,7 +34,7 @@ from components.core.runtime.sessions import open_session
 from components.core.tasks.segmentation.networks import SegmentationNetwork, build
 from components.prune.importance import per_cost
 from components.prune.pruning import MAX_RATIO, magnitude_importance
-from components.quantize.int8 import quantize_int8
+from components.quantize.int8 import calibrate
 
 BACKBONE = "timm:tf_efficientnet_lite0"
 CLASSES = 11
@@ -104,7 +104,7 @@ def quantized(source: Path, size: int) -> bytes:
 
     integer_graph.QDQQuantizer = in_float
     try:
-        return quantize_int8(source, images, method="minmax").model.SerializeToString(deterministic=True)
+        return calibrate(source, images, method="minmax").integers().model.SerializeToString(deterministic=True)
     finally:
         integer_graph.QDQQuantizer = quantizer
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from components.core.artifacts import listings
 from components.core.artifacts.manifest import Manifest, publish
 from components.core.data.dataset import write_dataset
 from components.core.store import Store, open_objects, open_store
@@ -52,6 +53,10 @@ def rows(split: str) -> Iterator[dict[str, Any]]:
 
 @pytest.fixture
 def chain(tmp_path: Path, trimtab: Trimtab) -> Chain:
+    return made_chain(tmp_path)
+
+
+def made_chain(tmp_path: Path) -> Chain:
     home = tmp_path / "trimtab-out"
     store = open_store(str(home / "store"))
     places = home / "runs" / RUN / "artifacts"
@@ -190,6 +195,22 @@ def test_one_changed_byte_of_a_blob_is_found(trimtab: Trimtab, chain: Chain, nam
     found = broken(trimtab)
     title = {"stock": "model", "tuned": "model", "quantized": "candidate (ONNX bundle)"}.get(name, name)
     assert found == {title: f"{entry.path}: its blob {entry.sha256[:12]} is damaged"}
+
+
+def test_the_shards_of_a_data_set_with_listings_are_verified_too(
+    trimtab: Trimtab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listings, "LISTED_FILES", 2)
+    chain = made_chain(tmp_path)
+    manifest = chain.manifests["dataset"]
+    assert len(manifest.listings) == 2
+    assert broken(trimtab) == {}
+    entry = listings.listed_files(manifest, chain.store)[-1]
+    data = chain.objects.get(blob_key(entry.sha256)).data
+    chain.objects.put(blob_key(entry.sha256), data[:-1] + bytes([data[-1] ^ 1]))
+    assert broken(trimtab) == {"dataset": f"{entry.path}: its blob {entry.sha256[:12]} is damaged"}
+    chain.objects.delete(blob_key(manifest.listings[0].sha256))
+    assert f"no blob {manifest.listings[0].sha256}" in broken(trimtab)["dataset"]
 
 
 def test_a_blob_that_is_gone_is_found(trimtab: Trimtab, chain: Chain) -> None:

@@ -66,14 +66,14 @@ def test_what_looks_at_the_world_or_changes_it_is_never_taken_from_the_cache(doc
 def test_champion_and_challenger_meet_on_the_test_split(documents):
     splits = [task["inputs"]["parameters"]["split"] for task, tasks in of(documents[0], "evaluate")
               if "challenger-against-champion" in tasks]  # fmt: skip
-    assert splits == [{"runtimeValue": {"constant": "test"}}] * 6
+    assert splits == [{"runtimeValue": {"constant": "test"}}] * 8
 
 
 def test_all_of_a_contest_read_the_part_of_the_test_split_that_is_next(documents):
     contests = [task["inputs"]["parameters"] for task, tasks in of(documents[0], "evaluate")
                 if "challenger-against-champion" in tasks]  # fmt: skip
     read = [(one["part"], one["parts"]) for one in contests]
-    assert read == [({"componentInputParameter": "test_part"}, {"componentInputParameter": "test_parts"})] * 6
+    assert read == [({"componentInputParameter": "test_part"}, {"componentInputParameter": "test_parts"})] * 8
     for stage, given in (("measure", ("test_part", "test_parts")), ("judge", ("part_uses",))):
         handed_on = [
             {name: task["inputs"]["parameters"][name] for name in given} for task, _ in of(documents[0], stage)
@@ -86,6 +86,33 @@ def test_all_of_a_contest_read_the_part_of_the_test_split_that_is_next(documents
     [(incumbent, _)] = of(documents[0], "incumbent")
     asked = incumbent["inputs"]["parameters"]["test_parts"]["taskOutputParameter"]
     assert asked == {"outputParameterKey": "test_parts", "producerTask": "preflight"}
+
+
+def test_the_judge_is_told_of_each_anchor_what_was_measured_against_it(documents):
+    """Through measure and contest, in both branches, to the outputs of the task that read the champion."""
+    for task, _ in of(documents[0], "judge"):
+        given = task["inputs"]
+        assert given["parameters"]["anchors"] == {"componentInputParameter": "anchors"}
+        measured = {name: given["artifacts"][name]["taskOutputArtifact"] for name in ("anchor_duel", "year_duel")}
+        assert {name: one["outputArtifactKey"] for name, one in measured.items()} == {name: name for name in measured}
+    for _, tasks in of(documents[0], "evaluate"):
+        if "challenger-against-champion" not in tasks:
+            continue
+        opponents = ("champion", "best-proven-release", "first-release-of-the-year")
+        baselines = [tasks[f"challenger-against-{one}"]["inputs"]["artifacts"]["baseline"] for one in opponents]
+        assert [one["componentInputArtifact"] for one in baselines] == ["champion", "anchor", "first_of_year"]
+        # Of one release that is two of these, the second task finds what the first has left.
+        waits = [tasks[f"challenger-against-{one}"].get("dependentTasks") for one in opponents]
+        assert waits == [None, ["challenger-against-champion"], ["challenger-against-best-proven-release"]]
+    for task, _ in of(documents[0], "measure"):
+        given = task["inputs"]["artifacts"]
+        assert [given[name]["componentInputArtifact"] for name in ("anchor", "first_of_year")] == [
+            "anchor_served", "year_served",
+        ]  # fmt: skip
+    [(drift, _)] = of(documents[0], "drift")
+    for name in ("anchor_reference", "year_reference"):
+        source = drift["inputs"]["artifacts"][name]["taskOutputArtifact"]
+        assert source == {"outputArtifactKey": name, "producerTask": "incumbent"}
 
 
 def test_the_exit_task_alone_knows_the_webhook_and_works_without_it(documents):

@@ -8,7 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from components.core.artifacts import listings
+from components.core.artifacts.listings import listed_files
+from components.core.data import dataset
 from components.core.data.dataset import SPLITS, Dataset, open_dataset
+from components.core.data.last_prepared import load_last_prepared, save_last_prepared
 from components.core.store import Store, open_store
 from components.core.tasks.classification.rows import ClassificationRows
 from components.data_prep import reuse
@@ -96,6 +100,27 @@ def test_shards_that_the_store_has_collected_are_written_anew(tmp_path, store):
     second = prepared(tmp_path / "data", store, "second", previous=first)
     assert all(store.blobs.has(entry.sha256) for entry in second.manifest.files)
     assert sum(second.counts.values()) == 80
+
+
+def test_shards_that_are_listed_are_kept_and_remembered_too(tmp_path, store, monkeypatch):
+    monkeypatch.setattr(dataset, "SHARD_BYTES", 1500)
+    data = tmp_path / "data"
+    add(data, 0, 60)
+    flat = prepared(data, store, "flat")
+    monkeypatch.setattr(listings, "LISTED_FILES", 4)
+    first = prepared(data, store, "first")
+    assert len(first.manifest.listings) > 2
+    assert (first.fingerprint, content(first)) == (flat.fingerprint, content(flat))
+    save_last_prepared(store, "latest", first.manifest)
+    assert load_last_prepared(store, "latest") == first.manifest
+    add(data, 60, 20)
+    second = prepared(data, store, "second", previous=first)
+    kept = {entry.sha256 for entry in listed_files(first.manifest, store) if entry.path.endswith(".parquet")}
+    assert kept < {entry.sha256 for entry in listed_files(second.manifest, store)}
+    assert content(second) == content(prepared(data, store, "alone"))
+    digest = first.manifest.listings[0].sha256
+    (tmp_path / "store" / "blobs" / "sha256" / digest[:2] / digest).unlink()
+    assert load_last_prepared(store, "latest") is None
 
 
 def test_another_order_of_classes_keeps_no_shard(tmp_path, store):

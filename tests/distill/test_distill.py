@@ -1,6 +1,7 @@
 """The distill stage, from artifacts to artifacts."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -162,10 +163,12 @@ def test_a_student_at_a_lower_resolution_says_so_in_its_preprocessing_and_is_val
     assert not torch.equal(before.bn1.running_mean, after.bn1.running_mean)
 
 
-def test_what_the_student_sees_is_what_its_own_preprocessing_would_give():
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_what_the_student_sees_is_what_its_own_preprocessing_would_give(interpolation):
     rng = np.random.default_rng(0)
-    smooth = np.asarray(Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)).resize((64, 64)))
-    teacher, student = preprocess(64), preprocess(48, mean=0.4, std=0.2)
+    smooth = np.asarray(Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)).resize((64, 64))).copy()
+    smooth[:, :32], smooth[32:] = 0, 255  # edges, at which a cubic filter would leave 0..255
+    teacher, student = preprocess(64), replace(preprocess(48, mean=0.4, std=0.2), interpolation=interpolation)
     shown = torch.from_numpy(teacher.normalized(smooth)[None])
     expected = student.normalized(student.resized(Image.fromarray(smooth)))[None]
     seen = student_view(shown, teacher, student).numpy()

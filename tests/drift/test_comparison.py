@@ -7,11 +7,13 @@ from hashlib import sha256
 import numpy as np
 import pytest
 import torch
+from kfp import dsl
 from PIL import Image
 
-from components.core.bundles.model_bundle import ModelBundle
+from components.core.artifacts.manifest import read_file, read_manifest
+from components.core.bundles.model_bundle import ModelBundle, save_model
 from components.core.data.dataset import Dataset, open_dataset, write_dataset
-from components.core.data.seen_rows import seen_in_test
+from components.core.data.seen_rows import SEEN, seen_in_test
 from components.core.models.architecture import Architecture
 from components.core.store import Store, open_store
 from components.core.tasks import get_task
@@ -19,6 +21,7 @@ from components.core.tasks.images.assets import ImageAssets
 from components.core.tasks.images.preprocess import Preprocess
 from components.core.tasks.networks import build
 from components.drift.comparison import Arrivals, arrivals, matched_samples, measure_drift
+from components.drift.component import drift
 
 CLASSES = ["a", "b"]
 
@@ -163,3 +166,23 @@ def test_what_champion_or_anchor_was_made_from_is_found_in_the_test_split(store,
     assert seen_in_test(newest, [champion]) == sorted([seen[1], seen[4]])
     assert seen_in_test(newest, [champion, anchor, champion]) == sorted(seen.values())
     assert seen_in_test(champion, [champion]) == []
+
+
+def test_what_the_first_release_of_the_year_was_made_from_leaves_the_comparisons_too(store, tmp_path, monkeypatch):
+    monkeypatch.setenv("TRIMTAB_STORE", store.uri)
+    save_model(tmp_path / "model", network(), store, {})
+    dataset(store, tmp_path / "champion", train=[row(1, 0)])
+    dataset(store, tmp_path / "anchor", train=[row(2, 0)], validation=[row(7, 0)])
+    dataset(store, tmp_path / "year", train=[row(3, 0)], validation=[row(4, 1)])
+    dataset(store, tmp_path / "newest", train=[row(5, 0)], test=[row(number, 0) for number in (1, 2, 3, 4, 6)])
+    given = {
+        name: dsl.Artifact(uri=str(tmp_path / folder))
+        for name, folder in (
+            ("dataset", "newest"), ("reference", "champion"), ("model", "model"), ("anchor_reference", "anchor"),
+            ("year_reference", "year"),
+        )
+    }  # fmt: skip
+    kinds = {"drift": dsl.Artifact, "metrics": dsl.Metrics, "page": dsl.HTML}
+    drift.python_func(**given, **{name: kind(uri=str(tmp_path / f"made-{name}")) for name, kind in kinds.items()})
+    seen = json.loads(read_file(read_manifest(tmp_path / "made-drift"), SEEN, store))
+    assert seen == sorted(row(number, 0)["digest"] for number in (1, 2, 3, 4))

@@ -118,11 +118,12 @@ def run_stage(tmp_path: Path) -> Callable[..., dict[str, Any]]:
     def run(component: Any, *, inputs: dict[str, Path], run_name: str = "run", **parameters: Any) -> dict[str, Any]:
         folder = tmp_path / run_name
         folder.mkdir()
-        types = {"metrics": dsl.Metrics, "page": dsl.HTML}
+        types = {kind.schema_title: kind for kind in (dsl.Metrics, dsl.HTML, dsl.ClassificationMetrics)}
         given = {name: dsl.Artifact(uri=str(path)) for name, path in inputs.items()}
         outputs = {
-            name: types.get(name, dsl.Artifact)(uri=str(folder / name))
-            for name in component.component_spec.outputs or {}
+            name: types.get(output.type.split("@")[0], dsl.Artifact)(uri=str(folder / name))
+            for name, output in (component.component_spec.outputs or {}).items()
+            if output.type.startswith("system.")
         }
         component.python_func(**given, **outputs, **parameters)
         return outputs

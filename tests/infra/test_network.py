@@ -20,7 +20,8 @@ PROMETHEUS = Peer(namespace="monitoring", labels={"app.kubernetes.io/name": "pro
 DNS = Peer(namespace="kube-system", labels={"k8s-app": "kube-dns"})
 STRANGER = Peer(namespace="team", labels={"app": "notebook"})
 NEIGHBOUR = Peer(namespace="kubeflow", labels={"app": "mysql"})
-API_SERVER = Peer(address="10.96.0.1")
+API_SERVER = Peer(address="192.0.2.10")
+"""Where the overlays say that it is, until somebody writes down where."""
 INTERNET = Peer(address="203.0.113.7")
 NODE_METADATA = Peer(address="169.254.169.254")
 EVERYWHERE = [
@@ -45,10 +46,12 @@ EVERYWHERE = [
     ("Prometheus reads Argo's metrics", PROMETHEUS, CONTROLLER, 9090, True),
     ("and nobody else", STRANGER, CONTROLLER, 9090, False),
 ]
+PRIVATE = ["10.0.0.5", "10.96.0.1", "100.64.0.9", "169.254.169.254", "169.254.170.23", "172.18.0.2", "192.168.1.1"]
 DEV = [
     ("a task reaches the store", TASK, STORE, 8333, True),
     ("so does a node that trains", TRAINING, STORE, 8333, True),
     ("which asks nothing of Kubernetes", TRAINING, API_SERVER, 443, False),
+    ("at neither port", TRAINING, API_SERVER, 6443, False),
     ("and the store does not call it", STORE, TRAINING, 29500, False),
     ("KFP's interface previews artifacts", KFP_UI, STORE, 8333, True),
     ("the store's other parts have no password", TASK, STORE, 9333, False),
@@ -80,28 +83,42 @@ def test_the_policies_let_through(
 
 @pytest.mark.parametrize(
     ("without", "target", "port"),
-    [("NetworkPolicy/trimtab-runs", INTERNET, 80), ("NetworkPolicy/trimtab-store", STORE, 9333)],
+    [({"trimtab-runs", "trimtab-kubernetes-api"}, INTERNET, 80), ({"trimtab-store"}, STORE, 9333)],
+    ids=["runs", "store"],
 )
-def test_it_is_the_policy_that_holds(installation: Installation, without: str, target: Peer, port: int):
-    left = [obj for obj in installation("dev") if name_of(obj) != without]
+def test_it_is_the_policy_that_holds(installation: Installation, without: set[str], target: Peer, port: int):
+    left = [obj for obj in installation("dev") if name_of(obj) not in {f"NetworkPolicy/{name}" for name in without}]
     source = TASK if target == INTERNET else NEIGHBOUR
 
     assert reaches(left, source, target, port)
 
 
-def test_with_the_address_of_the_kubernetes_api_a_run_reaches_no_other_private_address(tmp_path: Path):
-    parts = {
-        name: os.path.relpath(INFRA / name, tmp_path.resolve()) for name in ("overlays/dev", "parts/kubernetes-api")
-    }
-    text = f"resources: [{parts['overlays/dev']}]\ncomponents: [{parts['parts/kubernetes-api']}]\n"
-    (tmp_path / "kustomization.yaml").write_text(text)
-    narrowed = render(tmp_path)
-    api_server, neighbour = Peer(address="192.0.2.10"), Peer(address="10.1.2.3")
-    assert reaches(narrowed, TASK, api_server, 6443)
-    assert reaches(narrowed, TASK, DNS, 53, protocol="UDP")
-    assert reaches(render(INFRA / "overlays/dev"), TASK, neighbour, 443)
+@pytest.mark.parametrize("overlay", OVERLAYS)
+@pytest.mark.parametrize("source", [TASK, TRAINING], ids=["task", "training"])
+def test_nothing_private_is_reached(installation: Installation, overlay: str, source: Peer):
+    objects = installation(overlay)
+    for address in PRIVATE:
+        for port in (22, 53, 80, 443, 2049, 6443, 8080, 8333, 8888, 9000, 10250):
+            assert not reaches(objects, source, Peer(address=address), port), (address, port)
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_an_address_that_is_told_is_reached_and_no_other(tmp_path: Path, overlay: str):
+    there = os.path.relpath(INFRA / "overlays" / overlay, tmp_path.resolve())
+    told = '[{"op": "replace", "path": "/spec/egress/0/to", "value": [{"ipBlock": {"cidr": "10.0.0.5/32"}}]}]'
+    store = '[{"op": "add", "path": "/spec/egress/0/to/-", "value": {"ipBlock": {"cidr": "10.0.7.0/28"}}}]'
+    patches = {"trimtab-kubernetes-api": told} | ({} if overlay == "dev" else {"trimtab-store-egress": store})
+    (tmp_path / "kustomization.yaml").write_text(
+        f"resources: [{there}]\npatches:\n"
+        + "".join(f"  - {{target: {{name: {name}}}, patch: '{patch}'}}\n" for name, patch in patches.items())
+    )
+    objects = render(tmp_path)
     for port in (443, 6443):
-        assert not reaches(narrowed, TASK, neighbour, port)
+        assert reaches(objects, TASK, Peer(address="10.0.0.5"), port)
+        assert not reaches(objects, TASK, Peer(address="10.0.0.6"), port)
+    assert not reaches(objects, TASK, API_SERVER, 6443), "what stood there before"
+    assert reaches(objects, TASK, Peer(address="10.0.7.3"), 443) is (overlay != "dev")
+    assert not reaches(objects, TASK, Peer(address="10.0.7.16"), 443)
 
 
 def test_a_hole_in_a_block_is_a_hole(installation: Installation):

@@ -1,13 +1,16 @@
 """The guide: ten commands, each of which names what exists."""
 
+import os
 import re
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
 from kfp_server import KfpServer
+from manifests.network import Peer, reaches
 from manifests.objects import INFRA, Object, of_kind
 from manifests.references import user_secrets
 
@@ -42,6 +45,28 @@ def test_the_guide_loads_every_image_that_the_pipeline_needs():
     done = subprocess.run(["sh", "-c", dry], cwd=ROOT, capture_output=True, text=True, check=True)
 
     assert {said.removeprefix("load docker-image ") for said in done.stdout.splitlines()} == needed
+
+
+def test_the_guides_command_tells_the_address_of_the_cluster(tmp_path: Path):
+    (line,) = (line for line in COMMANDS if line.endswith("kubectl apply -f -"))
+    kubectl = tmp_path / "kubectl"
+    kubectl.write_text(
+        f"""#!/bin/sh
+case "$1 $2" in
+    "get endpointslices") printf 172.18.0.2 ;;
+    "apply -f") cat >{tmp_path}/applied ;;
+    *) exec {sys.executable} -c 'import sys; from manifests.objects import kubectl
+print(kubectl(*sys.argv[1:]))' "$@" ;;
+esac
+"""
+    )
+    kubectl.chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run(["sh", "-c", line], cwd=ROOT, env=environment, check=True)
+    task = Peer(namespace="kubeflow", labels={"pipelines.kubeflow.org/v2_component": "true"})
+    objects = list(yaml.safe_load_all((tmp_path / "applied").read_text()))
+    assert reaches(objects, task, Peer(address="172.18.0.2"), 6443)
+    assert not reaches(objects, task, Peer(address="192.0.2.10"), 6443)
 
 
 def test_the_last_command_starts_a_run_as_the_overlays_account(kfp_server: KfpServer):

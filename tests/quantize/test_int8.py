@@ -21,7 +21,7 @@ from components.core.runtime.released import load_release
 from components.core.runtime.sessions import open_session
 from components.quantize.bias_correction import correct_biases, give_every_layer_a_bias
 from components.quantize.calibration import QuantizeConfig
-from components.quantize.int8 import quantize_int8
+from components.quantize.int8 import calibrate
 from components.quantize.observe import activation_ranges
 from components.quantize.quantization import convert
 
@@ -77,11 +77,13 @@ def test_the_same_network_and_images_give_the_same_bytes(lite0_pair, dataset, li
     division = Division.of(dataset.rows("train"), CONFIG.images, CONFIG.seed)
     digests = {
         hashlib.sha256(
-            quantize_int8(
+            calibrate(
                 source,
                 lambda: training_feeds(dataset, lite0.task, lite0.assets, division, calibrate=True),
                 method="percentile",
-            ).model.SerializeToString(deterministic=True)
+            )
+            .integers()
+            .model.SerializeToString(deterministic=True)
         ).hexdigest()
         for _ in range(2)
     }

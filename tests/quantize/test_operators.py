@@ -13,7 +13,7 @@ from components.core.runtime.fusion import integer_share
 from components.core.runtime.onnx_export import export_onnx
 from components.core.runtime.sessions import open_session
 from components.quantize.agreement import agreement
-from components.quantize.int8 import quantize_int8
+from components.quantize.int8 import calibrate
 
 
 class Decoder(nn.Module):
@@ -47,7 +47,7 @@ def quantized(tmp_path, last: nn.Module):
     def feeds():
         return (examples(graph.inputs, {"batch": 8}, seed=seed) for seed in range(3))
 
-    model = quantize_int8(tmp_path / "float.onnx", feeds, method="minmax").model
+    model = calibrate(tmp_path / "float.onnx", feeds, method="minmax").integers().model
     return tmp_path / "float.onnx", model.SerializeToString(deterministic=True), feeds
 
 
@@ -101,7 +101,7 @@ def test_a_tensor_may_have_any_name_that_torch_gives(tmp_path, name):
     graph = helper.make_graph(nodes, "main", values[:1], values[1:], weights)
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), tmp_path / "m.onnx")
     images = rng.standard_normal((4, 3, 4, 4), dtype=np.float32)
-    made = quantize_int8(tmp_path / "m.onnx", lambda: iter([{"images": images}]), method="minmax")
+    made = calibrate(tmp_path / "m.onnx", lambda: iter([{"images": images}]), method="minmax").integers()
     assert made.corrected_layers == 2
     expected = open_session(tmp_path / "m.onnx").run(None, {"images": images})[0]
     found = open_session(made.model.SerializeToString()).run(None, {"images": images})[0]

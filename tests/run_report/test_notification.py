@@ -7,6 +7,7 @@ import json
 import socket
 import threading
 import time
+import urllib.parse
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -128,3 +129,52 @@ def test_a_password_in_the_address_is_told_to_the_receiver_and_to_no_name_server
     assert receiver.received[0][0]["Authorization"] == f"Basic {base64.b64encode(b'user:p@ss:word').decode()}"
     assert asked
     assert set(asked) == {"127.0.0.1"}
+
+
+@pytest.mark.parametrize(
+    "password", ["p@ss", "p:ss", "p:12", "p\\ss", "p ss", "p&s=s;", "p%2Fs%3Fs%23s%5Bs", "pässword"]
+)
+def test_a_password_with_special_characters_arrives_as_it_is(receiver, password):
+    receiver.url = receiver.url.replace("//", f"//user:{password}@")
+    assert tell(receiver) == "the webhook was notified"
+    expected = base64.b64encode(f"user:{urllib.parse.unquote(password)}".encode()).decode()
+    assert receiver.received[0][0]["Authorization"] == f"Basic {expected}"
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The hosts that a name server would have been asked for."""
+    hosts: list[str] = []
+
+    def look_up(host: str, *rest: object, **more: object) -> None:
+        hosts.append(host)
+        raise socket.gaierror(socket.EAI_NONAME, "no such name")
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    monkeypatch.setenv("no_proxy", "*")
+    return hosts
+
+
+@pytest.mark.parametrize(
+    "login",
+    [
+        *(f"user:{password}" for password in ("se/cret", "12/cret", "se?cret", "12?cret", "se#cret", "12#cret")),
+        *(f"user:{password}" for password in ("/cret", "?cret", "#cret", "@/cret", "s@se/cret", "s@1?cret", "s@#cret")),
+        *(f"user:{password}" for password in ("se[cret", "se]cret", "se.s/cret", "//cret", "s/e@cret", "s℀cret")),
+        "12/cret", "se/cret:x", ":12/cret",
+    ],
+)  # fmt: skip
+def test_a_password_that_is_written_wrongly_reaches_no_name_server(asked, login):
+    url = f"https://{login}@hooks.example.com/very-secret-path"
+    said = notify("x", environment={"TRIMTAB_WEBHOOK_URL": url}, wait_s=0)
+    assert said.startswith("nobody was notified: TRIMTAB_WEBHOOK_URL ")
+    assert "%" in said
+    assert said.isprintable()
+    assert not any(part in said for part in ("cret", "user", "hooks.example.com"))
+    assert asked == []
+
+
+def test_a_path_with_an_at_sign_is_no_password(asked):
+    url = "https://team.webhook.office.com/webhookb2/1@2/IncomingWebhook/3"
+    assert "no answer" in notify("x", environment={"TRIMTAB_WEBHOOK_URL": url}, wait_s=0)
+    assert set(asked) == {"team.webhook.office.com"}

@@ -118,13 +118,15 @@ def test_a_retraining_that_failed_says_where_and_shows_what_was_decided_before()
     assert "The champion is fine-tuned" in render_report(found)
 
 
-def test_the_result_is_the_comparison_with_the_float32_network_and_not_the_one_with_the_champion():
+def test_the_result_is_the_comparison_with_the_float32_network_and_not_one_with_champion_or_anchor():
     served = Manifest(kind="onnx", metadata={"of": "champion"}, files=())
-    duel = evaluation(baseline=model(digest=served.digest))
+    anchor = Manifest(kind="onnx", metadata={"of": "the year's first release"}, files=())
+    duel, held = (evaluation(baseline=model(digest=one.digest)) for one in (served, anchor))
     measured = evaluation()
     found = evidence({})
-    found.manifests = [(Task(path="i", component="incumbent", status="succeeded"), "served", served)]
-    found.evaluations = [replace(measured, split="validation"), duel, measured]
+    task = Task(path="i", component="incumbent", status="succeeded")
+    found.manifests = [(task, "served", served), (task, "year_served", anchor)]
+    found.evaluations = [replace(measured, split="validation"), duel, held, measured]
     assert found.final is measured
 
 
@@ -182,13 +184,22 @@ def test_a_run_says_that_it_read_the_test_split_once_and_not_that_nobody_else_di
 )
 def test_a_retraining_does_not_say_that_its_test_split_was_read_once(uses, said):
     judged = {**judgement(promote=True), "test_uses": uses, "left_out": 3}
-    judged["anchor"] = {"release": "sorter/000", "points": -0.4, "low": -0.9, "high": 0.1}
+    judged["anchors"] = [
+        {
+            "title": "first release of 2026",
+            "release": "sorter/000",
+            "deleted": "",
+            "points": -0.4,
+            "low": -0.9,
+            "high": 0.1,
+        }
+    ]
     found = evidence({"retraining.json": retraining(), "judgement.json": judged}, promoted=swapped("promoted"))
     found.evaluations = [evaluation()]
     html = render_report(found)
     assert said in html
     assert "Measured once" not in html
-    assert "Since the anchor sorter/000: −0.40 points (−0.90 to +0.10)" in html
+    assert "Since the first release of 2026, sorter/000: −0.40 points (−0.90 to +0.10)." in html
     assert "3 test images that a contestant had seen before were left out" in html
 
 

@@ -2,19 +2,22 @@
 
 A stage's output artifact is a directory holding only ``manifest.json``. It names the files of the artifact by their
 sha256; the bytes are blobs in the store. So nothing is copied twice between stages, and every read is verified.
+
+The manifest of an artifact of very many files names most of them through listings (`listings`), which are blobs too.
 """
 
 import hashlib
 import json
 import os
-import re
 import tempfile
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from components.core.artifacts.entries import FileEntry, Listing, check_relative_path, parse_entries
+from components.core.artifacts.listings import listed_files
 from components.core.errors import UserError
 from components.core.store.keys import canonical_json
 
@@ -23,35 +26,15 @@ if TYPE_CHECKING:
 
 MANIFEST_NAME = "manifest.json"
 FORMAT = 1
+FORMAT_WITH_LISTINGS = 2
 KINDS = (
     "dataset", "model", "onnx", "ranking", "curves", "evaluation", "decision", "release", "drift", "judgement",
     "part",
 )  # fmt: skip
 
-_DIGEST = re.compile(r"[0-9a-f]{64}")
 _STAMPS = ".verified.json"
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _CHUNK_BYTES = 1 << 20
-
-
-@dataclass(frozen=True, kw_only=True)
-class FileEntry:
-    """One file of an artifact: `path` relative with forward slashes, size in bytes, sha256 in lower-case hex.
-
-    Raises:
-        ValueError: the path could leave the artifact's folder, or size or digest are malformed.
-    """
-
-    path: str
-    bytes: int
-    sha256: str
-
-    def __post_init__(self) -> None:
-        check_relative_path(self.path)
-        if type(self.bytes) is not int or self.bytes < 0:
-            raise ValueError(f"size of {self.path!r} must be a count of bytes, got {self.bytes!r}")
-        if not isinstance(self.sha256, str) or not _DIGEST.fullmatch(self.sha256):
-            raise ValueError(f"sha256 of {self.path!r} must be 64 lower-case hex digits, got {self.sha256!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,12 +42,14 @@ class Manifest:
     """Kind, facts and files of one artifact; immutable, and named by its own `digest`.
 
     `metadata` must be deterministic for the kinds dataset, model and onnx (no time, host, URI or latency): cache keys
-    and the release's version rest on the digest. `files` is sorted by path.
+    and the release's version rest on the digest. `files` is sorted by path. `listings` are blobs that name further
+    files (`listings.listed_files` reads them); few artifacts have any.
     """
 
     kind: str
     metadata: dict[str, Any]
     files: tuple[FileEntry, ...]
+    listings: tuple[Listing, ...] = ()
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -76,16 +61,18 @@ class Manifest:
             raise ValueError(f"{twice!r} is listed twice")
         if _STAMPS in paths:
             raise ValueError(f"{_STAMPS!r} is reserved for the local cache")
+        if len({listing.sha256 for listing in self.listings}) != len(self.listings):
+            raise ValueError("a listing is named twice")
 
     @property
     def digest(self) -> str:
-        """sha256 over the canonical JSON of kind, metadata and files."""
+        """sha256 over the canonical JSON of kind, metadata, files, and listings if there are any."""
         return hashlib.sha256(canonical_json(self._content())).hexdigest()
 
     @property
     def total_bytes(self) -> int:
-        """Sum of the sizes of all files."""
-        return sum(entry.bytes for entry in self.files)
+        """Sum of the sizes of all files, with those in listings."""
+        return sum(entry.bytes for entry in self.files) + sum(listing.total_bytes for listing in self.listings)
 
     def entry(self, name: str) -> FileEntry:
         """The entry of the file called `name`; UserError listing the files when there is none."""
@@ -97,24 +84,14 @@ class Manifest:
 
     def to_json(self) -> dict[str, Any]:
         """The content of ``manifest.json``."""
-        return {"format": FORMAT, "digest": self.digest, **self._content()}
+        used = FORMAT_WITH_LISTINGS if self.listings else FORMAT
+        return {"format": used, "digest": self.digest, **self._content()}
 
     def _content(self) -> dict[str, Any]:
-        return {"kind": self.kind, "metadata": self.metadata, "files": [asdict(entry) for entry in self.files]}
-
-
-def check_relative_path(path: str) -> None:
-    """Accept only a normalised relative path with forward slashes, on any operating system.
-
-    Raises:
-        ValueError: absolute, with a drive or backslash, with empty, ``.`` or ``..`` parts, or with control characters.
-    """
-    if not isinstance(path, str) or not path:
-        raise ValueError(f"a file's path must be a non-empty string, got {path!r}")
-    parts = path.split("/")
-    leaves = PurePosixPath(path).is_absolute() or PureWindowsPath(path).drive or "\\" in path
-    if leaves or any(part in ("", ".", "..") for part in parts) or any(ord(char) < 32 for char in path):
-        raise ValueError(f"unsafe path {path!r} in a manifest; paths are relative, with forward slashes, without '..'")
+        content = {"kind": self.kind, "metadata": self.metadata, "files": [asdict(entry) for entry in self.files]}
+        if self.listings:
+            content["listings"] = [asdict(listing) for listing in self.listings]
+        return content
 
 
 def publish(
@@ -148,11 +125,17 @@ def publish_folder(
 
 
 def publish_entries(
-    artifact_path: str | Path, *, kind: str, entries: Sequence[FileEntry], metadata: dict[str, Any]
+    artifact_path: str | Path,
+    *,
+    kind: str,
+    entries: Sequence[FileEntry],
+    metadata: dict[str, Any],
+    listings: Sequence[Listing] = (),
 ) -> Manifest:
     """Write the manifest for blobs that are in the store already (a big artifact uploads as it is produced)."""
     # Through JSON and back, so that what is returned equals what a later reader gets (a tuple becomes a list).
-    manifest = Manifest(kind=kind, metadata=json.loads(canonical_json(metadata)), files=tuple(entries))
+    facts = json.loads(canonical_json(metadata))
+    manifest = Manifest(kind=kind, metadata=facts, files=tuple(entries), listings=tuple(listings))
     folder = Path(artifact_path)
     folder.mkdir(parents=True, exist_ok=True)
     _write_atomically(folder / MANIFEST_NAME, json.dumps(manifest.to_json(), indent=1, sort_keys=True).encode())
@@ -183,18 +166,21 @@ def read_manifest(artifact_path: str | Path, *, kind: str | None = None) -> Mani
 
 def parse_manifest(document: Any) -> Manifest:
     """The `Manifest` of a parsed ``manifest.json``; ValueError naming what is wrong."""
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
+    if not isinstance(document, dict) or document.get("format") not in (FORMAT, FORMAT_WITH_LISTINGS):
         found = document.get("format") if isinstance(document, dict) else type(document).__name__
-        raise ValueError(f"not a manifest of format {FORMAT} (found {found!r})")
-    files, metadata = document.get("files"), document.get("metadata")
-    if not isinstance(files, list) or not isinstance(metadata, dict):
-        raise ValueError("'files' must be a list and 'metadata' an object")
-    entries = []
-    for entry in files:
-        if not isinstance(entry, dict) or set(entry) != {"path", "bytes", "sha256"}:
-            raise ValueError(f"a file needs exactly path, bytes and sha256, got {entry!r}")
-        entries.append(FileEntry(**entry))
-    manifest = Manifest(kind=str(document.get("kind")), metadata=metadata, files=tuple(entries))
+        raise ValueError(f"not a manifest of format {FORMAT} or {FORMAT_WITH_LISTINGS} (found {found!r})")
+    metadata = document.get("metadata")
+    if not isinstance(metadata, dict):
+        raise ValueError("'metadata' must be an object")
+    listings = document.get("listings") if document["format"] == FORMAT_WITH_LISTINGS else []
+    if listings is None:
+        raise ValueError(f"a manifest of format {FORMAT_WITH_LISTINGS} needs 'listings'")
+    manifest = Manifest(
+        kind=str(document.get("kind")),
+        metadata=metadata,
+        files=tuple(parse_entries(FileEntry, document.get("files"))),
+        listings=tuple(parse_entries(Listing, listings)),
+    )
     if document.get("digest") != manifest.digest:
         raise ValueError(f"digest {document.get('digest')!r} is not that of its content ({manifest.digest})")
     return manifest
@@ -226,14 +212,15 @@ def materialize(manifest: Manifest, store: "Store", folder: Path | None = None) 
         ) from error
     stamps, boot = _read_stamps(target), _boot()
     missing: dict[Path, str] = {}
-    for entry in manifest.files:
+    files = listed_files(manifest, store)
+    for entry in files:
         path = target / entry.path
         if not _is_intact(path, entry, stamps.get(entry.path), boot):
             path.parent.mkdir(parents=True, exist_ok=True)
             missing[path] = entry.sha256
     if missing:
         store.blobs.fetch_many(missing)
-    fresh = {entry.path: _stamp(target / entry.path, entry.sha256, boot) for entry in manifest.files}
+    fresh = {entry.path: _stamp(target / entry.path, entry.sha256, boot) for entry in files}
     if fresh != stamps:
         _write_atomically(target / _STAMPS, json.dumps(fresh).encode())
     return target

@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
-from components.core.data.ingestion.labels import class_name
+from components.core.data.ingestion.labels import check_lengths, class_name
 from components.core.errors import UserError
 from components.core.models.remote import read_object
 
@@ -20,7 +20,7 @@ def read_class_names(labels: str) -> list[str]:
             `{"name": 0}` or `{"0": "name"}`; or the names themselves with commas between them.
 
     Raises:
-        UserError: no such file, no names in it, or a name that occurs twice.
+        UserError: no such file, no names in it, or a name that occurs twice or is too long.
     """
     if not labels.strip():
         return []
@@ -30,6 +30,7 @@ def read_class_names(labels: str) -> list[str]:
         text = _text(labels)
         names = _of_json(text, labels) if labels.endswith(".json") else [line.strip() for line in text.splitlines()]
     names = [class_name(name) for name in names if name]
+    check_lengths(names, f"labels {labels}")
     if len(names) < 2:
         raise UserError(f"labels {labels} has {len(names)} class names; at least two are needed, one per line")
     if len(set(names)) < len(names):

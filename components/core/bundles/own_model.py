@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from components.core.artifacts.manifest import Manifest, parse_manifest, read_file
 from components.core.bundles.released_sources import SOURCES, read_sources
-from components.core.data.ingestion.labels import class_name
+from components.core.data.ingestion.labels import check_lengths, class_name
 from components.core.errors import UserError
 from components.core.json_documents import parse_json
 from components.core.models.checkpoint import SUFFIXES
@@ -129,6 +129,7 @@ def read_trained(path: Path, *, called: str, task: str, architecture: str, class
     options = owner.trained_options(architecture)
     checkpoint = read_checkpoint(path, called=called)
     names = tuple(classes) or tuple(class_name(name) for name in checkpoint.classes)
+    check_lengths(names, f"model {called}")
     if not names:
         raise UserError(
             "labels is empty, and the checkpoint does not say its classes: name a text file with one class per line, "
@@ -167,7 +168,8 @@ def own_assets(
     usual = published_input(source)
     entry = Backbone(
         name=source, architecture=source, weights="none", licence="", image_size=image_size or usual.image_size,
-        mean=triple(mean or usual.mean), std=triple(std or usual.std),
+        mean=triple(mean or usual.mean), std=triple(std or usual.std), interpolation=usual.interpolation,
+        crop_ratio=usual.crop_ratio,
     )  # fmt: skip
     # The classes are the network's: whether the data have the same ones is another question.
     known: Any = SimpleNamespace(classes=list(trained.classes), manifest=SimpleNamespace(metadata=metadata))

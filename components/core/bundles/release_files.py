@@ -7,8 +7,9 @@ from components.core.bundles.released_sources import SOURCES
 CARD, SUMS, PROVENANCE = "card.md", "SHA256SUMS", "provenance.json"
 EVALUATION, DECISION, RETRAINING = "evaluation.json", "decision.json", "retraining.json"
 CLIENT = "client.py"
+SELF_TEST, SELF_TEST_RECORD = "self_test.py", "self_test.json"
 # The client decides nothing about the network, so that a better comment in it makes no other release.
-EVIDENCE = {CARD, SUMS, PROVENANCE, EVALUATION, DECISION, RETRAINING, SOURCES, CLIENT}
+EVIDENCE = {CARD, SUMS, PROVENANCE, EVALUATION, DECISION, RETRAINING, SOURCES, CLIENT, SELF_TEST, SELF_TEST_RECORD}
 _SIGNATURE_SUFFIX = ".minisig"
 
 

@@ -10,8 +10,10 @@ import tempfile
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import cached_property
 from io import FileIO
 from itertools import accumulate
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,18 +21,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components.core.artifacts.manifest import (
-    FileEntry,
-    Manifest,
-    publish_entries,
-    read_manifest,
-)
+from components.core.artifacts import listings
+from components.core.artifacts.entries import FileEntry, Listing
+from components.core.artifacts.manifest import Manifest, publish_entries, read_file, read_manifest
 from components.core.data.background_fetch import Arrival, arriving
 from components.core.data.group_keys import read_group_keys
 from components.core.data.rows import StoredRows
 from components.core.data.shard_cache import ShardCache
 from components.core.data.slices import SliceCounts, row_slices, sliced_schema
 from components.core.errors import UserError
+from components.core.json_documents import parse_json
+from components.core.store.keys import canonical_json
 
 if TYPE_CHECKING:
     from components.core.store import Store
@@ -44,6 +45,9 @@ SHARDS_AHEAD = 8
 
 _ROW_GROUP_BYTES = 4 * 1000 * 1000
 _ROW_GROUP_ROWS = 2048
+_SHARD_ROWS = "shard_rows.json"
+"""Rows of each shard per split, of a data set with listings; a smaller one has them in the manifest."""
+
 _SHARD_NAME = re.compile(r"(train|validation|test)-(\d{5,})\.parquet")
 _TAKE_ROWS = 256
 _FACTS = {"task": str, "classes": list, "counts": dict, "class_counts": dict, "fingerprint": str}
@@ -91,12 +95,43 @@ class Dataset:
         self.slices: dict[str, dict[str, dict[str, int]]] = facts.get("slices", {})
         self.fingerprint: str = facts["fingerprint"]
         self._store, self._cache = store, ShardCache(store)
-        self._shards: dict[str, list[FileEntry]] = {split: [] for split in SPLITS}
-        matches = [match for entry in manifest.files if (match := _SHARD_NAME.fullmatch(entry.path))]
+        if not manifest.listings:
+            self._shard_rows  # noqa: B018  (a manifest that contradicts itself is refused before anything is read)
+
+    @cached_property
+    def _shards(self) -> dict[str, list[FileEntry]]:
+        """Shards of each split. Listings, of a large data set, are read when this is first asked for."""
+        shards: dict[str, list[tuple[int, FileEntry]]] = {split: [] for split in SPLITS}
+        for entry in listings.listed_files(self.manifest, self._store):
+            if match := _SHARD_NAME.fullmatch(entry.path):
+                shards[match[1]].append((int(match[2]), entry))
         # By number: as text, shard 100000 would come before 20000.
-        for match in sorted(matches, key=lambda match: int(match[2])):
-            self._shards[match[1]].append(manifest.entry(match[0]))
-        self._shard_rows = self._stated_rows(facts.get("shard_rows"))
+        return {split: [entry for _, entry in sorted(found, key=itemgetter(0))] for split, found in shards.items()}
+
+    @cached_property
+    def _shard_rows(self) -> dict[str, list[int]]:
+        """The rows of each shard per split; empty when the manifest was written before they were stated."""
+        stated = self._stated_rows()
+        if stated is None:
+            return {}
+        for split in SPLITS:
+            rows = stated.get(split) if isinstance(stated, dict) else None
+            shards, total = len(self._shards[split]), self.counts[split]
+            valid = isinstance(rows, list) and all(type(count) is int and count > 0 for count in rows)
+            if rows is None or not valid or (len(rows), sum(rows)) != (shards, total):
+                raise UserError(
+                    f"the dataset's manifest contradicts itself: its shard_rows do not fit the {shards} shards and "
+                    f"{total} rows of {split}; prepare the data again"
+                )
+        return dict(stated)
+
+    def _stated_rows(self) -> Any:
+        if not self.manifest.listings:
+            return self.manifest.metadata.get("shard_rows")
+        try:
+            return parse_json(read_file(self.manifest, _SHARD_ROWS, self._store))
+        except ValueError as error:
+            raise UserError(f"{_SHARD_ROWS} of the data set cannot be read: {error}; prepare the data again") from None
 
     def rows(self, split: str) -> int:
         """Number of rows in `split`; UserError for an unknown split."""
@@ -230,23 +265,8 @@ class Dataset:
             )
         return table
 
-    def _stated_rows(self, stated: Any) -> dict[str, list[int]]:
-        """The rows of each shard per split; empty when the manifest was written before they were stated."""
-        if stated is None:
-            return {}
-        for split in SPLITS:
-            rows = stated.get(split) if isinstance(stated, dict) else None
-            shards, total = len(self._shards[split]), self.counts[split]
-            valid = isinstance(rows, list) and all(type(count) is int and count > 0 for count in rows)
-            if rows is None or not valid or (len(rows), sum(rows)) != (shards, total):
-                raise UserError(
-                    f"the dataset's manifest contradicts itself: its shard_rows do not fit the {shards} shards and "
-                    f"{total} rows of {split}; prepare the data again"
-                )
-        return dict(stated)
-
     def _known(self, split: str) -> None:
-        if split not in self._shards:
+        if split not in SPLITS:
             raise UserError(f"unknown split {split!r}; available: {', '.join(SPLITS)}")
 
 
@@ -284,6 +304,8 @@ def write_dataset(
 ) -> Manifest:
     """Write rows as shards into the store, then the manifest; never more than one row group in memory.
 
+    With more than `listings.LISTED_FILES` shards, the manifest names them through listings.
+
     Args:
         artifact_path: directory of the KFP artifact.
         rows: what the task says of its rows: columns, targets, counts.
@@ -318,7 +340,12 @@ def write_dataset(
                     writer.add(row)
             entries.extend(writer.entries)
             shard_rows[split] = [*(len(shard.rows) for shard in before), *writer.rows]
-    for name, content in (extra_files or {}).items():
+    extra = dict(extra_files or {})
+    listed: list[Listing] = []
+    if len(entries) > listings.LISTED_FILES:
+        listed, entries = listings.write_listings(entries, store), []
+        extra[_SHARD_ROWS] = canonical_json(shard_rows)
+    for name, content in extra.items():
         entries.append(FileEntry(path=name, bytes=len(content), sha256=store.blobs.put(content)))
     facts = {
         **(metadata or {}),
@@ -327,11 +354,11 @@ def write_dataset(
         "counts": tally.counts,
         "class_counts": tally.class_counts,
         # With them the order of a pass is known before any shard is there.
-        "shard_rows": shard_rows,
+        **({} if listed else {"shard_rows": shard_rows}),
         **({"slices": tally.slices.to_json(SPLITS)} if slice_columns else {}),
         "fingerprint": tally.fingerprint(classes),
     }
-    return publish_entries(artifact_path, kind="dataset", entries=entries, metadata=facts)
+    return publish_entries(artifact_path, kind="dataset", entries=entries, metadata=facts, listings=listed)
 
 
 def _shard_name(split: str, number: int) -> str:

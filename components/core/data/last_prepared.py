@@ -3,8 +3,9 @@
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from components.core.artifacts.listings import listed_files
 from components.core.artifacts.manifest import Manifest, parse_manifest
-from components.core.store.errors import NotFound, RefConflict
+from components.core.store.errors import BlobDamaged, NotFound, RefConflict
 
 if TYPE_CHECKING:
     from components.core.store import Store
@@ -26,7 +27,7 @@ def load_last_prepared(store: "Store", ref: str) -> Manifest | None:
         return None
     try:
         manifest = parse_manifest(found.value.get("dataset"))
-        whole = all(store.blobs.size(entry.sha256) == entry.bytes for entry in manifest.files)
-    except (ValueError, NotFound):
+        whole = all(store.blobs.size(entry.sha256) == entry.bytes for entry in listed_files(manifest, store))
+    except (ValueError, NotFound, BlobDamaged):
         return None
     return manifest if whole and manifest.kind == "dataset" else None

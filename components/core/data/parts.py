@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from components.core.artifacts.manifest import FileEntry, Manifest, publish_entries, read_file
+from components.core.artifacts.entries import FileEntry
+from components.core.artifacts.manifest import Manifest, publish_entries, read_file
 from components.core.data.collect import Collected, Part, SourceFacts
 from components.core.data.ingestion.items import Rejection
 from components.core.data.slices import SliceCounts

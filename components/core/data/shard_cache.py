@@ -13,7 +13,8 @@ from io import FileIO
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from components.core.artifacts.manifest import FileEntry, cache_folder
+from components.core.artifacts.entries import FileEntry
+from components.core.artifacts.manifest import cache_folder
 from components.core.errors import UserError
 
 if TYPE_CHECKING:

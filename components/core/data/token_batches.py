@@ -89,7 +89,8 @@ def cuts(lengths: np.ndarray, limit: int) -> np.ndarray:
 
 def _cuts(lengths: np.ndarray, limit: int) -> np.ndarray:
     """From the shortest on, each batch as large as it can be."""
-    found, start = [], 0
+    found: list[int] = []
+    start = 0
     while True:
         longest = lengths[start : start + limit]
         taken = int(np.searchsorted(longest * np.arange(1, len(longest) + 1), limit, side="right"))

@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 FORMAT = 1
 Dimension = Literal["out", "in"]
+_LATER = {"options", "sparse"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +49,8 @@ class Architecture:
     `backbone` is the catalog's name (for people), `source` the library's ("timm:…", "torchvision:…"), `num_outputs`
     the number of logits, `task` the name in `core.tasks`. `options` is what else the task needs to build the network (a
     decoder's kind and width), JSON-able. `surgery` is applied in order: the indices of a cut count in the network as
-    the cuts before it left it, so a second pruning is appended to the first.
+    the cuts before it left it, so a second pruning is appended to the first. `sparse` names the layers of the result in
+    which weights were set to zero and stay zero.
     """
 
     backbone: str
@@ -57,21 +59,24 @@ class Architecture:
     task: str
     options: Mapping[str, Any] = field(default_factory=dict)
     surgery: tuple[Cut, ...] = ()
+    sparse: tuple[str, ...] = ()
 
     def with_surgery(self, cuts: Iterable[Cut]) -> "Architecture":
         """This architecture with further cuts after those it has."""
         return replace(self, surgery=(*self.surgery, *cuts))
+
+    def with_sparse(self, names: Iterable[str]) -> "Architecture":
+        """This architecture with further layers whose zeros stay."""
+        return replace(self, sparse=tuple(sorted({*self.sparse, *names})))
 
     def rebuilt(self, *, options: Mapping[str, Any], num_outputs: int) -> "Architecture":
         """This architecture with other options: a network of the same kind in other sizes."""
         return replace(self, options=options, num_outputs=num_outputs)
 
     def to_json(self) -> dict[str, Any]:
-        """The content of ``architecture.json``; without `options` where there are none, as before there were any."""
+        """The content of ``architecture.json``; without `options` or `sparse` where there are none, as before."""
         document = {"format": FORMAT, **asdict(self)}
-        if not self.options:
-            del document["options"]
-        return document
+        return {name: value for name, value in document.items() if value or name not in _LATER}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> "Architecture":
@@ -81,11 +86,14 @@ class Architecture:
             raise ValueError(f"architecture.json must hold an object, got {type(document).__name__}")
         if document.get("format") != FORMAT:
             raise ValueError(f"architecture.json must have format {FORMAT}, got {document.get('format')!r}")
-        if not names - {"options"} <= set(document) - {"format"} <= names:
+        if not names - _LATER <= set(document) - {"format"} <= names:
             raise ValueError(f"architecture.json must have exactly {sorted(names)}, got {sorted(document)}")
         values = {name: document[name] for name in names if name in document}
         if not isinstance(values.get("options", {}), dict):
             raise ValueError(f"architecture.json: options must be an object, got {values['options']!r}")
+        values["sparse"] = tuple(values.get("sparse", ()))
+        if not all(isinstance(name, str) for name in values["sparse"]):
+            raise ValueError(f"architecture.json: sparse must be names of layers, got {document['sparse']!r}")
         try:
             values["surgery"] = tuple(Cut(**{**cut, "kept": tuple(cut["kept"])}) for cut in document["surgery"])
         except (TypeError, KeyError) as error:

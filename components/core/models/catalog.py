@@ -5,7 +5,6 @@ A command that only looks a name up (the first cheap task of a run, `trimtab doc
 
 import difflib
 import hashlib
-import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -15,6 +14,8 @@ from typing import Any
 
 from components.core.errors import UserError
 from components.core.models.remote import read_object
+from components.core.models.resampling import CROP_RATIO, INTERPOLATIONS
+from components.core.plain_files import is_plain_file
 from components.core.store.keys import canonical_json
 from components.core.yaml_documents import parse_documents
 
@@ -38,8 +39,9 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 class Backbone:
     """One entry of the catalog. The fields are described at the head of `catalog.yaml`.
 
-    `image_size` is in pixels a side, `mean` and `std` normalise RGB in 0..1, `top1` is the published ImageNet-1k
-    fraction; networks that see no images have none of these. With a `task` the weights are of a whole network of that
+    `image_size` is in pixels per side, `mean` and `std` normalise RGB in 0..1, `interpolation` and `crop_ratio` are
+    those of the weights' evaluation (`Preprocess`), `top1` is the published ImageNet-1k fraction; networks that see no
+    images have none of these. With a `task` the weights are of a whole network of that
     task, built by its `options`, for these `classes`. `files` lie beside the weights and belong to them: name → sha256,
     which a hub does not need. `origin` names the catalog file, for messages. Raises UserError that names entry, field
     and value.
@@ -52,6 +54,8 @@ class Backbone:
     image_size: int = 0
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    interpolation: str = INTERPOLATIONS[0]
+    crop_ratio: float = CROP_RATIO
     sha256: str | None = None
     mapping: str = "name"
     parameters: int | None = None
@@ -76,6 +80,10 @@ class Backbone:
             self._refuse("image_size", self.image_size, "pixels a side, 8 to 4096")
         if any(value <= 0 for value in self.std):
             self._refuse("std", self.std, "above 0")
+        if self.interpolation not in INTERPOLATIONS:
+            self._refuse("interpolation", self.interpolation, " or ".join(INTERPOLATIONS))
+        if not 0 < self.crop_ratio <= 1:
+            self._refuse("crop_ratio", self.crop_ratio, "above 0 and at most 1")
         if self.parameters is not None and self.parameters < 1:
             self._refuse("parameters", self.parameters, "a positive count")
         if self.top1 is not None and not 0 < self.top1 < 1:
@@ -170,7 +178,7 @@ def check_weights_available(backbone: Backbone) -> None:
     scheme = weight_scheme(backbone.weights)
     if scheme == "package:":
         locate_package_file(backbone)
-    if scheme == "file:" and not _is_plain_file(path := backbone.weights.removeprefix("file:")):
+    if scheme == "file:" and not is_plain_file(path := backbone.weights.removeprefix("file:")):
         raise UserError(f"weights of backbone {backbone.name!r}: no file {path} (named in {backbone.origin})")
     if scheme in PINNED_SCHEMES and backbone.sha256 is None:
         raise UserError(
@@ -179,14 +187,8 @@ def check_weights_available(backbone: Backbone) -> None:
     for name, digest in backbone.files.items():
         if scheme in PINNED_SCHEMES and digest is None:
             raise UserError(f"{backbone.origin}: backbone {backbone.name!r} needs the sha256 of its file {name}")
-        if scheme == "file:" and not _is_plain_file(Path(path).with_name(name)):
+        if scheme == "file:" and not is_plain_file(Path(path).with_name(name)):
             raise UserError(f"backbone {backbone.name!r}: no file {name} beside {path} (named in {backbone.origin})")
-
-
-def _is_plain_file(path: str | Path) -> bool:
-    """Not one of the kernel's either (`/proc/kmsg`, `/proc/kcore`): some are read for ever."""
-    found = Path(os.path.realpath(path))
-    return found.is_file() and found.parts[1] not in ("proc", "sys")
 
 
 def locate_package_file(backbone: Backbone) -> Path:
@@ -269,6 +271,8 @@ def _backbone(name: str, entry: dict[str, Any], origin: str) -> Backbone:
             image_size=int(entry.get("image_size", 0)),
             mean=_triple(entry.get("mean", Backbone.mean)),
             std=_triple(entry.get("std", Backbone.std)),
+            interpolation=str(entry.get("interpolation", Backbone.interpolation)),
+            crop_ratio=float(entry.get("crop_ratio", Backbone.crop_ratio)),
             sha256=None if entry.get("sha256") is None else str(entry["sha256"]),
             parameters=None if entry.get("parameters") is None else int(entry["parameters"]),
             top1=None if entry.get("top1") is None else float(entry["top1"]),

@@ -1,9 +1,11 @@
 """How a library's own weights of an architecture want their images; what a user's copy was most often trained with."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from components.core.errors import UserError
+from components.core.models.resampling import CROP_RATIO, INTERPOLATIONS
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _SIDE = 224
@@ -11,11 +13,13 @@ _SIDE = 224
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedInput:
-    """`image_size` in pixels a side; `mean` and `std` normalise RGB in 0..1."""
+    """`image_size` in pixels per side; `mean` and `std` normalise RGB in 0..1; for the rest see `Preprocess`."""
 
     image_size: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    interpolation: str = "bilinear"
+    crop_ratio: float = CROP_RATIO
 
 
 def published_input(source: str) -> PublishedInput:
@@ -38,7 +42,13 @@ def _of_timm(name: str) -> PublishedInput:
     found = get_pretrained_cfg(name)
     if found is None:
         return PublishedInput(image_size=_SIDE, mean=IMAGENET_MEAN, std=IMAGENET_STD)
-    return PublishedInput(image_size=found.input_size[-1], mean=triple(found.mean), std=triple(found.std))
+    return PublishedInput(
+        image_size=found.input_size[-1],
+        mean=triple(found.mean),
+        std=triple(found.std),
+        interpolation=_known(found.interpolation),
+        crop_ratio=found.crop_pct or CROP_RATIO,
+    )
 
 
 def _of_torchvision(name: str) -> PublishedInput:
@@ -49,7 +59,24 @@ def _of_torchvision(name: str) -> PublishedInput:
     except (ValueError, StopIteration):
         return PublishedInput(image_size=_SIDE, mean=IMAGENET_MEAN, std=IMAGENET_STD)
     size = getattr(shown, "crop_size", None) or getattr(shown, "resize_size", None) or [_SIDE]
-    return PublishedInput(image_size=size[0], mean=triple(shown.mean), std=triple(shown.std))
+    resized = getattr(shown, "resize_size", None) or size
+    return PublishedInput(
+        image_size=size[0],
+        mean=triple(shown.mean),
+        std=triple(shown.std),
+        interpolation=_known(shown.interpolation.value),
+        crop_ratio=_ratio(size[0], resized[0]),
+    )
+
+
+def _known(interpolation: str) -> str:
+    return interpolation if interpolation in INTERPOLATIONS else INTERPOLATIONS[0]
+
+
+def _ratio(crop: int, resized: int) -> float:
+    """The ratio of which `int(crop / ratio)` is `resized`."""
+    ratio = crop / resized
+    return ratio if int(crop / ratio) == resized else math.nextafter(ratio, 0)
 
 
 def triple(values: Iterable[float]) -> tuple[float, float, float]:

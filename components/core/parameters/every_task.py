@@ -166,6 +166,16 @@ _TRAINING = (
         text="Layer-wise decay: factor on the learning rate per layer group away from the head. 1 is no decay.",
     ),
     Parameter(
+        name="layer_rates", makes_network=True, type=str, default="decay", choices=("decay", "gradual", "auto_rgn"),
+        text="How fast layers learn in fine-tuning: decay (by layer_decay), gradual (as decay, but layers are unfrozen "
+        "one after the other from the head down, all of them by half of the epochs), or auto_rgn (in each epoch by "
+        "relative gradient norm; replaces layer_decay).",
+    ),
+    Parameter(
+        name="max_gradient_norm", type=float, default=NO_LIMIT, rule=LIMIT,
+        text="Gradient clipping: a longer gradient, over all weights, is scaled down to this norm. -1 is no limit.",
+    ),
+    Parameter(
         name="label_smoothing", makes_network=True, type=float, default=0.0, rule=BELOW_ONE,
         text="Share of the label's probability that is spread evenly over all classes.",
     ),
@@ -174,8 +184,9 @@ _TRAINING = (
         text="Decay per step of the weights' moving average (EMA), which is validated and kept. 0 turns it off.",
     ),
     Parameter(
-        name="precision", type=str, default="auto", choices=("auto", "float32", "bfloat16"),
-        text="auto (bfloat16 on CUDA, float32 on a CPU), float32 or bfloat16.",
+        name="precision", type=str, default="auto", choices=("auto", "float32", "bfloat16", "float16"),
+        text="auto (bfloat16 on CUDA, float32 on a CPU), float32, bfloat16, or float16 with a scaled loss for GPUs "
+        "without bfloat16.",
     ),
     Parameter(
         name="batch_norm", type=str, default="frozen", choices=("frozen", "train"),
@@ -208,6 +219,22 @@ _COMPRESSION = (
         name="prune_price", type=str, default="macs", choices=("macs", "latency"),
         text="What channels cost, and what prune_targets are fractions of: macs, or latency, predicted for onnxruntime "
         "on the machine that prunes from measurements of each layer.",
+    ),
+    Parameter(
+        name="prune_to_fit", type=bool, default=False,
+        text="Choose prune_targets from the limits: prune as little as max_latency_ms and max_size_mb allow, by "
+        "measuring untrained students before the training.",
+    ),
+    Parameter(
+        name="weight_sparsity", part="recipe", type=float, default=0.0, rule=BELOW_ONE,
+        text="Weight pruning: share of the weights that become zero and stay zero in training, after channels were "
+        "removed. onnxruntime computes with zeros as with any number: the model gets no faster and no smaller, but "
+        "compresses better. 0 is none.",
+    ),
+    Parameter(
+        name="sparsity_pattern", part="recipe", type=str, default="unstructured", choices=("unstructured", "2:4"),
+        text="Which weights weight_sparsity takes: the smallest of the whole network (unstructured), or the two "
+        "smallest of each four along a layer's inputs (2:4, with weight_sparsity 0.5), for sparse tensor cores.",
     ),
     Parameter(
         name="round_to", type=int, default=16, rule=AT_LEAST_ONE,

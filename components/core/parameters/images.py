@@ -1,7 +1,7 @@
 """Parameters of tasks that look at images."""
 
 from components.core.parameters.parameter import Parameter
-from components.core.parameters.rules import Range
+from components.core.parameters.rules import LIMIT_FROM_ZERO, NO_LIMIT, Range
 
 LARGEST_IMAGE_MB = 1000
 
@@ -18,6 +18,15 @@ IMAGES = (
     Parameter(
         name="max_image_mb", type=float, default=20.0, rule=Range(low=0, high=LARGEST_IMAGE_MB, above=True),
         text="Put larger image files aside (quarantine), in megabytes.",
+    ),
+    Parameter(
+        name="class_weights", part="training", type=str, default="none", choices=("none", "balanced"),
+        text="balanced gives rare classes more weight in the cross-entropy, by the root of their share; none does not.",
+    ),
+    Parameter(
+        name="int8_max_drop", part="recipe", type=float, default=NO_LIMIT, rule=LIMIT_FROM_ZERO,
+        text="Accuracy control: the most percentage points that int8 may lose against the float32 network it is made "
+        "of, on validation data. The layers that suffer most stay float until it holds. -1 is no limit.",
     ),
     Parameter(
         name="image_column", part="data", type=str, default="",

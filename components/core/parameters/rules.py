@@ -127,6 +127,20 @@ def latency_is_predicted_between_whole_steps(prune_price: str, round_to: int) ->
         )
 
 
+def fitting_needs_a_limit(prune_to_fit: bool, max_latency_ms: float, max_size_mb: float, prune_price: str) -> None:
+    """What is pruned is read off the limits, in multiply-accumulates."""
+    if prune_to_fit and max_latency_ms == max_size_mb == NO_LIMIT:
+        raise UserError("prune_to_fit needs a limit: give max_latency_ms or max_size_mb")
+    if prune_to_fit and prune_price != "macs":
+        raise UserError(f"prune_to_fit needs prune_price macs, got {prune_price}")
+
+
+def two_of_four_is_half(weight_sparsity: float, sparsity_pattern: str) -> None:
+    """The pattern says how many weights go."""
+    if sparsity_pattern == "2:4" and weight_sparsity != 0.5:
+        raise UserError(f"sparsity_pattern 2:4 needs weight_sparsity 0.5, got {weight_sparsity:g}")
+
+
 def label_shifts_are_in_order(label_shift: float, large_label_shift: float) -> None:
     """What leads to a search leads to fine-tuning as well."""
     _in_order("label_shift", label_shift, "large_label_shift", large_label_shift)
@@ -151,6 +165,8 @@ RULES_BETWEEN: tuple[Callable[..., None], ...] = (
     a_smaller_student_sees_shrunk_images,
     whole_images_have_steps,
     latency_is_predicted_between_whole_steps,
+    two_of_four_is_half,
+    fitting_needs_a_limit,
     label_shifts_are_in_order,
     feature_drifts_are_in_order,
 )

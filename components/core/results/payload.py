@@ -17,6 +17,8 @@ from typing import Any
 
 from components.core.json_documents import parse_json
 from components.core.store import Store, StoreError
+from components.core.store.concurrency import run_all
+from components.core.store.contents.listings import read_listing
 
 MANIFEST_NAME = "manifest.json"
 
@@ -157,16 +159,24 @@ def hold_payload(artifact: Mapping[str, Any], store: Store, digests: Iterable[st
     Raises:
         StoreError: a blob is missing, or has another size than the manifest says.
     """
-    entries = (manifest_of(artifact) or {}).get("files")
-    named = {
-        entry["sha256"]: entry.get("bytes")
-        for entry in (entries if isinstance(entries, list) else ())
-        if isinstance(entry, Mapping) and isinstance(entry.get("sha256"), str)
-    }
+    manifest = manifest_of(artifact) or {}
+    listings, named = _sizes(manifest.get("listings")), _sizes(manifest.get("files"))
+    for files in run_all(lambda digest: read_listing(store.blobs, digest), list(listings)):
+        named |= _sizes(files)
+    named |= listings
     wanted = list(dict.fromkeys([*digests, *named]))
     for digest, size in zip(wanted, store.blobs.hold(wanted), strict=True):
         if named.get(digest, size) != size:
             raise StoreError(f"blob {digest} has {size} bytes instead of {named[digest]}")
+
+
+def _sizes(entries: Any) -> dict[str, Any]:
+    """Digest → stated size of the blobs that these entries of a manifest name."""
+    return {
+        entry["sha256"]: entry.get("bytes")
+        for entry in (entries if isinstance(entries, list) else ())
+        if isinstance(entry, Mapping) and isinstance(entry.get("sha256"), str)
+    }
 
 
 def local_path(uri: str) -> str:

@@ -13,6 +13,7 @@ from components.core.bundles.model_bundle import ModelBundle, load_model
 from components.core.bundles.onnx_bundle import SUFFIX, OnnxBundle, load_onnx, save_onnx
 from components.core.models.complexity import count_macs, count_parameters
 from components.core.models.inputs import InputSpec
+from components.core.models.sparsity import share_of_zeros
 from components.core.results.code import digest_of, files_of
 from components.core.runtime.metadata import trimtab_version, write_metadata
 from components.core.runtime.onnx_export import Export, export_onnx
@@ -96,6 +97,8 @@ def float32_bundle(bundle: ModelBundle, folder: Path, *, source_digest: str) -> 
         }
         for name, graph in graphs.items()
     }
+    if bundle.architecture.sparse:
+        provenance["zero_weights"] = share_of_zeros(bundle.module)
     if bundle.architecture.options:
         provenance["options"] = dict(bundle.architecture.options)
     result = OnnxBundle(graphs=paths, assets=bundle.assets, provenance=provenance)

@@ -76,14 +76,31 @@ def _listed(uses: Sequence[int]) -> str:
     return ", ".join(map(str, uses[:-1])) + f" and {uses[-1]}"
 
 
+def since_anchors(judgement: Mapping[str, Any]) -> list[str]:
+    """A sentence for each anchor: the change since, with its interval."""
+    champion = "{name}/{version}".format(**judgement["champion"])
+    return [_since(anchor, champion) for anchor in judgement.get("anchors") or _earlier_anchors(judgement)]
+
+
+def _earlier_anchors(judgement: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Of a judgement before format 4, which knew the best proven release only."""
+    anchor = judgement.get("anchor")
+    return [{"title": "best proven release", "deleted": "", **anchor}] if anchor else []
+
+
+def _since(anchor: Mapping[str, Any], champion: str) -> str:
+    if anchor["deleted"]:
+        return f"The {anchor['title']}, {anchor['deleted']}, was deleted: the champion stands in for it."
+    if anchor["release"] == champion:
+        return f"The champion is the {anchor['title']}."
+    between = spread(anchor["low"], anchor["high"])
+    change = points(anchor["points"]) + (f" ({between})" if between else "")
+    return f"Since the {anchor['title']}, {anchor['release']}: {change}."
+
+
 def _history_of_the_test_split(judgement: Mapping[str, Any]) -> str:
-    """The change since the anchor, and how often the test split has been used."""
-    anchor, said = judgement.get("anchor"), []
-    if anchor:
-        between = spread(anchor["low"], anchor["high"])
-        said.append(
-            f"Since the anchor {anchor['release']}: {points(anchor['points'])}" + (f" ({between})." if between else ".")
-        )
+    """The change since the anchors, and how often the test split has been used."""
+    said = since_anchors(judgement)
     if uses := judgement.get("test_uses"):
         part = judgement.get("test_part")
         said.append(

@@ -1,6 +1,8 @@
 """What a task says in the model card, as Markdown; the rest of the card is the same for every task."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,3 +22,11 @@ class CardText:
     use: str
     limits: tuple[str, ...]
     client: str = ""
+
+
+def pruned_words(provenance: Mapping[str, Any]) -> str:
+    """How the network was pruned, to follow its name: "", ", pruned", ", 50 % of its weights zero"."""
+    zeros = provenance.get("zero_weights")
+    return (", pruned" if provenance["pruned"] else "") + (
+        f", {100 * zeros:.0f} % of its weights zero" if zeros else ""
+    )

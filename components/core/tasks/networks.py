@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from components.core.models.architecture import Architecture, apply_surgery
+from components.core.models.sparsity import hold_zeros
 from components.core.tasks import get_task
 
 
@@ -11,6 +12,7 @@ def build(architecture: Architecture) -> nn.Module:
     """The network with random weights and the surgery applied: exactly the shapes of the pruned one."""
     module = get_task(architecture.task).create_network(architecture)
     apply_surgery(module, architecture.surgery)
+    hold_zeros(module, architecture.sparse)
     return module
 
 

@@ -31,6 +31,7 @@ class Progress:
     epoch: int = 0
     step_in_epoch: int = 0
     ema_updates: int = 0
+    scaler: dict[str, Any] = field(default_factory=dict)
     epochs_without_gain: int = 0
     best_metric: float | None = None
     best_loss: float | None = None
@@ -49,6 +50,7 @@ class TrainingState:
     module: nn.Module
     optimizer: torch.optim.Optimizer
     ema: Ema | None = None
+    scaler: torch.amp.GradScaler = field(default_factory=lambda: torch.amp.GradScaler(enabled=False))
     best: dict[str, Tensor] | None = None
     progress: Progress = field(default_factory=Progress)
 
@@ -86,6 +88,7 @@ class Checkpointer:
         """Writes the state, whole or not at all."""
         if state.ema is not None:
             state.progress.ema_updates = state.ema.updates
+        state.progress.scaler = state.scaler.state_dict()
         document = json.dumps({"format": FORMAT, **asdict(state.progress)}).encode()
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / _TENSORS
@@ -108,6 +111,7 @@ class Checkpointer:
         if state.ema is not None:
             state.ema.module.load_state_dict(_below(tensors, "ema/"))
             state.ema.updates = state.progress.ema_updates
+        state.scaler.load_state_dict(state.progress.scaler)
         state.best = _below(tensors, "best/") or None
         _load_optimizer(state.optimizer, _below(tensors, "optimizer/"))
         _set_generators(_below(tensors, "generator/"))

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from components.core.parameters import check_declared
+from components.core.parameters import NO_LIMIT, check_declared
 from components.core.training.schedules import Schedule
 
 
@@ -27,7 +27,9 @@ class TrainingConfig:
     batch_tokens: target elements of a step's batch at most, padding included; 0 is batch_size rows.
     accumulation_steps: parts in which a process computes its share of a batch, one after the other, to save memory;
         gradients are those of the whole batch. Batch norms must be frozen, for the same reason.
-
+    layer_rates: how fast layers learn: "decay" by `layer_decay`, "gradual" with it, but from the head down one after
+        the other, "auto_rgn" by relative gradient norm instead of it; see `layer_rates`.
+    max_gradient_norm: longer gradients (over all parameters) are scaled down to it; -1 is no limit.
 
     The rules are those of the declared parameters (`core.parameters`). Raises `UserError` naming the value.
     """
@@ -55,6 +57,8 @@ class TrainingConfig:
     seed: int
     num_processes: int = 1
     accumulation_steps: int = 1
+    layer_rates: str = "decay"
+    max_gradient_norm: float = NO_LIMIT
     batch_tokens: int = 0
 
     def __post_init__(self) -> None:

@@ -97,6 +97,19 @@ def epochs_table(history: History) -> Table:
     )
 
 
+def layer_rates_table(history: History) -> Table:
+    """Each layer's factor on the learning rate, epoch by epoch, from the stem to the head."""
+    layers = list(history.layer_rates[0]["factors"])
+    return table(
+        ["layer", *(f"epoch {one['epoch']}" for one in history.layer_rates)],
+        [[layer, *(_factor(one["factors"][layer]) for one in history.layer_rates)] for layer in layers],
+    )
+
+
+def _factor(value: float) -> str:
+    return f"{value:.3f}" if value else "frozen"
+
+
 def training_page(
     path: str | Path, history: History, *, title: str, stage: str, asked: Mapping[str, Any], result: Mapping[str, Any]
 ) -> None:
@@ -132,6 +145,8 @@ def training_page(
         sections.append(Section(f"Validation {history.metric['label']}", metric_figure(history)))
     if history.steps:
         sections.append(Section("Learning rate", learning_rate_figure(history)))
+    if history.layer_rates:
+        sections.append(Section("Layers", layer_rates_table(history)))
     sections.append(Section("Epochs", epochs_table(history)))
     write_page(path, title, sections, eyebrow=stage, lead=lead)
 
@@ -141,10 +156,16 @@ def describe_training(config: TrainingConfig) -> dict[str, Any]:
     batch = f"at most {config.batch_tokens:,} elements" if config.batch_tokens else str(config.batch_size)
     return {
         "optimizer": f"{config.optimizer}, batch {batch}, weight decay {config.weight_decay:g}",
-        "learning rate": f"{config.learning_rate:g}, {config.schedule}, × {config.layer_decay:g} per layer",
+        "learning rate": f"{config.learning_rate:g}, {config.schedule}, {_by_layer(config)}",
         "moving average": f"decay {config.ema_decay:g}" if config.ema_decay else "none",
         "seed": config.seed,
     }
+
+
+def _by_layer(config: TrainingConfig) -> str:
+    if config.layer_rates == "auto_rgn":
+        return "by relative gradient norm in each layer (auto_rgn)"
+    return f"× {config.layer_decay:g} per layer" + (", unfrozen gradually" if config.layer_rates == "gradual" else "")
 
 
 def _padding(history: History) -> float | None:

@@ -11,13 +11,26 @@ from torch import Tensor, nn
 
 from components.core.data.batch import Batch
 from components.core.errors import UserError
+from components.core.models.sparsity import held_zeros, set_zeros
+from components.core.parameters import NO_LIMIT
 from components.core.training.batchnorm import set_training_mode
 from components.core.training.checkpoint import Checkpointer, Progress, TrainingState
 from components.core.training.config import TrainingConfig
 from components.core.training.data import TrainingData
-from components.core.training.device import autocast, place_batch
+from components.core.training.device import autocast, loss_scaler, place_batch
 from components.core.training.ema import Ema
 from components.core.training.history import History
+from components.core.training.layer_rates import (
+    AUTO_RGN,
+    DECAY,
+    GRADUAL,
+    PROBE_BATCHES,
+    auto_rgn_factors,
+    gradual_factors,
+    layer_labels,
+    relative_gradient_norms,
+    set_factors,
+)
 from components.core.training.optimizers import build_optimizer
 from components.core.training.parameter_groups import parameter_groups, set_learning_rate
 from components.core.training.ranks import ALONE, Ranks
@@ -69,7 +82,8 @@ def train(
             data=data, task=task, num_classes=num_classes, step_loss=step_loss, config=config, device=device,
             checkpointer=checkpointer, stop=stop, ranks=ranks, report=report if ranks.leads else lambda _: None,
         )  # fmt: skip
-        state = _state(module, config)
+        state = _state(module, config, device)
+        trained = [parameter for group in state.optimizer.param_groups for parameter in group["params"]]
         state.progress.history.phases.extend(phases)
         first = task.training_metric
         state.progress.history.metric = {"name": first.name, "label": first.label, "percent": first.percent}
@@ -81,6 +95,8 @@ def train(
         module.load_state_dict(state.best)
     elif state.ema is not None:
         module.load_state_dict(state.ema.module.state_dict())
+    for parameter in trained:
+        parameter.requires_grad_(True)
     module.eval()
     return history
 
@@ -101,14 +117,20 @@ class _Run:
     report: Callable[[str], None]
 
 
-def _state(module: nn.Module, config: TrainingConfig) -> TrainingState:
-    groups = parameter_groups(module, weight_decay=config.weight_decay, layer_decay=config.layer_decay)
+def _state(module: nn.Module, config: TrainingConfig, device: torch.device) -> TrainingState:
+    groups = parameter_groups(
+        module,
+        weight_decay=config.weight_decay,
+        layer_decay=1.0 if config.layer_rates == AUTO_RGN else config.layer_decay,
+        by_layer=config.layer_rates != DECAY,
+    )
     return TrainingState(
         module=module,
         optimizer=build_optimizer(
             config.optimizer, groups, learning_rate=config.learning_rate, momentum=config.momentum
         ),
         ema=Ema(module, decay=config.ema_decay) if config.ema_decay else None,
+        scaler=loss_scaler(device, config.precision),
     )
 
 
@@ -121,12 +143,51 @@ def _train_epochs(run: _Run, state: TrainingState) -> None:
     else:
         _close_epoch(run, state, number=0)
     schedule = run.config.build_schedule(run.data.steps_per_epoch)
-    network = run.ranks.wrap(state.module)
+    by_layer = run.config.layer_rates != DECAY
+    network = None if by_layer else run.ranks.wrap(state.module)
     while progress.epoch < run.config.epochs and not _out_of_patience(state, run.config):
-        _train_epoch(run, state, network, schedule)
+        _train_epoch(run, state, network or _with_layer_rates(run, state), schedule)
         number = progress.epoch + 1
         _close_epoch(run, state, number=number)
         progress.epoch, progress.step_in_epoch = number, 0
+
+
+def _with_layer_rates(run: _Run, state: TrainingState) -> nn.Module:
+    """Sets how fast each layer learns in the running epoch; returns the module as it is to be called then.
+
+    In the middle of an epoch that is what was decided at its start.
+    """
+    progress, groups, config = state.progress, state.optimizer.param_groups, run.config
+    depths = {group["depth"] for group in groups}
+    labels, decided = layer_labels(state.module), progress.history.layer_rates
+    if not progress.step_in_epoch:
+        factors = (
+            gradual_factors(depths, epoch=progress.epoch, epochs=config.epochs)
+            if config.layer_rates == GRADUAL
+            else auto_rgn_factors(_probed(run, state))
+        )
+        decided.append({"epoch": progress.epoch + 1, "factors": {labels[one]: factors[one] for one in sorted(factors)}})
+    set_factors(groups, {depth: decided[-1]["factors"][labels[depth]] for depth in depths})
+    # Processes wait for the gradients of those parameters only that learned when the module was wrapped.
+    return run.ranks.wrap(state.module)
+
+
+def _probed(run: _Run, state: TrainingState) -> list[dict[int, float]]:
+    """Relative gradient norms on the first batches of the running epoch, one per batch; no step is taken."""
+    found, groups = [], state.optimizer.param_groups
+    set_factors(groups, {group["depth"]: 1.0 for group in groups})
+    network = run.ranks.wrap(state.module)
+    set_training_mode(state.module, batch_norm="frozen")
+    batches = run.data.training(state.progress.epoch, 0)
+    try:
+        for number, batch in enumerate(islice(batches, min(PROBE_BATCHES, run.data.steps_per_epoch))):
+            run.ranks.seed_step(run.config.seed, state.progress.epoch * run.data.steps_per_epoch + number)
+            state.optimizer.zero_grad(set_to_none=True)
+            _backward(run, network, batch, state.scaler)
+            found.append(relative_gradient_norms(groups))
+    finally:
+        _close(batches)
+    return found
 
 
 def _train_epoch(run: _Run, state: TrainingState, network: nn.Module, schedule: Schedule) -> None:
@@ -134,6 +195,7 @@ def _train_epoch(run: _Run, state: TrainingState, network: nn.Module, schedule: 
     progress, module, optimizer = state.progress, state.module, state.optimizer
     data, config = run.data, run.config
     pending: list[tuple[int, float, Tensor]] = []
+    zeros = held_zeros(module)
     set_training_mode(module, batch_norm=config.batch_norm)
     batches = data.training(progress.epoch, progress.step_in_epoch)
     try:
@@ -143,8 +205,9 @@ def _train_epoch(run: _Run, state: TrainingState, network: nn.Module, schedule: 
             learning_rate = config.learning_rate * schedule.factor(step)
             set_learning_rate(optimizer.param_groups, learning_rate)
             optimizer.zero_grad(set_to_none=True)
-            loss = _backward(run, network, batch)
-            optimizer.step()
+            loss = _backward(run, network, batch, state.scaler)
+            _step(optimizer, state.scaler, config.max_gradient_norm)
+            set_zeros(zeros)
             if state.ema is not None:
                 state.ema.update(module)
             pending.append((step, learning_rate, loss))
@@ -160,7 +223,17 @@ def _train_epoch(run: _Run, state: TrainingState, network: nn.Module, schedule: 
     _note_losses(run, state, pending)
 
 
-def _backward(run: _Run, network: nn.Module, batch: Batch) -> Tensor:
+def _step(optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler, max_norm: float) -> None:
+    """One optimizer step, on gradients of at most the norm; none where a scaled gradient is not finite."""
+    if max_norm != NO_LIMIT:
+        scaler.unscale_(optimizer)
+        learning = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        nn.utils.clip_grad_norm_(learning, max_norm)
+    scaler.step(optimizer)
+    scaler.update()
+
+
+def _backward(run: _Run, network: nn.Module, batch: Batch, scaler: torch.amp.GradScaler) -> Tensor:
     """Adds the gradients of one step, part by part; returns this process's share of its mean loss, detached.
 
     DistributedDataParallel averages gradients over the processes, so each is multiplied by their number.
@@ -175,7 +248,7 @@ def _backward(run: _Run, network: nn.Module, batch: Batch) -> Tensor:
                 total = run.step_loss(network, place_batch(part, run.device))
             # A step in which nothing counts has no gradient, and no mean.
             loss = total / max(count, 1) * ranks.share.size
-            loss.backward()
+            scaler.scale(loss).backward()
         losses.append(loss.detach())
     return torch.stack(losses).sum() if len(losses) > 1 else losses[0]
 

@@ -47,14 +47,17 @@ def layer_depths(module: nn.Module) -> dict[str, int]:
     return depths
 
 
-def parameter_groups(module: nn.Module, *, weight_decay: float, layer_decay: float = 1.0) -> list[dict[str, Any]]:
-    """Optimizer groups with `params`, `weight_decay`, `lr_scale` and `name`.
+def parameter_groups(
+    module: nn.Module, *, weight_decay: float, layer_decay: float = 1.0, by_layer: bool = False
+) -> list[dict[str, Any]]:
+    """Optimizer groups with `params`, `weight_decay`, `lr_scale`, `depth` and `name`.
 
     Weight decay is 0 for biases and for every vector (normalisation scales and shifts, layer scales), and for what
     the module itself lists in `no_weight_decay()`. `lr_scale = layer_decay^(L − depth)`, so that the head (depth L)
     learns at the full rate and the stem slowest (ULMFiT, arXiv:1801.06146; BEiT, arXiv:2106.08254); 1.0 means
     the same rate everywhere. `lr_scale` is applied by `set_learning_rate`: torch's own schedulers ignore it.
-    Frozen parameters (requires_grad False) are left out.
+    Frozen parameters (requires_grad False) are left out. Without `by_layer`, layers that all learn at the same rate
+    share their groups.
     """
     depths = layer_depths(module)
     last = max(depths.values())
@@ -72,11 +75,12 @@ def parameter_groups(module: nn.Module, *, weight_decay: float, layer_decay: flo
                 "params": [],
                 "weight_decay": weight_decay if decays else 0.0,
                 "lr_scale": layer_decay ** (last - depth),
+                "depth": depth,
                 "name": f"depth {depth}{'' if decays else ', no decay'}",
             },
         )
         group["params"].append(parameter)
-    if layer_decay == 1.0:
+    if layer_decay == 1.0 and not by_layer:
         return _merged(groups)
     return list(groups.values())
 
@@ -92,6 +96,6 @@ def _merged(groups: dict[tuple[int, bool], dict[str, Any]]) -> list[dict[str, An
 
 
 def set_learning_rate(groups: list[dict[str, Any]], learning_rate: float) -> None:
-    """`lr = learning_rate · lr_scale` in every group."""
+    """`lr = learning_rate · lr_scale · factor` in every group; see `layer_rates` for the factor."""
     for group in groups:
-        group["lr"] = learning_rate * group.get("lr_scale", 1.0)
+        group["lr"] = learning_rate * group.get("lr_scale", 1.0) * group.get("factor", 1.0)

@@ -3,30 +3,28 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from components.core.errors import UserError
 from components.core.json_documents import parse_json
-from components.core.store.care.reachability import MANIFEST, digests_in
+from components.core.store.care.reachability import MANIFEST
 
 
-def digests_of_runs(home: Path) -> set[str]:
-    """The digests of the blobs that the artifacts of all runs under a home folder name, in whichever store they are.
+def manifests_of_runs(home: Path) -> Iterator[Any]:
+    """The manifests of the artifacts of all runs under a home folder, in whichever store their blobs are.
 
     Raises:
         UserError: a run's folder cannot be read, so nobody knows what it needs.
     """
-    found: set[str] = set()
     for path in _manifests(home / "runs"):
         try:
-            document = parse_json(path.read_bytes())
+            yield parse_json(path.read_bytes())
         except FileNotFoundError:
             continue  # a run clears a task's outputs before it tries it again
         except OSError as error:
             raise _unreadable(error) from None
         except ValueError:
             continue  # a file of a component's own that happens to have this name
-        found.update(digests_in(document))
-    return found
 
 
 def _manifests(runs: Path) -> Iterator[Path]:

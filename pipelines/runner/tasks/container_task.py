@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from components.core.errors import UserError
@@ -203,7 +204,8 @@ class _ContainerTask:
                         self.record.status = "cancelled"
                     return
                 try:
-                    await self._attempt()
+                    async with self.context.folders_in_use.use(self._folders_of_volumes()):
+                        await self._attempt()
                     return
                 except (TaskFailed, UserError) as failure:
                     failures += 1
@@ -247,6 +249,13 @@ class _ContainerTask:
             if record.status != "succeeded" and self._is_contained():
                 # Nobody has looked at what it left, and others will: a collection of garbage, say.
                 remove_folder(self.folders.artifacts)
+
+    def _folders_of_volumes(self) -> list[Path]:
+        """Folders that its container shares with those of other tasks."""
+        if not self._is_contained():
+            return []
+        roots = [(mount.root, mount.inside) for mount in self.supplied.mounts if mount.root is not None]
+        return [root.resolve() / inside for root, inside in roots]
 
     def _is_contained(self) -> bool:
         return self.context.containers is not None and not self.program.on_host

@@ -10,10 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from components.core.artifacts.entries import FileEntry, check_relative_path
 from components.core.artifacts.manifest import (
-    FileEntry,
     Manifest,
-    check_relative_path,
     describe,
     materialize,
     parse_manifest,

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from components.core.artifacts import listings
+from components.core.artifacts.entries import FileEntry
 from components.core.artifacts.manifest import publish_entries
 from components.core.data import dataset as dataset_module
 from components.core.data.dataset import Dataset, open_dataset, write_dataset
@@ -200,3 +202,39 @@ def test_the_hundred_thousandth_shard_comes_after_the_twenty_thousandth(tmp_path
     publish_entries(tmp_path / "large", kind="dataset", entries=entries, metadata=facts)
     large = open_dataset(tmp_path / "large", store)
     assert [row["source"] for row in large.iterate("train")] == [f"{number}.jpg" for number in (6, 7, 8, *range(6))]
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_a_data_set_of_many_shards_is_listed_and_reads_as_one_of_few(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    splits = {"train": rows(60), "validation": rows(20, start=60), "test": rows(20, start=80)}
+    flat = written(tmp_path, store, splits, "flat")
+    num_shards = sum(len(flat.shard_rows(split)) for split in splits)
+    monkeypatch.setattr(listings, "LISTED_FILES", num_shards)
+    fits = written(tmp_path, store, splits, "fits")
+    assert fits.manifest == flat.manifest
+    monkeypatch.setattr(listings, "LISTED_FILES", 4)
+    tree = written(tmp_path, store, splits, "tree")
+    assert len(tree.manifest.listings) == -(-num_shards // 4)
+    assert [entry.path for entry in tree.manifest.files] == ["shard_rows.json"]
+    assert tree.manifest.total_bytes - tree.manifest.files[0].bytes == flat.manifest.total_bytes
+    assert (tree.fingerprint, tree.counts, tree.class_counts) == (flat.fingerprint, flat.counts, flat.class_counts)
+    for split in splits:
+        assert tree.shard_rows(split) == flat.shard_rows(split)
+        assert list(tree.iterate(split, seed=3)) == list(flat.iterate(split, seed=3))
+    again = written(tmp_path, store, splits, "again")
+    assert again.manifest == tree.manifest
+
+
+@pytest.mark.usefixtures("small_shards")
+@pytest.mark.parametrize("content", [b"{", b"[]", b'{"train": [1], "validation": [], "test": []}'])
+def test_rows_of_listed_shards_that_do_not_fit_are_refused_when_they_are_needed(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    monkeypatch.setattr(listings, "LISTED_FILES", 2)
+    manifest = written(tmp_path, store, {"train": rows(40)}).manifest
+    stated = FileEntry(path="shard_rows.json", bytes=len(content), sha256=store.blobs.put(content))
+    dataset = Dataset(replace(manifest, files=(stated,)), store)
+    with pytest.raises(UserError, match=r"shard_rows.*prepare the data again"):
+        list(dataset.iterate("train"))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from components.core.artifacts.manifest import FileEntry
+from components.core.artifacts.entries import FileEntry
 from components.core.data.shard_cache import LIMIT_VARIABLE, ShardCache
 from components.core.errors import UserError
 from components.core.store import BlobDamaged, BlobMissing, Store, open_store

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from torchvision.models import get_weight
 
 from components.core.errors import UserError
 from components.core.models.catalog import (
@@ -233,3 +234,17 @@ def test_a_package_without_a_name_is_one_line(tmp_path: Path, weights: str) -> N
     own = write_catalog(tmp_path, f'backbones:\n  efficientnet_lite0:\n    weights: "{weights}"\n')
     with pytest.raises(UserError, match="which is not installed"):
         check_weights_available(load_catalog(own)["efficientnet_lite0"])
+
+
+def test_the_catalog_says_how_the_weights_of_torchvision_were_evaluated() -> None:
+    for backbone in load_catalog().values():
+        if backbone.weights.startswith("torchvision:") and not backbone.task:
+            shown = get_weight(backbone.weights.removeprefix("torchvision:")).transforms()
+            assert int(backbone.image_size / backbone.crop_ratio) == shown.resize_size[0], backbone.name
+            assert backbone.interpolation == shown.interpolation.value, backbone.name
+
+
+@pytest.mark.parametrize(("field", "value"), [("interpolation", "lanczos"), ("crop_ratio", 1.5)])
+def test_a_wrong_way_to_the_size_is_refused(field: str, value: object) -> None:
+    with pytest.raises(UserError, match=f"{field} must be"):
+        replace(load_catalog()["resnet18"], **{field: value})

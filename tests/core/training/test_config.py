@@ -15,7 +15,7 @@ from components.core.errors import UserError
             "schedule must be one of polynomial, step, cosine, constant, inverse_sqrt; got 'linear'",
         ),
         ({"optimizer": "adam"}, "optimizer must be one of adamw, sgd; got 'adam'"),
-        ({"precision": "fp16"}, "precision must be one of auto, float32, bfloat16; got 'fp16'"),
+        ({"precision": "fp16"}, "precision must be one of auto, float32, bfloat16, float16; got 'fp16'"),
         ({"batch_norm": "fixed"}, "batch_norm must be one of frozen, train; got 'fixed'"),
         ({"learning_rate": 0.0}, "learning_rate must be greater than 0; got 0.0"),
         ({"learning_rate": float("nan")}, "learning_rate must be greater than 0; got nan"),

@@ -35,17 +35,17 @@ from components.core.training.ranks import joined
 torch.set_num_threads(1)
 out = sys.argv[1]
 with joined() as ranks:
-    for parts in (1, 2):
+    for name, changes in json.loads(sys.argv[2]).items():
         network = pixel_task.network()
         history = train(
             network, data=pixel_task.data(ranks.share), task=pixel_task.PixelTask(), num_classes=3,
             step_loss=pixel_task.step_loss,
-            config=pixel_task.config(num_processes=ranks.share.size, accumulation_steps=parts),
+            config=pixel_task.config(num_processes=ranks.share.size, **changes),
             device=torch.device("cpu"), ranks=ranks,
         )
-        save_file(network.state_dict(), f"{out}/{parts}-{ranks.share.rank}.safetensors")
+        save_file(network.state_dict(), f"{out}/{name}-{ranks.share.rank}.safetensors")
         if ranks.leads:
-            open(f"{out}/{parts}.json", "w").write(json.dumps(history.to_json()))
+            open(f"{out}/{name}.json", "w").write(json.dumps(history.to_json()))
     # A validation split of fewer rows than there are processes: the first has none.
     total = ranks.gathered_total([1.5, 2.0], np.array([3.0, 4.0]) if ranks.share.rank else None)
     open(f"{out}/total-{ranks.share.rank}.json", "w").write(json.dumps(total))
@@ -135,11 +135,13 @@ def test_a_validation_split_in_which_nothing_counts_is_refused() -> None:
 
 
 def test_two_processes_that_count_unequal_numbers_of_pixels_end_where_one_does(tmp_path: Path) -> None:
-    """Each with its share whole, and in two parts."""
+    """Each with its share whole, in two parts, with layers that join later, at rates from the gradients."""
+    ways: dict[str, dict[str, Any]] = {
+        "whole": {}, "parts": {"accumulation_steps": 2}, "gradual": {"layer_rates": "gradual", "epochs": 4},
+        "auto_rgn": {"layer_rates": "auto_rgn", "accumulation_steps": 2},
+    }  # fmt: skip
     first, second = (next(iter(pixel_task.data(Share(rank, 2)).training(0, 0))) for rank in (0, 1))
     assert (first.count, second.count) == (26, 7)
-    alone = pixel_task.network()
-    expected = run(alone)
 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -151,7 +153,7 @@ def test_two_processes_that_count_unequal_numbers_of_pixels_end_where_one_does(t
     }  # fmt: skip
     children = [
         subprocess.Popen(
-            [sys.executable, "-c", CHILD, str(tmp_path)],
+            [sys.executable, "-c", CHILD, str(tmp_path), json.dumps(ways)],
             env=environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
             stderr=subprocess.PIPE, text=True,
         )
@@ -162,10 +164,14 @@ def test_two_processes_that_count_unequal_numbers_of_pixels_end_where_one_does(t
 
     totals = [json.loads((tmp_path / f"total-{rank}.json").read_text()) for rank in (0, 1)]
     assert totals == [[3.0, 4.0, 3.0, 4.0]] * 2
-    for parts in (1, 2):
+    for way, changes in ways.items():
+        alone = pixel_task.network()
+        expected = run(alone, **changes)
         for rank in (0, 1):
-            assert_close(load_file(tmp_path / f"{parts}-{rank}.safetensors"), alone.state_dict())
-        found = json.loads((tmp_path / f"{parts}.json").read_text())
+            assert_close(load_file(tmp_path / f"{way}-{rank}.safetensors"), alone.state_dict())
+        found = json.loads((tmp_path / f"{way}.json").read_text())
+        for decided, by_one in zip(found["layer_rates"], expected.layer_rates, strict=True):
+            assert decided["factors"] == pytest.approx(by_one["factors"], rel=1e-4)
         assert [one["loss"] for one in found["steps"]] == pytest.approx([one["loss"] for one in expected.steps])
         for name in ("validation_loss", "validation_metric"):
             assert [one[name] for one in found["epochs"]] == pytest.approx([one[name] for one in expected.epochs])

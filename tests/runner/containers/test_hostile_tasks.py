@@ -238,6 +238,23 @@ def test_a_volumes_sub_path_that_a_task_made_a_link_is_not_mounted(
     assert "is or lies behind a link" in ran.result.error
 
 
+def test_a_sub_path_is_not_mounted_while_another_task_could_make_it_a_link(
+    contained: Any, shell: Any, tmp_path: Path
+) -> None:
+    @dsl.pipeline(name="racing")
+    def racing():
+        swapping = shell(script="mkdir -p /data/way; touch /data/way/now; sleep 4; rm /data/way/now")
+        first = shell(script="true")
+        mounting = shell(script='mkdir -p "${0%/*}"; ls /data > "$0"').after(first)
+        kubernetes.mount_pvc(swapping, pvc_name="shared", mount_path="/data")
+        kubernetes.mount_pvc(mounting, pvc_name="shared", mount_path="/data", sub_path="way")
+
+    (tmp_path / "home" / "volumes" / "shared").mkdir(parents=True)
+    ran = contained(racing)
+    assert ran.result.status == "succeeded", ran.result.error
+    assert ran.outputs("shell-3") == {"text": ""}, "while it ran, the other one did not"
+
+
 def test_a_note_of_the_engine_does_not_follow_a_link_of_the_task(
     contained: Any, base_image: str, tmp_path: Path
 ) -> None:

@@ -143,6 +143,10 @@ def test_a_runs_folder_and_its_journal_are_for_their_owner(
     private += [*(tmp_path / "home" / "store" / "journal").rglob("*.json")]
     assert len(private) >= 6
     assert {oct(path.stat().st_mode & 0o007) for path in private} == {"0o0"}
+    # In the journal the group is root's own, as which a task in a container reads it.
+    group = {path.stat().st_gid for path in private if path.stat().st_mode & 0o070}
+    assert group <= {0}
+    assert {oct(path.stat().st_mode & 0o077) for path in private[:2]} == {"0o0"}
 
 
 def test_an_error_that_holds_a_secret_is_kept_without_it(

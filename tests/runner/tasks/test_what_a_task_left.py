@@ -88,6 +88,15 @@ def folders_without_end(out: Output[Artifact]):
 
 
 @dsl.component(base_image="python:3.11")
+def links_in_circles(out: Output[Artifact]):
+    import pathlib
+
+    pathlib.Path(out.path).mkdir()
+    for name in "abc":
+        pathlib.Path(out.path, name).symlink_to(".")
+
+
+@dsl.component(base_image="python:3.11")
 def a_failure_of_brackets():
     import os
     import pathlib
@@ -123,6 +132,7 @@ def farewell():
 
 LEFT = {
     "folders without end": (folders_without_end, "inside each other"),
+    "links in circles": (links_in_circles, "in circles"),
     "a failure of brackets": (a_failure_of_brackets, "it left with exit code 1"),
     "a failure of another kind": (a_failure_of_another_kind, "it left with exit code 1"),
     "a pipe for a failure": (a_pipe_for_a_failure, "it left with exit code 1"),

@@ -4,7 +4,11 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable
 
+from components.core.errors import UserError
 from components.core.unicode_forms import composed
+
+MOST_CHARACTERS = 200
+"""Of a class's name: it stands in every report, card and release."""
 
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
@@ -18,6 +22,19 @@ def class_name(text: str) -> str:
     Control characters become blanks: a name stands in logs and on terminals, as one line.
     """
     return _CONTROLS.sub(" ", composed(text))
+
+
+def check_lengths(names: Iterable[str], where: str) -> None:
+    """Refuses a name of more than `MOST_CHARACTERS` characters; `where` begins the message.
+
+    Raises:
+        UserError: there is one.
+    """
+    for name in names:
+        if len(name) > MOST_CHARACTERS:
+            raise UserError(
+                f"{where} has a class name of {len(name)} characters ({name[:40]!r}…); it has at most {MOST_CHARACTERS}"
+            )
 
 
 def label_of(text: str) -> str | None:

@@ -14,6 +14,7 @@ from typing import BinaryIO, Protocol
 from urllib.parse import unquote
 
 from components.core.errors import UserError
+from components.core.plain_files import is_plain_file
 from components.core.store import NotFound, StoreError, open_objects
 from components.core.unicode_forms import composed
 
@@ -70,7 +71,11 @@ class Location(Protocol):
         """
 
     def fetch(self, name: str, scratch: Path) -> Path:
-        """Return a local path: the file itself, or a copy in `scratch`."""
+        """Return a local path: the file itself, or a copy in `scratch`.
+
+        Raises:
+            UnreadableError: there is no such object, or something that is no file and may never end.
+        """
 
 
 class LocalLocation:
@@ -136,7 +141,7 @@ class LocalLocation:
     def read(self, name: str, limit: int | None) -> bytes:
         try:
             path = self._path(name)
-            if not path.is_file():
+            if not (path.is_file() if limit is not None else is_plain_file(path)):
                 nowhere = path.is_symlink() and not path.exists()
                 raise UnreadableError("the link leads nowhere" if nowhere else "no such file")
             # A named pipe, and some files of the kernel's, would block for ever.
@@ -146,7 +151,10 @@ class LocalLocation:
             raise UnreadableError(_reason(error)) from error
 
     def fetch(self, name: str, scratch: Path) -> Path:
-        return self._root / name
+        path = self._root / name
+        if path.exists() and not is_plain_file(path):
+            raise UnreadableError("it is a pipe, a device or a folder")
+        return path
 
 
 def _is_folder(entry: "os.DirEntry[str]") -> bool:

@@ -13,6 +13,7 @@ import pyarrow as pa
 from components.core.data.ingestion.cells import Cell
 from components.core.data.ingestion.columns import Columns
 from components.core.data.ingestion.items import Item, Rejection
+from components.core.data.ingestion.labels import check_lengths
 from components.core.data.ingestion.locations import Location, UnreadableError, local_path, open_location
 from components.core.data.ingestion.reach import Reach, bucket_of, leaves, normal, parameter_for
 from components.core.data.ingestion.splits import given_splits
@@ -69,7 +70,7 @@ class TableFiles:
             try:
                 self._local[table] = self.location.fetch(table, self._scratch)
             except UnreadableError as error:
-                raise UserError(f"dataset not found: {self.shown(table)}; give {self._accepted}") from error
+                raise UserError(f"dataset not found: {self.shown(table)} ({error}); give {self._accepted}") from error
         return self._local[table]
 
     def shown(self, table: str) -> str:
@@ -294,7 +295,9 @@ class TableSource:
         if self._columns.label and path.suffix.lower() == ".parquet":
             found = found_columns(path, self._files.shown(table), self._columns_of(table))
             columns += [found.label] if found.label else []
-        return next(filter(None, (declared_names(path, column) for column in columns)), [])
+        names = next(filter(None, (declared_names(path, column) for column in columns)), [])
+        check_lengths(names, self._files.shown(table))
+        return names
 
     def _item(self, table: str, row: Row) -> Item:
         if row.problem is not None:

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from components.core.data.ingestion.cells import Cell, cell_of
 from components.core.data.ingestion.columns import Columns, FoundColumns, check_columns
-from components.core.data.ingestion.labels import class_name, label_of
+from components.core.data.ingestion.labels import MOST_CHARACTERS, class_name, label_of
 from components.core.data.ingestion.splits import cell_split
 from components.core.data.slices import slice_value
 from components.core.errors import UserError
@@ -36,9 +36,6 @@ _FIRST_LINES = 100
 
 # Pictures and numbers shrink by some per cent, repeated texts by their dictionary, which is counted small already.
 _SURELY_FINE_BYTES, _MOST_EXPANSION = 64 * 2**20, 100
-
-MOST_CHARACTERS = 200
-"""Of a class's name: it stands in every report, card and release."""
 
 
 @dataclass(frozen=True, kw_only=True)

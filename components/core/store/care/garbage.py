@@ -10,7 +10,7 @@ from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from components.core.store.backends.objects import Listed, Objects
 from components.core.store.care.reachability import mark
@@ -53,7 +53,7 @@ def collect(
     objects: Objects,
     *,
     grace_seconds: float,
-    roots: Iterable[str] = (),
+    roots: Iterable[Any] = (),
     dry_run: bool = False,
     now: float | None = None,
     tell: Callable[[str], None] = lambda line: None,
@@ -72,7 +72,7 @@ def collect(
     Args:
         objects: the store's.
         grace_seconds: how long something has been left alone before it may go.
-        roots: digests of blobs that are needed by somebody outside of the store.
+        roots: digests of blobs, or documents that name them, of somebody outside of the store who needs them.
         dry_run: delete nothing; say what would go.
         now: the present, in seconds since the epoch. None: as the store's own clock says (`store_time`); a dry run,
             which writes nothing, goes by this machine's.

@@ -12,6 +12,7 @@ from typing import Any
 from components.core.store.backends.objects import Listed, Objects
 from components.core.store.concurrency import run_all
 from components.core.store.contents.blobs import Blobs
+from components.core.store.contents.listings import listings_in, read_listing
 from components.core.store.contents.releases import MARKER
 from components.core.store.errors import BlobDamaged, BlobMissing, Damaged, NotFound
 from components.core.store.records import decode
@@ -43,23 +44,26 @@ class Marked:
     checkpoints: list[Listed] = field(default_factory=list)
 
 
-def mark(objects: Objects, *, keep_since: float, roots: Iterable[str] = ()) -> Marked:
+def mark(objects: Objects, *, keep_since: float, roots: Iterable[Any] = ()) -> Marked:
     """Follows everything that is needed.
 
     Needed is what is named by a ref; by the sources of a release, and by the journal of a run that published it; by a
-    journal, or a result, that was written or used since `keep_since`; by `roots`; and by the manifests of a result's
-    artifacts.
+    journal, or a result, that was written or used since `keep_since`; by `roots`; by the manifests of a result's
+    artifacts; and by the listings of all these manifests.
     Any digest in such a document counts: to keep too much costs space, to keep too little costs the release.
 
     Args:
         objects: the store's.
         keep_since: seconds since the epoch.
-        roots: digests of blobs that somebody else needs.
+        roots: digests of blobs, or documents that name them, of somebody else who needs them.
 
     Raises:
-        Damaged: a ref, a release's sources or a journal's record cannot be read, so nobody knows what it needs.
+        Damaged: a ref, a release's sources, a journal's record or a listing that these name cannot be read, so nobody
+            knows what it needs.
     """
-    marked = Marked(digests=set(roots))
+    marked = Marked()
+    for root in roots:
+        marked.digests |= _needed_by(objects, root)
     sources = [listed for listed in objects.walk("releases") if listed.key.endswith(f"/{SOURCES}")]
     for found in run_all(lambda listed: _named_by(objects, listed), [*objects.walk("refs"), *sources]):
         marked.digests |= found
@@ -96,17 +100,35 @@ def manifests_in(document: Any) -> Iterator[str]:
             yield from manifests_in(value)
 
 
-def blobs_of_result(objects: Objects, record: dict[str, Any]) -> set[str]:
-    """The digests that a result's record names, and those that the manifests among its files name.
+def _needed_by(objects: Objects, document: Any) -> set[str]:
+    """The digests that a document names, and those that the listings of its manifests name.
 
-    A manifest that is missing or damaged names nothing: its result cannot be used any more.
+    A listing that is missing, or no listing, names nothing: nobody can read that artifact.
+
+    Raises:
+        BlobDamaged: a listing cannot be read.
+    """
+    found = set(digests_in(document))
+    for digest in set(listings_in(document)):
+        try:
+            found |= set(digests_in(read_listing(Blobs(objects), digest)))
+        except BlobDamaged:
+            raise
+        except (BlobMissing, Damaged):
+            continue
+    return found
+
+
+def blobs_of_result(objects: Objects, record: dict[str, Any]) -> set[str]:
+    """The digests that a result's record names, and those that the manifests among its files and their listings name.
+
+    A manifest or listing that is missing or damaged names nothing: its result cannot be used any more.
     """
     found = set(digests_in(record))
     for digest in manifests_in(record):
-        with suppress(BlobMissing, BlobDamaged):
-            data = Blobs(objects).get(digest)
-            with suppress(Damaged):  # a file of this name that is no document names nothing either
-                found |= set(digests_in(decode(data, objects=objects, key=digest)))
+        with suppress(BlobMissing, Damaged):  # a file of this name that is no document names nothing either
+            document = decode(Blobs(objects).get(digest), objects=objects, key=digest)
+            found |= _needed_by(objects, document)
     return found
 
 
@@ -122,7 +144,7 @@ def releases_of(record: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _named_by(objects: Objects, listed: Listed) -> set[str]:
-    return set(digests_in(_document(objects, listed.key) or {}))
+    return _needed_by(objects, _document(objects, listed.key) or {})
 
 
 def _document(objects: Objects, key: str) -> dict[str, Any] | None:
@@ -154,7 +176,7 @@ def _named_by_run(
     documents = [document for document in run_all(lambda one: _document(objects, one.key), records) if document]
     if not recent and not any(release in published for record in documents for release in releases_of(record)):
         return set()
-    return {digest for document in documents for digest in digests_in(document)}
+    return _needed_by(objects, documents)
 
 
 def _mark_results(objects: Objects, marked: Marked, keep_since: float) -> None:

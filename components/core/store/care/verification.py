@@ -15,6 +15,7 @@ from components.core.store.backends.objects import Listed, Objects
 from components.core.store.care.reachability import MANIFEST, SOURCES
 from components.core.store.concurrency import run_all
 from components.core.store.contents.blobs import BLOB_FOLDER, Blobs, blob_key
+from components.core.store.contents.listings import listings_in, read_listing
 from components.core.store.contents.releases import Releases
 from components.core.store.errors import BlobDamaged, BlobMissing, Damaged, NotFound
 from components.core.store.records import decode
@@ -152,8 +153,15 @@ def _named_by_manifest(objects: Objects, digest: str) -> Iterator[tuple[str, str
         document = decode(Blobs(objects).get(digest), objects=objects, key=blob_key(digest))
     except (BlobMissing, BlobDamaged, Damaged):
         return
-    entries = document.get("files")
-    for entry in entries if isinstance(entries, list) else ():
+    yield from _entries(document.get("files"))
+    for listing in listings_in(document):
+        yield "listing", listing, None
+        with suppress(BlobMissing, Damaged):  # which the blob itself, or the line above, says
+            yield from _entries(read_listing(Blobs(objects), listing))
+
+
+def _entries(files: Any) -> Iterator[tuple[str, str, int]]:
+    for entry in files if isinstance(files, list) else ():
         if isinstance(entry, dict) and {"path", "bytes", "sha256"} <= entry.keys():
             yield entry["path"], entry["sha256"], entry["bytes"]
 
@@ -184,6 +192,10 @@ def _check_sources(objects: Objects, name: str, version: str) -> Iterator[Findin
             return
         documents = parse_json(releases.read(name, version, SOURCES))
         wanted = {entry["sha256"] for document in documents.values() for entry in document["files"]}
+        for listing in set(listings_in(documents)):
+            wanted.add(listing)
+            with suppress(BlobMissing):
+                wanted.update(entry["sha256"] for entry in read_listing(Blobs(objects), listing))
     except (NotFound, Damaged, ValueError, KeyError, TypeError, AttributeError):
         return  # it is damaged, which `_check_release` says, or not ours
     missing = sorted(digest for digest in wanted if not Blobs(objects).has(digest))

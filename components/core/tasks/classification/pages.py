@@ -23,7 +23,7 @@ from components.core.report.page import (
     figure,
     table,
 )
-from components.core.tasks.card import CardText
+from components.core.tasks.card import CardText, pruned_words
 from components.core.tasks.images.client import client_text
 from components.core.tasks.images.thumbnails import embeddable
 
@@ -74,7 +74,7 @@ class ClassificationPages:
     def card_text(self, evaluation: Evaluation, assets: "ImageAssets", provenance: Mapping[str, Any]) -> CardText:
         """Classes, their figures, preprocessing, a program."""
         side = assets.preprocess.image_size
-        pruned = ", pruned" if provenance["pruned"] else ""
+        pruned = pruned_words(provenance)
         labels = ", ".join(escape(label) for label in assets.labels[:_CARD_LABELS])
         more = f", … (see {code('labels.json')})" if len(assets.labels) > _CARD_LABELS else ""
         return CardText(

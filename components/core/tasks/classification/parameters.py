@@ -1,9 +1,7 @@
 """The parameters of image classification. The groups' defaults fit the embedded demo."""
 
+from components.core.models.resampling import CROP_RATIO
 from components.core.parameters import COMMON, IMAGES, Parameter, Range
-
-CROP_RATIO = 0.875
-"""At which most networks of ImageNet were evaluated: 224 of 256 pixels."""
 
 _OWN = (
     Parameter(
@@ -12,8 +10,9 @@ _OWN = (
         "trained) or letterbox (whole, with borders).",
     ),
     Parameter(
-        name="crop_ratio", part="network", type=float, default=CROP_RATIO, rule=Range(low=0.1, high=1),
-        text="For resize=crop: side of the cut square as a share of the image's shorter side.",
+        name="crop_ratio", part="network", type=float, default=CROP_RATIO,
+        rule=Range(low=0.1, high=1, also={0: "the backbone's own"}),
+        text="For resize=crop: side of the cut square as a share of the image's shorter side. 0 is the backbone's own.",
     ),
     Parameter(
         name="temperature_scaling", part="recipe", type=bool, default=False,
@@ -31,6 +30,6 @@ _OWN = (
 
 PARAMETERS = (*COMMON, *IMAGES, *_OWN)
 
-COMPRESS = {"image_size": 0, "resize": "crop"}
+COMPRESS = {"image_size": 0, "resize": "crop", "crop_ratio": 0.0}
 """Other defaults of the form that starts from a trained network: as timm and torchvision evaluate theirs. Without this
 constant there is no such form."""

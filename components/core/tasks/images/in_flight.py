@@ -4,11 +4,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-PIXEL_BYTES = {"RGB": 16, "L": 16}
+PIXEL_BYTES = {"RGB": 16, "L": 16, "RGB;16": 32, "RGBA;16": 40, "RGBX;16": 32}
 """What a pixel takes while it is decoded, turned upright and brought to RGB, by Pillow's mode; the next for all others.
 
 RGB: 4 bytes in Pillow, 4 more upright, 8 in the decoder of a progressive JPEG. Transparency is laid on white: four more
-copies. Deep grey: an array of its values, and two of 8 bits.
+copies. Deep grey: an array of its values, and two of 8 bits. Deep colour: two images and their arrays.
 """
 OTHER_PIXEL_BYTES = 24
 MASK_PIXEL_BYTES = 16

@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from components.core.data.ingestion.image_files import HEIC_STARTS, SNIFFED_BYTES, starts_like_image
 from components.core.data.ingestion.items import Item, Rejection
 from components.core.data.ingestion.locations import UnreadableError
+from components.core.tasks.images.deep_colour import HALF_READ, UnsupportedDepthError
 from components.core.tasks.images.in_flight import DECODED, picture_bytes
 from components.core.tasks.images.levels import measured
 from components.core.tasks.images.preprocess import (
@@ -23,8 +25,11 @@ T = TypeVar("T")
 MAX_PIXELS = 8192 * 8192
 """Larger images are quarantined unread: decoded they would take more than 200 MB each."""
 
+_FULL_SCALE = 64
+
 REASONS = {
-    "unsupported": "not an image file by its suffix, or without one by its first bytes",
+    "unsupported": "not an image file by its suffix, or without one by its first bytes; or of a depth that no decoder "
+    "reads as it was meant",
     "oversized": "more bytes or pixels than allowed",
     "unreadable": "missing, or the row points to nothing that can be read",
     "truncated": "the file ends before the image does",
@@ -85,6 +90,10 @@ def inspect_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Inspection | 
             original = stored_image(data, max_pixels=max_pixels)
             if num_zeros := _zeros_in_place_of_an_end(data):
                 raise ValueError(f"truncated: the last {num_zeros:,} bytes are zeros")
+            if mode in HALF_READ and _is_faint(original):
+                raise UnsupportedDepthError(
+                    f"{mode.removesuffix(';16')} of 16 bits of which less than 14 are used; scale it to 8 or 16 bits"
+                )
             return Inspection(original.width, original.height, measured(original))
 
     return try_decoding(data, decode, max_pixels=max_pixels)
@@ -98,6 +107,8 @@ def try_decoding(data: bytes, decode: Callable[[], T], *, max_pixels: int = MAX_
         return decode()
     except TooManyPixelsError as error:
         return Rejection("oversized", str(error))
+    except UnsupportedDepthError as error:
+        return Rejection("unsupported", str(error))
     except Image.DecompressionBombError:
         return Rejection("oversized", f"the limit is {max_pixels:,} pixels")
     except UnidentifiedImageError:
@@ -109,6 +120,12 @@ def try_decoding(data: bytes, decode: Callable[[], T], *, max_pixels: int = MAX_
     except Exception as error:  # noqa: BLE001  a decoder that is fed hostile bytes may raise anything
         detail = " ".join(str(error).split())[:200] or type(error).__name__
         return Rejection("truncated" if _ends_early(data, detail) else "corrupt", detail)
+
+
+def _is_faint(image: Image.Image) -> bool:
+    """Whether no 8-bit sample reaches 64: of 16 bits then 10 or 12 are used, or the picture is very dark."""
+    samples = np.asarray(image)
+    return int((samples if image.mode == "CMYK" else samples[..., :3]).max()) < _FULL_SCALE
 
 
 def _zeros_in_place_of_an_end(data: bytes) -> int:

@@ -11,36 +11,37 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
+from components.core.tasks.images.deep_colour import LOWER, colour_values
 from components.core.tasks.images.near import NEAR, shading
 from components.core.tasks.images.preprocess import as_rgb, strips
 
 MEASURED = {"darkest": pa.float64(), "brightest": pa.float64(), "contrast": pa.int16(), "look": pa.int64()}
-"""Columns of a raw row: smallest and largest value of a deep image (else null), the difference between the largest and
-smallest 8-bit value, and a hash of a small version of the decoded picture."""
+"""Columns of a raw row: smallest and largest value of a deep image's grey or colour (else null), the difference between
+the largest and smallest 8-bit value, and a hash of a small version of the decoded picture."""
 
 RAW = {**MEASURED, NEAR.column: pa.binary()}
 """The same and what near copies are found by."""
 
 _WHITES = (1.0, 255.0, 1023.0, 4095.0, 16383.0, 65535.0)
 _FLAT = 3
-_FAINT = 32  # of 13 bits in a file of 16; Pillow reads colour of 16 bits by the upper eight alone
+_FAINT = 32
 _SHARE = 0.01
 _SIDE = 16
 
 Levels = tuple[float, float]
 
 
-def is_deep(image: Image.Image) -> bool:
-    """Whether the image is grey with more than 8 bits: integers of 16 or 32 bits, or floats."""
-    return image.mode == "F" or image.mode.startswith("I")
+def is_deep(mode: str) -> bool:
+    """Whether an image of this mode (`stored_mode`) has more than 8 bits per sample, and may need levels."""
+    return mode == "F" or mode.startswith("I") or mode.endswith(";16")
 
 
 def measured(original: Image.Image) -> dict[str, Any]:
     """The columns of `RAW` of an image as it was stored."""
     darkest = brightest = None
     levels: Levels | None = None
-    if is_deep(original):
-        darkest, brightest = _range(np.asarray(original))
+    if LOWER in original.info or is_deep(original.mode):
+        darkest, brightest = _range(original)
         if darkest is not None and brightest is not None:
             # Its own, for the levels of the data set are not known yet.
             levels = (darkest, brightest) if darkest < brightest else None
@@ -53,11 +54,13 @@ def measured(original: Image.Image) -> dict[str, Any]:
     }
 
 
-def _range(pixels: np.ndarray) -> tuple[float | None, float | None]:
+def _range(original: Image.Image) -> tuple[float | None, float | None]:
     """The smallest and the largest finite value; None where there is none."""
     ends: list[float] = []
-    for _, strip in strips(pixels):
-        finite = strip[np.isfinite(strip)]
+    lower = np.asarray(original.info[LOWER]) if LOWER in original.info else None
+    for rows, strip in strips(np.asarray(original)):
+        values = strip if lower is None else colour_values(strip, lower[rows])
+        finite = values[np.isfinite(values)]
         ends += [float(finite.min()), float(finite.max())] if finite.size else []
     return min(ends, default=None), max(ends, default=None)
 
@@ -93,8 +96,8 @@ def doubts_of(rows: Iterable[Mapping[str, Any]], noun: str) -> list[tuple[str, s
         found.append(("Even pictures", text))
     if _FLAT <= most < _FAINT:
         text = (
-            f"None of {len(looks):,} {noun} uses more than {most + 1} of 256 brightness levels. Colour of 16 bits that "
-            "holds 10 or 12 is read so; scale it to 8 or to the full 16 bits."
+            f"None of {len(looks):,} {noun} uses more than {most + 1} of 256 brightness levels: were they scaled to 8 "
+            "bits by a wrong white?"
         )
         found.append(("Faint pictures", text))
     _, counts = np.unique(np.array(looks, dtype=np.int64), return_counts=True)

@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps, features
 
+from components.core.models.resampling import INTERPOLATIONS
+from components.core.tasks.images.deep_colour import LOWER, READABLE, colour_values, read_lower, stored_mode
+
 HEIC_INSTALLED = importlib.util.find_spec("pillow_heif") is not None
 if HEIC_INSTALLED:
     import pillow_heif
@@ -46,10 +49,10 @@ class Preprocess:
         image_size: side of the square input, pixels.
         mean: per channel R, G, B on the scale 0..1.
         std: per channel, positive.
-        interpolation: "bilinear" as Pillow does it: with the filter widened when shrinking (antialiased).
+        interpolation: "bilinear" or "bicubic" as Pillow does them: widened when shrinking (antialiased).
         resize: one of `RESIZES`.
         crop_ratio: for "crop", in (0, 1]; ImageNet networks were mostly evaluated at 0.875.
-        levels: black and white of grey images with more than 8 bits (`levels`); None: 16 bits.
+        levels: black and white of images with more than 8 bits per sample (`levels`); None: 16 bits.
 
     Raises:
         ValueError: a value out of range, named.
@@ -73,8 +76,8 @@ class Preprocess:
             object.__setattr__(self, name, values)
         if min(self.std) <= 0:
             raise ValueError(f"std must be positive, got {self.std!r}")
-        if self.interpolation != "bilinear":
-            raise ValueError(f"unknown interpolation {self.interpolation!r}; available: bilinear")
+        if self.interpolation not in INTERPOLATIONS:
+            raise ValueError(f"unknown interpolation {self.interpolation!r}; available: {', '.join(INTERPOLATIONS)}")
         if self.resize not in RESIZES:
             raise ValueError(f"unknown resize {self.resize!r}; available: {', '.join(RESIZES)}")
         if not 0 < self.crop_ratio <= 1:
@@ -101,7 +104,7 @@ class Preprocess:
         side = (self.image_size, self.image_size)
         size = self.placed(image.size)
         if image.size != size:
-            image = image.resize(size, Image.Resampling.BILINEAR)
+            image = image.resize(size, Image.Resampling[self.interpolation.upper()])
         if size == side:
             return np.asarray(image, dtype=np.uint8)
         left, top = self.offset(size)
@@ -184,7 +187,8 @@ def open_image(
 ) -> Image.Image:
     """Decode an encoded image to upright RGB (first frame of an animation).
 
-    EXIF orientation is applied; deep grey is scaled to 8 bits by `levels` (Pillow alone would saturate it);
+    EXIF orientation is applied; deep grey and colour are scaled to 8 bits by `levels` (Pillow alone would saturate
+    grey, and make colour of 12 bits almost black);
     transparency is laid on white, as a viewer would show it. Which formats: `IMAGE_FORMATS`. A release's `client.py`
     repeats this.
 
@@ -192,36 +196,42 @@ def open_image(
         TooManyPixelsError: width × height is above `max_pixels` (a small file can unpack to gigabytes).
         OSError, SyntaxError, ValueError: Pillow's, for damaged bytes. Data preparation has quarantined such files.
     """
-    return as_rgb(stored_image(image, max_pixels=max_pixels), levels)
+    return as_rgb(stored_image(image, max_pixels=max_pixels, deep=levels is not None), levels)
 
 
-def stored_image(image: bytes, *, max_pixels: int | None = None) -> Image.Image:
-    """Decode an encoded image in its own mode, upright; raises as `open_image`."""
+def stored_image(image: bytes, *, max_pixels: int | None = None, deep: bool = True) -> Image.Image:
+    """Decode an encoded image in its own mode, upright; raises as `open_image`.
+
+    With `deep`, an image of 16-bit colour comes with what Pillow leaves out of it (`LOWER`).
+    """
     with Image.open(io.BytesIO(image), formats=IMAGE_FORMATS) as opened:
         _check_pixels(opened.size, max_pixels)
+        with_lower = deep and stored_mode(opened) in READABLE
         opened.load()
-        return _upright(opened)
+        upright = _upright(opened)
+    if with_lower:
+        with Image.open(io.BytesIO(image), formats=IMAGE_FORMATS) as opened:
+            read_lower(opened)
+            opened.load()
+            upright.info[LOWER] = _upright(opened)
+    return upright
 
 
 def announced(image: bytes, *, max_pixels: int | None = None) -> tuple[tuple[int, int], str]:
-    """(width, height) and Pillow's mode as the header says, undecoded; raises as `open_image`."""
+    """(width, height) and mode (`stored_mode`) as the header says, undecoded; raises as `open_image`."""
     with Image.open(io.BytesIO(image), formats=IMAGE_FORMATS) as opened:
         _check_pixels(opened.size, max_pixels)
-        return opened.size, opened.mode
+        return opened.size, stored_mode(opened)
 
 
 def as_rgb(image: Image.Image, levels: tuple[float, float] | None = None) -> Image.Image:
     """Convert any Pillow mode to 8-bit RGB; see `open_image`."""
+    if levels is not None and LOWER in image.info:
+        image = _eight_bit_colour(image, levels)
     if image.mode == "RGB":
         return image
     if levels is not None and (image.mode == "F" or image.mode.startswith("I")):
-        low, high = levels
-
-        def by_levels(values: np.ndarray) -> np.ndarray:
-            values = np.nan_to_num(values.astype(np.float64), nan=low, posinf=high, neginf=low)
-            return np.rint((values.clip(low, high) - low) * (255 / (high - low)))
-
-        return _eight_bits(image, by_levels)
+        return _eight_bits(image, lambda values: _by_levels(values, levels))
     if image.mode.startswith("I"):
         return _eight_bits(image, lambda values: values.astype(np.int64).clip(0, 65535) >> 8)
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
@@ -237,6 +247,23 @@ def strips(pixels: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
     for top in range(0, pixels.shape[0], num_rows):
         rows = slice(top, top + num_rows)
         yield rows, pixels[rows]
+
+
+def _by_levels(values: np.ndarray, levels: tuple[float, float]) -> np.ndarray:
+    low, high = levels
+    values = np.nan_to_num(values.astype(np.float64), nan=low, posinf=high, neginf=low)
+    return np.rint((values.clip(low, high) - low) * (255 / (high - low)))
+
+
+def _eight_bit_colour(image: Image.Image, levels: tuple[float, float]) -> Image.Image:
+    """RGB or RGBA of 16 bits by the levels. Transparency has no levels: its upper 8 bits stay."""
+    lower, pixels = np.asarray(image.info[LOWER]), np.array(image)
+    for rows, strip in strips(pixels):
+        values = colour_values(strip, lower[rows])
+        strip[..., :_TRIPLE] = _by_levels(values, levels)
+        if "transparency" in image.info:  # one colour that stands for nothing, given in 16 bits
+            strip[(values == image.info["transparency"]).all(axis=-1)] = 255
+    return Image.fromarray(pixels)
 
 
 def _eight_bits(image: Image.Image, scaled: Callable[[np.ndarray], np.ndarray]) -> Image.Image:

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from components.core.data.ingestion.labels import class_name
+from components.core.data.ingestion.labels import check_lengths, class_name
 from components.core.data.ingestion.locations import Location, UnreadableError, open_location
 from components.core.errors import UserError
 from components.core.tasks.segmentation.masks import MAX_CLASSES
@@ -41,7 +41,7 @@ class ClassList:
         numbers: class number of each value in grey and palette masks; None: the value is the number.
 
     Raises:
-        UserError: one name twice, one colour or value twice, or too many classes.
+        UserError: one name twice, one colour or value twice, too many classes, or a name that is too long.
     """
 
     names: tuple[str, ...] = ()
@@ -52,6 +52,7 @@ class ClassList:
         object.__setattr__(self, "names", tuple(map(class_name, self.names)))
         if len(self.names) > MAX_CLASSES:
             raise UserError(f"{len(self.names)} classes are declared; masks hold at most {MAX_CLASSES}")
+        check_lengths(self.names, "the list of classes")
         _refuse_twice("class", list(self.names))
         _refuse_twice("colour", list(self.palette or ()))
 
@@ -89,6 +90,8 @@ def parse_class_list(name: str, data: bytes) -> ClassList:
     Raises:
         UserError: not such a list, with what was expected.
     """
+    if len(data) > _MAX_BYTES:
+        raise UserError(f"{name} has more than {_MAX_BYTES // 10**6} MB; no list of classes has")
     try:
         text = data.decode("utf-8-sig")
         found = _from_json(json.loads(text)) if name.lower().endswith(".json") else _from_lines(text)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from components.core.data.ingestion.items import Item, Rejection
-from components.core.data.ingestion.labels import class_name
+from components.core.data.ingestion.labels import check_lengths, class_name
 from components.core.data.ingestion.locations import Location, UnreadableError, open_location
 from components.core.data.ingestion.reach import leaves
 from components.core.data.ingestion.table_source import reader
@@ -144,6 +144,7 @@ def _classes(categories: Sequence[Mapping[str, Any]], dataset: str) -> tuple[lis
     names, numbers = [BACKGROUND], {}
     for category in ordered:
         name = class_name(str(category.get("name")))
+        check_lengths([name], f"dataset {dataset}")
         if name.lower() == BACKGROUND:
             numbers[category.get("id")] = 0
             continue

@@ -5,9 +5,6 @@ Shapes: logits `(N, C, H, W)`, targets int64 `(N, H, W)` in [0, C) wherever `wei
 `weight` bool `(N, H, W)`: which pixels count.
 """
 
-from collections.abc import Sequence
-
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -18,26 +15,6 @@ AUXILIARY_WEIGHT = 0.4
 """Weight of the auxiliary head's loss (Zhao et al. 2017, arXiv:1612.01105, §4)."""
 
 _DICE_SMOOTHING = 1.0
-
-
-def class_weights(pixels: Sequence[int] | np.ndarray) -> np.ndarray:
-    """`w_c ∝ 1/√n_c`, scaled so that their mean over the training pixels, `Σ n_c·w_c / Σ n_c`, is 1; float32 `(C,)`.
-
-    `pixels`: counted training pixels per class, `(C,)`. A class without pixels gets the largest weight of the others:
-    no pixel ever uses it. The square root is the milder choice: median-frequency weights (`1/n_c`, Eigen and Fergus
-    2015, arXiv:1411.4734) are 50 times larger for a class 50 times rarer, and rare classes are then painted over their
-    neighbours; inverse-root sampling is Mahajan et al. 2018, arXiv:1805.00932.
-
-    Raises:
-        ValueError: no pixel is counted, or a count is negative.
-    """
-    counts = np.asarray(pixels, dtype=np.float64)
-    if counts.ndim != 1 or counts.min(initial=0) < 0 or counts.sum() <= 0:
-        raise ValueError(f"pixels must be counts per class, not all zero, got {counts.tolist()}")
-    seen = counts > 0
-    weights = np.where(seen, 1 / np.sqrt(np.where(seen, counts, 1)), 0)
-    weights[~seen] = weights.max()
-    return (weights * counts.sum() / (weights * counts).sum()).astype(np.float32)
 
 
 def segmentation_loss(
@@ -57,7 +34,7 @@ def cross_entropy_sum(logits: Tensor, targets: Tensor, weight: Tensor, *, class_
     """`Σ_counted w[t] · −log softmax(x)[t]` in nats, a scalar; `class_weight` `(C,)`, None = 1.
 
     Divided by the number of counted pixels, not by the sum of their class weights: weights with mean 1 over the
-    training pixels (`class_weights`) then leave the loss on its scale, and batches add up.
+    training pixels (`balance.class_weights`) then leave the loss on its scale, and batches add up.
     """
     counted = torch.where(weight, targets, _IGNORED)
     return F.cross_entropy(logits, counted, weight=class_weight, ignore_index=_IGNORED, reduction="sum")

@@ -15,7 +15,7 @@ from components.core.numbers import count, percent, points
 from components.core.report.figures import bars, confusion_matrix
 from components.core.report.markdown import Raw, code, escape, markdown_table
 from components.core.report.page import Block, Cell, Columns, Details, Image, Images, Section, figure, table, text
-from components.core.tasks.card import CardText
+from components.core.tasks.card import CardText, pruned_words
 from components.core.tasks.images.client import client_text
 from components.core.tasks.images.preprocess import open_image
 from components.core.tasks.segmentation import figures
@@ -95,7 +95,7 @@ class SegmentationPages:
         size, free = f"{assets.preprocess.image_size}, {assets.preprocess.image_size}", "the batch size is free"
         if inference.mode == "whole":
             size, free = "height, width", f"the sizes are free, height and width in multiples of {inference.divisor}"
-        pruned = ", pruned" if provenance["pruned"] else ""
+        pruned = pruned_words(provenance)
         head = (provenance.get("options") or {}).get("head")
         network = escape(provenance["backbone"]) + (f" with the head {escape(head)}" if head else "")
         labels = ", ".join(escape(label) for label in assets.labels[:_CARD_LABELS])

@@ -5,7 +5,6 @@ from components.core.parameters import COMMON, IMAGES, Parameter, Range, with_de
 HEADS = ("fcn", "deeplabv3", "lraspp")
 DEFAULT_HEAD = "lraspp"
 LOSSES = ("cross_entropy", "dice", "cross_entropy+dice")
-CLASS_WEIGHTS = ("none", "balanced")
 DISTILLATIONS = ("pixel", "channel")
 INFERENCES = ("resize", "sliding", "whole")
 
@@ -41,10 +40,6 @@ _OWN = (
     Parameter(
         name="loss", part="training", type=str, default="cross_entropy", choices=LOSSES,
         text="Loss per pixel: cross_entropy, dice, or both added (cross_entropy+dice).",
-    ),
-    Parameter(
-        name="class_weights", part="training", type=str, default="none", choices=CLASS_WEIGHTS,
-        text="balanced gives rare classes more weight in the cross-entropy, by the root of their share; none does not.",
     ),
     Parameter(
         name="auxiliary_weight", makes_network=True, part="training", type=float, default=0.4,

@@ -237,12 +237,9 @@ class Segmentation:
 
     def training_settings(self, settings: Mapping[str, Any], dataset: "Dataset") -> dict[str, Any]:
         """`class_weight` per class where `class_weights` is "balanced"."""
-        from components.core.tasks.segmentation.losses import class_weights
+        from components.core.tasks.images.balance import balanced
 
-        found = dict(settings)
-        if settings.get("class_weights") == "balanced":
-            found["class_weight"] = class_weights(dataset.class_counts["train"]).tolist()
-        return found
+        return balanced(settings, dataset)
 
     def loss(self, outputs: Any, batch: Batch, *, settings: Mapping[str, Any] | None = None) -> "Tensor":
         """The loss that `settings` names, plus that of the auxiliary head; of logits at the targets' size."""

@@ -9,7 +9,7 @@ from components.core.evaluation.document import Evaluation, Sample
 from components.core.numbers import count, figure_of_merit, percent, points
 from components.core.report.markdown import Raw, code, escape, markdown_table
 from components.core.report.page import Block, Cell, Section, table, text
-from components.core.tasks.card import CardText
+from components.core.tasks.card import CardText, pruned_words
 from components.core.tasks.translation.details import ERRORS
 from components.core.tasks.translation.examples import TEXT, TRANSLATION
 from components.core.tasks.translation.metrics import METRICS, statistics
@@ -83,7 +83,7 @@ class TranslationPages:
     def card_text(self, evaluation: Evaluation, assets: "TranslationAssets", provenance: Mapping[str, Any]) -> CardText:
         """Languages, files, figures by length and errors, a program."""
         source, target = escape(assets.source_language), escape(assets.target_language)
-        pruned = ", pruned" if provenance["pruned"] else ""
+        pruned = pruned_words(provenance)
         files = " and ".join(code(f"{name}.onnx") for name in evaluation.candidate.graphs)
         described = assets.describe()
         return CardText(

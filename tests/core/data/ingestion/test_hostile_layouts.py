@@ -1,16 +1,19 @@
 """Folders and tables that are made to take hours: refused, or read in the time that their size takes."""
 
+import contextlib
 import os
+import threading
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from components.core.data.ingestion.columns import Columns
-from components.core.data.ingestion.labels import label_of, twins
+from components.core.data.ingestion.labels import MOST_CHARACTERS, label_of, twins
 from components.core.data.ingestion.locations import UnreadableError, open_location
-from components.core.data.ingestion.tables import MOST_CHARACTERS, table_rows
+from components.core.data.ingestion.tables import table_rows
 from components.core.errors import UserError
+from components.core.tasks import get_task
 
 MARKS = "\u0316\u0300" * 500_000
 
@@ -25,6 +28,60 @@ def test_a_link_to_itself_is_a_file_that_cannot_be_read(tmp_path):
     assert location.folders() == []
     with pytest.raises(UnreadableError):
         location.read("loop", 10)
+
+
+def test_a_file_that_is_read_for_ever_is_not_waited_for(tmp_path, monkeypatch):
+    """As /proc/kmsg is: a file like others to who looks at it, and without an end. A pipe stands for it here."""
+    os.mkfifo(tmp_path / "a.png")
+    held = os.open(tmp_path / "a.png", os.O_RDWR)
+    monkeypatch.setattr(type(tmp_path), "is_file", lambda path: True)
+    said = []
+
+    def read():
+        try:
+            open_location(str(tmp_path)).read("a.png", 10)
+        except UnreadableError as error:
+            said.append(str(error))
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    reader.join(20)
+    os.write(held, b"x" * 20)  # lets it go on, where it waits
+    os.close(held)
+    assert said == ["it has no bytes yet, as a device or a pipe"]
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("leave", [os.mkfifo, os.mkdir])
+@pytest.mark.parametrize(
+    ("task", "name"),
+    [
+        ("classification", "metadata.csv"), ("classification", "labels.jsonl"),
+        ("segmentation", "classes.json"), ("segmentation", "coco.json"), ("translation", "pairs.tmx"),
+        ("translation", "messages.po"), ("translation", "pairs.csv"),
+    ],
+)  # fmt: skip
+def test_a_list_that_never_ends_is_not_waited_for(tmp_path, task, name, leave):
+    """As the data set itself, and in a folder with others, where it is refused or counts for nothing."""
+    folder, scratch = tmp_path / "data", tmp_path / "scratch"
+    for place in (folder / "images", folder / "masks", scratch):
+        place.mkdir(parents=True)
+    (folder / "a.en").write_text("one\n")
+    (folder / "a.pt").write_text("um\n")
+    leave(folder / name)
+    rows = get_task(task).rows
+    for dataset in (folder, folder / name):
+        with contextlib.suppress(UserError):
+            found = list(rows.open_source(str(dataset), scratch).items())
+            assert not any(len(item.read(10)) for item in found if item.rejection is None)
+
+
+@pytest.mark.parametrize("target", ["/dev/zero", "/proc/kmsg", "/sys/kernel/uevent_seqnum"])
+def test_a_list_that_is_a_link_to_a_device_or_the_kernel_is_not_opened(tmp_path, target):
+    (tmp_path / "t.csv").symlink_to(target)
+    for take in (lambda at: at.fetch("t.csv", tmp_path), lambda at: at.read("t.csv", None)):
+        with pytest.raises(UnreadableError, match=r"pipe, a device|no such file"):
+            take(open_location(str(tmp_path)))
 
 
 def test_folders_inside_each_other_without_end_are_refused_in_one_line(tmp_path):

@@ -129,6 +129,58 @@ def test_a_release_keeps_the_network_and_the_data_that_its_sources_name(store: S
         collect(aged, grace_seconds=GRACE)
 
 
+def put_listed(store: Store, content: bytes) -> tuple[dict[str, Any], list[str]]:
+    """A manifest whose one file is named by a listing, and the digests of the file and of the listing."""
+    digest = store.blobs.put(content)
+    entries = [{"path": "f", "bytes": len(content), "sha256": digest}]
+    listing = store.blobs.put(json.dumps({"files": entries}).encode())
+    named = [{"sha256": listing, "bytes": store.blobs.size(listing), "num_files": 1, "total_bytes": len(content)}]
+    return {"format": 2, "kind": "dataset", "files": [], "listings": named}, [digest, listing]
+
+
+def test_what_a_listing_names_is_kept_by_whatever_keeps_the_manifest(store: Store, aged: Aged) -> None:
+    of_ref, kept = put_listed(store, b"of a ref")
+    store.refs.move("latest", {"dataset": of_ref}, expected=None)
+    of_release, more = put_listed(store, b"of a release")
+    sources = json.dumps({"dataset": of_release}).encode()
+    store.releases.publish("sorter", "1", {"model.onnx": b"onnx", "sources.json": sources})
+    of_run, others = put_listed(store, b"of a recent run")
+    store.journal.write("run", "data", {"output_artifacts": {"out": [{"manifest": of_run}]}})
+    of_result, still_others = put_listed(store, b"of a recent result")
+    manifest = store.blobs.put(json.dumps(of_result).encode())
+    store.results.save("data", "key", {"output_artifacts": {"out": [{"files": {"manifest.json": manifest}}]}})
+    elsewhere, given = put_listed(store, b"of somebody else")
+    _, loose = put_listed(store, b"of nobody")
+    aged.age_all(GRACE + HOUR)
+    for key in aged.ages:
+        if key.startswith(("journal/", "results/")):
+            aged.ages[key] = 0.0
+    collected = collect(aged, grace_seconds=GRACE, roots=[elsewhere])
+    assert gone(collected)["blobs"] == {blob_key(digest) for digest in loose}
+    assert all(store.blobs.has(digest) for digest in [*kept, *more, *others, *still_others, *given, manifest])
+
+
+def test_a_damaged_listing_of_a_ref_stops_the_collection_and_a_missing_one_does_not(store: Store, aged: Aged) -> None:
+    manifest, (digest, listing) = put_listed(store, b"rows")
+    store.refs.move("latest", {"dataset": manifest}, expected=None)
+    aged.age_all(GRACE + HOUR)
+    aged.put(blob_key(listing), b"cut off")
+    with pytest.raises(Damaged, match="is damaged"):
+        collect(aged, grace_seconds=GRACE)
+    assert store.blobs.has(digest)
+    aged.delete(blob_key(listing))
+    assert gone(collect(aged, grace_seconds=GRACE))["blobs"] == {blob_key(digest)}
+
+
+def test_what_is_called_a_listing_and_is_none_stops_no_collection(store: Store, aged: Aged) -> None:
+    """A component of anybody's may write such a document."""
+    digest = store.blobs.put(b"weights")
+    store.journal.write("run", "theirs", {"manifest": {"listings": [{"sha256": digest}, 1, {"sha256": "no"}]}})
+    aged.age_all(GRACE + HOUR)
+    aged.ages = {key: 0.0 for key in aged.ages if key.startswith("journal/")} | {blob_key(digest): GRACE + HOUR}
+    assert gone(collect(aged, grace_seconds=GRACE))["blobs"] == set()
+
+
 def test_a_recent_run_keeps_what_all_its_tasks_recorded(store: Store, aged: Aged) -> None:
     first = store.blobs.put(b"of its first task")
     store.journal.write("run", "data", journal_record("dataset", {}, first))

@@ -137,3 +137,24 @@ def test_quarantine_moves_what_is_damaged_so_that_it_is_missed_and_can_be_put_ag
     assert objects.get("refs/champion.json").data == b"{"
     assert store.blobs.put(b"weights") == digest
     assert [finding.key for finding in verify(objects).findings] == ["refs/champion.json"]
+
+
+def test_what_a_listing_names_is_looked_for(store: Store, objects: Objects) -> None:
+    rows = store.blobs.put(b"rows")
+    listing = store.blobs.put(json.dumps({"files": [{"path": "f", "bytes": 4, "sha256": rows}]}).encode())
+    document = {"kind": "dataset", "files": [], "listings": [{"sha256": listing}]}
+    manifest = store.blobs.put(json.dumps(document).encode())
+    store.results.save("data", "key", {"output_artifacts": {"out": [{"files": {"manifest.json": manifest}}]}})
+    sources = json.dumps({"dataset": document}).encode()
+    store.releases.publish("sorter", "1", {"model.onnx": b"onnx", "sources.json": sources})
+    assert problems(objects) == []
+    objects.delete(blob_key(rows))
+    assert problems(objects) == [
+        ("results/data/key.json", f"its f, blob {rows}, is not there", False),
+        ("releases/sorter/1", f"1 of the 2 blobs that it was made from are not there: {rows}", False),
+    ]
+    objects.delete(blob_key(listing))
+    assert problems(objects) == [
+        ("results/data/key.json", f"its listing, blob {listing}, is not there", False),
+        ("releases/sorter/1", f"1 of the 1 blobs that it was made from are not there: {listing}", False),
+    ]

@@ -1,13 +1,16 @@
 """The release's own code against the training decoder."""
 
 import io
+import itertools
 from types import ModuleType
 from typing import Any
 
+import deep_colour_files
 import numpy as np
 import pytest
 from PIL import Image, ImageMode
 
+from components.core.models.resampling import INTERPOLATIONS
 from components.core.tasks.classification import pages as classification
 from components.core.tasks.images.preprocess import RESIZES, Preprocess
 from components.core.tasks.segmentation import pages as segmentation
@@ -77,11 +80,19 @@ def encoded(mode: str) -> bytes:
 @pytest.mark.parametrize("mode", MODES)
 def test_the_client_sees_what_training_sees(mode: str, levels: Any, client: ModuleType) -> None:
     data = encoded(mode)
-    for resize in RESIZES:
+    for resize, interpolation in itertools.product(RESIZES, INTERPOLATIONS):
         mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-        preprocess = Preprocess(image_size=9, mean=mean, std=std, resize=resize, crop_ratio=0.8, levels=levels)
+        preprocess = Preprocess(
+            image_size=9,
+            mean=mean,
+            std=std,
+            interpolation=interpolation,
+            resize=resize,
+            crop_ratio=0.8,
+            levels=levels,
+        )
         prepare = preprocess.to_json()
-        image = client.upright_rgb(Image.open(io.BytesIO(data)), prepare.get("levels"))
+        image = client.upright_rgb(data, prepare.get("levels"))
         np.testing.assert_array_equal(client.network_input(image, prepare), preprocess(data))
 
 
@@ -94,6 +105,37 @@ def test_the_client_lays_transparent_palettes_on_white_and_turns_upright(client:
     exif[0x0112] = 6
     image.save(buffer, "PNG", transparency=0, exif=exif)
     preprocess = Preprocess(image_size=6, mean=(0, 0, 0), std=(1, 1, 1), resize="letterbox")
-    rgb = client.upright_rgb(Image.open(io.BytesIO(buffer.getvalue())))
+    rgb = client.upright_rgb(buffer.getvalue())
     assert (rgb.size, rgb.getpixel((0, 0))) == ((4, 6), (255, 255, 255))
     np.testing.assert_array_equal(client.network_input(rgb, preprocess.to_json()), preprocess(buffer.getvalue()))
+
+
+def deep_colours() -> dict[str, tuple[bytes, np.ndarray]]:
+    """Files of 16-bit colour by name, and their samples with transparency laid on white."""
+    draw = np.random.default_rng(0)
+    rgb, rgba = (draw.integers(0, 4096, (9, 11, samples)).astype(np.uint16) for samples in (3, 4))
+    rgba[..., 3] = np.where(rgba[..., 3] < 2048, 0, 65535)
+    laid = np.where(rgba[..., 3:] == 0, 4095, rgba[..., :3])
+    holed = rgb.copy()
+    holed[2, 3] = 4095
+    return {
+        "PNG": (deep_colour_files.png(rgb), rgb),
+        "PNG with alpha": (deep_colour_files.png(rgba), laid),
+        "PNG with a transparent colour": (deep_colour_files.png(rgb, transparent=tuple(rgb[2, 3])), holed),
+        "TIFF": (deep_colour_files.tiff(rgb), rgb),
+        "TIFF of the other byte order": (deep_colour_files.tiff(rgb, order=">"), rgb),
+        "TIFF with alpha": (deep_colour_files.tiff(rgba), laid),
+        "TIFF, compressed": (deep_colour_files.tiff(rgb, deflated=True), rgb),
+        "TIFF of the other byte order, compressed": (deep_colour_files.tiff(rgb, order=">", deflated=True), rgb),
+    }
+
+
+@pytest.mark.parametrize("name", deep_colours())
+def test_the_client_scales_colour_of_16_bits_as_training_does(name: str, client: ModuleType) -> None:
+    data, samples = deep_colours()[name]
+    for levels in ((0.0, 4095.0), (0.0, 65535.0), None):
+        preprocess = Preprocess(image_size=9, mean=(0, 0, 0), std=(1, 1, 1), resize="crop", levels=levels)
+        seen = client.upright_rgb(data, levels)
+        np.testing.assert_array_equal(client.network_input(seen, preprocess.to_json()), preprocess(data))
+        if levels == (0.0, 4095.0):
+            np.testing.assert_array_equal(np.asarray(seen), np.rint(samples * (255 / 4095)))

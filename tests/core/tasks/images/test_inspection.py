@@ -4,6 +4,8 @@ import struct
 import zlib
 from collections.abc import Callable
 
+import deep_colour_files
+import numpy as np
 import pytest
 
 from components.core.data.ingestion.items import Rejection
@@ -82,3 +84,22 @@ def test_whatever_a_decoder_raises_is_a_reason_and_no_crash(monkeypatch: pytest.
 def test_every_reason_that_inspection_gives_is_explained(picture: Picture) -> None:
     found = {inspect_image(data) for data in (b"", b"x", picture(0)[:-100], png_header(9000, 9000))}
     assert {rejection.reason for rejection in found if rejection} <= set(REASONS)
+
+
+@pytest.mark.parametrize("deflated", [False, True])
+def test_deep_colour_in_planes_which_pillow_would_read_as_noise_is_refused(deflated: bool) -> None:
+    pixels = np.random.default_rng(0).integers(0, 65536, (6, 7, 3)).astype(np.uint16)
+    assert not isinstance(inspect_image(deep_colour_files.tiff(pixels, deflated=deflated)), Rejection)
+    rejection = inspect_image(deep_colour_files.tiff(pixels, deflated=deflated, planar=True))
+    assert isinstance(rejection, Rejection)
+    assert (rejection.reason, "separate planes" in rejection.detail) == ("unsupported", True)
+
+
+def test_grey_with_alpha_of_16_bits_is_refused_where_its_scale_cannot_be_seen() -> None:
+    pixels = np.random.default_rng(0).integers(0, 4096, (6, 7, 2)).astype(np.uint16)
+    pixels[..., 1] = 65535
+    rejection = inspect_image(deep_colour_files.png(pixels))
+    assert isinstance(rejection, Rejection)
+    assert (rejection.reason, "scale it to 8 or 16 bits" in rejection.detail) == ("unsupported", True)
+    pixels[..., 0] *= 16
+    assert not isinstance(inspect_image(deep_colour_files.png(pixels)), Rejection)

@@ -1,11 +1,10 @@
 """Pixels deeper than 8 bits."""
 
 import io
-import struct
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+import deep_colour_files
 import numpy as np
 import pytest
 from PIL import Image
@@ -24,12 +23,15 @@ TASK = get_task("classification")
 
 @pytest.fixture
 def prepared(tmp_path: Path) -> Callable[..., tuple[dict, Prepared]]:
-    def run(make: Callable[[int], Image.Image]) -> tuple[dict, Prepared]:
+    def run(make: Callable[[int], Image.Image | bytes]) -> tuple[dict, Prepared]:
         for number in range(12):
             folder = tmp_path / "data" / "ab"[number % 2]
             folder.mkdir(parents=True, exist_ok=True)
             image = make(number)
-            image.save(folder / f"{number}.{'tif' if image.mode in 'IF' else 'png'}")
+            if isinstance(image, bytes):
+                (folder / f"{number}.png").write_bytes(image)
+            else:
+                image.save(folder / f"{number}.{'tif' if image.mode in 'IF' else 'png'}")
         store = open_store(str(tmp_path / "store"))
         result = prepare(Settings(rows=TASK.rows, dataset=str(tmp_path / "data")), tmp_path / "out", store)
         dataset = open_dataset(tmp_path / "out", store)
@@ -81,26 +83,26 @@ def test_even_and_equal_pictures_are_warned_of(prepared: Callable[..., tuple[dic
     assert result.warnings[0].text.startswith("4 of 12 images show one even colour")
 
 
-def png_of_16_bit_colour(pixels: np.ndarray) -> bytes:
-    """A PNG of colour type 2 with 16 bits a sample, `pixels` (H, W, 3): Pillow writes none."""
-    height, width, _ = pixels.shape
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
-    header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
-    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
-    packed = [
-        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body)) for name, body in chunks
-    ]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
-
-
-@pytest.mark.parametrize(
-    ("white", "title"), [(255, "Even pictures"), (1023, "Faint pictures"), (4095, "Faint pictures"), (65535, None)]
-)
-def test_colour_of_16_bits_that_pillow_reads_as_nearly_black_is_warned_of(white: int, title: str | None) -> None:
+@pytest.mark.parametrize(("highest", "white"), [(255, 255), (1000, 1023), (4000, 4095), (65535, 65535)])
+def test_colour_of_16_bits_is_scaled_by_what_the_training_images_hold(
+    highest: int, white: int, prepared: Callable[..., tuple[dict, Prepared]]
+) -> None:
     draw = np.random.default_rng(0)
-    pictures = [png_of_16_bit_colour(draw.integers(0, white + 1, (8, 8, 3))) for _ in range(20)]
-    doubts = doubts_of([measured(Image.open(io.BytesIO(picture))) for picture in pictures], "images")
-    assert [found for found, _ in doubts][:1] == ([title] if title else [])
+    shades = draw.integers(0, highest + 1, (12, 8, 8, 3)).astype(np.uint16)
+    shades[:, 0, 0] = highest
+    preprocess, result = prepared(lambda number: deep_colour_files.png(shades[number]))
+    assert preprocess["levels"] == [0.0, white]
+    assert result.warnings == []
+    assert not result.quarantine.files
+    for data in (deep_colour_files.png(shades[0]), deep_colour_files.tiff(shades[0])):
+        pixels = np.asarray(open_image(data, levels=tuple(preprocess["levels"])))
+        np.testing.assert_array_equal(pixels, np.rint(shades[0] * (255 / white)))
+
+
+def test_pictures_of_8_bits_that_are_nearly_black_are_warned_of() -> None:
+    draw = np.random.default_rng(0)
+    dark = [Image.fromarray(draw.integers(0, 16, (8, 8, 3)).astype(np.uint8)) for _ in range(20)]
+    assert [title for title, _ in doubts_of([measured(image) for image in dark], "images")] == ["Faint pictures"]
 
 
 def test_negative_values_are_kept() -> None:

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from torchvision import transforms
 
+from components.core.models.resampling import INTERPOLATIONS
 from components.core.tasks.images.preprocess import Preprocess, TooManyPixelsError, open_image
 
 PREPROCESS = Preprocess(image_size=8, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
@@ -100,7 +101,7 @@ def test_json_round_trip_is_exact() -> None:
         ({"std": (1, 0, 1)}, "std must be positive"),
         ({"mean": (1, 2)}, "mean must be three"),
         ({"mean": (1, 2, float("nan"))}, "mean must be three finite"),
-        ({"interpolation": "cubic"}, "unknown interpolation 'cubic'; available: bilinear"),
+        ({"interpolation": "cubic"}, "unknown interpolation 'cubic'; available: bilinear, bicubic"),
         ({"resize": "stretch"}, "unknown resize 'stretch'; available: squash, fit, letterbox, crop"),
         ({"resize": "crop", "crop_ratio": 0}, "crop_ratio must be above 0 and at most 1, got 0"),
         ({"levels": (5.0, 5.0)}, "levels must be two finite numbers, black below white"),
@@ -138,10 +139,15 @@ def test_serving_needs_no_torch() -> None:
     assert result.stdout.strip() == "False"
 
 
+@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
 @pytest.mark.parametrize(("side", "ratio"), [(224, 0.875), (32, 0.9), (24, 1.0)])
-def test_a_centre_crop_is_torchvisions_to_the_pixel(encode: Callable[..., bytes], side: int, ratio: float) -> None:
-    theirs = transforms.Compose([transforms.Resize(int(side / ratio)), transforms.CenterCrop(side)])
-    ours = replace(PREPROCESS, image_size=side, resize="crop", crop_ratio=ratio)
+def test_a_centre_crop_is_torchvisions_to_the_pixel(
+    encode: Callable[..., bytes], side: int, ratio: float, interpolation: str
+) -> None:
+    resize = transforms.Resize(int(side / ratio), interpolation=transforms.InterpolationMode(interpolation))
+    theirs = transforms.Compose([resize, transforms.CenterCrop(side)])
+    ours = replace(PREPROCESS, image_size=side, resize="crop", crop_ratio=ratio, interpolation=interpolation)
+    assert Preprocess.from_json(json.loads(json.dumps(ours.to_json()))) == ours
     for height, width in ((300, 401), (401, 300), (257, 299), (90, 33), (37, 36), (256, 256), (224, 224)):
         picture = random_pixels(height, width)
         expected = np.asarray(theirs(Image.fromarray(picture)))

@@ -154,6 +154,10 @@ def test_an_image_of_another_size_than_stated_is_refused(coco: Callable[..., Pat
             '{"images": [], "annotations": [], "categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "a"}]}',
             "two categories called 'a'",
         ),
+        (
+            f'{{"images": [], "annotations": [], "categories": [{{"id": 1, "name": "{"x" * 201}"}}]}}',
+            r"x\.json has a class name of 201 characters .*at most 200",
+        ),
     ],
 )
 def test_a_file_that_is_not_coco_is_refused(content: str, message: str, tmp_path: Path) -> None:

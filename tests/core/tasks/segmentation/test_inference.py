@@ -36,7 +36,7 @@ from components.core.tasks.segmentation.masks import IGNORED, default_palette, e
 from components.core.tasks.segmentation.networks import SegmentationNetwork, build
 from components.core.tasks.segmentation.pages import SegmentationPages
 from components.core.tasks.segmentation.task import CALLS
-from components.quantize.int8 import quantize_int8
+from components.quantize.int8 import calibrate
 
 SIDE = 32
 CLASSES = ["background", "cup", "shoe"]
@@ -276,9 +276,13 @@ def whole_int8(whole: OnnxBundle, tmp_path_factory: pytest.TempPathFactory) -> P
     """The same as int8: calibrated on squares, as everything is that trains."""
     path = tmp_path_factory.mktemp("int8") / "model.onnx"
     images = whole.assets.preprocess.normalized(np.stack([scene(96, 96, seed) for seed in range(20)]))
-    made = quantize_int8(
-        whole.graphs["model"], lambda: iter([{"images": images}]), method="percentile", stay_float=TASK.stay_float
-    ).model
+    made = (
+        calibrate(
+            whole.graphs["model"], lambda: iter([{"images": images}]), method="percentile", stay_float=TASK.stay_float
+        )
+        .integers()
+        .model
+    )
     describe_file(made, whole)
     onnx.save(made, path)
     return path

@@ -1,6 +1,5 @@
 import math
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -9,7 +8,6 @@ from components.core.data.batch import Batch
 from components.core.tasks import get_task
 from components.core.tasks.segmentation.losses import (
     channel_distillation_sum,
-    class_weights,
     cross_entropy_sum,
     dice_sum,
     segmentation_loss,
@@ -150,17 +148,3 @@ def test_distillation_of_equal_logits_or_of_no_pixel_is_zero(batch: tuple[Tensor
     nothing = loss(student.requires_grad_(), student.flip(0), torch.zeros_like(weight), temperature=2.0)
     assert nothing.item() == 0
     assert (gradient(nothing, student) == 0).all()
-
-
-def test_class_weights_go_with_the_inverse_root_and_have_mean_one_over_pixels() -> None:
-    pixels = np.array([900, 100, 0, 25])
-    weights = class_weights(pixels).astype(np.float64)
-    assert (pixels * weights).sum() / pixels.sum() == pytest.approx(1)
-    assert weights[1] / weights[0] == pytest.approx(3)
-    assert weights[3] / weights[0] == pytest.approx(6)
-    assert weights[2] == weights[3]
-
-
-def test_class_weights_refuse_a_data_set_without_pixels() -> None:
-    with pytest.raises(ValueError, match="not all zero"):
-        class_weights([0, 0])
