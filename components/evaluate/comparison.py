@@ -36,7 +36,7 @@ _FEWEST_ROUNDS = 10
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateConfig:
-    """What to measure, and the budget to judge it by.
+    """Settings of the measurement, and the budget to judge it by.
 
     Attributes:
         split: validation or test.

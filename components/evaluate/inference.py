@@ -24,7 +24,7 @@ SPLITS = ("validation", "test")
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What one model did on a split, in stored order; N rows.
+    """Answers of one model on a split, in stored order; N rows.
 
     Attributes:
         statistics: of each row, float64 `(N, K)`, as the task's metrics take them.

@@ -93,7 +93,7 @@ def fine_tune_bundle(
 
 
 def _silent(_: str) -> None:
-    """What a process says that does not lead."""
+    """Log messages of a process that does not lead."""
 
 
 def _train_head(

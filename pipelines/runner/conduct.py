@@ -112,7 +112,7 @@ def _plain_outputs(outcome: Outcome) -> dict[str, Any]:
 
 
 def find_summary(tasks: list[TaskRecord]) -> dict[str, Any] | None:
-    """What the pipeline says at its end: an output `Output` or `summary` of a task of the outermost DAG with the keys
+    """The pipeline's summary at its end: an output `Output` or `summary` of a task of the outermost DAG with the keys
     `title`, `columns` and `rows` (a table), and perhaps `files` (name → place) and `outputs` (name → value)."""
     for task in reversed(tasks):
         if "/" in task.task or task.status != "succeeded":

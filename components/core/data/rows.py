@@ -1,4 +1,4 @@
-"""What a task says of its rows: how a user's items become stored rows, and what data sets and stages ask of them.
+"""A task's description of its rows: how a user's items become stored rows, and what data sets and stages ask of them.
 
 `components.core.tasks` implements it, one `rows.py` per task; `task.rows` gives it. Nothing here knows a task.
 """
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from components.core.data.near_copies import NearCopies
 
 DEMO = "demo"
-"""What a user calls the task's own embedded data set."""
+"""Name of the task's own embedded data set, for users."""
 
 CONTENT_IN_TWO_SPLITS = "content in two splits"
 """Reason of the quarantine for rows that `RowFormat.apart_columns` keeps apart."""
@@ -45,7 +45,7 @@ class Demo:
 
 
 class StoredRows(Protocol):
-    """What reading and writing a data set needs to know of its rows."""
+    """Description of rows for reading and writing a data set."""
 
     @property
     def task(self) -> str:
@@ -63,15 +63,15 @@ class StoredRows(Protocol):
         """The row's target as bytes, for the data set's fingerprint: equal for equal targets, however encoded."""
 
     def class_counts(self, row: Mapping[str, Any], num_classes: int) -> np.ndarray | None:
-        """What a row adds to each class, int64 `(num_classes,)`: one image, or its pixels; None without classes."""
+        """The row's count for each class, int64 `(num_classes,)`: one image, or its pixels; None without classes."""
 
 
 class MixedRows(StoredRows, Protocol):
-    """What drift asks of stored rows: the groups whose shares it compares, most often the classes."""
+    """Description of stored rows for drift: the groups whose shares it compares, most often the classes."""
 
     @property
     def mix_titles(self) -> tuple[str, str]:
-        """What a group is, and what has moved when the shares have: "class" and "labels"."""
+        """The nouns for a group and for what has drifted when shares change: "class" and "labels"."""
 
     @property
     def usual_reasons(self) -> frozenset[str]:
@@ -85,7 +85,7 @@ class MixedRows(StoredRows, Protocol):
         """Names of the groups for a data set with these classes."""
 
     def mix(self, row: Mapping[str, Any], num_classes: int) -> np.ndarray | None:
-        """What a row adds to each group, int64 `(groups,)`."""
+        """The row's count for each group, int64 `(groups,)`."""
 
 
 class RowFormat(MixedRows, Protocol):
@@ -93,15 +93,15 @@ class RowFormat(MixedRows, Protocol):
 
     @property
     def noun(self) -> str:
-        """What a row is, in the plural: "images"."""
+        """The noun for rows, in the plural: "images"."""
 
     @property
     def counted(self) -> str:
-        """What `class_counts` counts, in the plural: "images", "pixels"."""
+        """The noun for what `class_counts` counts, in the plural: "images", "pixels"."""
 
     @property
     def accepted(self) -> str:
-        """What a data set may be, as the end of "give …" in a refusal."""
+        """The accepted kinds of data sets, as the end of "give …" in a refusal."""
 
     @property
     def file_suffixes(self) -> tuple[str, ...]:
@@ -173,14 +173,14 @@ class RowFormat(MixedRows, Protocol):
         """The raw columns that `training_facts` and `doubts` read; small ones."""
 
     def training_facts(self, rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-        """What preprocessing must know of the training rows, for the manifest; most often nothing."""
+        """Facts of the training rows that preprocessing needs, for the manifest; most often none."""
 
     def doubts(self, rows: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
         """A title and a sentence for whatever looks wrong with the rows that are kept."""
 
     @property
     def near(self) -> "NearCopies | None":
-        """What near copies are found by; None where the task does not look for them."""
+        """How near copies are found; None where the task does not look for them."""
 
     @property
     def conflict(self) -> str:
@@ -229,14 +229,14 @@ class RowFormat(MixedRows, Protocol):
     # Pages
 
     def data_blocks(self, dataset: Any) -> list[Any]:
-        """What the data page shows of the classes."""
+        """The data page's block on the classes."""
 
     def samples(self, dataset: Any) -> list[Any]:
-        """What the data page shows of the training rows."""
+        """The data page's block on the training rows."""
 
 
 def group_key(raw: Mapping[str, Any]) -> str:
-    """What decides the split of a raw row: its digest, or that of the name of its `group`, sha256 in hex."""
+    """The key that decides the split of a raw row: its digest, or that of the name of its `group`, sha256 in hex."""
     group = raw["group"]
     return str(raw["digest"]) if group is None else hashlib.sha256(f"group\0{group}".encode()).hexdigest()
 

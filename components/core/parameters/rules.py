@@ -1,4 +1,4 @@
-"""What a value must be: ranges of numbers, and the rules between two parameters. Both the first task of a pipeline and
+"""Rules for values: ranges of numbers, and rules between two parameters. Both the first task of a pipeline and
 the stages' configurations check by these."""
 
 import inspect
@@ -128,7 +128,7 @@ def latency_is_predicted_between_whole_steps(prune_price: str, round_to: int) ->
 
 
 def fitting_needs_a_limit(prune_to_fit: bool, max_latency_ms: float, max_size_mb: float, prune_price: str) -> None:
-    """What is pruned is read off the limits, in multiply-accumulates."""
+    """Pruning to fit derives its amount from the limits, in multiply-accumulates."""
     if prune_to_fit and max_latency_ms == max_size_mb == NO_LIMIT:
         raise UserError("prune_to_fit needs a limit: give max_latency_ms or max_size_mb")
     if prune_to_fit and prune_price != "macs":

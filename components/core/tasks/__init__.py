@@ -1,4 +1,4 @@
-"""What a stage must not know about a task: its rows, its batches, its networks, its loss, its metrics, its pages.
+"""Tasks, each with its own rows, batches, networks, loss, metrics and pages, of which no stage knows anything.
 
 A stage asks `get_task` for the task that the data set or the model names. A new task is a folder beside
 `classification`, with the same modules; `task.py` holds its class, called like the folder in capitals.

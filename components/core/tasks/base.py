@@ -1,4 +1,4 @@
-"""What a task tells the house. Everything that stages and pages must not know about a task is behind this protocol.
+"""The protocol of a task. Everything that stages and pages must not know about a task is behind it.
 
 A task is a folder beside this file with the same modules as the others; `task.py` ties them together. Implementations
 are stateless, and import torch, onnxruntime and the report only in the methods that need them.
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Assets(Protocol):
-    """What belongs to a network and is not its weights: preprocessing, labels, palette, vocabulary."""
+    """Assets of a network, which are not its weights: preprocessing, labels, palette, vocabulary."""
 
     @property
     def labels(self) -> list[str]:
@@ -38,14 +38,14 @@ class Assets(Protocol):
         """The serving files, by name; equal assets give equal bytes."""
 
     def to_metadata(self) -> dict[str, Any]:
-        """What an ONNX file says of them in its own metadata; JSON-able, by name."""
+        """Entries of an ONNX file's own metadata for them; JSON-able, by name."""
 
     def describe(self) -> dict[str, str]:
         """For people, by title: input size, normalisation, …"""
 
 
 class Details(Protocol):
-    """What a task notes of one model while it is evaluated, for its own pages; memory flat in the number of rows."""
+    """A task's notes on one model's evaluation, for its own pages; memory flat in the number of rows."""
 
     def add(self, outputs: Mapping[str, Any], predictions: Any, batch: Batch) -> None:
         """One batch, as `Task.predict` saw it."""
@@ -89,7 +89,7 @@ class Task(Protocol):
     title: str
     """For people: "image classification"."""
     row_noun: str
-    """What a row is, in the plural: "images", "sentence pairs"."""
+    """The noun for rows, in the plural: "images", "sentence pairs"."""
     large_batch: int
     """Rows per call where throughput counts: what an evaluation reads at a time, and times beside one row."""
 
@@ -101,13 +101,13 @@ class Task(Protocol):
     stay_float: tuple[str, ...]
     """Kinds of ONNX operators that quantization leaves alone: as integers they would be slower, or wrong."""
     timed_units: str
-    """What `timed_call` counts, in the plural: "pieces"; empty where there is no such call."""
+    """The noun for what `timed_call` counts, in the plural: "pieces"; empty where there is no such call."""
 
     # Data
 
     @property
     def rows(self) -> "RowFormat":
-        """What a row is, and how a user's data become rows; what a data set knows of its task."""
+        """Format of the rows, and how a user's data become rows; all that a data set knows of its task."""
 
     def transform(
         self, assets: Any, *, full_size: bool = False, settings: Mapping[str, Any] | None = None
@@ -141,7 +141,7 @@ class Task(Protocol):
         """UserError when a model was made for other classes, another order of them, or other languages."""
 
     def inputs(self, assets: Any) -> tuple[InputSpec, ...]:
-        """What the network takes, in its order."""
+        """Inputs of the network, in its order."""
 
     def teacher_of(self, module: "nn.Module", teacher: Any, student: Any) -> "tuple[nn.Module, Any]":
         """The teacher's network and assets as a student with the assets `student` can be compared with.
@@ -160,7 +160,7 @@ class Task(Protocol):
         """A student's assets at another input size; 0 is the teacher's. UserError for a size that cannot be."""
 
     def student_inputs(self, inputs: Mapping[str, "Tensor"], teacher: Any, student: Any) -> dict[str, "Tensor"]:
-        """What a student sees of inputs that were prepared for its teacher: the same view, its own way."""
+        """The student's view of inputs that were prepared for its teacher: the same content, prepared its own way."""
 
     # Networks
 
@@ -244,7 +244,7 @@ class Task(Protocol):
         """
 
     def training_module(self, module: "nn.Module", settings: Mapping[str, Any]) -> "nn.Module":
-        """What is trained in the module's place, with heads that only training has; most often the module itself."""
+        """The module to train in place of this one, with heads that only training has; most often the module itself."""
 
     def training_settings(self, settings: Mapping[str, Any], dataset: "Dataset") -> dict[str, Any]:
         """`settings` of a training stage, with what the loss needs to know of the data set (class weights)."""
@@ -275,7 +275,7 @@ class Task(Protocol):
 
     @property
     def training_metric(self) -> Metric:
-        """What epochs of a training are compared by; most often the first of `metrics`.
+        """The metric that epochs of a training are compared by; most often the first of `metrics`.
 
         Another one where the outputs that training computes are no predictions of a release.
         """
@@ -284,7 +284,7 @@ class Task(Protocol):
         """As `statistics`, of `guess` and for `training_metric`."""
 
     def guess(self, outputs: Any, batch: Batch) -> Any:
-        """What the network's outputs (tensors, on any device) say while it is trained, on the CPU."""
+        """The network's answers while it is trained, from its outputs (tensors, on any device), on the CPU."""
 
     def groups(self, dataset: "Dataset") -> list[Group]:
         """Per class, or whatever the task compares besides the whole."""
@@ -316,7 +316,7 @@ class Task(Protocol):
     def timed_call(
         self, sessions: Mapping[str, Any], batch: Batch, assets: Any, *, rows: int
     ) -> Callable[[int], int] | None:
-        """What is timed: call number n runs `rows` rows of the batch, the n-th such part in a circle, as a client does.
+        """The timed call: number n runs the n-th part of `rows` rows of the batch, in a circle, as a client does.
 
         It gives how many `timed_units` it made. None where each graph runs once on inputs of which only the shape
         counts.
@@ -330,11 +330,11 @@ class Task(Protocol):
 
     @property
     def pages(self) -> "Pages":
-        """What the task draws."""
+        """The pages of the task."""
 
 
 class Pages(Protocol):
-    """What a task draws: its blocks of pages, and its part of the model card. Imported without torch or onnxruntime."""
+    """Pages of a task: its blocks, and its part of the model card. Imported without torch or onnxruntime."""
 
     def sample(
         self, row: Mapping[str, Any], batch: Batch, predictions: Mapping[str, Any], dataset: "Dataset"
@@ -352,7 +352,7 @@ class Pages(Protocol):
         """
 
     def said(self, predictions: Any, classes: Sequence[str]) -> str | None:
-        """What is predicted of the one row, where a short text says it (a class, a sentence); else None."""
+        """The prediction for one row as a short text (a class, a sentence); None where no short text says it."""
 
     def evaluation_sections(self, evaluation: "Evaluation", *, candidate: str = "candidate") -> "list[Section]":
         """Of an evaluation and of the run report: per class, confusions, samples.

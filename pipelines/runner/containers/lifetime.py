@@ -155,7 +155,7 @@ class Containers:
             await over
 
     async def _end_of(self, container: str, spec: dict[str, Any]) -> Ended:
-        """What the engine says of the end; the exit code of the command that followed the output proves nothing."""
+        """The engine's report of the end; the exit code of the command that followed the output proves nothing."""
         form = "{{.State.Status}} {{.State.ExitCode}} {{.State.OOMKilled}}"
         status, code, out_of_memory = (await self.engine.tell("inspect", "--format", form, container)).split()
         if status in _NEVER_RAN:

@@ -18,7 +18,7 @@ class OutOfBounds(Exception):  # noqa: N818  (it is how the work ended)
 
 
 def in_child(work: Callable[[], Any]) -> Any:
-    """What `work` returns, which must be JSON; it runs in a fork, with `BYTES` beyond what is in use, for `SECONDS`.
+    """The result of `work`, which must be JSON; it runs in a fork, with `BYTES` beyond what is in use, for `SECONDS`.
 
     Raises:
         OutOfBounds: it did not come back.

@@ -1,4 +1,4 @@
-"""What on this machine stands for the things of a cluster that a pipeline names: secrets, config maps, volumes.
+"""Local stand-ins for the objects of a cluster that a pipeline names: secrets, config maps, volumes.
 
 A secret or config map is a file or folder that whoever starts the run names (`--secret`); its values are in memory
 only, and in the environment or the mounts of the tasks that use them. A volume is a folder, `<home>/volumes/<name>`.

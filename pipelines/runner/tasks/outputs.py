@@ -1,4 +1,4 @@
-"""What a component gets told to write, and what it wrote: KFP's executor input and executor output."""
+"""Outputs that a component is told to write, and those it wrote: KFP's executor input and executor output."""
 
 import json
 import math
