@@ -1,4 +1,4 @@
-"""What runs on each node of a Kubeflow Trainer TrainJob: one stage, whose training goes over all nodes.
+"""The program of each node of a Kubeflow Trainer TrainJob: one stage, whose training goes over all nodes.
 
     python3 -m components.trainjob TASK
 

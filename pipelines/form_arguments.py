@@ -67,8 +67,8 @@ def form_arguments(form: Form, given: Mapping[str, str]) -> dict[str, Any]:
 
 
 def resolved(form: Form, inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """What the form's first task gives for these inputs of the pipeline: every parameter under its flat name, and the
-    settings of the task's parts."""
+    """The outputs of the form's first task for these inputs: every parameter under its flat name, and the settings of
+    the task's parts."""
     fields = {name: value for name, value in inputs.items() if name != ADVANCED}
     values = form.resolve(fields, inputs.get(ADVANCED) or {})
     return {**values, **form.settings(values)}

@@ -1,4 +1,4 @@
-"""What kfp-kubernetes can say of a safe pod: a user that is not root, and a `/tmp` of its own on a read-only root.
+"""Safe pods, as far as kfp-kubernetes can describe them: no root user, and an own `/tmp` on a read-only root.
 
 It has no word for a read-only root, seccomp or capabilities: see
 `infra/decisions/2026-11-25-pod-defaults-in-argo.md` for where those come from.

@@ -1,7 +1,7 @@
 """From a user's checkpoint, or a model in the store, to the model bundle that the later stages take."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from components.core.data.seen_rows import SEEN, TRAINED_ON, seen_in_test
 from components.core.errors import UserError
 from components.core.models.checkpoint import checkpoint_file, digest_of
 from components.core.parameters import check_declared
+from components.core.store.errors import NotFound
 from components.core.tasks import get_task
 from components.core.training.data import as_tensors
 from components.core.training.device import choose_device, place, use_available_threads
@@ -60,11 +61,13 @@ def adopt_model(asked: OwnModel, dataset: "Dataset", artifact: str | Path, store
         bundle = load_model(manifest, store)
         bundle.task.check_classes(dataset, bundle.assets)
         entries = [one for one in manifest.files if one.path != SEEN]
-        if trained_on := training_data(manifest, store):
-            facts[TRAINED_ON] = trained_on.digest
-            if seen := _seen(dataset, Dataset(trained_on, store), asked.model):
-                content = json.dumps(seen).encode()
-                entries.append(FileEntry(path=SEEN, bytes=len(content), sha256=store.blobs.put(content)))
+        trained_on, complete = training_data(manifest, store)
+        seen, all_there = _seen(dataset, trained_on, asked.model, store)
+        if complete and all_there:
+            facts[TRAINED_ON] = trained_on[0].digest
+        if seen:
+            content = json.dumps(seen).encode()
+            entries.append(FileEntry(path=SEEN, bytes=len(content), sha256=store.blobs.put(content)))
         return publish_entries(artifact, kind=manifest.kind, entries=entries, metadata={**manifest.metadata, **facts})
     with checkpoint_file(asked.model) as path:
         if digest_of(path) != asked.state:
@@ -97,15 +100,25 @@ def validated(bundle: ModelBundle, dataset: "Dataset") -> dict[str, float]:
     return {f"validation_{bundle.task.training_metric.name}": found.metric}
 
 
-def _seen(dataset: Dataset, trained_on: Dataset, model: str) -> list[str]:
-    """Digests of test rows that the network knows; UserError when it knows all of them."""
-    seen, noun = seen_in_test(dataset, [trained_on]), get_task(dataset.task).row_noun
+def _seen(dataset: Dataset, trained_on: Sequence[Manifest], model: str, store: "Store") -> tuple[list[str], bool]:
+    """Digests of test rows that the network knows, and whether all its data could be read.
+
+    Raises:
+        UserError: it knows the whole test split.
+    """
+    found, all_there = set[str](), True
+    for manifest in trained_on:
+        try:
+            found.update(seen_in_test(dataset, [Dataset(manifest, store)]))
+        except NotFound:  # its rows were collected, and only their record is left
+            all_there = False
+    seen, noun = sorted(found), get_task(dataset.task).row_noun
     if seen and len(seen) == dataset.rows("test"):
         raise UserError(
             f"model {model} was trained or chosen on all {len(seen):,} {noun} of the test split; give {noun} that it "
             "has not seen, or the data, seed and fractions of its own run"
         )
-    return seen
+    return seen, all_there
 
 
 def _changed(model: str) -> UserError:

@@ -44,7 +44,7 @@ BATCH_SIZE = 64
 
 @dataclass(frozen=True, kw_only=True)
 class SelectionConfig:
-    """What is asked for; the parameters of the stage, checked. UserError names parameter and value."""
+    """The parameters of the stage, checked. UserError names parameter and value."""
 
     backbones: str
     catalog: str
@@ -54,7 +54,7 @@ class SelectionConfig:
     limits: Limits
     prunes: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """What the task lets its user choose of its networks."""
+    """The settings that the task offers for its networks."""
 
     def __post_init__(self) -> None:
         check_declared({"image_size": self.image_size, "seed": self.seed})

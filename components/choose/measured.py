@@ -1,4 +1,4 @@
-"""What the choice looks at, read from the evaluations of all recipes."""
+"""The figures that the choice compares, read from the evaluations of all recipes."""
 
 import statistics
 from collections.abc import Sequence

@@ -18,7 +18,7 @@ _SCHEME = Parameter(name="scheme", type=str, default="int8", choices=SCHEMES, te
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """What is done to the tuned model. Each stage takes the whole recipe and reads what concerns it.
+    """The steps from the tuned model to a candidate. Each stage takes the whole recipe and reads what concerns it.
 
     Attributes:
         name: for tables and figures; not empty.

@@ -1,4 +1,4 @@
-"""What decides over a retraining and a promotion: thresholds, checked when they are built, and anchors."""
+"""Thresholds of a retraining and a promotion, checked when they are built, and anchors."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""What may be wrong with the data, although they can be used: for the page, and one line each for the log."""
+"""Warnings about data that can be used: for the page, and one line each for the log."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

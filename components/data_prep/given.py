@@ -51,7 +51,7 @@ def rank(given: str | None) -> int:
 
 
 def choose_split(mode: str, origin: str, found: Mapping[str | None, int], dataset: str) -> GivenSplit:
-    """What of a given split is used.
+    """The parts of a given split that are used.
 
     Args:
         mode: the parameter `split`.

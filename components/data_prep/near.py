@@ -27,7 +27,7 @@ class NearRow(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class NearReport:
-    """What was found among the rows that are kept.
+    """Near copies among the rows that are kept.
 
     Attributes:
         joined: whether each group was kept in one split.

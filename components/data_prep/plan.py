@@ -63,7 +63,7 @@ class Plan:
     has_groups: bool = False
 
     def key_of(self, raw: Mapping[str, Any], rows: RowFormat) -> tuple[str, bool]:
-        """What decides the split of a raw row, and whether it is that of a group."""
+        """The key that decides a raw row's split, and whether it is that of a group."""
         own = rows.split_key(raw)
         return self.joined.get(own, own), own != raw["digest"] or own in self.joined
 

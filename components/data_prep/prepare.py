@@ -109,14 +109,14 @@ def prepare(
 
 
 def _measured(spill: Spill, plan: Plan, rows: RowFormat, split: str | None = None) -> Iterator[dict[str, Any]]:
-    """What was measured of the rows that are kept, in one split or all."""
+    """The measured columns of the rows that are kept, in one split or all."""
     for bucket, number, raw in kept_rows(plan, spill, list(plan.rows), rows.measured_columns):
         if split is None or SPLITS[plan.splits[bucket][number]] == split:
             yield raw
 
 
 def _split_facts(plan: Plan, quarantine: Quarantine) -> dict[str, Any]:
-    """What the manifest says of a given split, near copies and classes that were left out; nothing where none is."""
+    """Facts for the manifest about a given split, near copies and classes left out; empty without any."""
     facts: dict[str, Any] = {}
     if plan.given.used:
         facts["split"] = {

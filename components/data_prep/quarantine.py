@@ -1,4 +1,4 @@
-"""What was left out of the dataset, and why: ``quarantine.json`` in the dataset artifact."""
+"""Files that were left out of the dataset, with reasons: ``quarantine.json`` in the dataset artifact."""
 
 import json
 from collections import Counter

@@ -1,4 +1,4 @@
-"""What to prepare and how."""
+"""Settings of data preparation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ REPORT, GROUP = "report", "group"
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What to prepare and how; see the stage's card. `rows` is the task's.
+    """Data set and settings of a preparation; see the stage's card. `rows` is the task's.
 
     Raises:
         UserError: a value out of range.

@@ -11,7 +11,7 @@ from components.core.retraining import AUTO, FINE_TUNE, OPTIMIZE, SKIP, RetrainP
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """What to do (skip, fine-tune, optimize), the reason in one sentence, and whether a person should look at it."""
+    """The action (skip, fine-tune, optimize), the reason in one sentence, and whether a person should look at it."""
 
     action: str
     reason: str
@@ -87,12 +87,12 @@ def _changed_classes(classes: Mapping[str, Any]) -> str:
 
 
 def _noun(drift: Mapping[str, Any]) -> str:
-    """What rows are; a document of an earlier version is of images."""
+    """The noun for rows; a document of an earlier version is of images."""
     return str(drift.get("noun", "images"))
 
 
 def _drifts(drift: Mapping[str, Any], policy: RetrainPolicy, *, label: float, feature: float) -> str:
-    """What is significant and at least so large, in words; empty if nothing is."""
+    """The changes that are significant and large enough, in words; empty if there are none."""
     found = []
     labels, features = drift["labels"], drift["features"]
     if labels and labels["p_value"] <= policy.drift_alpha and labels["distance"] >= label:

@@ -1,4 +1,4 @@
-"""What arrived since the reference data set, and whether it looks like it; the content of drift.json."""
+"""New rows since the reference data set, and whether they look like it; the content of drift.json."""
 
 import json
 import zlib
@@ -29,7 +29,7 @@ _QUARANTINE = "quarantine.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Arrivals:
-    """What is new in `LOOKED_AT`, and the reference's rows there; numbers are over all splits.
+    """The new rows in `LOOKED_AT`, and the reference's rows there; numbers are over all splits.
 
     new, reference: digests by the group that a row shows most of (a class, most often the only one). new_counts,
     reference_counts: what each of these rows adds to each of the groups `classes`, int64 `(rows, groups)`.

@@ -1,13 +1,12 @@
 """Open what is to be compared: an ONNX bundle as it is, a torch model exported to float32."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components.core.artifacts.manifest import Manifest, read_file, read_manifest
+from components.core.artifacts.manifest import Manifest, read_manifest
 from components.core.bundles.onnx_bundle import OnnxBundle, load_onnx
-from components.core.data.seen_rows import SEEN, TRAINED_ON
+from components.core.data.seen_rows import SEEN, TRAINED_ON, read_seen
 from components.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -54,4 +53,4 @@ def open_as_onnx(artifact_path: str | Path, store: "Store") -> Opened:
 def _seen(manifest: Manifest, store: "Store") -> frozenset[str]:
     if SEEN not in {one.path for one in manifest.files}:
         return frozenset()
-    return frozenset(json.loads(read_file(manifest, SEEN, store)))
+    return read_seen(manifest, store)

@@ -52,12 +52,10 @@ def evaluate(
         parts: 1 reads the whole split.
     """
 
-    import json
-
-    from components.core.artifacts.manifest import describe, publish, read_file, read_manifest
+    from components.core.artifacts.manifest import describe, publish, read_manifest
     from components.core.budget import Budget
     from components.core.data.dataset import open_dataset
-    from components.core.data.seen_rows import SEEN
+    from components.core.data.seen_rows import read_seen
     from components.core.evaluation.document import FILE, KIND, encode_evaluation
     from components.core.parameters import check_declared
     from components.core.report.metrics import log_metrics
@@ -80,7 +78,7 @@ def evaluate(
     prepared = open_dataset(dataset.path, store)
     check_split(prepared, split)
     ours, theirs = open_as_onnx(candidate.path, store), open_as_onnx(baseline.path, store)
-    known = json.loads(read_file(read_manifest(seen.path, kind="drift"), SEEN, store)) if seen else []
+    known = read_seen(read_manifest(seen.path, kind="drift"), store) if seen else frozenset()
     result = evaluate_pair(prepared, ours, theirs, config, seen=known)
 
     # Stages that make or choose an ONNX file by a recipe name it on KFP's artifact.

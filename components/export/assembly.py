@@ -73,6 +73,9 @@ def assemble(
     }
     if "calibration" in bundle.provenance:
         chain["calibration data (fingerprint)"] = bundle.provenance["calibration"]["dataset"]
+    learnt_from = sources["model"].metadata.get("dataset")
+    if learnt_from not in (None, sources["dataset"].digest):
+        chain["data set that the network learnt from, with a teacher's targets"] = learnt_from
     provenance = {**bundle.provenance, "verification": verification.to_json(), "artifacts": dict(digests)}
     described = {"calibration": None, **bundle.provenance}
     text = bundle.task.pages.card_text(evaluation, bundle.assets, described)

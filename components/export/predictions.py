@@ -25,7 +25,7 @@ _SPLITS = ("validation", "train")
 
 @dataclass(frozen=True, kw_only=True)
 class Compared:
-    """What was found, at each of `batch_sizes` in turn.
+    """Results of the comparison, at each of `batch_sizes` in turn.
 
     Attributes:
         rows, split: what was read: never test rows.

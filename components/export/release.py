@@ -1,4 +1,4 @@
-"""What a release consists of, its digest, and putting it into the store."""
+"""The files of a release, its digest, and its publication in the store."""
 
 import hashlib
 from collections.abc import Mapping

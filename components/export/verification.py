@@ -41,7 +41,7 @@ class VerificationError(RuntimeError):
 
 @dataclass(frozen=True, kw_only=True)
 class Verification:
-    """What was checked.
+    """Checks of a release, with their results.
 
     Attributes:
         parity: torch against onnxruntime, float32, at two batch sizes.

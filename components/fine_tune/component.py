@@ -54,7 +54,8 @@ def fine_tune(
         model: Model to train; with head_epochs 0 one that was trained before is trained further.
         tuned: The trained model, with the input's architecture, labels and preprocessing.
         curves: Learning curves (curves.json).
-        metrics: Validation metric and loss of the kept epoch, and its number.
+        metrics: Validation metric and loss of the kept epoch, and its number; for some tasks how far the answers to
+            inputs outside of the data have moved.
         page: Learning curves as a page.
         epochs: Passes of the whole network over the training split.
         head_epochs: Passes of the linear head over features that the frozen network computes once; 0 skips it. Networks
@@ -108,6 +109,7 @@ def fine_tune(
     bundle = load_model(source, store)
 
     inputs = {"dataset": prepared.manifest.digest, "model": source.digest}
+    watched = bundle.task.general_watch(bundle.module, bundle.assets)
     key = checkpoint_key("fine_tune", parameters=vars(config), inputs=inputs)
     checkpointer = Checkpointer(store, key, seconds=config.checkpoint_seconds)
     if config.num_processes == 1:
@@ -123,10 +125,11 @@ def fine_tune(
             num_processes=config.num_processes,
         )
 
-    facts = result_facts(history)
+    changed = watched(bundle.module) if watched else None
+    facts = result_facts(history) | (changed.figures if changed else {})
     log_metrics(metrics, facts)
     manifest = save_model(tuned.path, bundle, store, {"stage": "fine_tune", **inputs})
     describe(tuned, manifest, store, **facts)
     describe(curves, publish_curves(curves.path, history, stage="fine_tune", store=store), store)
-    write_tuning_page(page.path, history, config)
+    write_tuning_page(page.path, history, config, general=changed.text if changed else "")
     checkpointer.clear()

@@ -7,12 +7,14 @@ from components.core.training.history import History
 from components.fine_tune.tuning import FineTuneConfig
 
 
-def write_tuning_page(path: str | Path, history: History, config: FineTuneConfig) -> None:
-    """Result, curves and the epochs as a table."""
+def write_tuning_page(path: str | Path, history: History, config: FineTuneConfig, *, general: str = "") -> None:
+    """Result, curves and the epochs as a table; `general`: what became of answers to inputs outside of the data."""
     head = next((phase for phase in history.phases if phase["name"] == "head"), None)
     result = {}
     if head is not None:
         result["head first"] = f"{head['epochs']} epochs on the frozen features of {head['rows']:,} rows"
+    if general:
+        result["outside of the data"] = general
     training_page(
         path,
         history,

@@ -1,4 +1,4 @@
-"""What a search will try, and whether its budget can be met; checked before anything expensive starts."""
+"""The plan of a search, and whether its budget can be met; checked before anything expensive starts."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -15,7 +15,7 @@ _WHY_STRUCTURED = (
 
 
 def write_pruning_page(path: str | Path, result: Pruned, config: PruneConfig, *, recipe: str) -> None:
-    """What the network costs now, and what was kept of each layer."""
+    """The cost of the pruned network, and the share of each layer that was kept."""
     predicted = result.predicted
     what = "the multiply-accumulates" if predicted is None else "the predicted latency"
     lead = (

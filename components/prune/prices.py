@@ -1,4 +1,4 @@
-"""What channels cost: their multiply-accumulates, or the time that they take where the model will run."""
+"""Prices of channels: their multiply-accumulates, or their time on the machine where the model will run."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from components.prune.result import Predicted
 _LEAST_US = 1e-3
 
 _REMEMBERED = "layer-latencies"
-"""What the tables are called among the store's results."""
+"""Name of the tables among the store's results."""
 
 _CODE = ("pruning", "runtime")
 """Folders of core on which a table rests."""
@@ -85,7 +85,7 @@ def prices_of(
 
 
 def us_per_channel(cost: Cost, group: ChannelGroup, *, round_to: int) -> float:
-    """What is saved with one channel: the mean over all of the group that may go, everything else being whole.
+    """The saving per channel: the mean over all of the group that may go, everything else being whole.
 
     Kernels work in steps and a single cut may save nothing, so the mean is steadier. At least a nanosecond: channels
     that save nothing go last.

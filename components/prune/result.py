@@ -1,4 +1,4 @@
-"""What a pruning run gives."""
+"""The result of a pruning run."""
 
 from dataclasses import dataclass, field
 
@@ -67,7 +67,7 @@ class Pruned:
         return self.macs_fraction if self.predicted is None else self.predicted.fraction
 
     def facts(self) -> dict[str, float]:
-        """What the stage logs as metrics."""
+        """The metrics that the stage logs."""
         if self.predicted is None:
             return self.lasting_facts()
         return self.lasting_facts() | {
@@ -77,7 +77,7 @@ class Pruned:
         }
 
     def lasting_facts(self) -> dict[str, float]:
-        """What is true of the model wherever it is measured: these go with it, since cache keys depend on them."""
+        """Facts that do not depend on where the model is measured; they become metadata, on which cache keys rest."""
         facts = {
             "macs_before": float(self.macs_before),
             "macs_after": float(self.macs_after),

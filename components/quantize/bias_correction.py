@@ -98,7 +98,7 @@ def _mean_outputs(
 
 
 def _rounded_weights(quantized: onnx.ModelProto) -> dict[str, np.ndarray]:
-    """What the integer weights stand for, by the name that the weight had in the float graph."""
+    """The dequantized weights, by the name that each had in the float graph."""
     found = {}
     for name, (tensor, scale, axis) in _dequantized(quantized).items():
         values = numpy_helper.to_array(tensor)

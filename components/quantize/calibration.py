@@ -25,7 +25,7 @@ BATCH = 32
 
 @dataclass(frozen=True, kw_only=True)
 class QuantizeConfig:
-    """What to do.
+    """Settings of a calibration.
 
     Attributes:
         scheme: "int8", or "float32" to export only.

@@ -126,7 +126,7 @@ class _Draft:
         }
 
     def product(self, node: onnx.NodeProto) -> _Product | None:
-        """What kind of product the node is; None for another, or one of two activations."""
+        """The kind of product that the node is; None for another node, or a product of two activations."""
         if node.op_type == "MatMul":
             name, bias, flipped = node.input[1], "", False
         elif node.op_type == "Gemm" and _attribute(node, "transA") != [1]:

@@ -40,7 +40,7 @@ class Recording:
 def recorded_feeds(
     task: Task, graphs: Mapping[str, Path], batches: Iterable[Batch], assets: Any, *, threads: int
 ) -> dict[str, list[Feed]]:
-    """What each graph is given while the model answers for the batches, in order."""
+    """The inputs of each graph while the model answers for the batches, in order."""
     sessions = {name: Recording(open_session(path, threads=threads)) for name, path in graphs.items()}
     for batch in batches:
         task.run(sessions, batch, assets)

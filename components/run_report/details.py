@@ -7,7 +7,7 @@ from components.run_report.evidence import Evidence
 
 
 def task_sections(evidence: Evidence) -> list[Section]:
-    """What the release's task shows: classes, samples, …"""
+    """Details of the release's task: classes, samples, …"""
     final = evidence.final
     if final is None:
         return []

@@ -1,4 +1,4 @@
-"""What the stages left behind as JSON, found through the manifests in the journal."""
+"""The stages' JSON files, found through the manifests in the journal."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -110,7 +110,7 @@ FILES = (
 )  # fmt: skip
 
 _INCUMBENT = "incumbent"
-"""What this task brings is the champion's and not this run's: its data set is not the data of the run."""
+"""Task whose artifacts are the champion's and not this run's: its data set is not the data of the run."""
 
 _FIRST_TASK = "preflight"
 """It is given the form and resolves every parameter of the pipeline before anything is done."""

@@ -1,4 +1,4 @@
-"""What was asked, what ran, what went in, and where everything came from."""
+"""The record of a run: parameters, tasks, inputs, and the origin of everything."""
 
 import time
 from collections.abc import Mapping

@@ -15,7 +15,7 @@ from components.run_report.summary import find_release, summarize
 Built = Section | list[Section] | None
 
 _MALFORMED = (KeyError, TypeError, ValueError, IndexError, AttributeError, ZeroDivisionError)
-"""What a stage's JSON of an unexpected shape raises while it is shown."""
+"""Errors that a stage's JSON of an unexpected shape raises while it is shown."""
 
 
 def render_report(evidence: Evidence) -> str:

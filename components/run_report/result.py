@@ -78,7 +78,7 @@ def result_section(evidence: Evidence) -> Section | None:
 
 
 def _test_note(final: Evaluation, judgement: Mapping[str, Any] | None) -> str:
-    """What the test split has been used for."""
+    """Earlier uses of the test split."""
     rows = f"{final.rows:,} {final.row_noun}{final.aside}"
     if judgement is None:
         unused = "on which nothing in it was chosen, calibrated or stopped"
@@ -121,7 +121,7 @@ def _tiles(final: Evaluation) -> Tiles:
 
 
 def failure_section(evidence: Evidence) -> Section | None:
-    """What failed, with its error and the end of its log; None if nothing did."""
+    """The failed task with its error and the end of its log; None if none failed."""
     if evidence.succeeded and not evidence.failed:
         return None
     blocks: list[Block] = []

@@ -1,4 +1,4 @@
-"""What a retraining decided, and how it ended."""
+"""Decision and outcome of a retraining."""
 
 from typing import Any
 
@@ -57,7 +57,7 @@ def retraining_section(evidence: Evidence) -> Section | None:
 
 
 def retraining_outputs(evidence: Evidence) -> dict[str, Any]:
-    """What a script reads: action, verdict, outcome, champion."""
+    """Facts for scripts: action, verdict, outcome, champion."""
     retraining, judgement = evidence.first("retraining.json"), evidence.first("judgement.json")
     if retraining is None:
         return {}

@@ -1,4 +1,4 @@
-"""What the command line shows at the end of a run, and what a script reads."""
+"""Summary of a run for the command line, and for scripts."""
 
 from collections.abc import Mapping
 from typing import Any

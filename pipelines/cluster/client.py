@@ -39,7 +39,7 @@ class Client(kfp.Client):
     """`kfp.Client` whose requests end. Its first one is asked once, not five times with five seconds between."""
 
     def get_kfp_healthz(self, sleep_duration: int = 0) -> Any:
-        """What the API says of itself."""
+        """The API's own description."""
         api = self._healthz_api.api_client
         if not isinstance(api.rest_client, BoundedRest):  # the one that all of the APIs share
             api.rest_client = BoundedRest(api.configuration)

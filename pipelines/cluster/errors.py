@@ -1,4 +1,4 @@
-"""What a cluster can do to a command."""
+"""Errors of a cluster that end a command."""
 
 
 class ClusterError(Exception):

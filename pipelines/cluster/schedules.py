@@ -16,7 +16,7 @@ MOST_CONCURRENCY = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """What is to run when. `cron` has six fields; `catch_up` starts every run that was missed, not only the last."""
+    """A schedule. `cron` has six fields; `catch_up` starts every run that was missed, not only the last."""
 
     name: str
     cron: str
@@ -29,7 +29,7 @@ class Schedule:
 
 @dataclass(frozen=True, kw_only=True)
 class Placed:
-    """What became of a schedule: `created`, `replaced` or `unchanged`; whether it is paused."""
+    """Outcome for a schedule: `created`, `replaced` or `unchanged`; whether it is paused."""
 
     identifier: str
     outcome: str

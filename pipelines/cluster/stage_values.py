@@ -1,4 +1,4 @@
-"""What one stage's pods are given: the settings of a values file as frozen data, spelled as in a pod."""
+"""Settings of one stage's pods: those of a values file as frozen data, spelled as in a pod."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -19,7 +19,7 @@ INEXPRESSIBLE = dict.fromkeys(
     ),
     _BY_ADMINISTRATOR,
 )  # fmt: skip
-"""What people look for and kfp-kubernetes has no words for."""
+"""Settings that people look for and kfp-kubernetes cannot express."""
 
 _OF_THE_RUN = dict.fromkeys(
     ("serviceAccount", "serviceAccountName"),

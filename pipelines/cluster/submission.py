@@ -31,7 +31,7 @@ class Version:
 
 
 def run_parameters(package: Package, given: Mapping[str, str]) -> dict[str, Any]:
-    """What was given, typed and checked as for a run on this machine; what was not is left to the pipeline.
+    """The given parameters, typed and checked as for a local run; others are left to the pipeline.
 
     Raises:
         UserError: an unknown name, a wrong type, a parameter that is missing, an input artifact.

@@ -1,4 +1,4 @@
-"""What one task of a compiled pipeline is given, as far as it is known before the pipeline runs."""
+"""Inputs of one task of a compiled pipeline, as far as they are known before it runs."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from pipelines.runner.reading.fields import Fields
 from pipelines.runner.reading.reader import read_parameter
 
 LAUNCHER = "core/training/launch.py"
-"""What a stage imports to train in several processes."""
+"""File of the module that a stage imports to train in several processes."""
 
 LATER: Any = object()
 """A value that another task gives, or a loop: known when the pipeline runs."""

@@ -19,7 +19,7 @@ APIS = ("2.1", "2.2", "2.3")
 period among them."""
 
 POD_LABEL = {"app.kubernetes.io/name": "trimtab-training"}
-"""What infra's network policies know the pods by."""
+"""Labels by which infra's network policies select the pods."""
 
 GRACE_SECONDS = 120
 _NODE = "node"  # the replicated job, and its container, of every runtime for torch

@@ -21,7 +21,7 @@ _PER_STAGE = {key: "it is set per stage: write it under defaults (all stages) or
 
 @dataclass(frozen=True, kw_only=True)
 class Values:
-    """What a values file says: the run's service account ("" is the cluster's default), and each stage's settings."""
+    """Content of a values file: the run's service account ("" is the cluster's default), and each stage's settings."""
 
     service_account: str = ""
     defaults: StageValues = field(default_factory=StageValues)

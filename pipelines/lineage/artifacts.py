@@ -27,7 +27,7 @@ class Bytes:
         self._known: dict[str, str] = {}
 
     def problems(self, manifest: Manifest) -> list[str]:
-        """What is wrong with the files of an artifact; a dataset's rows are read too."""
+        """Problems of an artifact's files; a dataset's rows are read too."""
         problems, tally = [], _tally_of(manifest)
         try:
             files = listed_files(manifest, self._store)

@@ -25,7 +25,7 @@ class Made:
 
     @property
     def problem(self) -> str:
-        """What is wrong with the record itself, or ""."""
+        """The problem of the record itself, or ""."""
         if self.record.get("sha256") != seal_of(self.record):
             return f"the journal's record of {self.name} was changed: it does not have its own sha256"
         return ""

@@ -12,10 +12,10 @@ from pipelines.lineage.release import ReleaseFiles
 
 _FACTS = ("stage", "backbone", "scheme", "macs_fraction", "rows", "counts", "fingerprint")
 _PARENTS = ("dataset", "model", "teacher", "student", "source_model")
-"""What a manifest calls the artifacts that it was made of, each by its digest."""
+"""Keys of a manifest's metadata that name the artifacts it was made of, each by its digest."""
 
 _RENAMED = {"source_model": "model"}
-"""What a manifest calls an input → what the task that made it calls it."""
+"""Name of an input in a manifest → its name in the task that made it."""
 
 
 def trace(store: Store, name: str, version: str) -> Link:
@@ -30,7 +30,7 @@ def trace(store: Store, name: str, version: str) -> Link:
 
 
 class _Walk:
-    """What is known while one release is traced."""
+    """State while one release is traced."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -116,7 +116,7 @@ def _contradictions(manifest: Manifest, made: Made) -> list[str]:
 
 
 def _from_outside(manifest: Manifest, record: Mapping[str, Any]) -> list[Link]:
-    """What is not in the store: the raw data of a dataset, and the weights that a network began with."""
+    """Links to things outside of the store: the raw data of a dataset, and the weights that a network began with."""
     parameters = record.get("parameters") or {}
     # One that a teacher has rewritten was made of another, which has the raw data.
     if manifest.kind == "dataset" and "dataset" not in manifest.metadata:

@@ -1,4 +1,4 @@
-"""What a store holds, read for the overview. What cannot be read becomes a line in `problems`; the rest is shown."""
+"""Contents of a store for the overview. Unreadable records become lines in `problems`; the rest is shown."""
 
 import json
 from collections.abc import Mapping

@@ -18,7 +18,7 @@ from pipelines.runner.tasks.outcome import Outcome, Position
 
 @dataclass(frozen=True, kw_only=True)
 class RunResult:
-    """What came of a run. `status` is succeeded, failed or cancelled.
+    """Result of a run. `status` is succeeded, failed or cancelled.
 
     `failure` says whose fault a failure was: "user" for a mistake that the user can mend, "defect" for one of trimtab,
     "error" for anything else.

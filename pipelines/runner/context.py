@@ -1,4 +1,4 @@
-"""What all tasks of one run share."""
+"""State that all tasks of one run share."""
 
 import asyncio
 import time

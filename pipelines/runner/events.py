@@ -1,4 +1,4 @@
-"""What the runner tells whoever watches. Events are plain data; the runner never prints."""
+"""Events of the runner, for whoever watches. They are plain data; the runner never prints."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

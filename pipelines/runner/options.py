@@ -1,4 +1,4 @@
-"""What whoever starts a run may choose about how it is executed; never what it computes."""
+"""Options of a run: how it is executed, never what it computes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ GRANTS = {
     "host-network": "this machine's network, loopback included",
     "store": "the store may be changed at will; credentials for it if it is a bucket",
 }
-"""What `--allow` gives to tasks in containers, which have none of it by themselves."""
+"""Rights that `--allow` gives to tasks in containers, which have none of them by default."""
 
 
 @dataclass(frozen=True, kw_only=True)

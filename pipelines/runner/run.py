@@ -136,7 +136,7 @@ def programs_of(pipeline: Pipeline, folders: Sequence[Path], options: RunOptions
 
 
 def request_of(code_folders: Sequence[Path], code: Mapping[str, Program], options: RunOptions) -> dict[str, Any]:
-    """What `resume` must know besides the parameters: where the code is looked for, which it was, and how to run."""
+    """Facts for `resume` besides the parameters: where the code is looked for, which it was, and how to run."""
     return {
         "places": [str(folder) for folder in code_folders],
         "code": {label: program.digest for label, program in code.items()},

@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 
 from components.adopt.adoption import OwnModel, adopt_model
-from components.core.artifacts.manifest import Manifest
+from components.core.artifacts.entries import FileEntry
+from components.core.artifacts.manifest import Manifest, publish_entries
 from components.core.budget import Budget
 from components.core.bundles.model_bundle import ModelBundle, save_model
 from components.core.data.dataset import Dataset, open_dataset, write_dataset
@@ -104,3 +105,56 @@ def test_a_network_that_knows_the_whole_test_split_is_refused_before_anything_is
     with pytest.raises(UserError, match="was trained or chosen on all 10 images of the test split; give images that"):
         adopt_model(asked(model(store, tmp_path / "m", before)), now, tmp_path / "adopted", store)
     assert not (tmp_path / "adopted").exists()
+
+
+def record(store: Store, run: str, *manifests: dict[str, Any]) -> None:
+    store.journal.write(run, "all", {"output_artifacts": {"out": [{"manifest": one} for one in manifests]}})
+
+
+def test_rows_of_the_data_before_the_last_are_known_too(store: Store, tmp_path: Path) -> None:
+    """A network that was adopted, and trained further on other data, still knows what it was first trained on."""
+    first = dataset(store, tmp_path / "a", train=range(10), validation=range(10, 15), test=range(15, 20))
+    second = dataset(store, tmp_path / "b", train=range(20, 30), validation=range(30, 35), test=range(35, 40))
+    now = dataset(store, tmp_path / "c", train=range(40, 50), validation=range(50, 55), test=range(5, 25))
+    stock = model(store, tmp_path / "m", first)
+    adopted = adopt_model(asked(stock), second, tmp_path / "adopted", store)
+    record(store, "second", second.manifest.to_json(), adopted.to_json())
+    facts = {**stock.metadata, "dataset": second.manifest.digest, "teacher": adopted.digest}
+    tuned = publish_entries(tmp_path / "tuned", kind="model", entries=adopted.files, metadata=facts)
+    record(store, "third", tuned.to_json())
+    adopt_model(asked(tuned), now, tmp_path / "again", store)
+    expected = {row(number)["digest"] for number in [*range(5, 15), *range(20, 25)]}
+    assert open_as_onnx(tmp_path / "again", store).seen == expected
+
+
+def test_a_network_whose_training_data_are_gone_is_as_one_of_unknown_data(store: Store, tmp_path: Path) -> None:
+    before = dataset(store, tmp_path / "a", train=range(20), validation=range(20, 30), test=range(30, 40))
+    saved = model(store, tmp_path / "m", before)
+    now = dataset(store, tmp_path / "b", train=range(40, 50), validation=range(30, 40), test=range(15, 35))
+    for entry in before.manifest.files:
+        (tmp_path / "store" / "blobs" / "sha256" / entry.sha256[:2] / entry.sha256).unlink()
+    adopt_model(asked(saved), now, tmp_path / "adopted", store)
+    opened = open_as_onnx(tmp_path / "adopted", store)
+    assert opened.of_unknown_data
+    assert opened.seen == frozenset()
+
+
+def test_records_of_others_that_cannot_be_read_stop_nobody(store: Store, tmp_path: Path) -> None:
+    before = dataset(store, tmp_path / "a", train=range(20), validation=range(20, 30), test=range(30, 40))
+    saved = model(store, tmp_path / "m", before)
+    record(store, "a-later-version", {"format": 9, "kind": "model"}, {"format": 9, "kind": "dataset"})
+    store.releases.publish("other", "1", {"model.onnx": b"x", "sources.json": b"{"})
+    now = dataset(store, tmp_path / "b", train=range(40, 50), validation=range(30, 40), test=range(15, 35))
+    adopt_model(asked(saved), now, tmp_path / "adopted", store)
+    assert len(open_as_onnx(tmp_path / "adopted", store).seen) == 15
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"{}", b"null", b'[["a"]]', b"[1]"])
+def test_a_list_of_known_rows_that_is_none_is_one_line(store: Store, tmp_path: Path, content: bytes) -> None:
+    before = dataset(store, tmp_path / "a", train=range(20), validation=range(20, 30), test=range(30, 40))
+    saved = model(store, tmp_path / "m", before)
+    entry = FileEntry(path="seen.json", bytes=len(content), sha256=store.blobs.put(content))
+    artifact = tmp_path / "bad"
+    publish_entries(artifact, kind="model", entries=[*saved.files, entry], metadata=saved.metadata)
+    with pytest.raises(UserError, match=r"seen\.json of the model artifact"):
+        open_as_onnx(artifact, store)

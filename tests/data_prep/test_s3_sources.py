@@ -5,6 +5,8 @@ import io
 import uuid
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from components.core.data.dataset import open_dataset
@@ -67,3 +69,39 @@ def test_an_object_replaced_by_one_of_the_same_size_changes_the_state(twenty_jpe
     objects = open_objects(bucket_uri)
     objects.put("cats/01.jpg", bytes(objects.size("cats/01.jpg")))
     assert source_state(bucket_uri, IMAGES) != before
+
+
+def parquet(columns: dict[str, list]) -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(pa.table(columns), buffer, compression="none")
+    return buffer.getvalue()
+
+
+def test_an_object_that_a_parquet_table_names_and_the_table_itself_belong_to_the_state(
+    twenty_jpegs: Path, bucket_uri: str
+) -> None:
+    upload(twenty_jpegs, bucket_uri)
+    objects, dataset = open_objects(bucket_uri), f"{bucket_uri}/list.parquet"
+    names = sorted(path.relative_to(twenty_jpegs).as_posix() for path in twenty_jpegs.rglob("*.jpg"))[:3]
+    states = []
+    for labels in (["a", "b", "b"], ["b", "a", "b"]):
+        objects.put("list.parquet", parquet({"path": names, "label": labels}))
+        states.append((objects.size("list.parquet"), source_state(dataset, IMAGES)))
+    size = objects.size(names[0])
+    objects.put(names[0], bytes(size))
+    states.append((states[-1][0], source_state(dataset, IMAGES)))
+    assert states[-1][1] == source_state(dataset, IMAGES)
+    # Nothing has changed its name or its size.
+    assert len({size for size, _ in states}) == 1
+    assert len({state for _, state in states}) == 3
+
+
+def test_pictures_inside_of_a_parquet_object_belong_to_the_state(twenty_jpegs: Path, bucket_uri: str) -> None:
+    objects = open_objects(bucket_uri)
+    first, second = (path.read_bytes() for path in sorted((twenty_jpegs / "cats").glob("*.jpg"))[1:3])
+    states = []
+    for pictures in ([first, second], [second, first]):
+        objects.put("train.parquet", parquet({"image": pictures, "label": ["a", "b"]}))
+        states.append((objects.size("train.parquet"), source_state(f"{bucket_uri}/train.parquet", IMAGES)))
+    assert states[0][0] == states[1][0]
+    assert states[0][1] != states[1][1]

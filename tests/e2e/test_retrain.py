@@ -41,6 +41,20 @@ def test_only_the_tasks_of_its_branch_ran(retrained_run):
     )  # fmt: skip
 
 
+def test_what_is_champion_anchor_and_first_of_the_year_is_measured_once_and_named_once(retrained_run):
+    """Before this retraining a person had promoted the one release."""
+    measured = [record for record in retrained_run.records().values() if stage_of(record) == "evaluate"]
+    ran = [record["status"] != "skipped" and not record["cached"] for record in measured]
+    assert sorted(ran) == [False, False, True, True]
+    judged = json.loads(release_file(retrained_run, "retraining.json"))
+    [anchor] = judged["anchors"]
+    first = retrained_run.store.champions.read().history[0]
+    assert anchor["title"] == f"best proven release and the first release of {first.when[:4]}"
+    assert anchor["release"] == first.release
+    assert [check["check"] for check in judged["checks"]].count("overall") == 1
+    assert not [check for check in judged["checks"] if first.release in check["check"]]
+
+
 def test_champion_and_challenger_met_on_the_same_test_images_none_of_which_was_a_training_image(retrained_run):
     judged = json.loads(release_file(retrained_run, "retraining.json"))
     evaluation = json.loads(release_file(retrained_run, "evaluation.json"))

@@ -35,6 +35,8 @@ from components.quantize.quantization import convert
 # Names that would be markup if they were not escaped.
 CLASSES = ["a|b", "<script>c", "d_e*"]
 SIZE = 32
+TAUGHT = "7a" * 32
+"""The data set that the network says it learnt from: one that a teacher has rewritten."""
 DECISION = {"recipes": [{"recipe": {"macs_fraction": 0.7}}], "chosen": 0, "meets_budget": True, "reason": "It is best."}
 
 
@@ -75,7 +77,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
         )
         dataset = open_dataset(folder / "data", store)
         model = network()
-        source = save_model(folder / "model", model, store, {})
+        source = save_model(folder / "model", model, store, {"dataset": TAUGHT})
         config = QuantizeConfig(scheme="int8", method="minmax", images=20, seed=0)
         plain = float32_of(source, store)
         (folder / "converted").mkdir()

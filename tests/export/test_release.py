@@ -93,6 +93,12 @@ def test_the_released_file_alone_repeats_the_accuracy_that_was_stated(run_export
     assert top1 == released_evaluation(folder).primary.candidate.value
 
 
+def test_the_card_names_the_data_set_that_the_network_learnt_from_where_it_is_another(run_export, chain):
+    card = Path(run_export()["card"].path).read_text()
+    [line] = [line for line in card.splitlines() if "the network learnt from" in line]
+    assert read_manifest(chain.folder / "model").metadata["dataset"] in line
+
+
 def test_the_digest_names_the_serving_files_and_nothing_else(run_export, chain, tmp_path):
     first = run_export()["release"].metadata
     measured = replace(chain.evaluation, size_ratio=99.0, host={**chain.evaluation.host, "processor": "another one"})

@@ -1,1 +1,1 @@
-"""What passes between stages: manifests in KFP artifacts, bytes in the store."""
+"""Artifacts between stages: manifests in KFP artifacts, bytes in the store."""

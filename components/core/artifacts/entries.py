@@ -1,4 +1,4 @@
-"""What a manifest names: files, and listings of further files."""
+"""Entries of a manifest: files, and listings of further files."""
 
 import re
 from dataclasses import dataclass, fields

@@ -6,6 +6,7 @@ not fail in the other.
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType, SimpleNamespace
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 _DIGEST = re.compile(r"[0-9a-f]{8,64}")
 _SHOWN = 5
+_PARENTS = ("model", "teacher", "student")
+"""Metadata of a model that name the models it was made of, by digest."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,15 +77,37 @@ def stored_model(model: str, store: "Store") -> Manifest | None:
     )
 
 
-def training_data(model: Manifest, store: "Store") -> Manifest | None:
-    """The data set that a model in the store was trained and chosen on; None where no record of it is left."""
+def training_data(model: Manifest, store: "Store") -> tuple[list[Manifest], bool]:
+    """The data sets that a model in the store, and the models it was made of, were trained and chosen on.
+
+    Returns:
+        The data sets, the model's own first, as far as the store has records of them; and whether that is all: not so
+        where the model's own is missing, or where one of the models came from elsewhere.
+    """
+    from components.core.data.seen_rows import TRAINED_ON
+
+    datasets = {one.digest: one for one in _recorded(store, kind="dataset")}
+    models = {one.digest: one for one in _recorded(store, kind="model")}
+    of_release: dict[str, Manifest] = {}
     for name, version in store.releases.list():
         if SOURCES in store.releases.files(name, version):
-            sources = read_sources(store, name, version)
-            if "model" in sources and sources["model"].digest == model.digest:
-                return sources.get("dataset")
-    digest = model.metadata.get("dataset")
-    return next((one for one in _recorded(store, kind="dataset") if one.digest == digest), None)
+            with suppress(UserError):  # another release than the one that is asked for
+                sources = read_sources(store, name, version)
+                if {"model", "dataset"} <= sources.keys():
+                    of_release[sources["model"].digest] = sources["dataset"]
+    found: dict[str, Manifest] = {}
+    complete, waiting, met = True, [model], {model.digest}
+    while waiting:
+        one = waiting.pop(0)
+        own = [datasets.get(str(one.metadata.get(key))) for key in ("dataset", TRAINED_ON)]
+        known = [data for data in (of_release.get(one.digest), *own) if data is not None]
+        found |= {data.digest: data for data in known}
+        complete = complete and one.metadata.get(TRAINED_ON, "known") is not None and bool(found)
+        for digest in map(str, filter(None, (one.metadata.get(key) for key in _PARENTS))):
+            if digest in models and digest not in met:
+                met.add(digest)
+                waiting.append(models[digest])
+    return list(found.values()), complete
 
 
 def stored_classes(manifest: Manifest, store: "Store", *, task: str) -> tuple[str, ...]:
@@ -193,4 +218,6 @@ def _recorded(store: "Store", *, kind: str) -> Iterator[Manifest]:
                 for item in items:
                     document = item.get("manifest")
                     if isinstance(document, dict) and document.get("kind") == kind:
-                        yield parse_manifest(document)
+                        with suppress(ValueError):  # of another version, or of somebody's own component
+                            found = parse_manifest(document)
+                            yield found

@@ -16,7 +16,7 @@ _ROWS_AT_A_TIME = 65536
 
 @dataclass(frozen=True, kw_only=True)
 class NearCopies:
-    """What "near" means for rows.
+    """The meaning of "near" for rows.
 
     Attributes:
         column: raw column with the vector: `dimensions` float16 as bytes, of unit length; null where a row has none.

@@ -293,7 +293,7 @@ class RowReader:
 
 @dataclass(frozen=True, kw_only=True)
 class _Piece:
-    """What is read of one shard in one pass.
+    """The rows of one shard that a pass reads.
 
     rows: numbers in the shard, int64 `(N,)`. batches: which batch each belongs to. slots: where each is remembered.
     stop: how many rows of the pass, of all shares, come before the next shard.

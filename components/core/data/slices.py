@@ -26,7 +26,7 @@ def parse_slice_columns(text: str) -> tuple[str, ...]:
 
 
 def shard_column(column: str) -> str:
-    """What a column of the user's table is called in the shards: no name there can meet one of a task's schema."""
+    """Name in the shards of a column of the user's table: no name there can meet one of a task's schema."""
     return f"slice:{column}"
 
 

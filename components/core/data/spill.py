@@ -14,7 +14,7 @@ BUFFER_BYTES = 64 * 1000 * 1000
 """Memory used before rows are written out, bytes."""
 
 _ROW_BYTES = 1000
-"""What the objects of a row take beside its content."""
+"""Bytes of a row's objects beside its content."""
 
 
 class Spill:

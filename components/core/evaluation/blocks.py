@@ -60,7 +60,7 @@ def verdict_callout(evaluation: Evaluation, *, candidate: str = "candidate", unl
 
 
 def warnings_callout(evaluation: Evaluation) -> list[Callout]:
-    """What was not measured as it should be; nothing where all was."""
+    """Warnings about the measurement; empty if there are none."""
     return (
         [Callout("Not measured as it should be", " ".join(evaluation.warnings), "bad")] if evaluation.warnings else []
     )

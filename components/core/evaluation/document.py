@@ -135,7 +135,7 @@ class Timing:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelFigures:
-    """What was measured of one model.
+    """The measurements of one model.
 
     Attributes:
         digest: of its artifact's manifest.
@@ -189,7 +189,7 @@ class Verdict:
 
 @dataclass(frozen=True, kw_only=True)
 class NearCopiesFacts:
-    """What data preparation found of rows that are almost the same.
+    """Near copies that data preparation found.
 
     Attributes:
         grouped: whether it kept each group in one split.
@@ -205,7 +205,7 @@ class NearCopiesFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetFacts:
-    """What was evaluated on: fingerprint, rows of each split, classes (none for a task without), licence if known.
+    """The data of an evaluation: fingerprint, rows of each split, classes (none for a task without), licence if known.
 
     description: what must be said of the rows beside each figure; None where there is nothing.
     near_copies: None where no test row has one in training and none were asked to be grouped.
@@ -308,7 +308,7 @@ class Evaluation:
 
     @property
     def aside(self) -> str:
-        """What must be said of the rows, in brackets after their number: " (synthetic scenes)", most often nothing."""
+        """A remark on the rows, in brackets after their number: " (synthetic scenes)"; most often empty."""
         part = "" if self.part.is_whole else self.part.said
         seen = f"without {self.left_out:,} that a model had seen before" if self.left_out else ""
         found, total = self.dataset.near_copies, self.dataset.counts.get(self.split, 0)

@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".tar")
-"""What a checkpoint's name ends with."""
+"""Suffixes of checkpoints."""
 
 _STATES = ("state_dict", "model_state_dict", "model", "model_state", "net", "network", "weights")
 """Under which name training scripts save a network's tensors, beside those of the optimizer."""
 
 _PREFIXES = ("module.", "_orig_mod.", "model.")
-"""What `DataParallel`, `torch.compile` and Lightning put before every name."""
+"""Prefixes that `DataParallel`, `torch.compile` and Lightning put before every name."""
 
 _COUNTERS = "num_batches_tracked"
 _SHOWN = 3

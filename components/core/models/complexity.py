@@ -1,4 +1,4 @@
-"""What a network costs: parameters and multiply-accumulates."""
+"""Size of a network: parameters and multiply-accumulates."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What a network takes and gives: named tensors with free dimensions."""
+"""Inputs and outputs of networks: named tensors with free dimensions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -14,7 +14,7 @@ from components.core.parameters.sequences import SEQUENCES
 DECLARED: Mapping[str, Parameter] = {
     parameter.name: parameter for parameter in (*COMMON, *IMAGES, *SEQUENCES, *RELEASE, *RETRAIN, *GIVEN_NETWORK)
 }  # fmt: skip
-"""What the groups declare. A task may change a default; the rules are these."""
+"""The parameters of the groups. A task may change a default; the rules are these."""
 
 
 def check_declared(values: Mapping[str, Any], **called: str) -> None:

@@ -21,7 +21,7 @@ MOST_FIELDS = 14
 
 @dataclass(frozen=True, kw_only=True)
 class Form:
-    """What one pipeline asks of one task's user. Knows no task: it is given the task's parameters.
+    """The form of one pipeline for one task. Knows no task: it is given the task's parameters.
 
     Attributes:
         pipeline: the pipeline's name.
@@ -49,7 +49,7 @@ class Form:
 
     @property
     def advanced(self) -> Mapping[str, Parameter]:
-        """What has no field of its own, by name."""
+        """Parameters without a field of their own, by name."""
         hidden = {parameter.name: parameter for parameter in self.parameters if not parameter.field}
         return dict(sorted(hidden.items()))
 

@@ -142,12 +142,12 @@ def two_of_four_is_half(weight_sparsity: float, sparsity_pattern: str) -> None:
 
 
 def label_shifts_are_in_order(label_shift: float, large_label_shift: float) -> None:
-    """What leads to a search leads to fine-tuning as well."""
+    """A threshold for a search may not be below that for fine-tuning."""
     _in_order("label_shift", label_shift, "large_label_shift", large_label_shift)
 
 
 def feature_drifts_are_in_order(feature_drift: float, large_feature_drift: float) -> None:
-    """What leads to a search leads to fine-tuning as well."""
+    """A threshold for a search may not be below that for fine-tuning."""
     _in_order("feature_drift", feature_drift, "large_feature_drift", large_feature_drift)
 
 

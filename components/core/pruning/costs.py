@@ -1,4 +1,4 @@
-"""What each layer costs, as a function of the channels of the groups it belongs to."""
+"""The cost of each layer as a function of the channels of the groups it belongs to."""
 
 import math
 from collections.abc import Sequence

@@ -19,7 +19,7 @@ from components.core.pruning.soundness import sound
 from components.core.training.parameter_groups import layer_name
 
 _UNREADABLE = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
-"""What torch-pruning raises over a network that it cannot follow."""
+"""Errors of torch-pruning for a network that it cannot follow."""
 
 
 class PruningGraph:
@@ -136,7 +136,7 @@ class PruningGraph:
 
 
 def _can_be_cut(part: nn.Module) -> bool:
-    """What `architecture.apply_surgery` can cut and a single group determines."""
+    """Whether `architecture.apply_surgery` can cut the layer, and a single group determines its channels."""
     if isinstance(part, Convolution):
         return part.groups == 1 or is_depthwise(part)
     return isinstance(part, _BatchNorm | nn.Linear)

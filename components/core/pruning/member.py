@@ -1,4 +1,4 @@
-"""What a group of channels is: the layers that it runs through, and which of their channels go together."""
+"""A group of channels: the layers that it runs through, and which of their channels go together."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

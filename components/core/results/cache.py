@@ -72,7 +72,7 @@ def save(
 def load(
     store: Store, component: str, key: str, places: Mapping[str, Path]
 ) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]], float] | str | None:
-    """What an equal task produced before: parameters, artifacts (brought to their places) and its seconds then.
+    """The outputs of an equal, earlier task: parameters, artifacts (brought to their places) and its seconds then.
 
     None if there is nothing. A text, the reason, if there is a record that cannot be used: that is a miss as well, and
     worth a warning.

@@ -120,7 +120,7 @@ class Package:
         return (match[2] for match in self._texts.finditer(text))
 
     def _files_of(self, name: str) -> Iterator[str]:
-        """What an import of a dotted name loads. Its last parts may be no modules, but names in one."""
+        """The files that an import of a dotted name loads. Its last parts may be no modules, but names in one."""
         parts = name.split(".")[1:]
         for number in range(len(parts) + 1):
             module = ".".join(parts[:number])

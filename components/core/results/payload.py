@@ -46,7 +46,7 @@ class Payload:
 
 
 def payload_at(path: Path) -> Payload:
-    """What lies at an artifact's path. Links are followed; an empty folder counts as a folder.
+    """The files at an artifact's path. Links are followed; an empty folder counts as a folder.
 
     Raises:
         OSError: links that lead around in circles, or folders inside each other without end.

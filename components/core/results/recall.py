@@ -1,4 +1,4 @@
-"""What a stage does about its result where no runner does it: in its own container, started by KFP's launcher.
+"""Reuse of results where there is no runner: by the stage, in its own container, started by KFP's launcher.
 
     @dsl.component(base_image=BASE_IMAGE, target_image=TRAIN_IMAGE)
     @recalled

@@ -1,1 +1,1 @@
-"""What runs a model: ONNX export, onnxruntime sessions, latency, host description, reading a release."""
+"""Running models: ONNX export, onnxruntime sessions, latency, host description, reading a release."""

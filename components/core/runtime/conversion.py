@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 FLOAT32 = "float32"
 
 _REMEMBERED = "float32"
-"""What the exports are called among the store's results."""
+"""Name of the exports among the store's results."""
 
 _CODE = ("bundles", "models", "runtime", "tasks")
 """Folders of core on which an export rests."""

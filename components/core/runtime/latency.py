@@ -77,7 +77,7 @@ class Latency:
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """What one run of alternating blocks gave.
+    """The measurements of one run of alternating blocks.
 
     Attributes:
         latencies: by name.

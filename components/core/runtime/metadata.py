@@ -1,4 +1,4 @@
-"""What an ONNX file says about itself: exporters' traces out, preprocessing and labels in."""
+"""Metadata of ONNX files: exporters' traces out, preprocessing and labels in."""
 
 import json
 from collections.abc import Iterator, Mapping

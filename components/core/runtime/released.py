@@ -22,7 +22,7 @@ BATCH = 32
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """What the model says of one image: the label, its index, and the probability of every class.
+    """The model's answer for one image: the label, its index, and the probability of every class.
 
     Probabilities are softmax(logits / T), with T the release's temperature; 1 if it has none.
     """

@@ -22,7 +22,7 @@ def open_graphs(bundle: "OnnxBundle", *, threads: int = 1) -> dict[str, ort.Infe
 
 
 def graph_inputs(bundle: "OnnxBundle", graph: str) -> tuple[tuple[InputSpec, ...], dict[str, int]]:
-    """What a graph takes, and the sizes at which its free dimensions but the batch are measured."""
+    """The inputs of a graph, and the sizes at which its free dimensions but the batch are measured."""
     described: dict[str, Any] = bundle.provenance.get(INPUTS) or {}
     if graph not in described:
         # Made before graphs were described: one graph, which takes what the network takes.

@@ -41,7 +41,7 @@ def pareto_figures(decision: Mapping[str, Any]) -> Columns:
 
 
 def recipe_warnings(decision: Mapping[str, Any]) -> list[Callout]:
-    """What was not measured as it should be, by recipe; nothing where all was."""
+    """Warnings about the measurements, by recipe; empty if there are none."""
     said = [f"{recipe['name']}: {warning}" for recipe in decision["recipes"] for warning in recipe.get("warnings", ())]
     return [Callout("Not measured as it should be", " ".join(said), "bad")] if said else []
 

@@ -10,7 +10,7 @@ _UNFOLDED_CLASSES = 20
 
 
 def drift_sentence(document: Mapping[str, Any]) -> str:
-    """What arrived and what both tests say, in one line."""
+    """The new rows and the results of both tests, in one line."""
     images, labels, features = document["images"], document["labels"], document["features"]
     said = f"{images['new']:,} new {_noun(document)}"
     if labels:
@@ -57,7 +57,7 @@ def drift_blocks(document: Mapping[str, Any]) -> list[Block]:
 
 
 def _noun(document: Mapping[str, Any]) -> str:
-    """What rows are; a document of an earlier version is of images."""
+    """The noun for rows; a document of an earlier version is of images."""
     return str(document.get("noun", "images"))
 
 

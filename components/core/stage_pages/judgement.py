@@ -59,7 +59,7 @@ def judgement_blocks(judgement: Mapping[str, Any]) -> list[Block]:
 
 
 def amount(check: Mapping[str, Any], which: str) -> str:
-    """What is "allowed" or "measured": a signed difference in points, or a limit of the budget as its name says."""
+    """The value of "allowed" or "measured": a signed difference in points, or a limit in its own unit."""
     value = check[which]
     if value is None:
         return MISSING

@@ -1,4 +1,4 @@
-"""What can go wrong in a store. Errors of boto3 and of the operating system are translated into these at the edge."""
+"""Errors of a store. Those of boto3 and of the operating system are translated into these at the edge."""
 
 # ruff: noqa: N818  (a caller reads `except NotFound` as a sentence; the base carries the word Error)
 

@@ -1,4 +1,4 @@
-"""What a key, a name and a digest may look like. A store is shared: a name must not lead out of its folder."""
+"""Rules for keys, names and digests. A store is shared: a name must not lead out of its folder."""
 
 from __future__ import annotations
 

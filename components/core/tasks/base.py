@@ -65,6 +65,13 @@ TeacherAnswers = Callable[[Sequence[Mapping[str, Any]]], list[Answer]]
 """`answers(rows)` → the answer to each stored row. Equal rows together give equal answers."""
 
 
+class GeneralChange(NamedTuple):
+    """How a training has changed the answers to inputs that are not of its domain: figures by name, and a phrase."""
+
+    figures: dict[str, float]
+    text: str
+
+
 class Probabilities(Protocol):
     """Of a task whose releases state softmax(logits / temperature): what temperature scaling needs to know."""
 
@@ -229,6 +236,12 @@ class Task(Protocol):
 
     def embeddings(self, module: "nn.Module") -> "Callable[..., Tensor]":
         """One vector per row, `(N, D)`, of the inputs: what drift compares."""
+
+    def general_watch(self, module: "nn.Module", assets: Any) -> "Callable[[nn.Module], GeneralChange] | None":
+        """Answers a fixed sample that is of no data set; `change(after)` compares the trained network's answers to it.
+
+        None where the task has no such sample, or none in the model's language.
+        """
 
     def training_module(self, module: "nn.Module", settings: Mapping[str, Any]) -> "nn.Module":
         """What is trained in the module's place, with heads that only training has; most often the module itself."""

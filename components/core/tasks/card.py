@@ -1,4 +1,4 @@
-"""What a task says in the model card, as Markdown; the rest of the card is the same for every task."""
+"""A task's part of the model card, as Markdown; the rest of the card is the same for every task."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -27,7 +27,7 @@ def task_names() -> list[str]:
 
 @cache
 def parameters_of(task: str) -> tuple[Parameter, ...]:
-    """What the task declares.
+    """The parameters that the task declares.
 
     Raises:
         UserError: no such task; lists those that there are.

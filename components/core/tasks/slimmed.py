@@ -1,4 +1,4 @@
-"""What a task gives that prunes its networks in its own way."""
+"""Result of a task that prunes its networks in its own way."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""What a task executes, as data."""
+"""The program of a task, as data."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from pipelines.runner.reading.packages import Install
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """What a task executes.
+    """The program of a task.
 
     `name` is the component's name in the store's results; `heavy` says that it will import torch, so that a worker
     that has done so already is worth waiting for. Exactly one of `module`, `file`, `source` is set, or none for a

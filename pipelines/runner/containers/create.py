@@ -1,4 +1,4 @@
-"""What the engine is told to create for one task: the image, what it may do, and what of this machine it sees.
+"""The container that the engine creates for one task: the image, what it may do, and what of this machine it sees.
 
 A container sees the task's own folders (writable), a local store and the other tasks' artifacts (read only), all
 under the paths that they have here, and nothing else of this machine. Its root is read only, it has no capabilities, no
@@ -49,7 +49,7 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 
 
 class Run(Protocol):
-    """What a container is told of its run; `RunContext` has it."""
+    """Facts of the run for a container; `RunContext` has them."""
 
     run_id: str
     folder: Path
@@ -63,7 +63,7 @@ class Run(Protocol):
 
 
 def container_spec(run: Run, launch: Launch, engine: Engine) -> dict[str, Any]:
-    """What `Containers.run` is told: `create`, the words after `create`; `env`, variables for the engine's command;
+    """Arguments of `Containers.run`: `create`, the words after `create`; `env`, variables for the engine's command;
     `log`, the log file; `folder`, where the engine may leave notes; `memory`, the limit as a text or "".
 
     Raises:

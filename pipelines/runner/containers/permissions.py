@@ -1,4 +1,4 @@
-"""What a pipeline in containers needs that only whoever starts it can give, said before anything starts."""
+"""Permissions that a pipeline in containers needs from whoever starts it, checked before anything starts."""
 
 import os
 from urllib.parse import urlsplit

@@ -1,4 +1,4 @@
-"""What a task in a container wrote for the store: looked at, and taken in as far as it can do no harm there.
+"""Store changes of a task in a container: looked at, and taken in as far as it can do no harm there.
 
 - A blob comes in if its bytes have the digest that it is named by.
 - A release comes in whole, under its marker, if there is none of its name and version with other bytes.

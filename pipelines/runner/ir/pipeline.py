@@ -47,7 +47,7 @@ class ArtifactPort:
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """What a container asks for, as written: a number, a Kubernetes quantity, or a placeholder. None: not given."""
+    """A container's resource request as written: a number, a Kubernetes quantity, or a placeholder. None: not given."""
 
     cpu: str | None = None
     memory: str | None = None

@@ -1,4 +1,4 @@
-"""What a pipeline's platform document (kfp-kubernetes) says about one executor, as far as the runner honours it."""
+"""Settings of one executor in a pipeline's platform document (kfp-kubernetes), as far as the runner honours them."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field

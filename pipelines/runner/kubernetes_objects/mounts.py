@@ -48,7 +48,7 @@ class Mount:
             beneath.make_folder(self.root, self.inside)
 
     def as_json(self) -> dict[str, Any]:
-        """What `enter` takes."""
+        """Arguments of `enter`."""
         files = {name: base64.b64encode(content).decode() for name, content in self.files.items()}
         return {"path": self.path, "source": str(self.source or ""), "files": files}
 

@@ -22,8 +22,8 @@ HOW_TO_GIVE = "a .env, JSON or YAML file of key: value, or a folder with one fil
 
 @dataclass(frozen=True, kw_only=True)
 class Supplied:
-    """What one task gets. `env` and `mounts` hold secrets; `digests` stand for them in the cache key, and `secret` has
-    the names of such variables.
+    """Settings of one task. `env` and `mounts` hold secrets; `digests` stand for them in the cache key, and `secret`
+    has the names of such variables.
 
     `is_lasting` says that it sees a persistent volume: what it reads there is in no cache key, and what it writes there
     would be missing if it were not run.
@@ -42,7 +42,7 @@ NOTHING = Supplied()
 
 @dataclass(frozen=True, kw_only=True)
 class KubernetesObjects:
-    """What stands for a run's objects here. `objects`: name → key → value of secrets and config maps."""
+    """Local stand-ins for a run's objects. `objects`: name → key → value of secrets and config maps."""
 
     volumes: Path
     objects: Mapping[str, Mapping[str, bytes]] = field(default_factory=dict, repr=False)
@@ -50,7 +50,7 @@ class KubernetesObjects:
     def supply(
         self, settings: ExecutorSettings, names: Mapping[Name, str], facts: Mapping[str, str], work: Path
     ) -> Supplied:
-        """What a task gets, now that the names of its objects are known.
+        """The settings of a task whose object names are known.
 
         A secret or config map whose name is missing is left out, and a volume is not: KFP 2.17's driver does the same.
 

@@ -146,7 +146,7 @@ def _run_function(spec: dict[str, Any], folder: Path) -> None:
 
 
 def _finish() -> None:
-    """What the interpreter does at its end, and `os._exit` does not: join threads, run exit functions."""
+    """Joins threads and runs exit functions, as the interpreter does at its end and `os._exit` does not."""
     for thread in threading.enumerate():
         if thread is not threading.current_thread() and not thread.daemon:
             thread.join()

@@ -16,7 +16,7 @@ _MOST_OVERTAKEN = 16
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What one task asks for: cores (a fraction is fine) and bytes. `threads` is the request rounded up."""
+    """The request of one task: cores (a fraction is fine) and bytes. `threads` is the request rounded up."""
 
     cpu: float = 1.0
     memory: float = 0.0
@@ -31,7 +31,7 @@ UNREQUESTED_PER_CORE = 4
 """How many tasks that request no CPU run at once for each core: most wait for a network or a disk."""
 
 UNREQUESTED = Request(cpu=1 / UNREQUESTED_PER_CORE, memory=512 * 2**20)
-"""What a task that requests nothing counts as. It gets one thread."""
+"""Request that a task without one counts as. It gets one thread."""
 
 
 def machine_cores() -> int:

@@ -37,14 +37,14 @@ TEMPORARY = "/tmp"
 process a mount over the machine's would hide what of the run lies there."""
 
 _OUR_USER = {"runAsUser": f"{USER}", "runAsGroup": f"{GROUP}", "runAsNonRoot": True}
-"""What our own stages say of a pod. Here a process is whoever started it, and a container is never root."""
+"""Pod settings of our own stages. Here a process is whoever started it, and a container is never root."""
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlatformConfig:
-    """What the runner honours, by executor label, and what it says it does not."""
+    """Settings that the runner honours, by executor label, and those that it reports as ignored."""
 
     executors: Mapping[str, ExecutorSettings] = field(default_factory=dict)
     has_workspace: bool = False

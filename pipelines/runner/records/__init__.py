@@ -1,1 +1,1 @@
-"""What is written down about a run: its state, its tasks' records, their logs."""
+"""Records of a run: its state, its tasks' records, their logs."""

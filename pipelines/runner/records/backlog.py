@@ -1,4 +1,4 @@
-"""What is written to the store while the run goes on: journal records, and results that nobody reads yet.
+"""Writes to the store while the run continues: journal records, and results that nobody reads yet.
 
 A store waits for its disk, or for a network, for each object that it keeps; a task's followers need not. What they must
 not run ahead of, the run's state, is not written here.

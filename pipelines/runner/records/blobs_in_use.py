@@ -1,4 +1,4 @@
-"""What the runs on this machine still need of a store."""
+"""Blobs that the runs on this machine still need."""
 
 import os
 from collections.abc import Iterator

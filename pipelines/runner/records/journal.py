@@ -55,5 +55,5 @@ def seal_of(record: Mapping[str, Any]) -> str:
 
 
 def digest_or_uri(artifact: Mapping[str, Any]) -> str:
-    """What names an input artifact: its manifest's digest if its producer stated one, else where it lies."""
+    """The name of an input artifact: its manifest's digest if its producer stated one, else where it lies."""
     return str(artifact.get("metadata", {}).get("digest") or artifact.get("uri", ""))

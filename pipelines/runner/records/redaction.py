@@ -117,7 +117,7 @@ def _small(quoted: str) -> str:
 
 
 def _parts_of_base64(item: bytes) -> Iterable[bytes]:
-    """What a base64 text shows of the item alone: behind 0, 1 or 2 bytes of other text, or in wrapped lines."""
+    """Base64 characters that the item alone determines: behind 0, 1 or 2 bytes of other text, or in wrapped lines."""
     for encode in (base64.b64encode, base64.urlsafe_b64encode):
         for before, hidden in ((0, 0), (1, 2), (2, 3)):
             yield encode(b"\0" * before + item)[hidden : (before + len(item)) * 8 // 6]

@@ -1,4 +1,4 @@
-"""What the runner does with artifacts besides keeping them: showing them to a component, and finding them again."""
+"""The runner's handling of artifacts besides keeping them: showing them to a component, and finding them again."""
 
 import shutil
 from collections.abc import Mapping, Sequence

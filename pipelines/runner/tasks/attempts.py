@@ -53,7 +53,7 @@ async def worker_for(context: RunContext, launch: Launch) -> Worker | Containers
 
 
 def spec_of(context: RunContext, launch: Launch) -> dict[str, Any]:
-    """What `child.run`, or `Containers.run`, is told.
+    """Arguments of `child.run`, or of `Containers.run`.
 
     Raises:
         TaskFailed: with these inputs the command is empty, or its program is not on this machine.

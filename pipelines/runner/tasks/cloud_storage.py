@@ -38,7 +38,7 @@ class CloudStorageObjects:
         return f"{self.uri}/{key}"
 
     def stat(self, key: str) -> Listed:
-        """What a listing says of the object. `NotFound`."""
+        """Size and times of the object. `NotFound`."""
         with _translated(self.address(key)):
             return self._listed(self._blob(key))
 

@@ -126,7 +126,7 @@ class _ContainerTask:
         return outcome_of(record)
 
     def _prepare(self) -> None:
-        """What needs the inputs and must be right before anything is looked up or started."""
+        """Checks on the inputs before anything is looked up or started."""
         for name, parameter in self.component.input_parameters.items():
             if name not in self.inputs.parameters and not parameter.optional:
                 raise UserError(f"input {name!r} was not given a value")

@@ -35,7 +35,7 @@ class Remote:
     is_folder: bool
 
     def facts(self) -> list[list[Any]]:
-        """What changes when an object does: equal facts, equal bytes."""
+        """Facts that change when an object does: equal facts, equal bytes."""
         return [[file.key, file.size, file.stamp] for file in self.files]
 
 
@@ -80,7 +80,7 @@ def local_source(uri: str) -> Path:
 
 
 def find_remote(uri: str) -> Remote:
-    """What is under an s3:// or gs:// URI: the object of this key, else the objects under this prefix.
+    """The objects under an s3:// or gs:// URI: the object of this key, else the objects under this prefix.
 
     Raises:
         UserError: nothing is there, or the bucket does not answer or refuses.

@@ -89,7 +89,7 @@ def _is_kept(artifact: Mapping[str, Any], store: Store) -> bool:
 
 
 def outcome_of(record: TaskRecord) -> Outcome:
-    """What a finished task hands to its followers."""
+    """The outputs that a finished task hands to its followers."""
     return Outcome(
         status=record.status,
         parameters=record.output_parameters,

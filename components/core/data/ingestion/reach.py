@@ -72,7 +72,7 @@ def bucket_of(uri: str) -> str:
 
 
 def parameter_for(outside: Iterable[str]) -> str:
-    """What to write on the command line so that these URIs and absolute paths may be read."""
+    """The command-line argument with which these URIs and absolute paths may be read."""
     listed = list(outside)
     wanted = list(dict.fromkeys(f"s3://{bucket}" for one in listed if (bucket := bucket_of(one))))
     folders = list(dict.fromkeys(posixpath.dirname(one) for one in listed if not bucket_of(one)))

@@ -32,7 +32,7 @@ _LOOKED_AT_ROWS = 10_000
 
 @dataclass(frozen=True, kw_only=True)
 class QuickLook:
-    """What `quick_look` saw: the `kind` of source ("folder", "table", …), and at least two of the classes."""
+    """Result of `quick_look`: the `kind` of source ("folder", "table", …), and at least two of the classes."""
 
     kind: str
     classes: tuple[str, ...]

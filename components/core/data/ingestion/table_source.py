@@ -241,9 +241,10 @@ class TableSource:
             yield self._item(table, row)
 
     def referenced(self) -> Iterator[str]:
-        """Of rows that hold a path; of a Parquet file in a bucket none, since it would be fetched for that."""
+        """Of rows that hold a path. If the first table holds its files, no further one is fetched to look for paths."""
+        whole = any(_holds_bytes(self._files.fetched(self._tables[0]), name) for name in self._found.files.values())
         for table in self._tables:
-            if table.lower().endswith(".parquet") and self._files.location.address.startswith("s3://"):
+            if whole and table.lower().endswith(".parquet") and self._files.location.address.startswith("s3://"):
                 continue
             path, shown, columns = self._files.fetched(table), self._files.shown(table), self._columns_of(table)
             found = found_columns(path, shown, columns)

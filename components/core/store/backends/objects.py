@@ -89,7 +89,7 @@ class Objects(Protocol):
         ...
 
     def stat(self, key: str) -> Listed:
-        """What a listing says of the object, at once. `NotFound`."""
+        """Size and times of the object, in one request. `NotFound`."""
         ...
 
     def etag(self, key: str) -> str:

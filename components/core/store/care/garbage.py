@@ -36,7 +36,7 @@ BATCH = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class Collected:
-    """What went, or would go.
+    """Result of a collection, or of its dry run.
 
     Attributes:
         deleted: kind (`results`, `checkpoints`, `blobs`) → objects.

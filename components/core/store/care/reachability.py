@@ -1,4 +1,4 @@
-"""What in a store is still needed: everything that can be found from refs, releases, and what is recent."""
+"""The objects of a store that are still needed: all that refs, releases and recent records lead to."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _INDEX = "index.json"
 
 @dataclass(kw_only=True)
 class Marked:
-    """What a mark found.
+    """Result of a mark.
 
     Attributes:
         digests: the blobs that are needed, and other digests that the same documents name.

@@ -42,7 +42,7 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class Verified:
-    """What was looked at: kind → number of objects; bytes of blobs; and what is wrong."""
+    """Result of a verification: objects per kind that were read, bytes of blobs, and findings."""
 
     looked_at: dict[str, int]
     blob_bytes: int
@@ -185,7 +185,7 @@ def _check_release(objects: Objects, name: str, version: str) -> Finding | None:
 
 
 def _check_sources(objects: Objects, name: str, version: str) -> Iterator[Finding]:
-    """What a release was made from must be there, or it cannot be retrained."""
+    """Finds missing sources of a release, without which it cannot be retrained."""
     releases = Releases(objects)
     try:
         if SOURCES not in releases.files(name, version):

@@ -1,1 +1,1 @@
-"""What a store holds: blobs, results, checkpoints, releases, refs and the journal, each with its guarantees."""
+"""Contents of a store: blobs, results, checkpoints, releases, refs and the journal, each with its guarantees."""

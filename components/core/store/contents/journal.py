@@ -1,4 +1,4 @@
-"""What happened in a run, one record a task, for the run report."""
+"""Journal of a run: one record per task, for the run report."""
 
 from __future__ import annotations
 

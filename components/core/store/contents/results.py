@@ -1,4 +1,4 @@
-"""What a stage produced, found again by the key of its work."""
+"""Results of stages, found by the key of their work."""
 
 from __future__ import annotations
 

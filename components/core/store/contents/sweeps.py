@@ -47,7 +47,7 @@ SKEW_SECONDS = 900.0
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """What `gc/sweep.json` says.
+    """Content of `gc/sweep.json`.
 
     Attributes:
         collection: names the collection that wrote it.

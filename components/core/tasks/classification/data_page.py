@@ -1,4 +1,4 @@
-"""What the data page shows of labelled images."""
+"""The data page's view of labelled images."""
 
 import base64
 import io

@@ -1,4 +1,4 @@
-"""What is noted of one classifier while it is evaluated: confusions, scores of each class, calibration."""
+"""Details of one classifier's evaluation: confusions, scores of each class, calibration."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass

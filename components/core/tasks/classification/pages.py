@@ -1,4 +1,4 @@
-"""What a classifier's pages show: classes and confusions, right and wrong images, its part of the model card."""
+"""The pages of a classifier: classes and confusions, right and wrong images, its part of the model card."""
 
 import base64
 from collections.abc import Mapping, Sequence

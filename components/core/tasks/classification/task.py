@@ -207,6 +207,10 @@ class Classification:
 
         return split_features(module)[0]
 
+    def general_watch(self, module: "nn.Module", assets: Any) -> None:
+        """None: classes are of one data set."""
+        return None
+
     def training_module(self, module: "nn.Module", settings: Mapping[str, Any]) -> "nn.Module":
         return module
 

@@ -1,1 +1,1 @@
-"""What the tasks that look at images share."""
+"""The parts that all tasks on images share."""

@@ -1,4 +1,4 @@
-"""What belongs to a network that looks at images: preprocessing and class names."""
+"""The assets of a network on images: preprocessing and class names."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ INPUT = "images"
 
 @dataclass(frozen=True, kw_only=True)
 class ImageAssets:
-    """What a network's files and metadata say beside its weights.
+    """Content of a network's files and metadata beside its weights.
 
     Attributes:
         preprocess: how an image becomes the network's input.

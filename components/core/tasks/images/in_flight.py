@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 PIXEL_BYTES = {"RGB": 16, "L": 16, "RGB;16": 32, "RGBA;16": 40, "RGBX;16": 32}
-"""What a pixel takes while it is decoded, turned upright and brought to RGB, by Pillow's mode; the next for all others.
+"""Bytes per pixel while it is decoded, turned upright and brought to RGB, by Pillow's mode; the next for all others.
 
 RGB: 4 bytes in Pillow, 4 more upright, 8 in the decoder of a progressive JPEG. Transparency is laid on white: four more
 copies. Deep grey: an array of its values, and two of 8 bits. Deep colour: two images and their arrays.
@@ -40,5 +40,5 @@ DECODED = BytesInFlight(1_500_000_000)
 
 
 def picture_bytes(num_pixels: int, mode: str) -> int:
-    """What a picture of this mode (Pillow's) takes until it is inspected."""
+    """Bytes that a picture of this mode (`stored_mode`) takes until it is inspected."""
     return num_pixels * PIXEL_BYTES.get(mode, OTHER_PIXEL_BYTES)

@@ -74,7 +74,7 @@ def read_limited(read: Callable[[int], bytes], size: int | None, max_bytes: int)
 
 
 class Inspection(NamedTuple):
-    """What is known of an image once it was decoded: its size upright in pixels, and `levels.RAW`."""
+    """Facts of an image that was decoded: its size upright in pixels, and `levels.RAW`."""
 
     width: int
     height: int
@@ -100,7 +100,7 @@ def inspect_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Inspection | 
 
 
 def try_decoding(data: bytes, decode: Callable[[], T], *, max_pixels: int = MAX_PIXELS) -> T | Rejection:
-    """What `decode` makes of `data`, or the reason of what it raises, whatever that is."""
+    """The result of `decode` for `data`, or the reason of whatever it raises."""
     if not data:
         return Rejection("truncated", "the file is empty")
     try:

@@ -84,7 +84,7 @@ def levels_of(rows: Iterable[Mapping[str, Any]]) -> Levels | None:
 
 
 def doubts_of(rows: Iterable[Mapping[str, Any]], noun: str) -> list[tuple[str, str]]:
-    """What the decoded pictures make one doubt: a title and a sentence for each."""
+    """Warnings about the decoded pictures: a title and a sentence for each."""
     looks, num_flat, most = [], 0, 0
     for row in rows:
         looks.append(row["look"])

@@ -1,4 +1,4 @@
-"""What makes two pictures near copies: the same coarse shading, whatever their encoding, size and brightness."""
+"""Near copies of pictures: the same coarse shading, whatever their encoding, size and brightness."""
 
 import numpy as np
 from PIL import Image

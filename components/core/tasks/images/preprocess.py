@@ -24,7 +24,7 @@ IMAGE_FORMATS = (
     *(("AVIF",) if features.check("avif") else ()),
     *(("HEIF",) if HEIC_INSTALLED else ()),
 )
-"""What `open_image` accepts, by content. Pillow knows more, also formats that run an interpreter (EPS)."""
+"""Formats that `open_image` accepts, by content. Pillow knows more, also formats that run an interpreter (EPS)."""
 
 RESIZES = ("squash", "fit", "letterbox", "crop")
 

@@ -1,4 +1,4 @@
-"""What a student sees of images that were prepared for its teacher."""
+"""The student's view of images that were prepared for its teacher."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""What belongs to a segmentation network: preprocessing, class names and their colours."""
+"""The assets of a segmentation network: preprocessing, class names and their colours."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -43,7 +43,7 @@ class Augmentation:
             raise UserError(f"colour must be in [0, 1), got {self.colour!r}")
 
     def draw(self, rng: np.random.Generator, count: int, height: int, width: int) -> Draws:
-        """What happens to each image of a batch of `count` images of `height` × `width` pixels: arrays of `count`.
+        """Random draws for each image of a batch of `count` images of `height` × `width` pixels: arrays of `count`.
 
         `rng` moves by the same numbers whatever the settings are, so that switching one off leaves the others alone.
         """

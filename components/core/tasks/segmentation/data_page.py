@@ -1,4 +1,4 @@
-"""What the data page shows of images and their masks."""
+"""The data page's view of images and their masks."""
 
 import base64
 import io

@@ -1,4 +1,4 @@
-"""What is noted of one segmentation network while it is evaluated: confusions over pixels, the IoU of each class."""
+"""Details of one segmentation network's evaluation: confusions over pixels, the IoU of each class."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -206,7 +206,7 @@ def _key(colour: tuple[int, ...]) -> int:
 def _by_table(
     pixels: np.ndarray, table: Mapping[int, int], key: Callable[[np.ndarray], np.ndarray] = np.asarray
 ) -> tuple[np.ndarray, Counter[int]]:
-    """What the table says of each pixel's key, int16 `(H, W)`; and the keys that it lacks, with their pixels."""
+    """The table's entry for each pixel's key, int16 `(H, W)`; and the keys that it lacks, with their pixels."""
     indices = np.empty(pixels.shape[:2], dtype=np.int16)
     unknown: Counter[int] = Counter()
     for rows, strip in strips(pixels):

@@ -192,7 +192,7 @@ class SegmentationNetwork(nn.Module):
 
     @property
     def divisor(self) -> int:
-        """What height and width must be multiples of in a file with free height and width: the deepest stride."""
+        """Number that height and width must be multiples of in a file where they are free: the deepest stride."""
         return self.taps[-1].stride
 
     @property

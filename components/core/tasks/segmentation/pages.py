@@ -1,4 +1,4 @@
-"""What a segmentation's pages show: IoU of each class, confusions, masks over their images, its part of the card."""
+"""The pages of segmentation: IoU of each class, confusions, masks over their images, its part of the card."""
 
 import base64
 import io
@@ -214,7 +214,7 @@ def _card_use(assets: "SegmentationAssets") -> Raw:
 
 
 def _size_limit(evaluation: Evaluation, assets: "SegmentationAssets") -> str:
-    """What the size of an image does to quality and latency."""
+    """Quality and latency by the size of the image."""
     side, inference = assets.preprocess.image_size, assets.inference
     if inference.mode == "sliding":
         calls = evaluation.candidate.details.get("calls_per_image")

@@ -225,6 +225,10 @@ class Segmentation:
 
         return embeddings(module)
 
+    def general_watch(self, module: "nn.Module", assets: Any) -> None:
+        """None: classes are of one data set."""
+        return None
+
     def training_module(self, module: "nn.Module", settings: Mapping[str, Any]) -> "nn.Module":
         """With an auxiliary head where `auxiliary_weight` is above 0."""
         from components.core.tasks.segmentation.features import with_auxiliary

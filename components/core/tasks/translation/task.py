@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from components.core.models.architecture import Architecture
     from components.core.models.catalog import Backbone
     from components.core.recipe import Recipe
-    from components.core.tasks.base import TeacherAnswers
+    from components.core.tasks.base import GeneralChange, TeacherAnswers
     from components.core.tasks.slimmed import Slimmed
     from components.core.tasks.translation.details import TranslationDetails
     from components.core.tasks.translation.pages import TranslationPages
@@ -207,6 +207,14 @@ class Translation:
         from components.core.tasks.translation.learning import embeddings
 
         return embeddings(module)
+
+    def general_watch(
+        self, module: "nn.Module", assets: TranslationAssets
+    ) -> "Callable[[nn.Module], GeneralChange] | None":
+        """General sentences in the source language, where there are some (English)."""
+        from components.core.tasks.translation.general import watch
+
+        return watch(module, assets)
 
     def training_module(self, module: "nn.Module", settings: Mapping[str, Any]) -> "nn.Module":
         return module

@@ -28,7 +28,7 @@ _PROBE_CONFIG = Config(retries={"mode": "standard", "total_max_attempts": 1}, co
 
 @dataclass(frozen=True, kw_only=True)
 class Connection:
-    """What talks to the server, and how much may be under way at once. Safe to use from many threads."""
+    """Clients of the server, and limits on concurrent transfers. Safe to use from many threads."""
 
     client: S3Client
     direct: Direct

@@ -20,7 +20,7 @@ _SEND_BYTES = 256 << 10  # what must leave within the time-out: not so much that
 
 
 class BadAnswerError(Exception):
-    """What came is no answer in HTTP/1.1, or not the whole head of one."""
+    """The answer is not HTTP/1.1, or its head is incomplete."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +148,7 @@ class Answer:
 
 
 class _Head:
-    """What llhttp tells of an answer."""
+    """Callbacks of llhttp for an answer."""
 
     def __init__(self) -> None:
         self.parser: HttpResponseParser | None = None
