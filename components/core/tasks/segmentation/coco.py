@@ -135,6 +135,8 @@ def _read(location: Location, name: str, dataset: str) -> dict[str, Any]:
         for entry in document[key]:
             if not isinstance(entry.get(entry_key), str | int | float | None):
                 raise UserError(f"dataset {dataset}: {entry_key} in {key} must be a number or a text")
+            if entry_key == "id" and entry.get("id") is None:
+                raise UserError(f"dataset {dataset}: an entry of {key} has no id")
     return document
 
 

@@ -115,6 +115,7 @@ def test_smaller_objects_lie_on_top_and_crowds_count() -> None:
     ("annotation", "reason", "detail"),
     [
         ({"category_id": 4, "segmentation": [SQUARE]}, "damaged mask", "unknown category_id 4"),
+        ({"segmentation": [SQUARE]}, "damaged mask", "unknown category_id None"),
         ({"category_id": 9, "segmentation": [[1, 2, 3]]}, "damaged mask", "three points or more"),
         ({"category_id": 9, "segmentation": [[1, 2, 3, 4, 5, "x"]]}, "damaged mask", "no number"),
         ({"category_id": 9, "segmentation": []}, "damaged mask", "neither polygons nor run lengths"),
@@ -150,6 +151,11 @@ def test_an_image_of_another_size_than_stated_is_refused(coco: Callable[..., Pat
         ("[]", "is not in COCO's format: it has no list 'images'"),
         ('{"images": [], "annotations": [], "categories": []}', "has no categories"),
         ('{"images": [{"id": 1}], "annotations": [], "categories": [{"id": 1, "name": "a"}]}', "has no file_name"),
+        ('{"images": [], "annotations": [], "categories": [{"name": "a"}]}', "an entry of categories has no id"),
+        (
+            '{"images": [{"file_name": "a.png"}], "annotations": [], "categories": [{"id": 1, "name": "a"}]}',
+            "an entry of images has no id",
+        ),
         (
             '{"images": [], "annotations": [], "categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "a"}]}',
             "two categories called 'a'",
