@@ -33,7 +33,9 @@ def test_what_no_student_can_reach_is_refused_with_what_can_be_reached(run_stage
     )  # fmt: skip
     assert found is not None
     assert float(found[1]) > 0
-    with pytest.raises(UserError, match=r"max_size_mb 0\.001 cannot be met: tiny by .* has 0\.\d+ MB; pruned as far"):
+    with pytest.raises(
+        UserError, match=r"max_size_mb 0\.001 cannot be met: tiny, pruned as far as it can be, has 0\.\d+ MB"
+    ):
         check(run_stage, network, "size", max_size_mb=0.001)
 
 
@@ -65,6 +67,16 @@ def test_only_what_is_missed_clearly_is_refused(limit, refused):
     student = Student(latency_ms=1.0, size_bytes=1000)
     asked = {"backbone": "b", "fits": False, "max_latency_ms": limit, "max_size_mb": None}
     assert bool(refusal(student, student, Recipe(name="r"), **asked)) == refused
+
+
+@pytest.mark.parametrize(("megabytes", "refused"), [(0.39, True), (0.41, False), (1.0, False)])
+def test_a_size_is_refused_only_where_nothing_that_pruning_leaves_is_smaller(megabytes, refused):
+    """What importance leaves has up to a third of the parameters less than what is left evenly."""
+    asked, least = (Student(latency_ms=1.0, size_bytes=size) for size in (1_500_000, 400_000))
+    said = refusal(
+        asked, least, Recipe(name="r"), backbone="b", fits=False, max_latency_ms=None, max_size_mb=megabytes
+    )  # fmt: skip
+    assert bool(said) == refused
 
 
 def linear(tried):

@@ -9,11 +9,22 @@ from finished_run import function_of, stage_of
 import components
 from components.core.results.loaded_files import loaded_files
 from components.core.store.keys import canonical_json
+from components.core.tasks.parameters import COMPRESSING, FIRST, RETRAINING
 
 ROOT = Path(components.__file__).parent
-STAGES = sorted(path.parent.name for path in ROOT.glob("*/component.py"))
+ELSEWHERE = {"teach"}
+"""Stages that no pipeline of the default task holds; tests/teach and tests/core/tasks/test_every_task.py run them."""
+
+STAGES = sorted({path.parent.name for path in ROOT.glob("*/component.py")} - ELSEWHERE)
 
 pytestmark = [pytest.mark.e2e, pytest.mark.demo]
+
+
+def test_what_is_left_to_other_tests_is_in_no_pipeline_of_the_default_task():
+    for pipeline in (FIRST, RETRAINING, COMPRESSING):
+        compiled = (ROOT.parent / "pipelines" / "compiled" / f"{pipeline}.yaml").read_text()
+        assert "\n    exec-prune:\n" in compiled
+        assert not [stage for stage in ELSEWHERE if f"\n    exec-{stage}:\n" in compiled]
 
 
 @pytest.mark.parametrize("stage", STAGES)
