@@ -1,7 +1,7 @@
 """Files of an artifact that has too many for one manifest: blobs list them, and the manifest names these blobs."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from components.core.artifacts.entries import FileEntry, Listing, parse_entries
 from components.core.errors import UserError
@@ -11,11 +11,21 @@ from components.core.store.errors import Damaged
 from components.core.store.keys import canonical_json
 
 if TYPE_CHECKING:
-    from components.core.artifacts.manifest import Manifest
     from components.core.store import Store
 
 LISTED_FILES = 1000
 """Files per listing; an artifact with no more shards than these needs no listing."""
+
+
+class Listed(Protocol):
+    """What a manifest says of its files."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def files(self) -> tuple[FileEntry, ...]: ...
+    @property
+    def listings(self) -> tuple[Listing, ...]: ...
 
 
 def write_listings(entries: Sequence[FileEntry], store: "Store") -> list[Listing]:
@@ -33,7 +43,7 @@ def write_listings(entries: Sequence[FileEntry], store: "Store") -> list[Listing
     ]
 
 
-def listed_files(manifest: "Manifest", store: "Store") -> tuple[FileEntry, ...]:
+def listed_files(manifest: Listed, store: "Store") -> tuple[FileEntry, ...]:
     """All files of an artifact, those in its listings too.
 
     Raises:
