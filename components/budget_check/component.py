@@ -32,7 +32,7 @@ def budget_check(
     Args:
         model: The network that will be trained and pruned.
         recipes: The recipes (core.recipe).
-        metrics: Latency and size of the smallest student.
+        metrics: Number of recipes; latency and size of the smallest student.
         max_latency_ms: Allowed median latency at batch 1 in milliseconds; -1 is no limit.
         max_size_mb: Allowed size of the ONNX file in megabytes of 10⁶ bytes; -1 is no limit.
         prune_to_fit: Whether to prune as little as the limits allow, instead of what the recipes say.
@@ -45,6 +45,7 @@ def budget_check(
     from components.core.artifacts.manifest import read_manifest
     from components.core.errors import UserError
     from components.core.parameters import check_declared, limit
+    from components.core.report.metrics import log_metrics
 
     check_declared({
         "max_latency_ms": max_latency_ms, "max_size_mb": max_size_mb, "prune_to_fit": prune_to_fit,
@@ -52,8 +53,10 @@ def budget_check(
     })  # fmt: skip
     source = read_manifest(model.path, kind="model")
     limits = {"max_latency_ms": limit(max_latency_ms), "max_size_mb": limit(max_size_mb)}
+    figures: dict[str, float] = {"recipes": len(recipes)}
     if not any(limits.values()):
         print("no limit of latency or size: nothing to check")
+        log_metrics(metrics, figures)
         return Checked(recipes=recipes)
 
     from components.budget_check.fitting import fitted_recipes
@@ -61,7 +64,6 @@ def budget_check(
     from components.budget_check.students import LEAST, Students, smallest_recipe
     from components.core.bundles.model_bundle import load_model
     from components.core.recipe import Recipe
-    from components.core.report.metrics import log_metrics
     from components.core.store import store_from_environment
 
     bundle = load_model(source, store_from_environment())
@@ -73,6 +75,7 @@ def budget_check(
         if prune_to_fit:
             raise UserError(f"prune_to_fit: {error}; give prune_targets") from None
         print(f"not checked before training: {error}")
+        log_metrics(metrics, figures)
         return Checked(recipes=recipes)
     print(
         f"{'as small as can be' if prune_to_fit else recipe.name}: {asked.latency_ms:.3g} ms, "
@@ -81,9 +84,11 @@ def budget_check(
     )
     if why := refusal(asked, least, recipe, backbone=bundle.architecture.backbone, fits=prune_to_fit, **limits):
         raise UserError(why)
-    log_metrics(metrics, {"smallest_latency_ms": asked.latency_ms, "smallest_size_mb": asked.size_bytes / 1e6})
+    figures |= {"smallest_latency_ms": asked.latency_ms, "smallest_size_mb": asked.size_bytes / 1e6}
     if not prune_to_fit:
+        log_metrics(metrics, figures)
         return Checked(recipes=recipes)
     fitted = fitted_recipes(recipe, students.measured, **limits)
+    log_metrics(metrics, figures | {"recipes": len(fitted)})
     print(f"fitted to the limits: {'; '.join(one.name for one in fitted)}")
     return Checked(recipes=[one.to_json() for one in fitted])

@@ -46,7 +46,7 @@ def test_what_can_be_reached_passes_and_is_logged(run_stage, network):
 
 
 def test_without_a_limit_nothing_is_done(run_stage, network, capsys):
-    assert check(run_stage, network)["metrics"].metadata == {}
+    assert check(run_stage, network)["metrics"].metadata == {"recipes": 2}
     assert "nothing to check" in capsys.readouterr().out
 
 
