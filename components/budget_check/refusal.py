@@ -1,4 +1,4 @@
-"""What a budget asks that no student of the recipes can give."""
+"""Limits of latency and size that no recipe can meet."""
 
 from components.budget_check.students import Student
 from components.core.recipe import Recipe

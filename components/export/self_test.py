@@ -1,4 +1,4 @@
-"""What a release carries so that a machine can say whether it computes what was verified: a program and its record."""
+"""The self-test of a release: a program, and the outputs that it compares with on the machine that serves."""
 
 import json
 from pathlib import Path
@@ -22,7 +22,7 @@ PROGRAM = Path(self_test_program.__file__).read_text(encoding="utf-8")
 
 
 def self_test(bundle: OnnxBundle, evaluation: Evaluation) -> dict[str, Any]:
-    """The content of self_test.json: what each graph is given and answers, on this machine, and where that was.
+    """The content of self_test.json: inputs and outputs of each graph on this machine, and which machine it is.
 
     The answers are those of the program itself.
 

@@ -170,7 +170,7 @@ def proven_release(store: "Store", champion: Champion) -> str:
 
 
 def first_of_year(history: Sequence[Step], year: int) -> tuple[str, str]:
-    """What the year's first release is called, and the release, name/version.
+    """Title of the anchor of this year, and its release as name/version.
 
     It was the champion when the year began or, if there was none, became the first. Whoever changes the champion by
     hand sets a new beginning: the change is meant, and the classes may be others than before.

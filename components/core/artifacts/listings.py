@@ -18,7 +18,7 @@ LISTED_FILES = 1000
 
 
 class Listed(Protocol):
-    """What a manifest says of its files."""
+    """The part of a manifest that names files."""
 
     @property
     def kind(self) -> str: ...

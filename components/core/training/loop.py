@@ -155,7 +155,7 @@ def _train_epochs(run: _Run, state: TrainingState) -> None:
 def _with_layer_rates(run: _Run, state: TrainingState) -> nn.Module:
     """Sets how fast each layer learns in the running epoch; returns the module as it is to be called then.
 
-    In the middle of an epoch that is what was decided at its start.
+    A run that resumes within an epoch keeps the rates from its start.
     """
     progress, groups, config = state.progress, state.optimizer.param_groups, run.config
     depths = {group["depth"] for group in groups}

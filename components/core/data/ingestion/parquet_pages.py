@@ -1,4 +1,4 @@
-"""What the pages of a Parquet file say of their own size. Arrow allocates that, whatever the footer says.
+"""Sizes in the page headers of a Parquet file. Arrow allocates these, whatever the footer says.
 
 Footer (`FileMetaData`) and pages (`PageHeader`) are structs of Thrift's compact protocol, as parquet-format has them.
 They are read here and not asked of Arrow: pyarrow ends the process at some damaged columns. What Arrow could
