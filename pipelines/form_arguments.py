@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, get_origin
 
 from components.core.errors import UserError
-from components.core.parameters import ADVANCED, Form, Parameter, near
+from components.core.parameters import ADVANCED, DECLARED, NO_LIMIT, TIME_LIMIT, Form, Parameter, near
 from components.core.tasks.parameters import forms
 from pipelines.runner.ir import pipeline as ir
 from pipelines.runner.ir.parameters import from_text
@@ -18,6 +18,34 @@ def form_of(pipeline: str, inputs: Collection[str]) -> Form | None:
     # KFP writes `retrain_segmentation` as `retrain-segmentation`.
     form = next((form for name, form in forms().items() if name.replace("_", "-") == pipeline), None)
     return form if form and set(inputs) == {*form.fields, ADVANCED} else None
+
+
+def boxed(pipeline: str, given: Mapping[str, str]) -> tuple[str, dict[str, str]]:
+    """The pipeline that does the search `pipeline` within a time box, where `given` has a limit of time; else itself.
+
+    -1 and 0 are no limit, and are taken out.
+
+    Args:
+        pipeline: a pipeline's name.
+        given: name → text of the command line.
+
+    Raises:
+        UserError: the task has no search within a time box.
+    """
+    form = forms().get(pipeline)
+    name = next((one for one in (TIME_LIMIT, DECLARED[TIME_LIMIT].field) if one in given), None)
+    if form is None or form.kind != "optimize" or name is None:
+        return pipeline, dict(given)
+    try:
+        unlimited = float(given[name]) in (NO_LIMIT, 0.0)
+    except ValueError:
+        unlimited = False  # the form says what is wrong
+    if unlimited:
+        return pipeline, {one: text for one, text in given.items() if one != name}
+    racing = next((one for one in forms().values() if one.kind == "race" and one.task == form.task), None)
+    if racing is None:
+        raise UserError(f"{name}: {form.task} has no search within a time box; leave it out, and give epochs instead")
+    return racing.pipeline, dict(given)
 
 
 def name_and_inputs(spec: Mapping[str, Any]) -> tuple[str, Collection[str]]:

@@ -23,6 +23,7 @@ from components.distill.component import distill
 from components.evaluate.component import evaluate
 from components.export.component import export
 from components.fine_tune.component import fine_tune
+from components.plan.component import plan
 from components.preflight.component import facts_of
 from components.prune.component import prune
 from components.quantize.component import quantize
@@ -162,9 +163,9 @@ def _prepare(given: Mapping[str, Any], **earlier: Any) -> dict[str, Any]:
 
 
 def train_part(form: Form) -> Part:
-    """Select a backbone → check the budget → fine-tune → fine-tune on, as the baseline.
+    """Select a backbone → check the budget, or plan the time box → fine-tune → fine-tune on, as the baseline.
 
-    Out: `tuned`, `baseline` and `recipes`.
+    Out: `tuned`, `baseline` and `recipes`; of a search in a time box `plan`.
     """
     return part(
         "train",
@@ -172,7 +173,8 @@ def train_part(form: Form) -> Part:
         _train,
         artifacts={"dataset": dsl.Dataset},
         parameters=checked_types(form),
-        outputs={"tuned": dsl.Model, "baseline": dsl.Model, "recipes": list[dict]},
+        outputs={"tuned": dsl.Model, "baseline": dsl.Model, "recipes": list[dict]}
+        | ({"plan": dict} if form.kind == "race" else {}),
     )
 
 
@@ -196,14 +198,20 @@ def _train(given: Mapping[str, Any], *, dataset: Any) -> dict[str, Any]:
         ),
     )
     whole_machine(selected)
-    checked = check_budget(selected.outputs["model"], given)
+    timed = "deadline" in given
+    if timed:
+        checked = plan_time(selected.outputs["model"], dataset, given)
+        given = {**given, "epochs": checked.outputs["epochs"], "distill_epochs": checked.outputs["further_epochs"]}
+    else:
+        checked = check_budget(selected.outputs["model"], given)
 
     tuned = fine_tune(
         dataset=dataset,
         model=selected.outputs["model"],
         **taken(given, *TUNING, "epochs", "head_epochs", "learning_rate", **LOSS),
     )
-    tuned.after(checked)
+    if not timed:
+        tuned.after(checked)
     whole_machine(tuned)
 
     baseline = fine_tune(
@@ -218,7 +226,22 @@ def _train(given: Mapping[str, Any], *, dataset: Any) -> dict[str, Any]:
         "tuned": tuned.outputs["tuned"],
         "baseline": baseline.outputs["tuned"],
         "recipes": checked.outputs["recipes"],
-    }
+    } | ({"plan": checked.outputs["plan"]} if timed else {})
+
+
+def plan_time(model: Any, dataset: Any, given: Mapping[str, Any]) -> dsl.PipelineTask:
+    """The task that plans a search for the time that is left; it gives epochs and recipes."""
+    planned = plan(
+        dataset=dataset,
+        model=model,
+        **taken(
+            given, "recipes", "deadline", "time_limit_minutes", "max_latency_ms", "max_size_mb", "batch_size",
+            "head_epochs", "round_to", "latency_threads", settings="network_settings",
+        ),
+    )  # fmt: skip
+    # Alone on the machine: it measures.
+    whole_machine(planned)
+    return planned
 
 
 def check_budget(model: Any, given: Mapping[str, Any]) -> dsl.PipelineTask:
@@ -266,39 +289,61 @@ def _compress(given: Mapping[str, Any], *, dataset: Any, start: Any, baseline: A
             **taken(given, "importance", "prune_price", "round_to", "latency_threads", "seed"),
         )
         one_core(pruned)
-        distilled = distill(
-            dataset=lessons,
-            teacher=baseline,
-            student=pruned.outputs["pruned"],
-            recipe=recipe,
-            **taken(given, *TRAINING, **SOFT_LOSS, **FURTHER, **LOSS),
+        made = taught_and_measured(
+            given, dataset=dataset, lessons=lessons, teacher=baseline, student=pruned.outputs["pruned"], recipe=recipe
         )
-        one_core(distilled)
-        quantized = quantize(
-            dataset=dataset,
-            model=distilled.outputs["distilled"],
-            recipe=recipe,
-            **taken(given, *CALIBRATION),
-        )
-        one_core(quantized)
-        measured = evaluate(
-            dataset=dataset,
-            candidate=quantized.outputs["quantized"],
-            baseline=baseline,
-            split=VALIDATION,
-            **taken(given, **MEASURING),
-        )
-        # Alone on the machine, or its neighbour would be measured too.
-        whole_machine(measured)
 
-    choice = choose(
-        candidates=dsl.Collected(quantized.outputs["quantized"]),
-        models=dsl.Collected(distilled.outputs["distilled"]),
-        evaluations=dsl.Collected(measured.outputs["evaluation"]),
-        **taken(given, "recipes", *LIMITS),
-    )
+    choice = choose(**made.collected(), **taken(given, "recipes", *LIMITS))
     light(choice)
     return {name: choice.outputs[name] for name in ("chosen", "chosen_model", "decision")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Student:
+    """The tasks of one student, within a loop: distilled, quantized, measured against the baseline."""
+
+    distilled: dsl.PipelineTask
+    quantized: dsl.PipelineTask
+    measured: dsl.PipelineTask
+
+    def collected(self) -> dict[str, Any]:
+        """Inputs for a task behind the loop: ONNX models, networks and evaluations of all students."""
+        return {
+            "candidates": dsl.Collected(self.quantized.outputs["quantized"]),
+            "models": dsl.Collected(self.distilled.outputs["distilled"]),
+            "evaluations": dsl.Collected(self.measured.outputs["evaluation"]),
+        }
+
+
+def taught_and_measured(
+    given: Mapping[str, Any], *, dataset: Any, lessons: Any, teacher: Any, student: Any, recipe: Any
+) -> Student:
+    """Distil → quantize → evaluate on validation data, of one student; `lessons` are the data that it learns from."""
+    distilled = distill(
+        dataset=lessons,
+        teacher=teacher,
+        student=student,
+        recipe=recipe,
+        **taken(given, *TRAINING, **SOFT_LOSS, **FURTHER, **LOSS),
+    )
+    one_core(distilled)
+    quantized = quantize(
+        dataset=dataset,
+        model=distilled.outputs["distilled"],
+        recipe=recipe,
+        **taken(given, *CALIBRATION),
+    )
+    one_core(quantized)
+    measured = evaluate(
+        dataset=dataset,
+        candidate=quantized.outputs["quantized"],
+        baseline=teacher,
+        split=VALIDATION,
+        **taken(given, **MEASURING),
+    )
+    # Alone on the machine, or its neighbour would be measured too.
+    whole_machine(measured)
+    return Student(distilled=distilled, quantized=quantized, measured=measured)
 
 
 def release_part(form: Form) -> Part:

@@ -61,8 +61,8 @@ def budget_check(
 
     from components.budget_check.fitting import fitted_recipes
     from components.budget_check.refusal import refusal
-    from components.budget_check.students import LEAST, Students, smallest_recipe
     from components.core.bundles.model_bundle import load_model
+    from components.core.pruning.students import LEAST, Students, smallest_recipe
     from components.core.recipe import Recipe
     from components.core.store import store_from_environment
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from components.budget_check.students import Student
+from components.core.pruning.students import Student
 from components.core.recipe import Recipe
 
 FRACTIONS = tuple(round(0.15 + 0.05 * step, 2) for step in range(18))

@@ -1,6 +1,6 @@
 """Limits of latency and size that no recipe can meet."""
 
-from components.budget_check.students import Student
+from components.core.pruning.students import Student
 from components.core.recipe import Recipe
 
 SLACK = 1.25

@@ -21,6 +21,7 @@ def choose(
     decision: Output[Artifact],
     metrics: Output[Metrics],
     page: Output[HTML],
+    rung: Input[Artifact] = None,
     max_latency_ms: float = -1.0,
     max_size_mb: float = -1.0,
     max_drop: float = -1.0,
@@ -37,14 +38,17 @@ def choose(
         decision: decision.json: every recipe with what was measured, and the reason for the choice.
         metrics: Quality, loss, speed-up and size of the chosen recipe.
         page: The Pareto front and the reason, to read.
+        rung: First rung of a race, whose students are chosen from as well and whose time goes into the decision.
         max_latency_ms: Allowed median latency at batch 1 in milliseconds; -1 is no limit.
         max_size_mb: Allowed size of the ONNX files in megabytes of 10⁶ bytes; -1 is no limit.
         max_drop: Allowed loss of the primary metric against the fp32 baseline in points; -1 is no limit.
     """
     import json
+    import time
 
     from components.choose.decision import decide_recipe
     from components.choose.decision_page import write_decision_page
+    from components.choose.race import FirstRung
     from components.core.artifacts.manifest import describe, publish, publish_entries, read_manifest
     from components.core.budget import Budget
     from components.core.errors import UserError
@@ -63,15 +67,25 @@ def choose(
         )
 
     store = store_from_environment()
-    measurements = [read_evaluation(evaluation.path, store) for evaluation in evaluations]
+    files = {
+        kind: [read_manifest(one.path, kind=kind) for one in given]
+        for kind, given in (("onnx", candidates), ("model", models), ("evaluation", evaluations))
+    }
+    first = None if rung is None else FirstRung(read_manifest(rung.path, kind="rung"), store)
+    if first is not None:
+        files = {kind: [*manifests, *first.manifests(kind)] for kind, manifests in files.items()}
+        tried = [*tried, *first.recipes]
+    measurements = [read_evaluation(one, store) for one in files["evaluation"]]
     document = decide_recipe(measurements, [recipe.to_json() for recipe in tried], budget)
+    if first is not None:
+        document["race"] = first.told(finalists=len(recipes), now=time.time())
     index = document["chosen"]
     winner = document["recipes"][index]
     print(document["reason"])
 
     facts = {"recipe": winner["name"], "meets_budget": document["meets_budget"]}
-    for source, kind, target in ((candidates, "onnx", chosen), (models, "model", chosen_model)):
-        manifest = read_manifest(source[index].path, kind=kind)
+    for kind, target in (("onnx", chosen), ("model", chosen_model)):
+        manifest = files[kind][index]
         copy = publish_entries(target.path, kind=kind, entries=manifest.files, metadata=manifest.metadata)
         describe(target, copy, store, **facts)
     content = json.dumps(document, indent=1, ensure_ascii=False).encode()

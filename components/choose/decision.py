@@ -4,11 +4,11 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from components.choose.budget import misses
-from components.choose.choice import choose_recipe
-from components.choose.measured import Measured, measure_recipes
-from components.choose.pareto import on_front
 from components.core.budget import Budget
+from components.core.choice.measured import Measured, measure_recipes
+from components.core.choice.misses import misses
+from components.core.choice.pareto import on_front
+from components.core.choice.rule import choose_recipe
 from components.core.evaluation.document import Evaluation
 from components.core.report.recipe_names import recipe_names
 

@@ -59,7 +59,8 @@ def distill(
         curves: Learning curves (curves.json).
         metrics: Validation metric and loss of the kept epoch, and its number.
         page: Learning curves as a page.
-        recipe: The recipe (core.recipe). This stage reads student_size, the side of the student's input.
+        recipe: The recipe (core.recipe). This stage reads student_size, the side of the student's input, and
+            distill_epochs, if given.
         epochs: Passes over the training split.
         batch_size: Images in an optimizer step.
         optimizer: adamw or sgd (with Nesterov momentum).
@@ -95,6 +96,7 @@ def distill(
     from components.core.artifacts.manifest import describe, read_manifest
     from components.core.bundles.model_bundle import load_model, save_model
     from components.core.data.dataset import open_dataset
+    from components.core.parameters import DECLARED
     from components.core.recipe import Recipe
     from components.core.report.metrics import log_metrics
     from components.core.store import store_from_environment
@@ -117,6 +119,7 @@ def distill(
         "distillation",
     }
     made = Recipe.from_json(recipe)
+    asked["epochs"] = DECLARED["distill_epochs"].check(made.more.get("distill_epochs", epochs), called="epochs")
     config = DistillConfig(
         student_size=made.student_size,
         settings={**settings, **distillation},

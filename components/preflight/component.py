@@ -11,7 +11,7 @@ from typing import Any, List, NamedTuple
 
 from kfp import dsl
 
-from components.core.parameters import ADVANCED, Form
+from components.core.parameters import ADVANCED, TIME_LIMIT, Form
 from components.core.parameters.form import SETTINGS
 from components.core.tasks.parameters import FIRST, forms
 from components.images import BASE_IMAGE, DATA_IMAGE, TRAIN_IMAGE
@@ -25,19 +25,24 @@ _FACTS = {
 def facts_of(form: Form) -> dict[str, Any]:
     """What the check gives beside the parameters, with the types: the form's task; one recipe for each way to compress;
     one entry for each part of the data; digests that change when the files do, for the cache keys of what reads them;
-    the task's own parameters by the part that they go to. Of a given network its classes.
+    the task's own parameters by the part that they go to. Of a given network its classes. Of a search in a time box its
+    end, in seconds of Unix time; there is one recipe then, for what all candidates have in common.
     """
-    own = {"model_state": str, "classes": List[str]}
-    return _FACTS | (own if form.kind == "compress" else {"catalog_state": str, "prunes": bool})
+    if form.kind == "compress":
+        return _FACTS | {"model_state": str, "classes": List[str]}
+    return _FACTS | {"catalog_state": str, "prunes": bool} | ({"deadline": float} if form.kind == "race" else {})
 
 
 def _check(form: Form, given: Mapping[str, Any]) -> dict[str, Any]:
+    import time
+
     from components.core.data.ingestion.sources import quick_look, source_state
     from components.core.data.slices import parse_slice_columns
     from components.core.store.names import check_name
     from components.core.tasks import get_task
     from components.preflight import plan
 
+    began = time.time()
     fields = {name: value for name, value in given.items() if name != ADVANCED}
     asked = form.resolve(fields, given.get(ADVANCED) or {})
     settings = form.settings(asked)
@@ -46,7 +51,7 @@ def _check(form: Form, given: Mapping[str, Any]) -> dict[str, Any]:
     for name in {"release_name", "champion"} & set(asked):
         check_name(asked[name], what=name)
     recipes = plan.plan_recipes(
-        asked["prune_targets"],
+        asked.get("prune_targets", [1.0]),
         student_size=asked.get("student_size", 0),
         price=asked.get("prune_price", "macs"),
         more=form.recipe(asked),
@@ -57,9 +62,15 @@ def _check(form: Form, given: Mapping[str, Any]) -> dict[str, Any]:
     slices, allowed = parse_slice_columns(asked["slice_columns"]), asked.get("allow_paths", [])
     quick_look(asked["dataset"], rows, slice_columns=slices, allow_paths=allowed)
 
-    print(f"{len(recipes)} recipes: {'; '.join(recipe.name for recipe in recipes)}")
+    timed = {}
+    if form.kind == "race":
+        timed["deadline"] = began + 60 * asked[TIME_LIMIT]
+        print(f"a time box of {asked[TIME_LIMIT]:g} minutes; recipes are planned when a training step was measured")
+    else:
+        print(f"{len(recipes)} recipes: {'; '.join(recipe.name for recipe in recipes)}")
     return {
         **asked,
+        **timed,
         **network,
         "task": form.task,
         "recipes": [recipe.to_json() for recipe in recipes],
@@ -100,19 +111,20 @@ def _check_backbones(form: Form, asked: Mapping[str, Any]) -> dict[str, Any]:
         check_task(backbone, form.task)
         check_weights_available(backbone)
     get_task(form.task).candidates(found, form.settings(asked)["network_settings"])
+    targets = asked.get("prune_targets")
     # A fraction of the time bounds neither MACs nor size.
-    if asked.get("prune_price", "macs") == "macs" and not asked.get("prune_to_fit", False):
+    if targets and asked.get("prune_price", "macs") == "macs" and not asked.get("prune_to_fit", False):
         plan.check_size_budget(
             max_size_mb=limit(asked["max_size_mb"]),
             parameters={backbone.name: backbone.parameters for backbone in found},
-            prune_targets=asked["prune_targets"],
+            prune_targets=targets,
         )
     names = [backbone.name for backbone in found]
     print(f"backbones: {', '.join(names)}")
     return {
         "backbones": names,
         "catalog_state": catalog_state(asked["catalog"] or None),
-        "prunes": min(asked["prune_targets"]) < 1 or asked.get("prune_to_fit", False),
+        "prunes": not targets or min(targets) < 1 or asked.get("prune_to_fit", False),
     }
 
 

@@ -9,7 +9,7 @@ from components.run_report.evidence import Evidence
 from components.run_report.record import asked_section, data_section, provenance_section, task_section
 from components.run_report.result import failure_section, headline, result_section
 from components.run_report.retraining import retraining_section
-from components.run_report.search import backbone_section, choice_section, training_section
+from components.run_report.search import backbone_section, choice_section, race_section, training_section
 from components.run_report.summary import find_release, summarize
 
 Built = Section | list[Section] | None
@@ -26,6 +26,7 @@ def render_report(evidence: Evidence) -> str:
         ("Result", lambda: result_section(evidence)),
         ("What was asked", lambda: asked_section(evidence)),
         ("Recipes", lambda: choice_section(evidence)),
+        ("Race", lambda: race_section(evidence)),
         ("Tasks", lambda: task_section(evidence)),
         ("Backbones", lambda: backbone_section(evidence)),
         ("Training", lambda: training_section(evidence)),

@@ -6,7 +6,7 @@ from typing import Any
 from components.core.numbers import MISSING, compact, megabytes, milliseconds, percent
 from components.core.report.figures import Point, line_chart, scatter
 from components.core.report.page import Block, Callout, Cell, Columns, Section, figure, table
-from components.core.stage_pages.decision import pareto_figures, recipe_table, recipe_warnings
+from components.core.stage_pages.decision import RACE_NOTE, pareto_figures, race_blocks, recipe_table, recipe_warnings
 from components.run_report.evidence import Document, Evidence
 
 
@@ -143,6 +143,12 @@ def _curve(document: Document, key: str) -> list[tuple[float, float]]:
     epochs = document.content.get("epochs") or []
     # Epoch 0, before the first step, would press all the others together at the top of the figure.
     return [(epoch["epoch"], epoch[key]) for epoch in epochs if epoch.get(key) is not None and epoch["epoch"] > 0]
+
+
+def race_section(evidence: Evidence) -> Section | None:
+    """Of a search in a time box: every student, and how the time was spent."""
+    blocks = race_blocks(evidence.decision or {})
+    return Section("Race", blocks, note=RACE_NOTE) if blocks else None
 
 
 def choice_section(evidence: Evidence) -> Section | None:

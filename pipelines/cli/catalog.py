@@ -1,6 +1,7 @@
 """The pipelines of this package, and lookup by name or path."""
 
 import difflib
+from collections.abc import Mapping
 from pathlib import Path
 
 from components.core.errors import UserError
@@ -9,7 +10,7 @@ COMPILED = Path(__file__).parent.parent / "compiled"
 
 
 def pipeline_names() -> list[str]:
-    """Names of all pipelines, two per task, the default first; `trimtab compile` without a name compiles these."""
+    """Names of all pipelines, those of the default task first; `trimtab compile` without a name compiles these."""
     from components.core.tasks.parameters import forms
 
     return list(forms())
@@ -39,6 +40,17 @@ def find_pipeline(text: str) -> Path:
     raise UserError(
         f"unknown pipeline {text!r}{hint} (pipelines: {', '.join(names) or 'none compiled'}; or a path to a YAML)"
     )
+
+
+def find_boxed(text: str, given: Mapping[str, str]) -> tuple[Path, dict[str, str]]:
+    """`find_pipeline` and the parameters for it: a search that is given a limit of time is another pipeline."""
+    path = find_pipeline(text)
+    if path.parent != COMPILED:
+        return path, dict(given)
+    from pipelines.form_arguments import boxed
+
+    name, left = boxed(path.stem, given)
+    return COMPILED / f"{name}.yaml", left
 
 
 def _default_task() -> str:

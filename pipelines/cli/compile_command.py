@@ -70,9 +70,9 @@ def _compile(name: str, path: Path) -> None:
 def _pipeline(name: str) -> Any:
     """The pipeline of a form, else the one called NAME in the module `pipelines.NAME`."""
     if name in pipeline_names():
-        from pipelines import compress, optimize, retrain
+        from pipelines import compress, optimize, race, retrain
 
-        return {**optimize.PIPELINES, **retrain.PIPELINES, **compress.PIPELINES}[name]
+        return {**optimize.PIPELINES, **retrain.PIPELINES, **compress.PIPELINES, **race.PIPELINES}[name]
     module_name = f"pipelines.{name}"
     try:
         module = importlib.import_module(module_name)

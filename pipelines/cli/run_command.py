@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from components.core.errors import REPORT_TO, UserError
-from pipelines.cli.catalog import find_pipeline
+from pipelines.cli.catalog import find_boxed
 from pipelines.cli.finding import find_folder
 from pipelines.cli.progress import make_progress
 from pipelines.cli.summary import print_summary
@@ -39,9 +39,9 @@ def run_command(
     """Runs a pipeline, prints its progress and result, and returns the exit code."""
 
     def start(listener: Listener) -> RunResult:
-        path = find_pipeline(pipeline)
+        path, given = find_boxed(pipeline, given_parameters(parameters))
         return run_pipeline(
-            path, _arguments(path, given_parameters(parameters)), store_uri=store, run_id=run_id, options=options,
+            path, _arguments(path, given), store_uri=store, run_id=run_id, options=options,
             listener=listener,
         )  # fmt: skip
 

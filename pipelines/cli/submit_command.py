@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from components.core.errors import UserError
-from pipelines.cli.catalog import find_pipeline
+from pipelines.cli.catalog import find_boxed
 from pipelines.cli.deployment import Deployment
 from pipelines.cli.run_command import given_parameters
 from pipelines.cluster import quantities
@@ -49,8 +49,9 @@ def prepare(submission: Submission) -> Prepared:
     Raises:
         UserError: the pipeline, a parameter, the values or the images are wrong.
     """
-    package = submission.deployment.package(find_pipeline(submission.pipeline))
-    parameters = run_parameters(package, given_parameters(submission.parameters))
+    path, given = find_boxed(submission.pipeline, given_parameters(submission.parameters))
+    package = submission.deployment.package(path)
+    parameters = run_parameters(package, given)
     account = submission.service_account or package.service_account
     if account:
         quantities.object_name(account, "--service-account")

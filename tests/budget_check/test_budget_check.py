@@ -7,9 +7,9 @@ import pytest
 from components.budget_check.component import budget_check
 from components.budget_check.fitting import fitted_recipes
 from components.budget_check.refusal import SLACK, refusal
-from components.budget_check.students import LEAST, Student, Students, smallest_recipe
 from components.core.errors import UserError
 from components.core.parameters.rules import fitting_needs_a_limit
+from components.core.pruning.students import LEAST, Student, Students, smallest_recipe
 from components.core.recipe import Recipe
 
 RECIPES = [{"name": "90% MACs", "macs_fraction": 0.9}, {"name": "60% MACs", "macs_fraction": 0.6}]

@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.choose.budget import misses
-from components.choose.choice import choose_recipe
-from components.choose.measured import Measured
-from components.choose.pareto import on_front
 from components.core.budget import Budget
+from components.core.choice.measured import Measured
+from components.core.choice.misses import misses
+from components.core.choice.pareto import on_front
+from components.core.choice.rule import choose_recipe
 from components.core.errors import UserError
 
 

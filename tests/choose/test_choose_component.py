@@ -7,8 +7,8 @@ import pytest
 from evaluation_documents import evaluation, metric_result, model
 
 from components.choose.component import choose
-from components.choose.measured import measure_recipes
 from components.core.artifacts.manifest import publish, read_file, read_manifest
+from components.core.choice.measured import measure_recipes
 from components.core.errors import UserError
 from components.core.evaluation.document import Difference, encode_evaluation
 from components.core.store import open_store

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.choose.pareto import dominates, on_front
+from components.core.choice.pareto import dominates, on_front
 
 costs = st.lists(st.tuples(*[st.integers(0, 6)] * 3), min_size=1, max_size=12)
 

@@ -24,7 +24,7 @@ from pipelines.cli.catalog import COMPILED
 from pipelines.cluster.task_inputs import tasks_of
 
 FACTS = {
-    "task", "recipes", "parts", "dataset_state", "catalog_state", "model_state", "classes", "prunes",
+    "task", "recipes", "parts", "dataset_state", "catalog_state", "model_state", "classes", "prunes", "deadline",
     *SETTINGS.values(),
 }  # fmt: skip
 """Outputs of the first task that are no parameters."""

@@ -12,8 +12,8 @@ from components.core.store.keys import canonical_json
 from components.core.tasks.parameters import COMPRESSING, FIRST, RETRAINING
 
 ROOT = Path(components.__file__).parent
-ELSEWHERE = {"teach"}
-"""Stages that no pipeline of the default task holds; tests/teach and tests/core/tasks/test_every_task.py run them."""
+ELSEWHERE = {"teach", "plan", "halve", "pick"}
+"""Stages that none of these pipelines holds; tests/teach, tests/race and tests/core/tasks/test_every_task.py run them."""
 
 STAGES = sorted({path.parent.name for path in ROOT.glob("*/component.py")} - ELSEWHERE)
 
@@ -85,4 +85,4 @@ def test_all_that_a_stage_imports_in_a_real_run_counts_for_its_cached_result(
 
 def test_what_the_tasks_of_a_real_run_import_was_recorded(reduced_run):
     seen = {name for task in reduced_run.records() for name in reduced_run.imported(task)}
-    assert {"components.core.results.recall", "components.core.store.store", "components.choose.choice"} <= seen
+    assert {"components.core.results.recall", "components.core.store.store", "components.core.choice.rule"} <= seen

@@ -219,8 +219,8 @@ def run_until_distill(run, classes=CLASSES, recipes=RECIPES):
 
 def complete_run(run, *, classes=CLASSES, checks=None, warnings=()):
     """A whole successful run."""
-    from components.choose.budget import Budget
     from components.choose.decision import decide_recipe
+    from components.core.budget import Budget
 
     root, loop, begin = run_until_distill(run, classes)
     evaluations = []

@@ -29,7 +29,7 @@ FORMAT = 1
 FORMAT_WITH_LISTINGS = 2
 KINDS = (
     "dataset", "model", "onnx", "ranking", "curves", "evaluation", "decision", "release", "drift", "judgement",
-    "part",
+    "part", "rung",
 )  # fmt: skip
 
 _STAMPS = ".verified.json"

@@ -7,12 +7,13 @@ from components.core.parameters.every_task import COMMON, RELEASE
 from components.core.parameters.given_network import GIVEN_NETWORK
 from components.core.parameters.images import IMAGES
 from components.core.parameters.parameter import Parameter
+from components.core.parameters.race import RACE
 from components.core.parameters.retraining import RETRAIN
 from components.core.parameters.rules import check_between
 from components.core.parameters.sequences import SEQUENCES
 
 DECLARED: Mapping[str, Parameter] = {
-    parameter.name: parameter for parameter in (*COMMON, *IMAGES, *SEQUENCES, *RELEASE, *RETRAIN, *GIVEN_NETWORK)
+    parameter.name: parameter for parameter in (*COMMON, *IMAGES, *SEQUENCES, *RELEASE, *RETRAIN, *GIVEN_NETWORK, *RACE)
 }  # fmt: skip
 """The parameters of the groups. A task may change a default; the rules are these."""
 

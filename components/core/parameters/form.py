@@ -8,11 +8,12 @@ from components.core.errors import UserError
 from components.core.parameters.every_task import RELEASE
 from components.core.parameters.given_network import of_given_network
 from components.core.parameters.parameter import PARTS, Parameter, near
+from components.core.parameters.race import of_race
 from components.core.parameters.retraining import IN_ADVANCED, RETRAIN
 from components.core.parameters.rules import check_between
 
 ADVANCED = "advanced"
-Kind = Literal["optimize", "retrain", "compress"]
+Kind = Literal["optimize", "retrain", "compress", "race"]
 SETTINGS = {part: f"{part}_settings" for part in PARTS if part != "recipe"}
 """Parts that are handed to stages as one value each; what concerns recipes goes into every recipe."""
 MOST_FIELDS = 14
@@ -27,8 +28,8 @@ class Form:
         pipeline: the pipeline's name.
         task: the task's name, which nobody is asked for.
         parameters: all of them, plain and advanced.
-        kind: what the pipeline does: searches for a first release, retrains the champion, or compresses a network that
-            its user has trained.
+        kind: what the pipeline does: searches for a first release, searches within a time box, retrains the
+            champion, or compresses a network that its user has trained.
     """
 
     pipeline: str
@@ -117,6 +118,11 @@ class Form:
 def first_form(task: str, parameters: Sequence[Parameter], *, pipeline: str) -> Form:
     """Of the pipeline that searches for a first release."""
     return Form(pipeline=pipeline, task=task, parameters=(*parameters, *RELEASE))
+
+
+def race_form(task: str, parameters: Iterable[Parameter], *, pipeline: str) -> Form:
+    """Of the pipeline that searches within a time box: what it plans is not asked."""
+    return Form(pipeline=pipeline, task=task, parameters=(*of_race(parameters), *RELEASE), kind="race")
 
 
 def retraining_form(task: str, parameters: Iterable[Parameter], *, pipeline: str) -> Form:

@@ -5,9 +5,22 @@ from typing import Any
 
 from markupsafe import Markup
 
-from components.core.numbers import capitalized, compact, figure_of_merit, megabytes, milliseconds, points, times
+from components.core.numbers import (
+    capitalized,
+    compact,
+    duration,
+    figure_of_merit,
+    megabytes,
+    milliseconds,
+    points,
+    times,
+)
 from components.core.report.figures import Point, scatter
-from components.core.report.page import Callout, Cell, Columns, Table, figure, table
+from components.core.report.page import Block, Callout, Cell, Columns, Table, figure, table
+
+RACE_NOTE = (
+    "All students were pruned, distilled for a few epochs and measured; the best went on as long as time allowed."
+)
 
 
 def pareto_figures(decision: Mapping[str, Any]) -> Columns:
@@ -111,6 +124,32 @@ def recipe_table(decision: Mapping[str, Any]) -> Table:
     )
     columns = ["recipe", metric["label"], "latency", "size", "MACs", "on front", "in budget"]
     return table(columns, rows, marked=[decision["chosen"]], faint=[len(rows) - 1])
+
+
+def race_blocks(decision: Mapping[str, Any]) -> list[Block]:
+    """Of a search in a time box: who went on and who was stopped, and the time of each step; else nothing."""
+    race = decision.get("race")
+    if not race:
+        return []
+    rows = [
+        [recipe["name"], f"{rung}", _fate(rung, stopped)]
+        for recipe, rung, stopped in zip(decision["recipes"], race["rungs"], race["stopped"], strict=True)
+    ]
+    spent = [[step["name"], duration(step["planned"]), duration(step["real"])] for step in race["steps"]]
+    known = sum(step["real"] or 0.0 for step in race["steps"])
+    return [
+        table(["recipe", "rung", "what became of it"], rows, marked=[decision["chosen"]]),
+        table(
+            ["step", "planned", "took"], spent,
+            caption=f"Of {race['minutes']:g} minutes, {duration(known)} were spent when the recipe was chosen.",
+        ),
+    ]  # fmt: skip
+
+
+def _fate(rung: int, stopped: str) -> str:
+    if rung > 1:
+        return "trained to the end"
+    return f"stopped: {stopped}" if stopped else "went on to the second rung"
 
 
 def _value(model: Mapping[str, Any], metric: Mapping[str, Any]) -> str:

@@ -2,7 +2,8 @@
 
 A task of `TASKS` whose folder has a `parameters.py` is found here; its `PARAMETERS` are the groups and its own. The
 first task is the default: its pipelines are called `optimize`, `retrain` and `compress`, those of another one after the
-task. A task whose `parameters.py` has no `COMPRESS` has no pipeline that starts from a trained network.
+task. A task whose `parameters.py` has no `COMPRESS` has no pipeline that starts from a trained network, and one whose
+students cannot see smaller inputs (`student_size`) none that searches within a time box.
 """
 
 import importlib
@@ -12,10 +13,10 @@ from pathlib import Path
 
 from components.core.errors import UserError
 from components.core.parameters import Form, Parameter, near
-from components.core.parameters.form import first_form, given_network_form, retraining_form
+from components.core.parameters.form import first_form, given_network_form, race_form, retraining_form
 from components.core.tasks import TASKS
 
-FIRST, RETRAINING, COMPRESSING = "optimize", "retrain", "compress"
+FIRST, RETRAINING, COMPRESSING, RACING = "optimize", "retrain", "compress", "race"
 """The kinds of pipelines, and their names for the default task."""
 
 
@@ -52,4 +53,7 @@ def forms() -> Mapping[str, Form]:
         if defaults is not None:
             name = COMPRESSING if default else f"{COMPRESSING}_{task}"
             found[name] = given_network_form(task, parameters_of(task), pipeline=name, defaults=defaults)
+        if any(one.name == "student_size" for one in parameters_of(task)):
+            name = RACING if default else f"{RACING}_{task}"
+            found[name] = race_form(task, parameters_of(task), pipeline=name)
     return found

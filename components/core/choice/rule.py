@@ -1,4 +1,4 @@
-"""The rule by which one recipe is chosen; see README.md for the reasons.
+"""The rule by which one recipe is chosen; see components/choose/README.md for the reasons.
 
 Deterministic as far as its inputs are: metrics, sizes and MACs are equal in every run of a seed, latencies are not.
 Therefore two latencies within `LATENCY_TOLERANCE` count as equal, and then MACs decide.
@@ -8,10 +8,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from components.choose.budget import misses
-from components.choose.measured import Measured
-from components.choose.pareto import on_front
 from components.core.budget import Budget
+from components.core.choice.measured import Measured
+from components.core.choice.misses import misses
+from components.core.choice.pareto import on_front
 
 LATENCY_TOLERANCE = 0.10
 """Relative difference below which two measured latencies are taken for equal."""

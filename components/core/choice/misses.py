@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from components.choose.measured import Measured
 from components.core.budget import Budget, Check
+from components.core.choice.measured import Measured
 
 
 @dataclass(frozen=True, kw_only=True)

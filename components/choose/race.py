@@ -1,0 +1,51 @@
+"""The first rung of a race: students that were measured before others went on, and how the time was spent."""
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from components.core.artifacts.manifest import Manifest, read_file
+from components.core.artifacts.several import unpacked
+from components.core.recipe import Recipe
+
+if TYPE_CHECKING:
+    from components.core.store import Store
+
+_NAMES = {"onnx": "candidate", "model": "model", "evaluation": "evaluation"}
+
+
+class FirstRung:
+    """What the stage halve has packed."""
+
+    def __init__(self, rung: Manifest, store: "Store") -> None:
+        self._rung = rung
+        self._document: Mapping[str, Any] = json.loads(read_file(rung, "race.json", store))
+
+    @property
+    def recipes(self) -> list[Recipe]:
+        """Of its students, in order."""
+        return [Recipe.from_json(one["recipe"]) for one in self._document["students"]]
+
+    def manifests(self, kind: str) -> list[Manifest]:
+        """The ONNX models, networks or evaluations of its students, in the same order."""
+        return [unpacked(self._rung, f"{number}/{_NAMES[kind]}") for number in range(len(self.recipes))]
+
+    def told(self, *, finalists: int, now: float) -> dict[str, Any]:
+        """What decision.json says of the race: the rung of each recipe, why it was stopped, and the time of each step.
+
+        Args:
+            finalists: recipes of the second rung, which stand before those of the first.
+            now: the end of the second rung, in seconds of Unix time.
+        """
+        document, stopped = self._document, [one["stopped"] for one in self._document["students"]]
+        steps = [
+            {**step, "real": now - document["at"]} if step["name"] == "second rung" else step
+            for step in document["steps"]
+        ]
+        return {
+            "rungs": [2] * finalists + [1] * len(stopped),
+            "stopped": [""] * finalists + stopped,
+            "minutes": document["minutes"],
+            "more_epochs": document["more_epochs"],
+            "steps": steps,
+        }

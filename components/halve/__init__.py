@@ -1,0 +1,1 @@
+"""Which students of a race go on, after each has been measured."""

@@ -1,0 +1,1 @@
+"""The network of a student that goes on, out of those of a whole rung."""
