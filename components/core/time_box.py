@@ -156,7 +156,7 @@ def bounded_pace(spent: float, planned: float) -> float:
 def plan_first_rung(left: float, costs: Costs, works: Sequence[float]) -> tuple[int, int]:
     """How many of the candidates run, and for how many epochs each, when the teacher is trained.
 
-    As `plan_time` has it, with the time that is really left: as many as leave half of it to training, of which the first
+    As `plan_time` has it, with the time that is really left: as many as leave half of it to training, of which this
     rung has its share against the second one. At least `LEAST_STUDENTS`, and an epoch each, whatever is left.
 
     Args:

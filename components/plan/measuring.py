@@ -63,7 +63,7 @@ def measure_speed(
             yield batch
 
     defaults = {one.name: DECLARED[one.name].default for one in fields(TrainingConfig)}
-    config = TrainingConfig(**{**defaults, "epochs": 1, "batch_size": batch_size, "ema_decay": 0.0})
+    config = TrainingConfig(**{**defaults, "epochs": 1, "batch_size": batch_size})
     settings = task.training_settings({}, dataset)
     module = task.training_module(bundle.module, settings)
     train(
