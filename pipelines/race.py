@@ -2,9 +2,9 @@
 for each task whose students may see smaller inputs.
 
 Order: check → prepare → select a backbone → plan (a training step is measured; candidates and epochs follow) →
-fine-tune → for each candidate (prune → distil → quantize → evaluate on validation data) → halve: what cannot win stops
-→ the others go on with the time that is left → choose among all that was measured → evaluate on test data → export. A
-plan is numbers of epochs, so each task is a function of its inputs, and the run resumes as any other.
+fine-tune → plan again → for each candidate (prune → distil → quantize → evaluate on validation data) → halve: what
+cannot win stops → the others go on with the time that is left → choose among all that was measured → evaluate on test
+data → export. A plan is numbers of epochs, so each task is a function of its inputs, and the run resumes as any other.
 """
 
 from collections.abc import Mapping

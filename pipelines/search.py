@@ -23,6 +23,7 @@ from components.distill.component import distill
 from components.evaluate.component import evaluate
 from components.export.component import export
 from components.fine_tune.component import fine_tune
+from components.pace.component import pace
 from components.plan.component import plan
 from components.preflight.component import facts_of
 from components.prune.component import prune
@@ -222,11 +223,12 @@ def _train(given: Mapping[str, Any], *, dataset: Any) -> dict[str, Any]:
     )
     baseline.set_display_name("baseline")
     whole_machine(baseline)
-    return {
-        "tuned": tuned.outputs["tuned"],
-        "baseline": baseline.outputs["tuned"],
-        "recipes": checked.outputs["recipes"],
-    } | ({"plan": checked.outputs["plan"]} if timed else {})
+    made = {"tuned": tuned.outputs["tuned"], "baseline": baseline.outputs["tuned"]}
+    if not timed:
+        return {**made, "recipes": checked.outputs["recipes"]}
+    paced = pace(recipes=checked.outputs["recipes"], plan=checked.outputs["plan"], **taken(given, "deadline"))
+    light(paced.after(baseline))
+    return {**made, "recipes": paced.outputs["recipes"], "plan": paced.outputs["plan"]}
 
 
 def plan_time(model: Any, dataset: Any, given: Mapping[str, Any]) -> dsl.PipelineTask:

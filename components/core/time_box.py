@@ -5,7 +5,7 @@ Arithmetic alone: no clock, no machine. Planned numbers are epochs, so that stag
 
 import heapq
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 RESERVE = 0.08
@@ -16,6 +16,10 @@ TEACHER_SHARE = 0.2
 
 FIRST_SHARE = 0.25
 """Part of the time for training that the first rung gets; the second one gets what is left."""
+
+PACES = (0.8, 4.0)
+"""Bounds of how many times as long as planned steps may have taken: results from a cache take no time and say nothing
+of what comes, and a run that was resumed has stood still in between."""
 
 LEAST_STUDENTS = 2
 """A race of one is none."""
@@ -66,6 +70,11 @@ class Costs:
         """A rung in which students of these shares are trained for so many epochs, quantized and measured."""
         durations = [self.handling + epochs * self.lesson(work) for work in works]
         return makespan(durations, self.lanes) + len(works) * self.evaluation
+
+    def at(self, pace: float) -> "Costs":
+        """The same on a machine where everything takes so many times as long."""
+        seconds = {name: pace * value for name, value in asdict(self).items() if name != "lanes"}
+        return replace(self, **seconds)
 
     def to_json(self) -> dict[str, Any]:
         """One flat object."""
@@ -139,8 +148,36 @@ def plan_time(left: float, costs: Costs, works: Sequence[float]) -> TimePlan:
     return plan
 
 
+def bounded_pace(spent: float, planned: float) -> float:
+    """How many times as long as planned the steps took, within `PACES`."""
+    return min(max(spent / planned, PACES[0]), PACES[1])
+
+
+def plan_first_rung(left: float, costs: Costs, works: Sequence[float]) -> tuple[int, int]:
+    """How many of the candidates run, and for how many epochs each, when the teacher is trained.
+
+    As `plan_time` has it, with the time that is really left: as many as leave half of it to training, of which this
+    rung has its share against the second one. At least `LEAST_STUDENTS`, and an epoch each, whatever is left.
+
+    Args:
+        left: seconds until the deadline.
+        costs: as the machine is now.
+        works: of the candidates that were planned.
+    """
+    usable = (1 - RESERVE) * left - costs.release
+    fewest = min(LEAST_STUDENTS, len(works))
+    for students in range(len(works), fewest - 1, -1):
+        tried = works[:students]
+        still = costs.rung(tried, 0)
+        training = usable - still - costs.rung(sorted(works)[-costs.lanes :], 0)
+        epochs = _rung_epochs(still + FIRST_SHARE / (1 - 2 * TEACHER_SHARE) * training, costs, tried)
+        if training >= usable / 2 and epochs:
+            return students, epochs
+    return fewest, max(epochs, 1)
+
+
 def plan_second_rung(
-    left: float, costs: Costs, works: Sequence[float], *, students: int, first_epochs: int, pace: float
+    left: float, costs: Costs, works: Sequence[float], *, students: int, first_epochs: int
 ) -> tuple[int, int]:
     """How many of the ranked students go on, and for how many epochs: (1, 0) where no epoch fits.
 
@@ -152,9 +189,8 @@ def plan_second_rung(
         works: as in `plan_time`, of those that can still win, the best first.
         students: of the first rung, with those that cannot.
         first_epochs: what each has had.
-        pace: how many times as long as planned the steps took until now.
     """
-    usable = ((1 - RESERVE) * left) / pace - costs.release
+    usable = (1 - RESERVE) * left - costs.release
     most = min(len(works), -(-students // 2))
     tried = [(count, _rung_epochs(usable, costs, works[:count])) for count in range(most, 0, -1)]
     for count, epochs in tried:

@@ -9,12 +9,8 @@ from components.core.choice.measured import measure_recipes
 from components.core.evaluation.document import Evaluation
 from components.core.recipe import Recipe
 from components.core.report.recipe_names import recipe_names
-from components.core.time_box import Costs, plan_second_rung
+from components.core.time_box import Costs, bounded_pace, plan_second_rung
 from components.halve.halving import halve_students
-
-PACES = (0.8, 4.0)
-"""Bounds of how many times as long as planned the steps may have taken: results from a cache take no time and say
-nothing of what comes, and a run that was resumed has stood still in between."""
 
 
 def go_on(
@@ -35,17 +31,15 @@ def go_on(
         plan: as the stage plan gives it.
         deadline, now: in seconds of Unix time. From the deadline on nothing is trained.
     """
-    costs, planned = Costs.from_json(plan["costs"]), plan["time"]
+    first, spent = plan["time"]["first"], now - plan["made"]
+    costs = Costs.from_json(plan["costs"]).at(bounded_pace(spent, first))
     names = recipe_names([one.to_json() for one in recipes])
     works = [plan["works"][one.name] for one in recipes]
-    until_now = planned["teacher"] + planned["first"]
-    spent = now - plan["made"]
-    pace = min(max(spent / until_now, PACES[0]), PACES[1])
 
     def fits(ranked: Sequence[int]) -> tuple[int, int]:
         return plan_second_rung(
             deadline - now, costs, [works[one] for one in ranked], students=len(recipes),
-            first_epochs=int(planned["first_epochs"]), pace=pace,
+            first_epochs=int(plan["time"]["first_epochs"]),
         )  # fmt: skip
 
     halved = halve_students(measure_recipes(evaluations), budget, names, fits)
@@ -64,7 +58,7 @@ def go_on(
         if halved.epochs
         else f"{deadline - now:.0f} s are left, too few for an epoch: nothing more is trained"
     )
-    second = pace * costs.rung([works[one] for one in halved.going_on], halved.epochs)
+    second = costs.rung([works[one] for one in halved.going_on], halved.epochs)
     return finalists, {
         "students": [
             {"recipe": one.to_json(), "stopped": halved.stopped.get(number, "")} for number, one in enumerate(recipes)
@@ -74,10 +68,10 @@ def go_on(
         "began": plan["began"],
         "at": now,
         "steps": [
-            {"name": "data, backbone and plan", "planned": None, "real": plan["made"] - plan["began"]},
-            {"name": "teacher and first rung", "planned": until_now, "real": spent},
+            *plan["steps"],
+            {"name": "first rung", "planned": first, "real": spent},
             {"name": "second rung", "planned": second, "real": None},
-            {"name": "test and release", "planned": pace * planned["release"], "real": None},
+            {"name": "test and release", "planned": costs.release, "real": None},
         ],
         "said": said,
     }

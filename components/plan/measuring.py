@@ -1,7 +1,7 @@
 """How long training takes here: a few steps of the network itself on the data, and what the other steps need of it."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields, replace
 from itertools import islice, pairwise
 from typing import TYPE_CHECKING
@@ -63,7 +63,7 @@ def measure_speed(
             yield batch
 
     defaults = {one.name: DECLARED[one.name].default for one in fields(TrainingConfig)}
-    config = TrainingConfig(**{**defaults, "epochs": 1, "batch_size": batch_size, "ema_decay": 0.0})
+    config = TrainingConfig(**{**defaults, "epochs": 1, "batch_size": batch_size})
     settings = task.training_settings({}, dataset)
     module = task.training_module(bundle.module, settings)
     train(
@@ -97,7 +97,7 @@ def costs_of(speed: Speed, dataset: "Dataset", *, head_epochs: int) -> Costs:
     )
 
 
-def _answer_times(bundle: ModelBundle, batches: Iterator[Batch], clock: Callable[[], float]) -> list[float]:
+def _answer_times(bundle: ModelBundle, batches: Iterable[Batch], clock: Callable[[], float]) -> list[float]:
     """When each of a few batches was begun, and when the last one was answered."""
     device, times = choose_device(), []
     bundle.module.eval()

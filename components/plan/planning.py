@@ -61,6 +61,7 @@ class RacePlan:
             "made": self.made,
             "costs": self.costs.to_json(),
             "time": asdict(self.time),
+            "steps": [{"name": "data, backbone and plan", "planned": None, "real": self.made - self.began}],
             "works": {one.recipe.name: one.work for one in self.tried[: self.time.students]},
         }
 

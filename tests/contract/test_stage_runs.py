@@ -12,8 +12,9 @@ from components.core.store.keys import canonical_json
 from components.core.tasks.parameters import COMPRESSING, FIRST, RETRAINING
 
 ROOT = Path(components.__file__).parent
-ELSEWHERE = {"teach", "plan", "halve", "pick"}
-"""Stages that none of these pipelines holds; tests/teach, tests/race and tests/core/tasks/test_every_task.py run them."""
+ELSEWHERE = {"teach", "plan", "pace", "halve", "pick"}
+"""Stages that none of these pipelines holds; tests/race, tests/teach and tests/core/tasks/test_every_task.py run them.
+"""
 
 STAGES = sorted({path.parent.name for path in ROOT.glob("*/component.py")} - ELSEWHERE)
 

@@ -20,6 +20,7 @@ from components.core.recipe import Recipe
 from components.core.store import open_store
 from components.core.time_box import Costs, plan_time
 from components.halve.component import halve
+from components.pace.component import pace
 from components.pick.component import pick
 from components.plan import planning
 from components.plan.candidates import candidates, smaller_sides
@@ -64,9 +65,11 @@ class Race:
 
     def halved(self, *, at, minutes=20.0, **limits):
         """The first rung, measured `at` seconds after the plan was made."""
+        time_plan = {**vars(plan_time(60 * minutes - 60, COSTS, [1.0, 0.7, 0.35])), "first": 600.0}
         plan = {
+            "steps": [{"name": "teacher", "planned": 50.0, "real": 60.0}],
             "minutes": minutes, "began": BEGAN, "made": BEGAN + 60, "costs": COSTS.to_json(),
-            "time": vars(plan_time(60 * minutes - 60, COSTS, [1.0, 0.7, 0.35])),
+            "time": time_plan,
             "works": {"100% MACs": 1.0, "70% MACs": 0.7, "35% MACs": 0.35},
         }  # fmt: skip
         self.monkeypatch.setattr(time, "time", lambda: BEGAN + 60 + at)
@@ -114,7 +117,7 @@ def test_the_choice_is_among_both_rungs_and_tells_of_time_and_of_who_was_stopped
     assert told["stopped"][3].endswith("more accurate by more than both standard errors")
     real = {step["name"]: step["real"] for step in told["steps"]}
     assert real == {
-        "data, backbone and plan": 60, "teacher and first rung": 600, "second rung": 300, "test and release": None,
+        "teacher": 60.0, "first rung": 600, "second rung": 300, "test and release": None,
     }  # fmt: skip
     page = Path(given["page"].path).read_text()
     for text in ("Race", "trained to the end", "went on to the second rung", "stopped: ", "5 min 00 s"):
@@ -128,6 +131,23 @@ def test_a_second_rung_that_did_harm_does_not_win(race):
     assert decision["recipes"][decision["chosen"]]["name"] == "70% MACs"
     assert read_manifest(given["chosen"].path).digest == read_manifest(race.folder / "first-onnx-1").digest
     assert read_manifest(given["chosen_model"].path).digest == read_manifest(race.folder / "first-model-1").digest
+
+
+@pytest.mark.parametrize(("spent", "students"), [(45.0, 3), (400.0, 2)])
+def test_when_the_teacher_took_longer_fewer_students_run(monkeypatch, spent, students):
+    first = plan_time(600, COSTS, [1.0, 0.7, 0.35])
+    plan = {
+        "made": BEGAN, "time": vars(first), "costs": COSTS.to_json(), "steps": [],
+        "works": {"100% MACs": 1.0, "70% MACs": 0.7, "35% MACs": 0.35},
+    }  # fmt: skip
+    monkeypatch.setattr(time, "time", lambda: BEGAN + spent)
+    found = pace.python_func(recipes=RECIPES, plan=plan, deadline=BEGAN + 600)
+    assert [one["name"] for one in found.recipes] == [one["name"] for one in RECIPES[:students]]
+    (step,) = found.plan["steps"]
+    assert (step["planned"], step["real"]) == (first.teacher, spent)
+    assert found.plan["made"] == BEGAN + spent
+    slower = min(max(spent / first.teacher, 0.8), 4.0)
+    assert found.plan["costs"]["epoch"] == pytest.approx(20 * slower)
 
 
 @pytest.mark.parametrize("at", [1141.0, 5000.0])

@@ -12,7 +12,9 @@ from components.core.time_box import (
     TEACHER_SHARE,
     Costs,
     TooShortError,
+    bounded_pace,
     makespan,
+    plan_first_rung,
     plan_second_rung,
     plan_time,
 )
@@ -104,9 +106,9 @@ def test_with_more_time_never_fewer_students_and_never_fewer_epochs_of_as_many()
             assert (one.epochs, one.first_epochs) <= (next_one.epochs, next_one.first_epochs)
 
 
-def every_second_rung(left, costs, works, first, pace):
+def every_second_rung(left, costs, works):
     """All pairs of students and epochs that end in time, by walking through them."""
-    usable = (1 - RESERVE) * left / pace - costs.release
+    usable = (1 - RESERVE) * left - costs.release
     return {
         (count, epochs)
         for count in range(1, (len(works) + 1) // 2 + 1)
@@ -118,9 +120,9 @@ def every_second_rung(left, costs, works, first, pace):
 @pytest.mark.parametrize("seed", range(60))
 def test_the_second_rung_is_the_largest_that_doubles_the_epochs_else_the_longest(seed):
     costs, works, left = drawn(seed)
-    left, pace = left / 2 - 100, random.Random(seed).uniform(0.8, 3)
-    found = plan_second_rung(left, costs, works, students=len(works), first_epochs=2, pace=pace)
-    possible = every_second_rung(left, costs, works, 2, pace)
+    left = left / 2 - 100
+    found = plan_second_rung(left, costs, works, students=len(works), first_epochs=2)
+    possible = every_second_rung(left, costs, works)
     if not possible:
         assert found == (1, 0)
     elif doubled := [one for one in possible if one[1] >= 4]:
@@ -130,34 +132,53 @@ def test_the_second_rung_is_the_largest_that_doubles_the_epochs_else_the_longest
 
 
 def test_after_the_deadline_nothing_is_trained():
-    assert plan_second_rung(-5, COSTS, [0.5, 0.4, 0.3], students=3, first_epochs=1, pace=1.0) == (1, 0)
+    assert plan_second_rung(-5, COSTS, [0.5, 0.4, 0.3], students=3, first_epochs=1) == (1, 0)
 
 
 def test_costs_survive_a_pipeline_that_knows_no_integers():
     assert Costs.from_json({**COSTS.to_json(), "lanes": 2.0}) == COSTS
 
 
+@pytest.mark.parametrize("seed", range(60))
+def test_the_first_rung_planned_again_has_its_share_of_what_is_left(seed):
+    costs, works, left = drawn(seed)
+    students, epochs = plan_first_rung(left, costs, works)
+    fewest, tried = min(2, len(works)), works[:students]
+    assert fewest <= students <= len(works)
+    usable = (1 - RESERVE) * left - costs.release
+    training = usable - costs.rung(tried, 0) - costs.rung(sorted(works)[-costs.lanes :], 0)
+    share = FIRST_SHARE / (FIRST_SHARE + 0.35) * training
+    more = [costs.rung(tried, one) - costs.rung(tried, 0) for one in (epochs, epochs + 1)]
+    if (students, epochs) != (fewest, 1):
+        assert more[0] <= share + 1e-9
+    if epochs < MOST_EPOCHS:
+        assert more[1] > share
+
+
 @pytest.mark.parametrize("seed", range(100))
 def test_the_time_box_is_kept_on_a_machine_that_is_up_to_a_third_slower_than_it_was_measured(seed):
     """A clock that runs as the steps do: what they were measured to take, times how busy the machine is then."""
-    costs, works, left = drawn(seed)
+    costs, works, limit = drawn(seed)
     busy = random.Random(seed).uniform(0.7, 1.33)
     try:
-        plan = plan_time(left, costs, works)
+        plan = plan_time(limit, costs, works)
     except TooShortError:
         return
-    tried = works[: plan.students]
-    clock = busy * (plan.teacher + plan.first)
-    count, epochs = plan_second_rung(
-        left - clock,
-        costs,
-        tried,
-        students=len(tried),
-        first_epochs=plan.first_epochs,
-        pace=min(max(busy, 0.8), 4.0),
-    )
-    clock += busy * costs.rung(tried[:count], epochs) + busy * costs.release
-    least = busy * (plan.teacher + plan.first + costs.rung([max(tried)], 0) + costs.release)
-    assert clock <= max(1.1 * left, least)
-    # Slower than that, what was begun is finished, and nothing more is trained.
-    assert epochs == 0 or clock <= left
+    real = costs.at(busy)
+    clock = busy * plan.teacher
+    known = costs.at(bounded_pace(clock, plan.teacher))
+    students, first = plan_first_rung(limit - clock, known, works[: plan.students])
+    tried = works[:students]
+    clock += real.rung(tried, first)
+    known = known.at(bounded_pace(real.rung(tried, first), known.rung(tried, first)))
+    count, more = plan_second_rung(limit - clock, known, tried, students=students, first_epochs=first)
+    clock += real.rung(tried[:count], more) + real.release
+    assert clock <= 1.1 * limit or (first, more) == (1, 0)
+    assert more == 0 or clock <= limit
+
+
+def test_a_machine_that_became_slow_gets_fewer_students_and_a_fast_one_more_epochs():
+    works = [1.0, 0.56, 0.7, 0.4]
+    assert plan_first_rung(450, COSTS, works) > plan_first_rung(450, COSTS.at(2), works)
+    assert plan_first_rung(900, COSTS, works)[1] > plan_first_rung(450, COSTS, works)[1]
+    assert [bounded_pace(spent, 10) for spent in (0, 10, 15, 1000)] == [0.8, 1.0, 1.5, 4.0]
