@@ -23,9 +23,11 @@ _FACTS = {
 
 
 def facts_of(form: Form) -> dict[str, Any]:
-    """What the check gives beside the parameters, with the types: the form's task; one recipe for each way to compress;
-    one entry for each part of the data; digests that change when the files do, for the cache keys of what reads them;
-    the task's own parameters by the part that they go to. Of a given network its classes.
+    """The outputs of the check beside the parameters, with their types.
+
+    The form's task; one recipe for each way to compress; one entry for each part of the data; digests that change when
+    the files do, for the cache keys of the stages that read them; the task's own parameters by the part that they go
+    to. Of a given network its classes.
     """
     own = {"model_state": str, "classes": List[str]}
     return _FACTS | (own if form.kind == "compress" else {"catalog_state": str, "prunes": bool})
