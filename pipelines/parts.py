@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 from kfp import dsl
 
+import pipelines.quick_stack  # noqa: F401
+
 Types = Mapping[str, Any]
 
 

@@ -40,7 +40,7 @@ setTimeout(() => {
 
 
 def click_everything(page: str, folder: Path, *, scripts: bool) -> dict[str, Any]:
-    """What a reader sees of a page in a sandboxed `srcdoc` frame after clicking every link, button and summary.
+    """The page as a reader sees it in a sandboxed `srcdoc` frame after clicking every link, button and summary.
 
     Args:
         page: HTML.

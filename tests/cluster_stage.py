@@ -1,4 +1,4 @@
-"""What KFP's launcher does around a component's container, for one stage, on this machine."""
+"""One stage on this machine, with KFP's launcher around its container played by hand."""
 
 import importlib
 import json

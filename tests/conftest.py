@@ -1,4 +1,4 @@
-"""What the whole suite shares lives in modules of its own: an S3 server, a KFP API, a run of the demo, an image."""
+"""Fixtures of the whole suite, each in a module of its own: an S3 server, a KFP API, a run of the demo, an image."""
 
 import os
 from functools import cache
@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
+
+import pipelines.quick_stack  # noqa: F401  (also for the small pipelines of the tests)
 
 _WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 

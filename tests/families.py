@@ -1,4 +1,4 @@
-"""What becomes of a network on its way from selection to release, with random weights and little data.
+"""A network's way from selection to release, with random weights and little data.
 
 `python tests/families.py` writes the table of the families into the card of `prune`.
 """

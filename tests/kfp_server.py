@@ -58,7 +58,7 @@ class Request:
 
 @dataclass
 class Fault:
-    """What happens instead of an answer: a status with the API's error, `html`, `text`, `hang`, `drop`, or `after` (the
+    """A fault instead of an answer: a status with the API's error, `html`, `text`, `hang`, `drop`, or `after` (the
     work is done and the answer is lost)."""
 
     method: str

@@ -46,7 +46,7 @@ def _picture(rng: np.random.Generator, column: bool) -> bytes:
 
 
 def _tensors(folder: Path) -> tuple[torch.Tensor, torch.Tensor]:
-    """What a training script does with a folder of classes: nothing of trimtab."""
+    """A folder of classes as a training script reads it: nothing of trimtab."""
     images, labels = [], []
     for number, name in enumerate(LABELS):
         for path in sorted((folder / name).iterdir()):

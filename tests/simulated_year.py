@@ -72,7 +72,7 @@ def picture(rng: np.random.Generator, label: str) -> bytes:
 
 @dataclass
 class Week:
-    """What one week's run came to. `new_bytes`: of the images that arrived; `grown_bytes`: of the store.
+    """The result of one week's run. `new_bytes`: of the images that arrived; `grown_bytes`: of the store.
 
     `judgement`: judgement.json, of a week with a contest.
     """
@@ -123,7 +123,7 @@ class Year:
         return sum(path.stat().st_size for path in Path(self.store.uri).rglob("*") if path.is_file())
 
     def first_champion(self) -> None:
-        """What a person does once: a release of the first data, promoted by hand."""
+        """Done once, by a person: a release of the first data, promoted by hand."""
         run = _Run(self.folder / "runs" / "first")
         run.call(
             data_prep, {"prepared": dsl.Dataset, "metrics": dsl.Metrics, "page": dsl.HTML}, **self._data_settings()
@@ -207,7 +207,7 @@ class Year:
         return Pending(run.folder / "release", run.folder / "judgement", current.state, run.folder.name)
 
     def _release(self, run: "_Run", head: np.ndarray, *, judgement: dict[str, Any] | None) -> tuple[str, str]:
-        """What `export` does, but for its checks against torch, which the stand-in has nothing for."""
+        """Stands in for `export`, without its checks against torch."""
         model = save_model(run.folder / "trained", network(), self.store, {})
         if not (run.folder / "candidate").exists():
             save_onnx(run.folder / "candidate", write_onnx(head, run.folder / "model.onnx"), self.store)

@@ -115,6 +115,6 @@ def free_port() -> int:
 
 
 def told(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """What the job tells `components.trainjob`."""
+    """The task that the job gives to `components.trainjob`."""
     task: dict[str, Any] = json.loads(manifest["spec"]["trainer"]["args"][0])
     return task

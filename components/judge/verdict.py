@@ -116,7 +116,7 @@ def _said(anchor: Anchor) -> str:
 
 
 def _warnings(evaluation: Evaluation, duel: Evaluation, others: Sequence[tuple[str, Evaluation]]) -> list[str]:
-    """What was not measured as it should be, with what the challenger was measured against; each once."""
+    """Each fault of a measurement once, with the model that the challenger was measured against."""
     measured = [("float32 network", evaluation), ("champion", duel), *others]
     return list(dict.fromkeys(f"Against the {against}: {said}" for against, one in measured for said in one.warnings))
 

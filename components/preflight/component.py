@@ -23,10 +23,12 @@ _FACTS = {
 
 
 def facts_of(form: Form) -> dict[str, Any]:
-    """What the check gives beside the parameters, with the types: the form's task; one recipe for each way to compress;
-    one entry for each part of the data; digests that change when the files do, for the cache keys of what reads them;
-    the task's own parameters by the part that they go to. Of a given network its classes. Of a search in a time box its
-    end, in seconds of Unix time; there is one recipe then, for what all candidates have in common.
+    """The outputs of the check beside the parameters, with their types.
+
+    The form's task; one recipe for each way to compress; one entry for each part of the data; digests that change when
+    the files do, for the cache keys of the stages that read them; the task's own parameters by the part that they go
+    to. Of a given network its classes. Of a search in a time box its end, in seconds of Unix time; there is one recipe
+    then, for what all candidates have in common.
     """
     if form.kind == "compress":
         return _FACTS | {"model_state": str, "classes": List[str]}

@@ -35,7 +35,7 @@ class Controlled:
     tries: tuple[Try, ...]
 
     def to_json(self, *, allowed: float, split: str, rows: int) -> dict[str, Any]:
-        """What the release records of it."""
+        """The record of it in the release."""
         return {
             "allowed_points": allowed,
             "split": split,

@@ -1,4 +1,4 @@
-"""What an int8 file loses against its float model on validation rows."""
+"""The loss of an int8 file against its float model on validation rows."""
 
 from collections.abc import Mapping
 from contextlib import closing

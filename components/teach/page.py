@@ -10,7 +10,7 @@ from components.core.tasks import get_task
 
 
 def write_teaching_page(path: str | Path, taught: Dataset, figures: Mapping[str, float], *, beam: int) -> None:
-    """What was kept and dropped, and a few rows as students see them."""
+    """Writes the page: how many rows were kept and dropped, and a few rows as students see them."""
     task = get_task(taught.task)
     if not beam:
         lead = "The labels are used as they are (teacher_beam is 0)."

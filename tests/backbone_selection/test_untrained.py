@@ -1,4 +1,4 @@
-"""What networks are compared by where there are no classes."""
+"""Networks compared before training, where there are no classes."""
 
 from dataclasses import replace
 

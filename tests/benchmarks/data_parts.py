@@ -1,4 +1,4 @@
-"""What it brings to read the data in parts: the nested pipeline `prepare` in the local runner, by the number of parts.
+"""The gain of reading the data in parts: the nested pipeline `prepare` in the local runner, by the number of parts.
 
     python tests/benchmarks/data_parts.py --rounds 3
 

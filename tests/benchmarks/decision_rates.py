@@ -230,7 +230,7 @@ def year(rows: int, step: float, seed: int, *, proven: bool, first: bool) -> int
 
 
 def years() -> Iterator[Sequence[object]]:
-    """What a champion has lost after a year of slightly worse challengers, with no anchor, one and both."""
+    """The loss of a champion after a year of slightly worse challengers, with no anchor, one and both."""
     for rows, step in (
         (2000, 0.0), (2000, 0.001), (2000, 0.002), (2000, 0.005), (10_000, 0.0), (10_000, 0.005), (50_000, 0.005),
     ):  # fmt: skip

@@ -74,7 +74,7 @@ BYTES = [b"\0", b"\xff", b"\x80", b"\n", b"\r", b'"', b",", b"\\", b"[" * 3000, 
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """What is damaged: `trees` are written by `text`, `blobs` are as they are; `read` does the reading in a folder."""
+    """Files to damage: `trees` are written by `text`, `blobs` are as they are; `read` does the reading in a folder."""
 
     read: Callable[[bytes, Path], Any]
     trees: tuple[Any, ...] = ()

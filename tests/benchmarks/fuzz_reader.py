@@ -231,7 +231,7 @@ def _platform(spec: dict[str, Any]) -> dict[str, Any]:
 
 
 def received(path: Path) -> str:
-    """What becomes of a file: how far it came, and the refusal if there was one."""
+    """A file's fate: how far it came, and the refusal if there was one."""
     stage = "reader"
     try:
         pipeline = read_pipeline(path)

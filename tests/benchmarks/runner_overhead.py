@@ -1,4 +1,4 @@
-"""What the local runner costs, side by side with `kfp.local.SubprocessRunner(use_venv=False)`.
+"""The cost of the local runner, side by side with `kfp.local.SubprocessRunner(use_venv=False)`.
 
     python tests/benchmarks/runner_overhead.py --rounds 5
 

@@ -56,7 +56,7 @@ class Variant:
 
 
 def variants(size: int) -> list[Variant]:
-    """What is measured against float32 at `size`."""
+    """The variants measured against float32 at `size`."""
     smaller, smallest = {96: (80, 64), 128: (96, 80)}[size]
     made = [Variant(head="fcn", width=64, size=size, macs=macs) for macs in (1.0, 0.55)]
     made += [Variant(head="lraspp", width=width, size=size, macs=macs) for width in (96, 128) for macs in (1.0, 0.55)]

@@ -87,7 +87,7 @@ class Round:
             list(pool.map(move, self.sources[size]))
 
     def check(self, who: str, size: str) -> None:
-        """What came down is what went up."""
+        """Checks that the bytes fetched are those put."""
         for path in self.sources[size]:
             with path.open("rb") as sent, (self.folder / who / size / path.name).open("rb") as got:
                 if hashlib.file_digest(sent, "sha256").digest() != hashlib.file_digest(got, "sha256").digest():

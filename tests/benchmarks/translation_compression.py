@@ -185,7 +185,7 @@ def part_of_logits(
 
 
 class Work:
-    """What the folder has of each model, by name: weights and config, assets, float32 and int8 graphs."""
+    """The files in the folder for each model, by name: weights and config, assets, float32 and int8 graphs."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -71,7 +71,7 @@ def test_only_what_is_missed_clearly_is_refused(limit, refused):
 
 @pytest.mark.parametrize(("megabytes", "refused"), [(0.39, True), (0.41, False), (1.0, False)])
 def test_a_size_is_refused_only_where_nothing_that_pruning_leaves_is_smaller(megabytes, refused):
-    """What importance leaves has up to a third of the parameters less than what is left evenly."""
+    """Pruning by importance leaves up to a third fewer parameters than even pruning."""
     asked, least = (Student(latency_ms=1.0, size_bytes=size) for size in (1_500_000, 400_000))
     said = refusal(
         asked, least, Recipe(name="r"), backbone="b", fits=False, max_latency_ms=None, max_size_mb=megabytes

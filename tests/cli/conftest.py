@@ -13,7 +13,7 @@ from pipelines.cli import main
 
 @dataclass
 class Said:
-    """What a command left with and printed."""
+    """A command's exit code and output."""
 
     code: int
     out: str

@@ -1,4 +1,4 @@
-"""What others wrote stands on a terminal as text: no escape moves its cursor, no line break forges a line."""
+"""Text from others stands on a terminal as text: no escape moves its cursor, no line break forges a line."""
 
 import io
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the command line prints at the end of a run."""
+"""The summary that the command line prints at the end of a run."""
 
 import io
 

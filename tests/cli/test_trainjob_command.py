@@ -18,7 +18,7 @@ STORE_BY_REFERENCE = {"defaults": {"configMapEnv": {"trimtab-store": {"TRIMTAB_S
 
 @pytest.fixture
 def digests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """What a run left in the store, by stage."""
+    """The artifacts that a run left in the store, by stage."""
     monkeypatch.setenv("TRIMTAB_STORE", str(tmp_path / "store"))
     (tmp_path / "values.yaml").write_text(yaml.safe_dump(STORE_BY_REFERENCE))
     store, found = open_store(str(tmp_path / "store")), {}

@@ -56,7 +56,7 @@ def test_the_description_names_every_field_every_key_and_every_choice(path: Path
 
 @pytest.mark.parametrize("path", PIPELINES, ids=lambda path: path.stem)
 def test_the_first_task_is_given_every_field_and_waits_for_nothing(path: Path) -> None:
-    """What the form cannot check, preflight does, before anything that costs."""
+    """Preflight checks what the form cannot, before anything that costs."""
     spec = next(yaml.safe_load_all(path.read_text()))
     dags = (component["dag"]["tasks"] for component in spec["components"].values() if "dag" in component)
     tasks = next(tasks for tasks in dags if "preflight" in tasks)

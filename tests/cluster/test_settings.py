@@ -1,4 +1,4 @@
-"""What a values file says is in the compiled pipeline, read back as KFP's back end reads it."""
+"""The settings of a values file in the compiled pipeline, read back as KFP's back end reads it."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -120,7 +120,7 @@ def probes(parameter: Parameter) -> Iterator[tuple[Any, bool]]:
 
 
 def refusal(stage: str, **given: Any) -> UserError | None:
-    """What the stage says of these parameters, the others being the declared defaults; None if it goes to work."""
+    """The stage's refusal of these parameters, the others being the declared defaults; None if it goes to work."""
     function = stage_function(stage)
     arguments: dict[str, Any] = {}
     called = {name: parameter for where, name, parameter in ALONE if where == stage}

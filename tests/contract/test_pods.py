@@ -1,4 +1,4 @@
-"""What every stage compiles to in a pod, as far as kfp-kubernetes can say it; read back as KFP's back end reads it."""
+"""Every stage's pod, as far as kfp-kubernetes can say it; read back as KFP's back end reads it."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What the compiled retraining promises, read from the YAML that a cluster is given."""
+"""The promises of the compiled retraining, read from the YAML that a cluster is given."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""What every stage promises; stages are found by their component.py, so that adding one needs no edit here."""
+"""The promises of every stage; stages are found by their component.py, so that adding one needs no edit here."""
 
 import importlib
 import inspect

@@ -19,7 +19,7 @@ FILES = [
     path for folder in NEUTRAL for path in sorted(folder.rglob("*")) if path.suffix in (".py", ".jinja", ".js", ".css")
 ]
 PUBLISHED = {"ImageNet top-1", "top1_published"}
-"""What a backbone's authors have published; shown beside a candidate, whatever its task."""
+"""Figures that a backbone's authors have published; shown beside a candidate, whatever its task."""
 
 
 def names() -> set[str]:
@@ -35,7 +35,7 @@ WORDS = re.compile(rf"(?<![\w-])({'|'.join(sorted(re.escape(name) for name in na
 
 
 def texts(path: Path) -> list[str]:
-    """What a file says to the machine: its constants without docstrings and defaults, and its attributes."""
+    """The words of a file's code: its constants without docstrings and defaults, and its attributes."""
     if path.suffix != ".py":
         return [path.read_text(encoding="utf-8")]
     tree = ast.parse(path.read_text(encoding="utf-8"))

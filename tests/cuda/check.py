@@ -1,4 +1,4 @@
-"""What only a GPU can show, in under six minutes: training with each precision, distillation, resuming after SIGTERM.
+"""Checks that need a GPU, in under six minutes: training with each precision, distillation, resuming after SIGTERM.
 
     tests/cuda/check.sh                 needs a CUDA device, and fails without one
     tests/cuda/check.sh --device cpu    the same checks on the CPU, small, to test this script
@@ -86,7 +86,7 @@ def network(size: dict[str, Any], seed: int) -> ModelBundle:
 
 
 def settings(size: dict[str, Any], precision: str) -> dict[str, Any]:
-    """What all trainings here have in common; batch norms learn, since the weights are random."""
+    """The common settings of all trainings here; batch norms learn, since the weights are random."""
     return {
         "epochs": size["epochs"], "batch_size": size["batch_size"], "precision": precision, "optimizer": "adamw",
         "learning_rate": 0.003, "schedule": "cosine", "power": 1.0, "step_epochs": 1, "step_gamma": 0.5,
@@ -152,7 +152,7 @@ def child(name: str, folder: Path, size: dict[str, Any], precision: str, *, gpu:
 
 
 def result(process: "subprocess.Popen[str]") -> dict[str, Any]:
-    """What the part gives; its output, if it fails."""
+    """The part's result; its output, if it fails."""
     said, _ = process.communicate()
     if process.returncode:
         raise RuntimeError(f"exit code {process.returncode}: {said[-3000:]}")

@@ -1,4 +1,4 @@
-"""What counts as new, and which images the feature test looks at."""
+"""Which images count as new, and which ones the feature test looks at."""
 
 import io
 import json

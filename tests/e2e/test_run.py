@@ -1,4 +1,4 @@
-"""What a person meets who starts runs: caching, partial re-runs, the report, another store."""
+"""Runs as a person starts them: caching, partial re-runs, the report, another store."""
 
 import io
 import re
@@ -64,7 +64,7 @@ def test_a_budget_that_no_recipe_meets_still_delivers_the_best_and_says_so(reduc
 
 
 class _Loads(HTMLParser):
-    """What a browser would fetch."""
+    """The addresses that a browser would fetch."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What the evaluation says of its own timing."""
+"""The evaluation's own account of its timing."""
 
 import pytest
 

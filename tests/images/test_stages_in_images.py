@@ -36,7 +36,7 @@ def stage(task: TaskRecord) -> str:
 
 
 def decisions(run: FinishedRun) -> dict[str, Any]:
-    """What was chosen, and the digest of every network on the way, by task."""
+    """The choice, and the digest of every network on the way, by task."""
     made = {}
     for task in tasks_of(run):
         for name, items in task.output_artifacts.items():

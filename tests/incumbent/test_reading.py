@@ -146,7 +146,7 @@ def proven(store) -> str:
 
 
 def delete(tmp_path, version: str) -> None:
-    """What a person does with a release that is not needed any more."""
+    """Deletes a release that is not needed any more, as a person does."""
     shutil.rmtree(tmp_path / "store" / "releases" / "m" / version)
 
 

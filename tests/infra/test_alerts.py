@@ -22,7 +22,7 @@ def rules(rendered: dict[str, list[Object]]) -> list[Object]:
 
 
 def problems_of(expression: str) -> list[str]:
-    """What Prometheus would not read, and metrics or labels that Argo does not give."""
+    """The faults of an expression: Prometheus does not read it, or Argo gives no such metric or label."""
     try:
         promql_parser.parse(expression)
     except ValueError as error:

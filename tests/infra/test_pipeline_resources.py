@@ -1,4 +1,4 @@
-"""What a pipeline brings to the cluster: KFP's resources, and what its tasks name there."""
+"""The resources of a pipeline on the cluster: KFP's, and those that its tasks name."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +21,7 @@ every_overlay = pytest.mark.parametrize("overlay", OVERLAYS)
 
 
 def packaged(path: Path, overlay: str) -> Package:
-    """What `trimtab submit --values infra/overlays/OVERLAY/values.yaml` sends."""
+    """The resources that `trimtab submit --values infra/overlays/OVERLAY/values.yaml` sends."""
     return make_package(path, images=Images(), values=INFRA / "overlays" / overlay / "values.yaml")
 
 

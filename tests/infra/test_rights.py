@@ -1,4 +1,4 @@
-"""What a run's account may do: what KFP's driver and launcher and Argo's executor call, and nothing besides."""
+"""The rights of a run's account: the calls of KFP's driver and launcher and of Argo's executor, and nothing besides."""
 
 from collections.abc import Callable
 

@@ -25,7 +25,7 @@ IMAGE = "registry.example.com/trimtab/train@sha256:" + "5e" * 32
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
-    """What the command writes with an overlay's values, or others."""
+    """The manifest that the command writes with an overlay's values, or others."""
     store = open_store(str(tmp_path / "store"))
     digests = {}
     for stage, output, kind in (
@@ -62,7 +62,7 @@ def pod_patch(job: Object) -> Object:
 
 
 def as_job(job: Object) -> Object:
-    """What the Trainer makes of it: the runtime's pod with the job's trainer and patch in it."""
+    """The pod that the Trainer makes: the runtime's, with the job's trainer and patch in it."""
     trainer, patch = job["spec"]["trainer"], copy.deepcopy(pod_patch(job))
     (container,) = patch["spec"]["containers"]
     container |= {key: trainer[key] for key in ("image", "command", "args", "env")}

@@ -1,4 +1,4 @@
-"""What small losses add up to over a year, with and without anchors, and how these are shown."""
+"""Small losses that add up over a year, with and without anchors, and how these are shown."""
 
 from dataclasses import replace
 from typing import Any

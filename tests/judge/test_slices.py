@@ -73,7 +73,7 @@ def head(leaning: int) -> np.ndarray:
 
 @dataclass(frozen=True, kw_only=True)
 class Contest:
-    """What the last stages leave behind."""
+    """The files that the last stages leave behind."""
 
     evaluation: Evaluation
     duel: Evaluation

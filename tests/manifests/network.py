@@ -1,4 +1,4 @@
-"""What the network policies let through, as Kubernetes says it: rules add up, and a pod that none selects is open."""
+"""Connections that the network policies allow. As in Kubernetes, rules add up, and a pod that none selects is open."""
 
 from __future__ import annotations
 

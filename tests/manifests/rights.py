@@ -1,4 +1,4 @@
-"""What the manifests give whom: rights in the cluster, and what a pod may do on its node."""
+"""Who may do what by the manifests: rights in the cluster, and a pod's on its node."""
 
 from __future__ import annotations
 

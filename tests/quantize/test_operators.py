@@ -1,4 +1,4 @@
-"""What runs as integers besides convolutions: additions, concatenations, resizing."""
+"""Integer operators besides convolutions: additions, concatenations, resizing."""
 
 import numpy as np
 import onnx

@@ -36,7 +36,7 @@ def model() -> onnx.ModelProto:
 
 @pytest.fixture(scope="module")
 def feeds(model: onnx.ModelProto) -> list[dict[str, np.ndarray]]:
-    """What passes by the large row: then only the rounding of the others is seen."""
+    """Feeds that pass by the large row: only the rounding of the others is seen."""
     values = RNG.standard_normal((6, WIDTH)).astype(np.float32)
     values[:, 0] = 0
     return [{"x": values}]

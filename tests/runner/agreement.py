@@ -20,7 +20,7 @@ HELD_BACK = "another task failed"
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """What was expected of a run, and where the run differs; `differences` is empty if they agree.
+    """The expected result of a run, and where the run differs; `differences` is empty if they agree.
 
     `held_back`: how often timing decided (see `reference_interpreter.py`).
     """

@@ -28,7 +28,7 @@ from pipeline_descriptions import Output as Port
 
 
 class Ports(NamedTuple):
-    """What a nested pipeline hands out."""
+    """An output of a nested pipeline."""
 
     number: int
     word: str
@@ -223,7 +223,7 @@ def compile_description(description: Pipeline, path: Path) -> dict[str, Any]:
 
 
 class LostBySdk(Exception):  # noqa: N818  (a state, not a mistake)
-    """What the SDK wrote refers to an input or output that it did not write: now and then, by the order of a set, it
+    """The SDK's file refers to an input or output that it did not write: now and then, by the order of a set, it
     forgets to hand something on into a group. The runner refuses that, and so does a cluster; the SDK itself may."""
 
 

@@ -52,7 +52,7 @@ class Visible:
         return Visible(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)})
 
     def deeper(self) -> "Visible":
-        """What is visible in a group. What is left out gets lost there, now and then, in what the SDK writes."""
+        """The values visible in a group; the others get lost there, now and then, in the SDK's file."""
         numbers = tuple(source for source in self.numbers if not (isinstance(source, Item) and source.part))
         return replace(self, numbers=numbers, artifact_lists=(), flat=())
 
@@ -69,7 +69,7 @@ _INPUTS = Visible(
 
 
 def _of_leaf(name: str, *, flat: bool, leaf: bool = True) -> Visible:
-    """What a task, a call, or a OneOf of them, gives."""
+    """The outputs of a task, a call, or a OneOf of them."""
     number, word, items, out = (Output(name, port) for port in ("number", "word", "items", "out"))
     return Visible(
         numbers=(number,), words=(word,), lists=(items,), flat=(items,) if flat else (), artifacts=(out,),
@@ -257,6 +257,6 @@ def pipelines(draw: Callable[[st.SearchStrategy[Any]], Any]) -> Pipeline:
 
 
 def parameters() -> st.SearchStrategy[dict[str, Any]]:
-    """What the run is given."""
+    """The arguments of the run."""
     options = {"number": st.integers(0, 6), "maybe": st.integers(0, 6), "items": st.sampled_from(_LISTS)}
     return st.fixed_dictionaries({}, optional=options)

@@ -1,4 +1,4 @@
-"""What a described pipeline must come to, by KFP's rules: no threads, no store, no YAML, one node after another.
+"""The result of a described pipeline by KFP's rules: no threads, no store, no YAML, one node after another.
 
     interpreter = Interpreter(held_back)
     ended = interpreter.pipeline(description, parameters, Scope(path="", given={}))
@@ -74,7 +74,7 @@ class Ended:
 
 @dataclass(frozen=True, kw_only=True)
 class Scope:
-    """What is visible at a place, and what must be over before anything there starts."""
+    """The values visible at a place, and the tasks that must be over before anything there starts."""
 
     path: str
     given: Ports
@@ -295,7 +295,7 @@ def _holds(branch: Branch, scope: Scope) -> bool | None:
 
 
 def _collected(port: str, leaf: str, iterations: list[Ended]) -> list[Any]:
-    """What the iterations produced, in their order; artifacts of nested loops are one list."""
+    """The results of the iterations, in their order; artifacts of nested loops are one list."""
     found = [end.leaves[leaf][port] for end in iterations if port in end.leaves.get(leaf, {})]
     if port == "out":
         return [text for item in found for text in (item if isinstance(item, list) else [item])]

@@ -1,4 +1,4 @@
-"""What is found again, what is not, and what happens to a result that was damaged."""
+"""Results that are found again, others that are not, and one that was damaged."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -31,7 +31,7 @@ def show(value: dict) -> str:
 
 
 def outputs_of(ran: Any, name: str) -> list[Any]:
-    """What the tasks of this name, wherever they are, gave back, in the order of their paths."""
+    """The outputs of the tasks of this name, wherever they are, in the order of their paths."""
     found = {t.task: t.output_parameters for t in ran.result.tasks if t.task.rpartition("/")[2] == name}
     return [found[path]["Output"] for path in sorted(found) if "Output" in found[path]]
 

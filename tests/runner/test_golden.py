@@ -13,7 +13,7 @@ VERSIONS = sorted(folder.name for folder in GOLDEN.glob("kfp-*"))
 
 
 def texts(ran: Any) -> list[str]:
-    """What the tasks called text gave back, wherever they are."""
+    """The outputs of the tasks called text, wherever they are."""
     return sorted(
         task.output_parameters["Output"]
         for task in ran.result.tasks

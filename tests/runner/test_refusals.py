@@ -1,8 +1,7 @@
-"""What cannot be run is refused through the real command line: one line, exit code 2, and nothing was started."""
+"""Pipelines that cannot be run, through the command line: one line, exit code 2, and nothing was started."""
 
 import copy
 import os
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,8 @@ import components_for_tests as c
 import pytest
 import yaml
 from kfp import compiler, dsl
+
+from pipelines.cli import main
 
 COMPONENTS = "components/comp-add"
 TASKS = "root/dag/tasks"
@@ -42,18 +43,21 @@ def spec(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 @pytest.fixture
-def refusal(tmp_path: Path) -> Callable[..., str]:
+def refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     """Runs a file as a user would, and gives the line that it is refused with."""
+    home = tmp_path / "home"
+    for name in [name for name in os.environ if name.startswith("TRIMTAB")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("TRIMTAB_HOME", str(home))
+    monkeypatch.chdir(tmp_path)
 
     def refuse(path: Path | str, *arguments: str) -> str:
-        home = tmp_path / "home"
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("TRIMTAB")}
-        done = subprocess.run(
-            [sys.executable, "-m", "pipelines.cli", "run", str(path), *arguments],
-            capture_output=True, text=True, timeout=120, cwd=tmp_path, env={**environment, "TRIMTAB_HOME": str(home)},
-        )  # fmt: skip
-        lines = done.stderr.splitlines()
-        assert (done.returncode, len(lines), done.stdout) == (2, 1, ""), done.stderr + done.stdout
+        monkeypatch.setattr(sys, "argv", ["trimtab", "run", str(path), *arguments])
+        with pytest.raises(SystemExit) as left:
+            main()
+        said = capsys.readouterr()
+        lines = said.err.splitlines()
+        assert (left.value.code, len(lines), said.out) == (2, 1, ""), said.err + said.out
         assert lines[0].startswith("error: ")
         assert len(lines[0]) < 1000
         assert [str(item) for item in home.rglob("*") if item.name not in ("store", "runs")] == []

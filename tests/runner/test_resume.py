@@ -37,7 +37,7 @@ def mendable(path: str) -> str:
 
 
 class Resumed:
-    """What was heard while a run went on."""
+    """The events heard while a run was resumed."""
 
     def __init__(self, home: Path, **options: Any) -> None:
         self.events: list[Event] = []

@@ -1,4 +1,4 @@
-"""What is around a run: other runs, a disk that fills up, a folder that takes nothing."""
+"""The surroundings of a run: other runs, a disk that fills up, a folder that takes nothing."""
 
 import subprocess
 import sys

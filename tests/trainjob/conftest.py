@@ -1,24 +1,15 @@
 """A store that holds what a pipeline made before its training, and nodes that have nothing else in common."""
 
-import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 from object_store_server import ObjectStoreServer
+from tiny_world import make_bundle, make_dataset, one_thread, save_bundle  # noqa: F401  (pytest finds them here)
 from train_job_nodes import lose_power
 
 from components.core.store import Store, open_store
-
-_spec = importlib.util.spec_from_file_location("tiny_world", Path(__file__).parent.parent / "fine_tune" / "conftest.py")
-assert _spec is not None
-assert _spec.loader is not None
-_world = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_world)
-
-one_thread, make_dataset = _world.one_thread, _world.make_dataset
-make_bundle, save_bundle = _world.make_bundle, _world.save_bundle
 
 VALUES = {
     "serviceAccount": "trimtab-runner",

@@ -68,7 +68,7 @@ def as_stage(task: dict[str, Any], folder: Path, store: Store, *, num_processes:
 def manifest_of(
     store: Store, tmp_path: Path, values_file: Path, make_dataset: Any, make_bundle: Any, save_bundle: Any
 ) -> Callable[..., dict[str, Any]]:
-    """What `trimtab trainjob` writes for fine-tuning on two nodes, with these parameters of the pipeline."""
+    """The manifest of `trimtab trainjob` for fine-tuning on two nodes, with these parameters of the pipeline."""
     dataset = remember(store, "data_prep", "prepared", "Dataset", make_dataset(train=80, validation=17))
     bundle = make_bundle("timm:test_efficientnet")
     model = remember(store, "backbone_selection", "model", "Model", save_bundle(bundle))

@@ -55,7 +55,7 @@ class Details(Protocol):
 
 
 class Answer(NamedTuple):
-    """What a teacher makes of a training row: the row's target columns, and its loss per element, ∞ for no answer."""
+    """A teacher's answer to a training row: the row's target columns, and its loss per element, ∞ for no answer."""
 
     target: dict[str, Any]
     loss: float
@@ -150,7 +150,7 @@ class Task(Protocol):
         """
 
     def teacher_answers(self, module: "nn.Module", assets: Any, *, beam: int) -> TeacherAnswers | None:
-        """What students learn in place of the labels: of `beam` hypotheses per row the one nearest to its label.
+        """A teacher's answers in place of the labels: per row, of `beam` hypotheses the one nearest to its label.
 
         None for a task whose labels are no sequences: there the loss against the teacher says all that it knows.
         `module` is in eval mode, on the device where it is to answer.

@@ -10,7 +10,7 @@ from components.core.training.schedules import Schedule
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """What every training stage lets its user choose.
+    """The choices that every training stage gives its user.
 
     epochs: passes over the training split; 0 trains nothing.
     learning_rate: η₀, the head's rate at the end of warm-up.

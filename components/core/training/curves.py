@@ -26,7 +26,7 @@ def publish_curves(artifact_path: str | Path, history: History, *, stage: str, s
 
 
 def result_facts(history: History) -> dict[str, float]:
-    """What a stage logs: epochs trained, the epoch kept, and its validation metric and loss where there are any."""
+    """Figures that a stage logs: epochs trained, the epoch kept, and its validation metric and loss if it has any."""
     facts = {"epochs_trained": float(max(len(history.epochs) - 1, 0)), "best_epoch": float(history.best_epoch or 0)}
     best = history.best() or {}
     if best.get("validation_metric") is not None:
@@ -152,7 +152,7 @@ def training_page(
 
 
 def describe_training(config: TrainingConfig) -> dict[str, Any]:
-    """What every training stage was asked for, by title."""
+    """The settings of a training stage, by title."""
     batch = f"at most {config.batch_tokens:,} elements" if config.batch_tokens else str(config.batch_size)
     return {
         "optimizer": f"{config.optimizer}, batch {batch}, weight decay {config.weight_decay:g}",

@@ -1,4 +1,4 @@
-"""What a training run reads: the training split epoch by epoch, and the validation split."""
+"""Data of a training run: the training split epoch by epoch, and the validation split."""
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing

@@ -28,7 +28,7 @@ _WEIGHT_DECAY = 1e-2
 
 @dataclass(frozen=True, kw_only=True)
 class Features:
-    """What the head of a frozen network receives, of many rows: tensors `(N, …)`, and the rows' targets and weight."""
+    """Inputs of a frozen network's head for many rows: tensors `(N, …)`, and the rows' targets and weight."""
 
     values: tuple[Tensor, ...]
     targets: Tensor

@@ -1,4 +1,4 @@
-"""What happened during training, step by step and epoch by epoch."""
+"""The record of a training, step by step and epoch by epoch."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any

@@ -103,7 +103,7 @@ def train(
 
 @dataclass(frozen=True, kw_only=True)
 class _Run:
-    """What `train` was given, and who may ask it to stop."""
+    """The arguments of `train`, and the request that may stop it."""
 
     data: TrainingData
     task: "Task"

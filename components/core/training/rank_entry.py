@@ -26,11 +26,11 @@ Technique = Callable[..., tuple[ModelBundle, History]]
 """`technique(*models, dataset, config, checkpointer=…, ranks=…)` → the trained bundle, on the CPU, and its curves."""
 
 WEIGHTS, HISTORY, MISTAKE = "weights.safetensors", "history.json", "mistake.txt"
-"""What the first process leaves in the folder that the spec names; any may leave the last."""
+"""Files in the folder that the spec names: the first process leaves them, any process may leave the last."""
 
 
 def spec_of(technique: Technique, config: Any, *, key: str, models: list[str]) -> dict[str, Any]:
-    """What a process must know besides where its inputs are; JSON-able.
+    """The work of a process, without the places of its inputs; JSON-able.
 
     Args:
         technique: a function at the top of a module.

@@ -11,7 +11,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 EXIT_CODE = 128 + signal.SIGTERM
-"""What a shell, and Kubernetes, shows of a process that SIGTERM has ended: not a success, so it is tried again."""
+"""Exit code of a process that SIGTERM ended, as a shell and Kubernetes show it: no success, so it is tried again."""
 
 
 class Stopped(SystemExit):

@@ -80,8 +80,10 @@ def _file(text: str, suffix: str, where: str) -> dict[str, bytes]:
 
 
 def _manifest(value: Mapping[str, Any], where: str) -> dict[str, bytes]:
-    """What `kubectl get secret … -o yaml` writes: `data` of a secret is base64, `stringData` and a config map's are
-    plain."""
+    """The values in the output of `kubectl get secret … -o yaml`.
+
+    `data` of a secret is base64; `stringData` and a config map's `data` are plain.
+    """
     found: dict[str, bytes] = {}
     for part in ("data", "binaryData", "stringData"):
         listed = value.get(part) or {}

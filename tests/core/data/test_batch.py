@@ -1,4 +1,4 @@
-"""What of a batch counts, and its parts."""
+"""The count of a batch, and its parts."""
 
 import numpy as np
 import pytest

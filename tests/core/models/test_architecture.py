@@ -40,7 +40,7 @@ def randomised(module: nn.Module) -> nn.Module:
 
 
 def zeroed_outside(module: nn.Module, name: str, kept: list[int]) -> None:
-    """What cutting the input channels of `name` must equal: the same network with the others' weights at zero."""
+    """Cutting the input channels of `name` must equal this: the same network with the others' weights at zero."""
     layer = module.get_submodule(name)
     assert isinstance(layer, nn.Conv2d | nn.Linear)
     mask = torch.zeros(layer.weight.shape[1])
@@ -141,7 +141,7 @@ DOCUMENT = {
     "format": 1, "backbone": "lite0", "source": "timm:x", "num_outputs": 4, "task": "classification",
     "surgery": [{"module": "a.b", "dimension": "out", "kept": [0, 2], "total": 3}],
 }  # fmt: skip
-"""What versions without options wrote."""
+"""The document of versions without options."""
 
 
 def test_without_options_the_document_is_the_one_that_was_written_before_there_were_any() -> None:

@@ -18,6 +18,7 @@ from components.core.models.catalog import (
     load_catalog,
     weight_scheme,
 )
+from components.core.models.published import published_input
 
 
 def write_catalog(folder: Path, text: str) -> Path:
@@ -242,6 +243,15 @@ def test_the_catalog_says_how_the_weights_of_torchvision_were_evaluated() -> Non
             shown = get_weight(backbone.weights.removeprefix("torchvision:")).transforms()
             assert int(backbone.image_size / backbone.crop_ratio) == shown.resize_size[0], backbone.name
             assert backbone.interpolation == shown.interpolation.value, backbone.name
+
+
+def test_the_catalog_says_how_timm_evaluates_the_weights() -> None:
+    found = [one for one in load_catalog().values() if one.architecture.startswith("timm:") and not one.task]
+    assert len(found) > 4
+    for backbone in found:
+        usual = published_input(backbone.architecture)
+        for name in ("image_size", "mean", "std", "interpolation", "crop_ratio"):
+            assert getattr(backbone, name) == getattr(usual, name), f"{backbone.name}: {name}"
 
 
 @pytest.mark.parametrize(("field", "value"), [("interpolation", "lanczos"), ("crop_ratio", 1.5)])

@@ -1,4 +1,4 @@
-"""What networks take: shapes with free dimensions, and examples of them."""
+"""Inputs of networks: shapes with free dimensions, and examples of them."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What a plan always holds to, for any scores and sizes."""
+"""The rules that a plan keeps for any scores and sizes."""
 
 from functools import partial
 

@@ -117,7 +117,7 @@ def test_a_module_that_cannot_be_parsed_stops_nobody(package: Path) -> None:
 
 
 def names_by_parser(path: Path) -> set[str]:
-    """What a module imports, by Python's parser: the reference for the search by pattern."""
+    """The imports of a module by Python's parser: the reference for the search by pattern."""
     package = ["components", *path.relative_to(ROOT).parts[:-1]]
 
     def walk(node: ast.AST) -> Iterator[str]:

@@ -55,7 +55,7 @@ def another_store(store_uri: str) -> Store:
 
 @pytest.fixture
 def faulty(object_store_server: ObjectStoreServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
-    """What stands between an `S3Objects` that is opened now and the server; nothing waits before a retry."""
+    """A proxy between an `S3Objects` that is opened now and the server; nothing waits before a retry."""
     proxy = FaultProxy(object_store_server.endpoint)
     for name, value in object_store_server.environment.items():
         monkeypatch.setenv(name, value)

@@ -1,4 +1,4 @@
-"""What every task promises, found by discovery: its folder, its data, its batches, loss, metrics and files.
+"""The promises of every task, found by discovery: its folder, its data, its batches, loss, metrics and files.
 
 A toy task that only the tests know passes the same suite, with nothing changed for it elsewhere. A task that cannot do
 with the demo and a small image network has `tiny.yaml` in its folder of tests: a `data` table in the same folder, and
@@ -54,7 +54,7 @@ def task(request, monkeypatch):
 
 @pytest.fixture
 def tiny(task):
-    """What the suite needs of the task: where its rows are, and the entry of a small network without weights."""
+    """The task's data for the suite: where its rows are, and the entry of a small network without weights."""
     file = HERE / task.name / "tiny.yaml"
     if file.is_file():
         own = yaml.safe_load(file.read_text())

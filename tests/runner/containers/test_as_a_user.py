@@ -1,4 +1,4 @@
-"""What hostile tasks cannot do in root's containers they cannot do in those of a user without rights either."""
+"""Hostile tasks can do no more in the containers of a user without rights than in root's."""
 
 import os
 import re

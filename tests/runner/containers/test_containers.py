@@ -48,7 +48,7 @@ def components(container_image: str) -> SimpleNamespace:
 
     @component
     def look() -> dict:
-        """What a task sees of itself."""
+        """A task's view of itself."""
         import os
         import pathlib
 

@@ -1,4 +1,4 @@
-"""What a stage wrote for the store in a container of its own, and what of it comes in."""
+"""Which writes of a stage in a container of its own come into the store."""
 
 from pathlib import Path
 

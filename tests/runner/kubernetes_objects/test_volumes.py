@@ -197,7 +197,7 @@ def test_a_mount_that_would_hide_what_a_process_needs_is_refused(run: Callable[.
 
 
 def test_a_scratch_folder_at_tmp_hides_nothing_that_lies_there(run: Callable[..., Any], tmp_path: Path) -> None:
-    """What our own stages say, for a read-only root on a cluster. The run itself often lies in /tmp."""
+    """As our own stages say it, for a read-only root on a cluster. The run itself often lies in /tmp."""
 
     @dsl.pipeline(name="temporary")
     def pipeline():

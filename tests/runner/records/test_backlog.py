@@ -1,4 +1,4 @@
-"""What is written behind the tasks' backs: nothing of it may be missing where somebody looks."""
+"""Records written behind the tasks' backs: none may be missing where somebody looks."""
 
 import asyncio
 import threading

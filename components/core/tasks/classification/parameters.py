@@ -1,18 +1,20 @@
 """The parameters of image classification. The groups' defaults fit the embedded demo."""
 
-from components.core.models.resampling import CROP_RATIO
 from components.core.parameters import COMMON, IMAGES, Parameter, Range
+
+AUTO = "auto"
+"""A published crop says nothing about another size than the one that it was published for."""
 
 _OWN = (
     Parameter(
-        name="resize", part="network", type=str, default="squash", choices=("squash", "crop", "letterbox"),
-        text="How an image becomes square: squash (the aspect ratio is lost), crop (the centre, as most backbones were "
-        "trained) or letterbox (whole, with borders).",
+        name="resize", part="network", type=str, default=AUTO, choices=(AUTO, "squash", "crop", "letterbox"),
+        text="How an image becomes square: squash (the aspect ratio is lost), crop (the centre) or letterbox (whole, "
+        "with borders). auto crops at the size that the backbone was published for, and squashes at any other.",
     ),
     Parameter(
-        name="crop_ratio", part="network", type=float, default=CROP_RATIO,
+        name="crop_ratio", part="network", type=float, default=0.0,
         rule=Range(low=0.1, high=1, also={0: "the backbone's own"}),
-        text="For resize=crop: side of the cut square as a share of the image's shorter side. 0 is the backbone's own.",
+        text="Of crop: side of the cut square as a share of the image's shorter side. 0 is the backbone's own.",
     ),
     Parameter(
         name="temperature_scaling", part="recipe", type=bool, default=False,
@@ -30,6 +32,6 @@ _OWN = (
 
 PARAMETERS = (*COMMON, *IMAGES, *_OWN)
 
-COMPRESS = {"image_size": 0, "resize": "crop", "crop_ratio": 0.0}
+COMPRESS = {"image_size": 0, "resize": "crop"}
 """Other defaults of the form that starts from a trained network: as timm and torchvision evaluate theirs. Without this
 constant there is no such form."""

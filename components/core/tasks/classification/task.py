@@ -10,8 +10,10 @@ from components.core.data.batch import Batch
 from components.core.errors import UserError
 from components.core.json_documents import parse_json
 from components.core.models.inputs import BATCH, Graph, InputSpec, OutputSpec
+from components.core.models.resampling import INTERPOLATIONS
 from components.core.tasks.classification import metrics, serving
 from components.core.tasks.classification.examples import LabelledImages
+from components.core.tasks.classification.parameters import AUTO
 from components.core.tasks.classification.rows import ClassificationRows
 from components.core.tasks.images.assets import (
     TEMPERATURE,
@@ -58,19 +60,23 @@ class Classification:
     def assets(
         self, backbone: "Backbone", dataset: "Dataset", image_size: int, *, settings: Mapping[str, Any] | None = None
     ) -> ImageAssets:
-        """The backbone's normalisation and filter, the data set's classes.
+        """The backbone's normalisation, the data set's classes.
 
-        Of `settings` it knows `resize` and `crop_ratio`.
+        Of `settings` it knows `resize` and `crop_ratio`. The backbone's filter, and with `resize` "auto" its crop, are
+        taken at the size that it was published for; at any other the filter is bilinear, and "auto" is "squash".
         """
         asked = settings or {}
-        resize = asked.get("resize", "squash")
         side = image_size or backbone.image_size
+        published = side == backbone.image_size
+        resize = asked.get("resize", AUTO)
+        if resize == AUTO:
+            resize = "crop" if published else "squash"
         return ImageAssets(
             preprocess=Preprocess(
                 image_size=side,
                 mean=backbone.mean,
                 std=backbone.std,
-                interpolation=backbone.interpolation,
+                interpolation=backbone.interpolation if published else INTERPOLATIONS[0],
                 resize=resize,
                 crop_ratio=(asked.get("crop_ratio") or backbone.crop_ratio) if resize == "crop" else 1.0,
                 levels=dataset.manifest.metadata.get("levels"),

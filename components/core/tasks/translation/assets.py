@@ -1,4 +1,4 @@
-"""What belongs to a translation network and is not its weights: vocabulary, languages, and how a release decodes."""
+"""A translation network without its weights: vocabulary, languages, and how a release decodes."""
 
 import hashlib
 from collections.abc import Mapping

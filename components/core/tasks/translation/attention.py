@@ -34,7 +34,7 @@ class Attention(nn.Module):
         return self._split(self.key(states)), self._split(self.value(states))
 
     def forward(self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None) -> Tensor:
-        """What each query gathers, `(N, T, dim)`."""
+        """The values weighted by attention for each query, `(N, T, dim)`."""
         scores = self._split(self.query(queries)) @ keys.transpose(-1, -2) / math.sqrt(self.head_dim)
         if mask is not None:
             scores = scores + mask

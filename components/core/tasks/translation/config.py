@@ -1,4 +1,4 @@
-"""What an encoder-decoder of the Marian family is made of. Knows no torch."""
+"""The sizes and kinds of layers of an encoder-decoder of the Marian family. Knows no torch."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields

@@ -1,4 +1,4 @@
-"""What the data page shows of sentence pairs: lengths, samples, and what looks doubtful."""
+"""The data page of sentence pairs: lengths, samples, and pairs that look doubtful."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping

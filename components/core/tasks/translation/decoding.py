@@ -19,7 +19,7 @@ class StepDecoder(Protocol):
     """Pieces of the target vocabulary."""
 
     def begin(self, source: np.ndarray) -> tuple[list[Any], list[Any]]:
-        """What stays the same for each source of int64 `(N, S)`, and what the decoder remembers at first."""
+        """The fixed arrays of sources int64 `(N, S)`, and the decoder's memory before the first piece."""
 
     def step(
         self, piece: np.ndarray, position: np.ndarray, fixed: list[Any], past: list[Any]

@@ -1,4 +1,4 @@
-"""What is noted of one translator while it is evaluated: figures by length, and errors that need no reader to see."""
+"""Notes on a translator, taken while it is evaluated: figures by length, and errors that need no reader to see."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

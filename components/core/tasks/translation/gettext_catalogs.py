@@ -29,7 +29,7 @@ _CHARSETS = re.compile(r"utf-8|ascii|(iso8859|koi8|cp|gb|hz|big5|euc|shift_jis|j
 
 @dataclass
 class _Entry:
-    """What has been read of an entry: its texts by keyword, forms as "msgstr0", "msgstr1"."""
+    """An entry as read so far: its texts by keyword, forms as "msgstr0", "msgstr1"."""
 
     line: int
     fuzzy: bool = False
@@ -37,7 +37,7 @@ class _Entry:
 
     @property
     def texts(self) -> dict[str, str]:
-        """What stands on several lines, joined."""
+        """The texts by keyword, their lines joined."""
         return {keyword: "".join(parts) for keyword, parts in self.parts.items()}
 
 

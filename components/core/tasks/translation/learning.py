@@ -1,4 +1,4 @@
-"""What training asks of a network beside its loss: sentence vectors, and translations by the torch network itself."""
+"""Sentence vectors, and translations by the torch network itself: for training, beside the loss."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast

@@ -22,7 +22,7 @@ _AS_STATED = "Wemb"
 
 @dataclass(frozen=True, kw_only=True)
 class MarianFile:
-    """What a file holds.
+    """Content of a file.
 
     Attributes:
         arrays: float32, by name, in the shape that the file states: a matrix is `[in, out]`.

@@ -23,7 +23,7 @@ _MUST_BE: dict[str, tuple[Any, ...]] = {
     "right-left": (False,),
     "ulr": (False,),
 }
-"""What an option may be, where the file has it; dropout ("d") does nothing when a network is used."""
+"""Values that an option may have, if the file has it; dropout ("d") does nothing when a network is used."""
 
 _NORMS = {("", "dan"): "post", ("", "an"): "post", ("n", "da"): "pre", ("n", "a"): "pre"}
 """`transformer-preprocess` and `-postprocess` → config.norm."""

@@ -94,7 +94,7 @@ class DecoderLayer(nn.Module):
         return self._rest(states + looked_back, keys, values, mask), remembered
 
     def first_past(self, rows: int) -> list[Tensor]:
-        """What the layer remembers before the first piece: zeros `(N, dim)`, or no keys and values at all."""
+        """The layer's memory before the first piece: zeros `(N, dim)`, or no keys and values at all."""
         zeros = self.past_norm.weight.new_zeros
         if isinstance(self.past, SSRU):
             return [zeros(rows, self.past.forget.out_features)]
@@ -205,7 +205,7 @@ class EncoderDecoder(nn.Module):
         return self._logits(states)[:, 0], remembered
 
     def first_past(self, rows: int) -> list[Tensor]:
-        """What the layers remember before the first piece, layer by layer."""
+        """The layers' memory before the first piece, layer by layer."""
         return [part for layer in self.decoder_layers for part in layer.first_past(rows)]
 
     @property

@@ -1,4 +1,4 @@
-"""What a translator's pages show: figures by length, errors, sentences with their references, its part of the card."""
+"""A translator's pages: figures by length, errors, sentences with their references, its part of the card."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -48,7 +48,7 @@ class PairFile:
 
 
 def find_pair_files(names: Iterable[str], languages: tuple[str, str], place: str) -> list[PairFile]:
-    """What of these names holds pairs, in the order of the names; other files are no matter.
+    """The files among these names that hold pairs, in the order of the names; others are passed over.
 
     Raises:
         UserError: one side of two Moses files alone, or catalogs of other languages only.

@@ -41,7 +41,7 @@ _MOST_SENTENCES = 1_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class Described:
-    """What an entry's files say of its network: config and vocabulary."""
+    """Config and vocabulary of an entry's network, read from its files."""
 
     config: EncoderDecoderConfig
     vocabulary: Vocabulary

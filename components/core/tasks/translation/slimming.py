@@ -46,7 +46,7 @@ LEAST_NEURONS = 0.15
 
 @dataclass(frozen=True, kw_only=True)
 class SlimConfig:
-    """What to keep.
+    """Sizes that a slimmed network keeps.
 
     Attributes:
         macs_fraction: share of the multiply-accumulates of the whole network, in (0, 1].

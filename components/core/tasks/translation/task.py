@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from components.core.tasks.translation.pages import TranslationPages
 
 PIECES = "pieces"
-"""What `run` gives: the pieces of each translation, lists of whole numbers without eos."""
+"""The output of `run`: the pieces of each translation, lists of whole numbers without eos."""
 
 
 class Translation:

@@ -164,7 +164,7 @@ def trim_network(network: EncoderDecoder, kept: Kept) -> EncoderDecoder:
 
 @dataclass(frozen=True, kw_only=True)
 class VocabularyLoss:
-    """What trimming did to sentences of one side.
+    """Effect of trimming on the sentences of one side.
 
     Attributes:
         sentences: how many were looked at.

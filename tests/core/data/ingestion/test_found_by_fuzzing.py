@@ -1,4 +1,4 @@
-"""What `tests/benchmarks/fuzz.py` has found: files that ended a process, or came through as a traceback."""
+"""Finds of `tests/benchmarks/fuzz.py`: files that ended a process, or came through as a traceback."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""What the rows of a table from elsewhere can read: what lies with the table, and what its user allows."""
+"""Files that the rows of a table from elsewhere can read: those beside the table, and those that its user allows."""
 
 import json
 from pathlib import Path

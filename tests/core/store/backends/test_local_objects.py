@@ -1,4 +1,4 @@
-"""What only a store in a folder can get wrong: permissions, locks, and names that a file system cannot hold."""
+"""Faults that only a store in a folder can have: permissions, locks, and names that a file system cannot hold."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What both implementations of `Objects` promise."""
+"""The promises of both implementations of `Objects`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a garbage collection deletes, and what it must not."""
+"""The objects that a garbage collection deletes, and those that it must not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the shading of a picture keeps, and what it tells apart."""
+"""Which pictures their shading takes for the same, and which it tells apart."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""What is shown of a segmentation: masks over images, the IoU of each class, the card and its program."""
+"""The pages of a segmentation: masks over images, the IoU of each class, the card and its program."""
 
 import base64
 import io

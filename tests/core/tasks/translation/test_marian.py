@@ -54,7 +54,7 @@ def test_eight_bit_matrices_come_back_in_their_place_and_within_half_a_step(tmp_
 
 
 def refusal(content: bytes) -> str | None:
-    """What is said of a file; anything but a ValueError passes through."""
+    """The refusal of a file; anything but a ValueError passes through."""
     try:
         file = read_marian(content)
     except ValueError as error:

@@ -27,7 +27,7 @@ BODY = random.Random(6).randbytes(11 << 20)
 
 
 class Cloud:
-    """What hands out credentials inside a cloud: instance metadata, a container's agent, the token service."""
+    """Services that hand out credentials inside a cloud: instance metadata, a container's agent, the token service."""
 
     def __init__(self) -> None:
         until = (datetime.now(UTC) + timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
