@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, get_origin
 
 from components.core.errors import UserError
-from components.core.parameters import ADVANCED, DECLARED, NO_LIMIT, TIME_LIMIT, Form, Parameter, near
+from components.core.parameters import ADVANCED, DECLARED, NO_LIMIT, PLANNED, TIME_LIMIT, Form, Parameter, near
 from components.core.tasks.parameters import forms
 from pipelines.runner.ir import pipeline as ir
 from pipelines.runner.ir.parameters import from_text
@@ -78,6 +78,8 @@ def form_arguments(form: Form, given: Mapping[str, str]) -> dict[str, Any]:
                 advanced |= value
             continue
         parameter = form.fields.get(name) or flat.get(name)
+        if parameter is None and form.kind == "race" and name in PLANNED:
+            raise UserError(f"{name}: a search within {TIME_LIMIT} plans it; give one of the two")
         if parameter is None:
             known = sorted({*flat, *form.fields, ADVANCED})
             raise UserError(f"unknown parameter {name!r}{near(name, known)} (parameters: {', '.join(sorted(flat))})")

@@ -39,7 +39,7 @@ def halve_students(
     going_on = able[:count]
     best = names[going_on[0]]
     reasons = {
-        one: stopped.get(one, f"the choice would take {best} before it, and there is no time for both")
+        one: stopped.get(one, f"the choice takes {best} before it, and {len(going_on)} of {len(measured)} go on")
         for one in range(len(measured))
         if one not in going_on
     }

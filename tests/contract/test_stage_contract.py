@@ -13,10 +13,10 @@ from kfp import compiler, dsl
 import components
 from components.core.parameters import ADVANCED, MOST_FIELDS
 from components.core.tasks.parameters import forms
-from pipelines import compress, optimize, retrain
+from pipelines import compress, optimize, race, retrain
 from pipelines.cli.catalog import compiled_names
 
-PIPELINES = {**optimize.PIPELINES, **retrain.PIPELINES, **compress.PIPELINES}
+PIPELINES = {**optimize.PIPELINES, **retrain.PIPELINES, **compress.PIPELINES, **race.PIPELINES}
 
 HOUSE = Path(components.__file__).parent
 STAGES = sorted(path.parent.name for path in HOUSE.glob("*/component.py"))

@@ -10,7 +10,7 @@ from components.core.parameters.form import ADVANCED, MOST_FIELDS, Form
 from components.core.parameters.given_network import GIVEN_NETWORK
 from components.core.parameters.images import IMAGES
 from components.core.parameters.parameter import Parameter, near, with_defaults
-from components.core.parameters.race import RACE, TIME_LIMIT
+from components.core.parameters.race import PLANNED, RACE, TIME_LIMIT
 from components.core.parameters.retraining import RETRAIN
 from components.core.parameters.rules import NO_LIMIT, Range, check_between, limit
 from components.core.parameters.sequences import SEQUENCES
@@ -23,6 +23,7 @@ __all__ = [
     "IMAGES",
     "MOST_FIELDS",
     "NO_LIMIT",
+    "PLANNED",
     "RACE",
     "RELEASE",
     "RETRAIN",

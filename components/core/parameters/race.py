@@ -14,10 +14,10 @@ RACE = (
     ),
 )  # fmt: skip
 
-_PLANNED = ("prune_targets", "prune_to_fit", "prune_price", "student_size", "epochs", "distill_epochs")
+PLANNED = ("prune_targets", "prune_to_fit", "prune_price", "student_size", "epochs", "distill_epochs")
 """What nobody is asked, since it follows from limits and time."""
 
 
 def of_race(parameters: Iterable[Parameter]) -> tuple[Parameter, ...]:
     """A task's parameters without those that are planned, with this form's own."""
-    return (*(one for one in parameters if one.name not in _PLANNED), *RACE)
+    return (*(one for one in parameters if one.name not in PLANNED), *RACE)
