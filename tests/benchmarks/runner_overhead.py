@@ -75,7 +75,7 @@ def compute(after: int) -> int:
 
 @component
 def merge(values: list[int]) -> int:
-    return sum(values)
+    return int(sum(values))  # kfp.local hands a list of integers over as numbers
 
 
 def pipeline_of(case: str, count: int) -> Any:
