@@ -161,22 +161,56 @@ def _prepare(given: Mapping[str, Any], **earlier: Any) -> dict[str, Any]:
     return {"prepared": data.outputs["prepared"]}
 
 
-def train_part(form: Form) -> Part:
-    """Select a backbone → check the budget → fine-tune → fine-tune on, as the baseline.
+def replay_part(form: Form) -> Part | None:
+    """The data set with rows that a model answers before it is tuned; None where nothing can be replayed.
 
-    Out: `tuned`, `baseline` and `recipes`.
+    In: the data set and the model. Out: `learnt`.
     """
+    if "replay_fraction" not in checked_types(form):
+        return None
     return part(
-        "train",
-        "Selects a backbone and fine-tunes it; the baseline trains as long as a student is distilled.",
-        _train,
-        artifacts={"dataset": dsl.Dataset},
+        "replay",
+        "Adds rows with the untuned network's own answers, so that tuning forgets less.",
+        _replay,
+        artifacts={"dataset": dsl.Dataset, "model": dsl.Model},
         parameters=checked_types(form),
-        outputs={"tuned": dsl.Model, "baseline": dsl.Model, "recipes": list[dict]},
+        outputs={"learnt": dsl.Dataset},
     )
 
 
-def _train(given: Mapping[str, Any], *, dataset: Any) -> dict[str, Any]:
+def _replay(given: Mapping[str, Any], *, dataset: Any, model: Any) -> dict[str, Any]:
+    added = teach(dataset=dataset, teacher=model, **taken(given, "replay_fraction", **LOSS))
+    added.set_display_name("replay")
+    whole_machine(added)
+    return {"learnt": added.outputs["taught"]}
+
+
+def train_part(form: Form) -> Part:
+    """Select a backbone → check the budget → fine-tune → fine-tune on, as the baseline.
+
+    Out: `tuned`, `baseline` and `recipes`; and `learnt`, the data set with what is replayed, where anything can be.
+    """
+    replay = replay_part(form)
+
+    def body(given: Mapping[str, Any], *, dataset: Any) -> dict[str, Any]:
+        return _train(replay, given, dataset=dataset)
+
+    return part(
+        "train",
+        "Selects a backbone and fine-tunes it; the baseline trains as long as a student is distilled.",
+        body,
+        artifacts={"dataset": dsl.Dataset},
+        parameters=checked_types(form),
+        outputs={
+            "tuned": dsl.Model,
+            "baseline": dsl.Model,
+            "recipes": list[dict],
+            **({"learnt": dsl.Dataset} if replay else {}),
+        },
+    )
+
+
+def _train(replay: Part | None, given: Mapping[str, Any], *, dataset: Any) -> dict[str, Any]:
     selected = backbone_selection(
         dataset=dataset,
         **taken(
@@ -197,9 +231,12 @@ def _train(given: Mapping[str, Any], *, dataset: Any) -> dict[str, Any]:
     )
     whole_machine(selected)
     checked = check_budget(selected.outputs["model"], given)
+    learnt = dataset
+    if replay:
+        learnt = replay(given, dataset=dataset, model=selected.outputs["model"]).after(checked).outputs["learnt"]
 
     tuned = fine_tune(
-        dataset=dataset,
+        dataset=learnt,
         model=selected.outputs["model"],
         **taken(given, *TUNING, "epochs", "head_epochs", "learning_rate", **LOSS),
     )
@@ -207,7 +244,7 @@ def _train(given: Mapping[str, Any], *, dataset: Any) -> dict[str, Any]:
     whole_machine(tuned)
 
     baseline = fine_tune(
-        dataset=dataset,
+        dataset=learnt,
         model=tuned.outputs["tuned"],
         head_epochs=0,
         **taken(given, *TUNING, **FURTHER, **LOSS),
@@ -218,6 +255,7 @@ def _train(given: Mapping[str, Any], *, dataset: Any) -> dict[str, Any]:
         "tuned": tuned.outputs["tuned"],
         "baseline": baseline.outputs["tuned"],
         "recipes": checked.outputs["recipes"],
+        **({"learnt": learnt} if replay else {}),
     }
 
 
@@ -362,7 +400,8 @@ def compressed(
 def search(train: Part, compress: Part, dataset: Any, given: Mapping[str, Any]) -> SearchResult:
     """Adds the parts `train` and `compress` to the pipeline: all on training and validation data."""
     trained = train(given, dataset=dataset)
+    learnt = trained.outputs["learnt"] if "replay_fraction" in given else dataset
     return compressed(
-        compress, dataset, given, recipes=trained.outputs["recipes"], start=trained.outputs["tuned"],
+        compress, learnt, given, recipes=trained.outputs["recipes"], start=trained.outputs["tuned"],
         baseline=trained.outputs["baseline"],
     )  # fmt: skip
