@@ -5,7 +5,7 @@ from typing import Any, get_origin
 
 from components.core.errors import UserError
 from components.core.parameters import ADVANCED, DECLARED, NO_LIMIT, PLANNED, TIME_LIMIT, Form, Parameter, near
-from components.core.tasks.parameters import forms
+from components.core.tasks.parameters import forms, settings_of
 from pipelines.runner.ir import pipeline as ir
 from pipelines.runner.ir.parameters import from_text
 from pipelines.runner.ir.pipeline import MISSING
@@ -101,7 +101,7 @@ def resolved(form: Form, inputs: Mapping[str, Any]) -> dict[str, Any]:
     the task's parts."""
     fields = {name: value for name, value in inputs.items() if name != ADVANCED}
     values = form.resolve(fields, inputs.get(ADVANCED) or {})
-    return {**values, **form.settings(values)}
+    return {**values, **settings_of(form, values)}
 
 
 def kfp_type(parameter: Parameter) -> str:

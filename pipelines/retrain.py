@@ -42,6 +42,7 @@ from pipelines.search import (
     one_core,
     pipeline_of,
     prepare_part,
+    replay_part,
     search,
     taken,
     train_part,
@@ -62,12 +63,18 @@ MARGINS = ("max_loss", "max_class_loss", "max_slice_loss")
 
 
 def _fine_tuned(
-    dataset: Any, champion: dsl.PipelineTask, decided: dsl.PipelineTask, given: Mapping[str, Any]
+    replay: Part | None,
+    dataset: Any,
+    champion: dsl.PipelineTask,
+    decided: dsl.PipelineTask,
+    given: Mapping[str, Any],
 ) -> SearchResult:
     """The champion's own network, pruned as it is, trained further and quantized again."""
+    model = champion.outputs["model"]
+    learnt = replay(given, dataset=dataset, model=model).outputs["learnt"] if replay else dataset
     tuned = fine_tune(
-        dataset=dataset,
-        model=champion.outputs["model"],
+        dataset=learnt,
+        model=model,
         head_epochs=0,
         **taken(given, *TUNING, epochs="tune_epochs", learning_rate="tune_learning_rate", **LOSS),
     )
@@ -231,14 +238,24 @@ def _pipeline(form: Form) -> Any:
         "prepare": prepare_part(form, growing=True), "train": train_part(form), "compress": compress_part(form),
         "contest": _contest_part(form),
     }  # fmt: skip
+    replay = replay_part(form)
 
     def body(form: Form, asked: dict[str, Any]) -> None:
-        _body(form, asked, **parts)
+        _body(form, asked, replay=replay, **parts)
 
     return pipeline_of(form, summary=SUMMARY, body=body)
 
 
-def _body(form: Form, asked: dict[str, Any], *, prepare: Part, train: Part, compress: Part, contest: Part) -> None:
+def _body(
+    form: Form,
+    asked: dict[str, Any],
+    *,
+    replay: Part | None,
+    prepare: Part,
+    train: Part,
+    compress: Part,
+    contest: Part,
+) -> None:
     report = run_report(run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER, pipeline=form.pipeline, parameters={})
     light(report)
     kubernetes.use_secret_as_env(
@@ -287,7 +304,7 @@ def _body(form: Form, asked: dict[str, Any], *, prepare: Part, train: Part, comp
 
         # The contest stands in each branch, and not once behind a OneOf: it compares what its own branch has made.
         with dsl.If(decided.outputs["action"] == FINE_TUNE, name="fine-tune"):
-            compete(_fine_tuned(prepared, champion_now, decided, given))
+            compete(_fine_tuned(replay, prepared, champion_now, decided, given))
         with dsl.Elif(decided.outputs["action"] == OPTIMIZE, name="search"):
             compete(search(train, compress, prepared, given))
 

@@ -163,23 +163,58 @@ def _prepare(given: Mapping[str, Any], **earlier: Any) -> dict[str, Any]:
     return {"prepared": data.outputs["prepared"]}
 
 
-def train_part(form: Form) -> Part:
-    """Select a backbone → check the budget, or plan the time box → fine-tune → fine-tune on, as the baseline.
+def replay_part(form: Form) -> Part | None:
+    """The data set with rows that a model answers before it is tuned; None where nothing can be replayed.
 
-    Out: `tuned`, `baseline` and `recipes`; of a search in a time box `plan`.
+    In: the data set and the model. Out: `learnt`.
     """
+    if "replay_fraction" not in checked_types(form):
+        return None
     return part(
-        "train",
-        "Selects a backbone and fine-tunes it; the baseline trains as long as a student is distilled.",
-        _train,
-        artifacts={"dataset": dsl.Dataset},
+        "replay",
+        "Adds rows with the untuned network's own answers, so that tuning forgets less.",
+        _replay,
+        artifacts={"dataset": dsl.Dataset, "model": dsl.Model},
         parameters=checked_types(form),
-        outputs={"tuned": dsl.Model, "baseline": dsl.Model, "recipes": list[dict]}
-        | ({"plan": dict} if form.kind == "race" else {}),
+        outputs={"learnt": dsl.Dataset},
     )
 
 
-def _train(given: Mapping[str, Any], *, dataset: Any) -> dict[str, Any]:
+def _replay(given: Mapping[str, Any], *, dataset: Any, model: Any) -> dict[str, Any]:
+    added = teach(dataset=dataset, teacher=model, **taken(given, "replay_fraction", **LOSS))
+    added.set_display_name("replay")
+    whole_machine(added)
+    return {"learnt": added.outputs["taught"]}
+
+
+def train_part(form: Form) -> Part:
+    """Select a backbone → check the budget, or plan the time box → fine-tune → fine-tune on, as the baseline.
+
+    Out: `tuned`, `baseline` and `recipes`; of a search in a time box `plan`; and `learnt`, the data set with what is
+    replayed, where anything can be.
+    """
+    replay = replay_part(form)
+
+    def body(given: Mapping[str, Any], *, dataset: Any) -> dict[str, Any]:
+        return _train(replay, given, dataset=dataset)
+
+    return part(
+        "train",
+        "Selects a backbone and fine-tunes it; the baseline trains as long as a student is distilled.",
+        body,
+        artifacts={"dataset": dsl.Dataset},
+        parameters=checked_types(form),
+        outputs={
+            "tuned": dsl.Model,
+            "baseline": dsl.Model,
+            "recipes": list[dict],
+            **({"plan": dict} if form.kind == "race" else {}),
+            **({"learnt": dsl.Dataset} if replay else {}),
+        },
+    )
+
+
+def _train(replay: Part | None, given: Mapping[str, Any], *, dataset: Any) -> dict[str, Any]:
     selected = backbone_selection(
         dataset=dataset,
         **taken(
@@ -205,25 +240,31 @@ def _train(given: Mapping[str, Any], *, dataset: Any) -> dict[str, Any]:
         given = {**given, "epochs": checked.outputs["epochs"], "distill_epochs": checked.outputs["further_epochs"]}
     else:
         checked = check_budget(selected.outputs["model"], given)
+    learnt = dataset
+    if replay:
+        learnt = replay(given, dataset=dataset, model=selected.outputs["model"]).after(checked).outputs["learnt"]
 
     tuned = fine_tune(
-        dataset=dataset,
+        dataset=learnt,
         model=selected.outputs["model"],
         **taken(given, *TUNING, "epochs", "head_epochs", "learning_rate", **LOSS),
     )
-    if not timed:
-        tuned.after(checked)
+    tuned.after(checked)
     whole_machine(tuned)
 
     baseline = fine_tune(
-        dataset=dataset,
+        dataset=learnt,
         model=tuned.outputs["tuned"],
         head_epochs=0,
         **taken(given, *TUNING, **FURTHER, **LOSS),
     )
     baseline.set_display_name("baseline")
     whole_machine(baseline)
-    made = {"tuned": tuned.outputs["tuned"], "baseline": baseline.outputs["tuned"]}
+    made = {
+        "tuned": tuned.outputs["tuned"],
+        "baseline": baseline.outputs["tuned"],
+        **({"learnt": learnt} if replay else {}),
+    }
     if not timed:
         return {**made, "recipes": checked.outputs["recipes"]}
     paced = pace(recipes=checked.outputs["recipes"], plan=checked.outputs["plan"], **taken(given, "deadline"))
@@ -409,7 +450,8 @@ def compressed(
 def search(train: Part, compress: Part, dataset: Any, given: Mapping[str, Any]) -> SearchResult:
     """Adds the parts `train` and `compress` to the pipeline: all on training and validation data."""
     trained = train(given, dataset=dataset)
+    learnt = trained.outputs["learnt"] if "replay_fraction" in given else dataset
     return compressed(
-        compress, dataset, given, recipes=trained.outputs["recipes"], start=trained.outputs["tuned"],
+        compress, learnt, given, recipes=trained.outputs["recipes"], start=trained.outputs["tuned"],
         baseline=trained.outputs["baseline"],
     )  # fmt: skip

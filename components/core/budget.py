@@ -30,7 +30,7 @@ class Budget:
 
     Attributes:
         max_latency_ms: median latency of one image (batch 1), milliseconds, on the machine that measures.
-        max_size_mb: size of the ONNX file, megabytes (10⁶ bytes).
+        max_size_mb: size of the ONNX files and of what they need beside them, megabytes (10⁶ bytes).
         max_drop: how many percentage points of the metric the model may lie below the baseline; 0 allows no loss.
 
     Raises:

@@ -82,7 +82,8 @@ def distill(
         patience: Epochs without a better validation result before training stops; 0 never stops early.
         checkpoint_seconds: Seconds between two resumable checkpoints; 0 saves one after every step.
         seed: Order of images, augmentation and dropout.
-        num_processes: Processes that share each batch (on CUDA one per device); it must divide batch_size.
+        num_processes: Processes that share each batch (on CUDA one per device); it must divide
+            batch_size, which batches of batch_tokens do without.
         accumulation_steps: Parts in which a process computes its share of a batch, to save memory.
         max_gradient_norm: Norm of the gradient over all weights above which it is scaled down to it; -1 is no limit.
         batch_tokens: Target elements in an optimizer step, padding included, at most; 0 takes batch_size rows.

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from components.core.artifacts.manifest import Manifest, read_manifest
 from components.core.bundles.onnx_bundle import OnnxBundle, load_onnx
+from components.core.bundles.watched import Watched, watched_of
 from components.core.data.seen_rows import SEEN, TRAINED_ON, read_seen
 from components.core.errors import UserError
 
@@ -20,12 +21,14 @@ class Opened:
     digest: the artifact's.
     seen: digests of test rows that the model was trained or chosen on.
     of_unknown_data: nothing says which rows those are, for the model comes from elsewhere.
+    watched: answers of the network that its training began with, to inputs outside of the data.
     """
 
     bundle: OnnxBundle
     digest: str
     seen: frozenset[str] = frozenset()
     of_unknown_data: bool = False
+    watched: Watched | None = None
 
 
 def open_as_onnx(artifact_path: str | Path, store: "Store") -> Opened:
@@ -47,6 +50,7 @@ def open_as_onnx(artifact_path: str | Path, store: "Store") -> Opened:
         digest=manifest.digest,
         seen=_seen(manifest, store),
         of_unknown_data=manifest.metadata.get(TRAINED_ON, "known") is None,
+        watched=watched_of(manifest),
     )
 
 

@@ -2,9 +2,10 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from components.core.budget import Budget
+from components.core.bundles.watched import METADATA, Watched
 from components.core.errors import UserError
 from components.core.evaluation.document import (
     DatasetFacts,
@@ -18,6 +19,7 @@ from components.core.evaluation.document import (
 from components.core.numbers import capitalized
 from components.core.parameters import check_declared
 from components.core.runtime.host import describe_host
+from components.core.runtime.serving import open_graphs
 from components.core.split_part import SplitPart
 from components.core.tasks import Task, get_task
 from components.core.tasks.metric import Metric
@@ -90,6 +92,7 @@ def evaluate_pair(
     ours = run_split(candidate.bundle, dataset, config.split, threads=config.threads, unread=unread)
     theirs = run_split(baseline.bundle, dataset, config.split, threads=config.threads, unread=unread)
     assert ours.digests == theirs.digests, "both models must see the same rows in the same order"
+    watched = baseline.watched
     pairs, primary = PairedRows(ours.statistics, theirs.statistics), task.metrics[0]
     metrics = tuple(_metric(metric, pairs) for metric in task.metrics)
 
@@ -121,8 +124,8 @@ def evaluate_pair(
         metrics=metrics,
         groups=tuple(group_comparisons(task.groups(dataset), ours.groups, pairs)),
         slices=tuple(slice_comparisons(dataset, config.split, ours.digests, primary, pairs)),
-        candidate=_figures(candidate, timings.candidate, ours.details),
-        baseline=_figures(baseline, timings.baseline, theirs.details),
+        candidate=_figures(candidate, timings.candidate, {**ours.details, **_general(candidate, watched, config)}),
+        baseline=_figures(baseline, timings.baseline, {**theirs.details, **_general(baseline, watched, config)}),
         speedups=timings.speedups,
         size_ratio=baseline.bundle.size_bytes / candidate.bundle.size_bytes,
         verdict=budget_verdict(
@@ -161,7 +164,7 @@ def budget_verdict(budget: Budget, *, latency_ms: float, size_bytes: int, differ
     Args:
         budget: the limits.
         latency_ms: median of a warm call at batch 1.
-        size_bytes: of all ONNX files.
+        size_bytes: of all that is shipped to predict with.
         difference_points: candidate minus baseline in points of the primary metric (negative = worse).
     """
     checks = budget.checks(latency_ms=latency_ms, size_bytes=size_bytes, drop_points=-difference_points)
@@ -197,6 +200,19 @@ def _figures(opened: Opened, latency: tuple[Timing, ...], details: dict) -> Mode
         integer=bundle.provenance.get("fused"),
         details=details,
     )
+
+
+def _general(opened: Opened, watched: Watched | None, config: EvaluateConfig) -> dict[str, Any]:
+    """A detail: how far the answers to inputs outside of the data are from those of the network before training."""
+    if watched is None:
+        return {}
+    task, assets, sessions = (
+        opened.bundle.task,
+        opened.bundle.assets,
+        open_graphs(opened.bundle, threads=config.threads),
+    )
+    change = watched.change(task, assets, lambda batch: task.predict(task.run(sessions, batch, assets), batch, assets))
+    return {METADATA: {**change.figures, "rows": len(watched.rows)}}
 
 
 def _unknown_data(*models: Opened, split: str, noun: str) -> list[str]:

@@ -43,7 +43,8 @@ def evaluate(
         latency_rounds: Timed calls of each model at batch 1, at least; a fifth of it, at least 10, at the task's
             large batch (32 of images). More follow until the speed-up is known to ±3 %.
         max_latency_ms: Limit on the candidate's median latency at batch 1, warm, milliseconds; -1 is no limit.
-        max_size_mb: Limit on the size of its ONNX files, megabytes of 10⁶ bytes; -1 is no limit.
+        max_size_mb: Limit on the size of its ONNX files and of what they need beside them (a vocabulary), megabytes of
+            10⁶ bytes; -1 is no limit.
         max_drop: Limit on how far its primary metric lies below the baseline's, points; -1 is no limit.
         seen: Drift of a retraining: rows of the split that an earlier champion was trained or
             chosen on are left out.

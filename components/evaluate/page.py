@@ -69,7 +69,7 @@ def _rows(evaluation: Evaluation) -> list[list[Any]]:
 
 
 def _sizes(evaluation: Evaluation) -> list[list[Any]]:
-    """The whole, and each file where there are several."""
+    """The whole, and each file where there are several, and what they need beside them."""
     ours, theirs = evaluation.candidate, evaluation.baseline
     rows: list[list[Any]] = [
         ["size", megabytes(theirs.size_bytes), megabytes(ours.size_bytes), times(evaluation.size_ratio)]
@@ -77,6 +77,9 @@ def _sizes(evaluation: Evaluation) -> list[list[Any]]:
     if len(ours.graphs) > 1 or len(theirs.graphs) > 1:
         for name in dict.fromkeys([*theirs.graphs, *ours.graphs]):
             rows.append([f"size of {name}", megabytes(theirs.graphs.get(name)), megabytes(ours.graphs.get(name)), ""])
+    if ours.beside_bytes or theirs.beside_bytes:
+        sizes = [megabytes(side.beside_bytes) for side in (theirs, ours)]
+        rows.append(["size of the files that these need (vocabulary)", *sizes, ""])
     return rows
 
 

@@ -8,6 +8,8 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from components.core.bundles.model_bundle import ModelBundle
 from components.core.bundles.onnx_bundle import OnnxBundle
 from components.core.data.reading import read_batches
@@ -33,6 +35,8 @@ class Compared:
         float32: share of rows on which the float32 files give what torch gives, at the same batch size.
         released: the same of the released files, which may be quantized.
         released_alone: share on which the released files give in a batch what they give row by row.
+        metric: label of the task's primary metric.
+        scores: of the released files by it, on these rows: what it matters that answers change.
     """
 
     rows: int
@@ -41,6 +45,8 @@ class Compared:
     float32: tuple[float, ...]
     released: tuple[float, ...]
     released_alone: tuple[float, ...]
+    metric: str
+    scores: tuple[float, ...]
 
     def to_json(self) -> dict[str, Any]:
         """JSON-able."""
@@ -64,22 +70,27 @@ def compare_predictions(
     split = next(name for name in _SPLITS if dataset.rows(name))
     student.module.eval()
 
-    def predictions(bundle: OnnxBundle | None, size: int) -> list[Any]:
+    metric = task.metrics[0]
+
+    def predictions(bundle: OnnxBundle | None, size: int) -> tuple[list[Any], float]:
         sessions = open_graphs(bundle) if bundle else {}
         assets = (bundle or student).assets
         transform = task.transform(assets, full_size=True)
         found: list[Any] = []
+        statistics: list[np.ndarray] = []
         with closing(read_batches(dataset, split, transform, batch_size=size, limit=ROWS)) as batches:
             for batch in batches:
                 if bundle is None:
-                    found += task.reference(student.module, batch, assets)
+                    said = task.reference(student.module, batch, assets)
                 else:
-                    found += task.predict(task.run(sessions, batch, assets), batch, assets)
-        return found
+                    said = task.predict(task.run(sessions, batch, assets), batch, assets)
+                found += said
+                statistics.append(task.statistics(said, batch, len(dataset.classes)))
+        return found, metric.value(np.concatenate(statistics))
 
-    torch_says = [predictions(None, size) for size in BATCHES]
-    plain_says = [predictions(plain, size) for size in BATCHES]
-    released = [predictions(candidate, size) for size in BATCHES]
+    torch_says = [predictions(None, size)[0] for size in BATCHES]
+    plain_says = [predictions(plain, size)[0] for size in BATCHES]
+    released, scores = zip(*(predictions(candidate, size) for size in BATCHES), strict=True)
     return Compared(
         rows=len(released[0]),
         split=split,
@@ -87,6 +98,8 @@ def compare_predictions(
         float32=tuple(_equal(*pair) for pair in zip(plain_says, torch_says, strict=True)),
         released=tuple(_equal(*pair) for pair in zip(released, torch_says, strict=True)),
         released_alone=tuple(_equal(one, released[0]) for one in released),
+        metric=metric.label,
+        scores=scores,
     )
 
 

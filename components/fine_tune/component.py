@@ -55,7 +55,7 @@ def fine_tune(
         tuned: The trained model, with the input's architecture, labels and preprocessing.
         curves: Learning curves (curves.json).
         metrics: Validation metric and loss of the kept epoch, and its number; for some tasks how far the answers to
-            inputs outside of the data have moved.
+            inputs outside of the data have moved since the first training.
         page: Learning curves as a page.
         epochs: Passes of the whole network over the training split.
         head_epochs: Passes of the linear head over features that the frozen network computes once; 0 skips it. Networks
@@ -79,7 +79,8 @@ def fine_tune(
         patience: Epochs without a better validation result before training stops; 0 never stops early.
         checkpoint_seconds: Seconds between two resumable checkpoints; 0 saves one after every step.
         seed: Order of images, augmentation and dropout.
-        num_processes: Processes that share each batch (on CUDA one per device); it must divide batch_size.
+        num_processes: Processes that share each batch (on CUDA one per device); it must divide
+            batch_size, which batches of batch_tokens do without.
         accumulation_steps: Parts in which a process computes its share of a batch, to save memory.
         max_gradient_norm: Norm of the gradient over all weights above which it is scaled down to it; -1 is no limit.
         layer_rates: decay (by layer_decay), gradual (unfrozen from the head down, all by half of the epochs) or
@@ -91,6 +92,7 @@ def fine_tune(
 
     from components.core.artifacts.manifest import describe, read_manifest
     from components.core.bundles.model_bundle import load_model, save_model
+    from components.core.bundles.watched import begin, torch_answers
     from components.core.data.dataset import open_dataset
     from components.core.report.metrics import log_metrics
     from components.core.store import store_from_environment
@@ -109,7 +111,7 @@ def fine_tune(
     bundle = load_model(source, store)
 
     inputs = {"dataset": prepared.manifest.digest, "model": source.digest}
-    watched = bundle.task.general_watch(bundle.module, bundle.assets)
+    watched = begin(source, bundle, config.settings)
     key = checkpoint_key("fine_tune", parameters=vars(config), inputs=inputs)
     checkpointer = Checkpointer(store, key, seconds=config.checkpoint_seconds)
     if config.num_processes == 1:
@@ -125,10 +127,13 @@ def fine_tune(
             num_processes=config.num_processes,
         )
 
-    changed = watched(bundle.module) if watched else None
+    changed = None
+    if watched and bundle.task.general:
+        changed = bundle.task.general.change(watched.answers, torch_answers(bundle, watched.rows))
     facts = result_facts(history) | (changed.figures if changed else {})
     log_metrics(metrics, facts)
-    manifest = save_model(tuned.path, bundle, store, {"stage": "fine_tune", **inputs})
+    metadata = {"stage": "fine_tune", **inputs, **(watched.to_metadata() if watched else {})}
+    manifest = save_model(tuned.path, bundle, store, metadata)
     describe(tuned, manifest, store, **facts)
     describe(curves, publish_curves(curves.path, history, stage="fine_tune", store=store), store)
     write_tuning_page(page.path, history, config, general=changed.text if changed else "")

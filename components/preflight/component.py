@@ -42,12 +42,13 @@ def _check(form: Form, given: Mapping[str, Any]) -> dict[str, Any]:
     from components.core.data.slices import parse_slice_columns
     from components.core.store.names import check_name
     from components.core.tasks import get_task
+    from components.core.tasks.parameters import settings_of
     from components.preflight import plan
 
     began = time.time()
     fields = {name: value for name, value in given.items() if name != ADVANCED}
     asked = form.resolve(fields, given.get(ADVANCED) or {})
-    settings = form.settings(asked)
+    settings = settings_of(form, asked)
     # A mistake in the data parameters is said before a large model is read.
     rows = get_task(form.task).rows.with_options(settings["data_settings"])
     for name in {"release_name", "champion"} & set(asked):

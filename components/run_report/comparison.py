@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from components.core.evaluation.blocks import timing_note
-from components.core.evaluation.document import Estimate, Evaluation, MetricResult, Speedup, Timing
+from components.core.evaluation.document import Estimate, Evaluation, MetricResult, ModelFigures, Speedup, Timing
 from components.core.numbers import (
     MISSING,
     compact,
@@ -47,6 +47,8 @@ def before_and_after(evaluation: Evaluation) -> list[Row]:
             before=megabytes(before.size_bytes),
             after=megabytes(after.size_bytes),
             change=_change(before.size_bytes, after.size_bytes, "smaller", "larger"),
+            before_note=_beside(before),
+            after_note=_beside(after),
         )
     )
     rows.append(
@@ -107,6 +109,11 @@ def fold(before: float | None, after: float | None, less: str, more: str) -> tup
 
 def _change(before: float | None, after: float | None, less: str, more: str) -> str:
     return " ".join(fold(before, after, less, more)).strip()
+
+
+def _beside(side: ModelFigures) -> str:
+    """What of the size is no graph: a vocabulary."""
+    return f"of it {megabytes(side.beside_bytes)} that the graphs need beside them" if side.beside_bytes else ""
 
 
 def _speedup_interval(speedup: Speedup) -> str:

@@ -30,3 +30,20 @@ def write_teaching_page(path: str | Path, taught: Dataset, figures: Mapping[str,
     sections = [Section("Result", result), Section("As students see them", task.rows.samples(taught))]
     lead = f"{kept:,} training {task.row_noun} have the teacher's answers as their targets."
     write_page(path, "Teaching", sections, eyebrow="teach", lead=lead)
+
+
+def write_replay_page(path: str | Path, replayed: Dataset, figures: Mapping[str, float], *, asked: float) -> None:
+    """How many rows were added, and a few rows as the network sees them."""
+    task = get_task(replayed.task)
+    added = round(figures["replayed"])
+    result = facts(
+        {
+            f"{task.row_noun} added": count(added),
+            "inputs without an answer": count(round(figures["unanswered"])),
+            "of all that is trained on": percent(figures["replayed_fraction"], digits=1),
+            "asked for": percent(asked, digits=1),
+        }
+    )
+    sections = [Section("Result", result), Section("As the network sees them", task.rows.samples(replayed))]
+    lead = f"{added:,} training {task.row_noun} have the answers of the network before tuning as their targets."
+    write_page(path, "Replay", sections, eyebrow="teach", lead=lead)

@@ -7,7 +7,7 @@ stage that was killed answers no part twice.
 import json
 import math
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from itertools import islice
@@ -95,11 +95,10 @@ def teach_rows(
     inputs = {"dataset": dataset.manifest.digest, "teacher": teacher_digest}
     key = checkpoint_key("teach", parameters={"beam": beam, "part_rows": PART_ROWS}, inputs=inputs)
     with deterministic(0):
-        parts = answered_parts(dataset, task.rows, answers, store, key=key)
+        parts = answered_parts(dataset.iterate("train"), dataset.rows("train"), task.rows, answers, store, key=key)
     teacher.module.cpu()
 
-    said = pa.concat_tables(_table(store, part, [_LOSS, _SAME]) for part in parts)
-    losses, same = (said[name].to_numpy() for name in (_LOSS, _SAME))
+    losses, same = losses_of(store, parts)
     kept = kept_rows(losses)
     if not kept.any():
         raise UserError(f"the teacher has no answer for any of the {len(losses)} training {task.row_noun}")
@@ -137,13 +136,18 @@ def kept_rows(losses: np.ndarray, *, worst: float = WORST_FRACTION) -> np.ndarra
 
 
 def answered_parts(
-    dataset: Dataset, stored: StoredRows, answers: TeacherAnswers, store: "Store", *, key: str
+    given: Iterable[Mapping[str, Any]],
+    rows: int,
+    stored: StoredRows,
+    answers: TeacherAnswers,
+    store: "Store",
+    *,
+    key: str,
 ) -> list[str]:
-    """Digests of blobs with the answers to `PART_ROWS` training rows each, in stored order.
+    """Digests of blobs with the answers to `PART_ROWS` of the given rows each, in their order.
 
     Parts that the checkpoint `key` lists are taken over; in the end it lists all of them.
     """
-    rows = dataset.rows("train")
     schema = pa.schema(
         [
             *(stored.schema.field(name) for name in stored.target_columns),
@@ -153,14 +157,14 @@ def answered_parts(
     )
     parts = _taken_over(store, key)
     if parts:
-        print(f"goes on after {min(len(parts) * PART_ROWS, rows):,} of {rows:,} training rows", flush=True)
-    waiting = islice(dataset.iterate("train"), len(parts) * PART_ROWS, None)
+        print(f"goes on after {min(len(parts) * PART_ROWS, rows):,} of {rows:,} rows", flush=True)
+    waiting = islice(given, len(parts) * PART_ROWS, None)
     while part := list(islice(waiting, PART_ROWS)):
         found = [
             {
                 **answer.target,
                 _LOSS: answer.loss,
-                _SAME: stored.target_key(row) == stored.target_key(row | answer.target),
+                _SAME: stored.target_key(row) == stored.target_key({**row, **answer.target}),
             }
             for row, answer in zip(part, answers(part), strict=True)
         ]
@@ -168,7 +172,7 @@ def answered_parts(
         pq.write_table(pa.Table.from_pylist(found, schema=schema), buffer)
         parts.append(store.blobs.put(buffer.getvalue()))
         store.checkpoints.save(key, {_PARTS: json.dumps(parts).encode()})
-        print(f"answered {min(len(parts) * PART_ROWS, rows):,} of {rows:,} training rows", flush=True)
+        print(f"answered {min(len(parts) * PART_ROWS, rows):,} of {rows:,} rows", flush=True)
     return parts
 
 
@@ -185,6 +189,18 @@ def _taken_over(store: "Store", key: str) -> list[str]:
     return parts
 
 
+def losses_of(store: "Store", parts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Of each answer its loss, float64 `(N,)`, and whether it is the label itself, bool `(N,)`."""
+    said = pa.concat_tables(_table(store, part, [_LOSS, _SAME]) for part in parts)
+    losses, same = (said[name].to_numpy() for name in (_LOSS, _SAME))
+    return losses, same
+
+
+def targets_of(store: "Store", parts: list[str], stored: StoredRows) -> Iterator[dict[str, Any]]:
+    """The answers, as columns of the target."""
+    return (row for part in parts for row in _table(store, part, list(stored.target_columns)).to_pylist())
+
+
 def _table(store: "Store", part: str, columns: list[str]) -> pa.Table:
     return pq.read_table(BytesIO(store.blobs.get(part)), columns=columns)
 
@@ -193,7 +209,7 @@ def _taught(
     dataset: Dataset, stored: StoredRows, store: "Store", parts: list[str], kept: np.ndarray
 ) -> Iterator[dict[str, Any]]:
     """The kept training rows, each with its answer."""
-    targets = (row for part in parts for row in _table(store, part, list(stored.target_columns)).to_pylist())
+    targets = targets_of(store, parts, stored)
     for row, target, keep in zip(dataset.iterate("train"), targets, kept.tolist(), strict=True):
         if keep:
             yield row | target

@@ -44,7 +44,7 @@ class Released:
 
     @property
     def size_mb(self) -> float:
-        """Megabytes of 10⁶ bytes, all ONNX files together."""
+        """Megabytes of 10⁶ bytes, all that is shipped to predict with."""
         return self.evaluation.candidate.size_bytes / 1e6
 
 

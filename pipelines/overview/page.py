@@ -65,7 +65,9 @@ def _releases(contents: Contents) -> list[Block]:
     blocks: list[Block] = []
     for (task, label), found in sorted(groups.items()):
         is_percent = found[0].evaluation.primary.percent
-        caption = "Area of a dot: size of the ONNX files. Filled: no other release is better in both. Ringed: champion."
+        caption = (
+            "Area of a dot: size, with a vocabulary. Filled: no other release is better in both. Ringed: champion."
+        )
         drawn = scatter(
             _points(found, champions), title=f"{task}: {label} by latency", x="latency, batch 1 (ms)", y=label,
             percent=is_percent,

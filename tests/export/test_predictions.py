@@ -2,9 +2,11 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from components.core.data.batch import Batch
+from components.core.tasks.metric import Metric
 from components.export import predictions
 from components.export.predictions import compare_predictions
 
@@ -15,6 +17,7 @@ class Doubling:
     """Doubles a number; the released files are off by one in every tenth row of a batch of more than one."""
 
     timed_units = "numbers"
+    metrics = (Metric(name="right", label="right", reduce=lambda sums: sums[..., 0] / sums[..., 1]),)
 
     def transform(self, assets, *, full_size):
         assert full_size
@@ -30,6 +33,9 @@ class Doubling:
         wrong = outputs["kind"] == "released" and len(batch) > 1
         return [2 * number + (wrong and number % 10 == 0) for number in batch.targets]
 
+    def statistics(self, predictions, batch, num_classes):
+        return np.array([[said == 2 * number, 1] for said, number in zip(predictions, batch.targets, strict=True)])
+
 
 @pytest.fixture
 def compared(monkeypatch):
@@ -44,7 +50,7 @@ def compared(monkeypatch):
     monkeypatch.setattr(predictions, "open_graphs", lambda bundle: {"kind": bundle.kind})
 
     def run(task, splits=("validation", "train")):
-        dataset = SimpleNamespace(splits=splits, rows=lambda split: ROWS if split in splits else 0)
+        dataset = SimpleNamespace(splits=splits, classes=[], rows=lambda split: ROWS if split in splits else 0)
         student = SimpleNamespace(module=SimpleNamespace(eval=lambda: None), assets=None)
         plain, released = (SimpleNamespace(kind=kind, assets=1, task=task) for kind in ("plain", "released"))
         return compare_predictions(student, plain, released, dataset)
@@ -58,6 +64,7 @@ def test_shares_of_equal_predictions_are_told_for_each_batch_size(compared):
     assert found.float32 == (1.0, 1.0)
     assert found.released == found.released_alone == (1.0, 0.9)
     assert found.to_json()["released"] == (1.0, 0.9)
+    assert (found.metric, found.scores) == ("right", (1.0, 0.9))
 
 
 def test_training_rows_stand_in_for_validation_rows(compared):

@@ -175,6 +175,52 @@ def test_without_a_beam_the_data_set_is_handed_on(run: Run, dataset: Dataset, tm
     assert "The labels are used as they are" in (tmp_path / "handed" / "page").read_text()
 
 
+def test_replay_adds_the_teacher_s_own_answers_evenly_and_leaves_all_else_as_it_was(
+    run: Run, dataset: Dataset, teacher: ModelBundle, store: Store, tmp_path: Path
+) -> None:
+    outputs = run("replayed", replay_fraction=0.25)
+    made = open_dataset(tmp_path / "replayed" / "taught", store)
+    rows, given = list(made.iterate("train")), list(dataset.iterate("train"))
+    new = [row for row in rows if row["source"] == "training sources"]
+    assert [row for row in rows if row not in new] == given
+    facts = outputs["metrics"].metadata
+    assert facts["replayed"] == len(new)
+    assert len(new) + facts["unanswered"] == 14
+    assert facts["replayed_fraction"] == pytest.approx(len(new) / len(rows), abs=1e-5)
+    places = [place for place, row in enumerate(rows) if row in new]
+    assert len(new) >= 5
+    assert max(np.diff([-1, *places])) <= -(-TRAIN // len(new)) + 1, "a shard is a sample of its split"
+    answers = teacher.task.teacher_answers(teacher.module, teacher.assets, beam=1)
+    wanted = [answer for answer in answers([row | {"translation": ""} for row in given[::3]]) if answer.loss < np.inf]
+    assert [row["translation"] for row in new] == [answer.target["translation"] for answer in wanted]
+    assert {row["slice:product"] for row in new} == {None}
+    assert len({row["digest"] for row in rows}) == len(rows)
+    for split in ("validation", "test"):
+        assert made.manifest.entry(f"{split}-00000.parquet") == dataset.manifest.entry(f"{split}-00000.parquet")
+    assert made.manifest.metadata["languages"] == ["en", "pt-BR"]
+    page = (tmp_path / "replayed" / "page").read_text()
+    assert f"{len(new)} training sentence pairs have the answers of the network before tuning" in page
+    again = run("again", replay_fraction=0.25)["taught"].metadata["digest"]
+    assert again == outputs["taught"].metadata["digest"]
+    assert not list((tmp_path / "store" / "checkpoints").rglob("*.json")), "no checkpoint is left"
+
+
+def test_replay_without_an_input_a_second_teacher_and_another_task_are_refused(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UserError, match=r"^give teacher_beam or replay_fraction, not both"):
+        run("both", replay_fraction=0.25, teacher_beam=2)
+    with pytest.raises(UserError, match=r"^replay_fraction must be between 0 and 0.9; got 1$"):
+        run("whole", replay_fraction=1)
+    held = pairs()[TRAIN][0]
+    (tmp_path / "own.txt").write_text(f"Watched.\n{held}\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"^replay_fraction 0.25 adds no row: 0 inputs to replay, none answered$"):
+        run("nothing", replay_fraction=0.25, settings={"general_sentences": str(tmp_path / "own.txt")})
+    monkeypatch.setattr(type(get_task("translation")), "general", None)
+    with pytest.raises(UserError, match=r"^replay_fraction must be 0 for machine translation, which has nothing to"):
+        run("refused", replay_fraction=0.25)
+
+
 def test_a_task_whose_labels_are_no_sequences_is_refused(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(type(get_task("translation")), "teacher_answers", Classification.teacher_answers)
     with pytest.raises(UserError, match=r"^teacher_beam must be 0 for machine translation, whose labels are no seq"):

@@ -47,8 +47,9 @@ class OnnxBundle:
 
     @property
     def size_bytes(self) -> int:
-        """Size of all graphs on disk."""
-        return sum(path.stat().st_size for path in self.graphs.values())
+        """Size of all that a client needs: the graphs on disk, and the files that they cannot do without."""
+        graphs = sum(path.stat().st_size for path in self.graphs.values())
+        return graphs + sum(map(len, self.assets.beside().values()))
 
     def serving_files(self) -> dict[str, bytes]:
         """Contents of the files that a server needs, by file name."""

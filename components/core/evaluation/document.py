@@ -141,7 +141,7 @@ class ModelFigures:
         digest: of its artifact's manifest.
         scheme: float32, int8, …
         inputs: what it takes, for people, by title.
-        size_bytes: of all its ONNX files.
+        size_bytes: of all its ONNX files, and of what these need beside them (a vocabulary).
         graphs: the size of each, by the name of the graph.
         parameters, macs: of one row.
         latency: by batch size, ascending.
@@ -159,6 +159,11 @@ class ModelFigures:
     latency: tuple[Timing, ...]
     integer: dict[str, Any] | None
     details: dict[str, Any]
+
+    @property
+    def beside_bytes(self) -> int:
+        """What its ONNX files need beside them: the part of the size that is no graph."""
+        return self.size_bytes - sum(self.graphs.values())
 
     def at(self, batch: int) -> Timing:
         """The latency at a batch size that was measured."""

@@ -73,7 +73,7 @@ _BUDGET = (
     ),
     Parameter(
         name="max_size_mb", field="budget_max_size_mb", type=float, default=NO_LIMIT, rule=LIMIT,
-        text="Largest size of the released ONNX file, in megabytes. -1 is no limit.",
+        text="Largest size of the release, in megabytes: its ONNX files, and a vocabulary beside them. -1 is no limit.",
     ),
 )  # fmt: skip
 
@@ -202,7 +202,8 @@ _TRAINING = (
     ),
     Parameter(
         name="num_processes", type=int, default=1, rule=AT_LEAST_ONE,
-        text="Processes that share each batch in training (on CUDA one per device). It must divide batch_size.",
+        text="Processes that share each batch in training (on CUDA one per device). It must divide batch_size "
+        "(where batches are counted by rows).",
     ),
     Parameter(
         name="accumulation_steps", type=int, default=1, rule=AT_LEAST_ONE,

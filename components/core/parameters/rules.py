@@ -68,9 +68,9 @@ def limit(value: float | None) -> float | None:
     return None if value == NO_LIMIT else value
 
 
-def processes_share_a_batch(num_processes: int, batch_size: int) -> None:
-    """Each process takes an equal part of every batch."""
-    if batch_size % num_processes:
+def processes_share_a_batch(num_processes: int, batch_size: int, batch_tokens: int = 0) -> None:
+    """Each process takes an equal part of every batch of so many rows; of so many elements the parts may differ."""
+    if not batch_tokens and batch_size % num_processes:
         raise UserError(f"num_processes must be a divisor of batch_size {batch_size}; got {num_processes}")
 
 
@@ -170,16 +170,16 @@ RULES_BETWEEN: tuple[Callable[..., None], ...] = (
     label_shifts_are_in_order,
     feature_drifts_are_in_order,
 )
-"""Each takes the parameters that it compares by their names."""
+"""Each takes the parameters that it compares by their names; one with a default may be missing from a form."""
 
 
 def check_between(values: Mapping[str, Any]) -> None:
-    """Checks every rule of `RULES_BETWEEN` whose parameters are all among `values`; the values themselves are valid.
+    """Checks every rule of `RULES_BETWEEN` whose parameters are among `values`; the values themselves are valid.
 
     Raises:
         UserError: names both parameters and their values.
     """
     for rule in RULES_BETWEEN:
         names = inspect.signature(rule).parameters
-        if all(name in values for name in names):
-            rule(**{name: values[name] for name in names})
+        if all(name in values for name, one in names.items() if one.default is one.empty):
+            rule(**{name: values[name] for name in names if name in values})

@@ -11,6 +11,12 @@ SEQUENCES = (
         "labels as they are.",
     ),
     Parameter(
+        name="replay_fraction", type=float, default=0.0, rule=Range(low=0, high=0.9),
+        text="Share of the training rows that are added: inputs with the untuned network's own answers as targets, "
+        "so that tuning forgets less. They are general inputs, where the user has given some, else inputs of the "
+        "training split.",
+    ),
+    Parameter(
         name="batch_tokens", type=int, default=0, rule=Range(low=1, also={0: "batch_size rows"}),
         text="Elements of the targets (pieces) in a training step's batch, padding included, at most: rows of similar "
         "length go together, many short ones or few long ones. 0 takes batch_size rows.",

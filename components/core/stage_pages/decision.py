@@ -37,7 +37,7 @@ def pareto_figures(decision: Mapping[str, Any]) -> Columns:
         decision,
         "size_mb",
         title=f"{_title(decision)} against size",
-        x="size of the ONNX files (MB)",
+        x="size of what is shipped (MB)",
         limit=budget["max_size_mb"],
     )
     return Columns(

@@ -40,6 +40,12 @@ class Assets(Protocol):
     def to_metadata(self) -> dict[str, Any]:
         """Entries of an ONNX file's own metadata for them; JSON-able, by name."""
 
+    def beside(self) -> dict[str, bytes]:
+        """The serving files that the graphs cannot do without, which count in a model's size; by name.
+
+        None where the graphs' own metadata says it all.
+        """
+
     def describe(self) -> dict[str, str]:
         """For people, by title: input size, normalisation, …"""
 
@@ -70,6 +76,30 @@ class GeneralChange(NamedTuple):
 
     figures: dict[str, float]
     text: str
+
+
+class General(Protocol):
+    """Inputs that are of no data set: what training does to the answers to them, and what can hold it back.
+
+    `settings` are a training stage's. Each raises UserError for a file that they name and that cannot be used.
+    """
+
+    def state(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Digests of the files that the settings name, to be added to these: results follow the files.
+
+        Needs no torch, since it is asked before anything starts.
+        """
+
+    def rows(self, assets: Any, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """A fixed sample, to be answered before and after training: JSON-able rows without targets, often none."""
+
+    def change(self, before: Sequence[Any], after: Sequence[Any]) -> GeneralChange:
+        """Compares predictions for `rows`: of the network that training began with, and of a later one."""
+
+    def replayed(
+        self, dataset: "Dataset", assets: Any, settings: Mapping[str, Any], *, rows: int
+    ) -> list[dict[str, Any]]:
+        """Up to so many stored rows, none of them watched, whose targets are to be an untrained network's answers."""
 
 
 class Probabilities(Protocol):
@@ -237,12 +267,6 @@ class Task(Protocol):
     def embeddings(self, module: "nn.Module") -> "Callable[..., Tensor]":
         """One vector per row, `(N, D)`, of the inputs: what drift compares."""
 
-    def general_watch(self, module: "nn.Module", assets: Any) -> "Callable[[nn.Module], GeneralChange] | None":
-        """Answers a fixed sample that is of no data set; `change(after)` compares the trained network's answers to it.
-
-        None where the task has no such sample, or none in the model's language.
-        """
-
     def training_module(self, module: "nn.Module", settings: Mapping[str, Any]) -> "nn.Module":
         """The module to train in place of this one, with heads that only training has; most often the module itself."""
 
@@ -308,6 +332,10 @@ class Task(Protocol):
 
     def details(self, dataset: "Dataset", assets: Any) -> Details:
         """A fresh collector for the evaluation of one model with these assets."""
+
+    @property
+    def general(self) -> General | None:
+        """Inputs outside of every data set that are watched while training; None where there can be none."""
 
     @property
     def probabilities(self) -> "Probabilities | None":

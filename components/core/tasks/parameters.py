@@ -10,11 +10,12 @@ import importlib
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from components.core.errors import UserError
 from components.core.parameters import Form, Parameter, near
 from components.core.parameters.form import first_form, given_network_form, race_form, retraining_form
-from components.core.tasks import TASKS
+from components.core.tasks import TASKS, get_task
 
 FIRST, RETRAINING, COMPRESSING, RACING = "optimize", "retrain", "compress", "race"
 """The kinds of pipelines, and their names for the default task."""
@@ -57,3 +58,15 @@ def forms() -> Mapping[str, Form]:
             name = RACING if default else f"{RACING}_{task}"
             found[name] = race_form(task, parameters_of(task), pipeline=name)
     return found
+
+
+def settings_of(form: Form, values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """`Form.settings`, and with those of training the digests of the files that they name.
+
+    Raises:
+        UserError: such a file cannot be used.
+    """
+    settings, general = form.settings(values), get_task(form.task).general
+    if general is not None:
+        settings["training_settings"] |= general.state(settings["training_settings"])
+    return settings

@@ -22,8 +22,8 @@ class TrainingConfig:
         the stored ones; see `batchnorm.set_training_mode`.
     patience: epochs without a better validation result before stopping; 0 always trains to the end.
     checkpoint_seconds: time between resumable checkpoints.
-    num_processes: processes that share each batch; it must divide batch_size, and batch norms must be frozen: their
-        statistics would be those of a part of the batch.
+    num_processes: processes that share each batch; it must divide batch_size, unless batch_tokens makes the batches;
+        and batch norms must be frozen: their statistics would be those of a part of the batch.
     batch_tokens: target elements of a step's batch at most, padding included; 0 is batch_size rows.
     accumulation_steps: parts in which a process computes its share of a batch, one after the other, to save memory;
         gradients are those of the whole batch. Batch norms must be frozen, for the same reason.

@@ -46,6 +46,7 @@ def test_no_limit_is_a_value_that_means_nothing_else():
     ("values", "message"),
     [
         ({"num_processes": 3, "batch_size": 64}, "num_processes must be a divisor of batch_size 64; got 3"),
+        ({"num_processes": 3, "batch_size": 64, "batch_tokens": 0}, "num_processes must be a divisor of batch_size 64"),
         ({"num_processes": 2, "batch_norm": "train"}, "batch_norm must be frozen with several processes; got 'train'"),
         ({"accumulation_steps": 2, "batch_norm": "train"}, "batch_norm must be frozen with accumulation_steps above 1"),
         ({"validation_fraction": 0.45, "test_fraction": 0.5}, "leave 5% of the data for training"),
@@ -58,7 +59,7 @@ def test_no_limit_is_a_value_that_means_nothing_else():
 def test_a_rule_between_two_parameters_names_both(values, message):
     with pytest.raises(UserError, match=message):
         check_between(values)
-    first, second = values
+    first, second, *_ = values
     for one in (first, second):
         check_between({one: values[one]})  # nothing to compare with
 
@@ -66,6 +67,7 @@ def test_a_rule_between_two_parameters_names_both(values, message):
 def test_rules_between_parameters_let_their_borders_pass():
     check_between({"num_processes": 1, "batch_size": 7, "batch_norm": "train"})
     check_between({"num_processes": 8, "batch_size": 64, "batch_norm": "frozen"})
+    check_between({"num_processes": 3, "batch_size": 64, "batch_tokens": 4000})  # shares of these may be unequal
     check_between({"validation_fraction": 0.4, "test_fraction": 0.5})
     check_between({"student_size": 64, "image_size": 64})
     check_between({"student_size": 96, "image_size": 0})  # the backbone's own size is not known yet

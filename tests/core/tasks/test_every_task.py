@@ -355,6 +355,11 @@ def test_a_small_network_passes_through_every_stage(task, dataset, catalog, tiny
     graphs = {f"{name}.onnx" for name in bundle.graphs}
     made = load_onnx(tmp_path / "quantized" / "quantized", store)
     assert {*graphs, *made.assets.to_files(), "card.md", "SHA256SUMS"} <= set(files)
+    stated = json.loads(store.releases.read("small", facts["version"], "evaluation.json"))["candidate"]
+    shipped = {*graphs, *made.assets.beside()}
+    assert stated["size_bytes"] == sum(len(store.releases.read("small", facts["version"], name)) for name in shipped)
+    watches = task.general is not None and bool(task.general.rows(bundle.assets, {}))
+    assert ("general" in stated["details"]) is watches, "what training did to inputs outside of the data"
     smaller = load_model(read_manifest(tmp_path / "pruned" / "pruned", kind="model"), store)
     assert count_parameters(smaller.module) < count_parameters(bundle.module)
     assert made.provenance["fused"]["convolutions"] + made.provenance["fused"]["products"] > 0

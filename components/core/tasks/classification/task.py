@@ -48,6 +48,7 @@ class Classification:
     int8 = "static"
     stay_float = ()
     timed_units = ""
+    general = None
     probabilities = serving.Probabilities()
     validation_batch = 256
 
@@ -212,10 +213,6 @@ class Classification:
         from components.core.models.zoo import split_features
 
         return split_features(module)[0]
-
-    def general_watch(self, module: "nn.Module", assets: Any) -> None:
-        """None: classes are of one data set."""
-        return None
 
     def training_module(self, module: "nn.Module", settings: Mapping[str, Any]) -> "nn.Module":
         return module

@@ -41,6 +41,10 @@ class ImageAssets:
         facts = {"preprocess": self.preprocess.to_json(), "labels": list(self.labels)}
         return facts if self.temperature is None else {**facts, "temperature": self.temperature}
 
+    def beside(self) -> dict[str, bytes]:
+        """None: preprocessing and labels are inside each graph."""
+        return {}
+
     def describe(self) -> dict[str, str]:
         """Input size and number of classes, and the temperature if there is one."""
         side = self.preprocess.image_size

@@ -47,6 +47,7 @@ class Segmentation:
     # The two products that enlarge the logits: measured at batch 8, a network is 7 % slower with them as integers.
     int8 = "static"
     stay_float = ("MatMul",)
+    general = None
     probabilities = None
     timed_units = ""
     validation_batch = 256
@@ -224,10 +225,6 @@ class Segmentation:
         from components.core.tasks.segmentation.features import embeddings
 
         return embeddings(module)
-
-    def general_watch(self, module: "nn.Module", assets: Any) -> None:
-        """None: classes are of one data set."""
-        return None
 
     def training_module(self, module: "nn.Module", settings: Mapping[str, Any]) -> "nn.Module":
         """With an auxiliary head where `auxiliary_weight` is above 0."""

@@ -86,6 +86,10 @@ class TranslationAssets:
         digests = {name: hashlib.sha256(data).hexdigest() for name, data in self.vocabulary.to_files().items()}
         return {METADATA: {**self.to_json(), "vocabulary": digests}}
 
+    def beside(self) -> dict[str, bytes]:
+        """All: the vocabulary is too large to stand in each graph, and a client reads how to decode beside it."""
+        return self.to_files()
+
     def describe(self) -> dict[str, str]:
         """Languages, vocabulary, decoding."""
         source, target = self.vocabulary.source_size, self.vocabulary.target_size

@@ -119,14 +119,15 @@ def beam_search(
         if forbidden is not None:
             logits = np.where(forbidden if forbidden.ndim == 1 else forbidden[beam.rows], -np.inf, logits)
         position += 1
-        totals = beam.sums[:, None] + log_softmax(logits)
+        # Of 32,000 log-probabilities a few are needed: the sum over all is taken, and the difference of these alone.
+        less = log_sum_exp(logits)
+        ends = beam.sums + (logits[:, decoder.eos] - less)
         for number, row in enumerate(beam.rows):
             _offer(found[row], Hypothesis(
-                pieces=beam.pieces[number], log_probability=float(totals[number, decoder.eos]), ended=True
+                pieces=beam.pieces[number], log_probability=float(ends[number]), ended=True
             ), width, length_penalty)  # fmt: skip
-        totals[:, decoder.eos] = -np.inf
         before = beam
-        beam, origins = _continued(before, totals, width)
+        beam, origins = _continued(before, logits, less, width, decoder.eos)
         beam, kept = _unfinished(beam, found, limit, position, width, length_penalty)
         origins = origins[kept]
         last = np.array([pieces[-1] for pieces in beam.pieces], dtype=np.int64)
@@ -146,22 +147,26 @@ class _Beam:
     sums: np.ndarray
 
 
-def _continued(beam: _Beam, totals: np.ndarray, width: int) -> tuple[_Beam, np.ndarray]:
-    """The `width` best continuations of each row, and which hypothesis each continues."""
-    size = totals.shape[1]
-    origins, chosen = [], []
+def _continued(beam: _Beam, logits: np.ndarray, less: np.ndarray, width: int, eos: int) -> tuple[_Beam, np.ndarray]:
+    """The `width` best continuations of each row without eos, and which hypothesis each continues."""
+    # Eos may be among them, so one more; a row's best are among the best of its hypotheses.
+    number = min(width + 1, logits.shape[1])
+    pieces = np.argpartition(logits, logits.shape[1] - number, axis=1)[:, -number:]
+    totals = beam.sums[:, None] + (np.take_along_axis(logits, pieces, axis=1) - less[:, None])
+    totals[pieces == eos] = -np.inf
+    origins, chosen, sums = [], [], []
     for row in dict.fromkeys(beam.rows.tolist()):
         own = np.flatnonzero(beam.rows == row)
-        flat = totals[own].reshape(-1)
-        best = np.argpartition(-flat, min(width, len(flat)) - 1)[:width]
+        flat, piece, origin = totals[own].reshape(-1), pieces[own].reshape(-1), np.repeat(own, number)
         # By value, then by number: equal sums fall the same way everywhere.
-        best = best[np.lexsort((best, -flat[best]))]
+        best = np.lexsort((piece, origin, -flat))[:width]
         best = best[np.isfinite(flat[best])]
-        origins.append(own[best // size])
-        chosen.append(best % size)
+        origins.append(origin[best])
+        chosen.append(piece[best])
+        sums.append(flat[best])
     origin, piece = np.concatenate(origins), np.concatenate(chosen)
-    pieces = [(*beam.pieces[o], int(p)) for o, p in zip(origin, piece, strict=True)]
-    return _Beam(rows=beam.rows[origin], pieces=pieces, sums=totals[origin, piece]), origin
+    longer = [(*beam.pieces[o], int(p)) for o, p in zip(origin, piece, strict=True)]
+    return _Beam(rows=beam.rows[origin], pieces=longer, sums=np.concatenate(sums)), origin
 
 
 def _unfinished(
@@ -194,7 +199,9 @@ def _offer(found: list[Hypothesis], new: Hypothesis, width: int, penalty: float)
         del found[width:]
 
 
-def log_softmax(logits: np.ndarray) -> np.ndarray:
-    """`x − log Σ exp x` along the last axis, in float64; −∞ stays −∞."""
-    shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+def log_sum_exp(logits: np.ndarray) -> np.ndarray:
+    """`log Σ exp x` along the last axis of float32 `(N, pieces)`, as float64 `(N,)`; exact to about 1e-7."""
+    largest = logits.max(axis=-1)
+    with np.errstate(under="ignore"):
+        sums = np.exp(logits - largest[:, None]).sum(axis=-1, dtype=np.float64)
+    return largest.astype(np.float64) + np.log(sums)

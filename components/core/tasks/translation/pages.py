@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from components.core.data.batch import Batch
 from components.core.evaluation.document import Evaluation, Sample
-from components.core.numbers import count, figure_of_merit, percent, points
+from components.core.numbers import count, figure_of_merit, megabytes, percent, points
 from components.core.report.markdown import Raw, code, escape, markdown_table
 from components.core.report.page import Block, Cell, Section, table, text
 from components.core.tasks.card import CardText, pruned_words
@@ -25,6 +25,7 @@ _VISIBLE_DROP = 2
 """BLEU points from which the loss of a length stands out in the table."""
 _SHOWN_CHARACTERS = 600
 
+_GENERAL_COLUMNS = ["network", "chrF against the network before tuning", "translations that are the same"]
 _KINDS = {"worst": "The worst", "typical": "Typical ones", "best": "The best"}
 
 
@@ -66,6 +67,10 @@ class TranslationPages:
                 note=f"Sentences of {count(evaluation.rows)}; {_length_ratio(evaluation)}.",
             ),
         ]
+        if rows := _general_rows(evaluation, candidate):
+            sections.append(
+                Section("Outside of the domain", table(_GENERAL_COLUMNS, rows), note=_general_note(evaluation))
+            )
         blocks: list[Block] = []
         for kind, title in _KINDS.items():
             samples = [sample for sample in evaluation.samples if sample.kind == kind]
@@ -143,6 +148,31 @@ def _error_rows(evaluation: Evaluation) -> list[list[Any]]:
     ]
 
 
+def _general_rows(evaluation: Evaluation, candidate: str) -> list[list[str]]:
+    """How far both have moved on general sentences; empty where none were watched."""
+    sides = {f"baseline ({evaluation.baseline.scheme}, tuned)": evaluation.baseline, candidate: evaluation.candidate}
+    found = {name: side.details.get("general") for name, side in sides.items()}
+    if not all(found.values()):
+        return []
+    return [
+        ["before tuning", _merit(100.0), percent(1.0, digits=0)],
+        *(
+            [name, _merit(figures["general_chrf"]), percent(figures["general_same_fraction"], digits=0)]
+            for name, figures in found.items()
+            if figures
+        ),
+    ]
+
+
+def _general_note(evaluation: Evaluation) -> str:
+    rows = count(evaluation.candidate.details["general"]["rows"])
+    return (
+        f"{rows} sentences that are of no data set, translated by the network that training began with and by these, "
+        "each decoded as a release decodes. chrF is against the former translations, which are no references: it says "
+        "how far tuning has moved the network, not whether for the worse."
+    )
+
+
 def _length_ratio(evaluation: Evaluation) -> str:
     words = evaluation.candidate.details["words"]
     ratio = words["translations"] / max(1, words["references"])
@@ -175,10 +205,28 @@ def _card_figures(evaluation: Evaluation) -> Raw:
     errors = [[kind, meaning, before[kind], after[kind]] for kind, meaning in ERRORS.items()]
     signatures = ", ".join(map(escape, evaluation.candidate.details["signatures"].values()))
     return Raw(
-        f"{markdown_table(columns, lengths)}\n\nBLEU and chrF are sacrebleu's corpus scores ({signatures}). Errors "
-        "that need no reader, in sentences:\n\n"
-        f"{markdown_table(['error', 'meaning', 'baseline', 'this release'], errors)}"
+        f"{_card_size(evaluation)}\n\n{markdown_table(columns, lengths)}\n\nBLEU and chrF are sacrebleu's corpus "
+        f"scores ({signatures}). Errors that need no reader, in sentences:\n\n"
+        f"{markdown_table(['error', 'meaning', 'baseline', 'this release'], errors)}{_card_general(evaluation)}"
     )
+
+
+def _card_size(evaluation: Evaluation) -> str:
+    sizes = " and ".join(
+        f"{megabytes(side.beside_bytes)} of {name}"
+        for name, side in (("the baseline's", evaluation.baseline), ("this release's", evaluation.candidate))
+    )
+    return (
+        "The size above counts the graphs, the vocabulary and translation.json, without which no client translates: "
+        f"{sizes} are the latter two."
+    )
+
+
+def _card_general(evaluation: Evaluation) -> str:
+    rows = _general_rows(evaluation, "this release")
+    if not rows:
+        return ""
+    return f"\n\nOutside of the domain:\n\n{markdown_table(_GENERAL_COLUMNS, rows)}\n\n{_general_note(evaluation)}"
 
 
 def _card_use(assets: "TranslationAssets") -> Raw:

@@ -47,6 +47,12 @@ _OWN = (
         text="Exponent of the length by which beam search divides a hypothesis's log-probability.",
     ),
     Parameter(
+        name="general_sentences", part="training", type=str, default="",
+        text="A text file, or its s3:// URI, of sentences in the source language that are not of the domain, one a "
+        "line: half of them, at most 200, are translated before and after tuning, and the change is reported; the "
+        "others can be replayed. Empty watches an embedded sample (English).",
+    ),
+    Parameter(
         name="vocabulary_coverage", part="recipe", type=float, default=1.0, rule=FRACTION,
         text="Keep the pieces that make up this share of the training text on each side, and all single characters. "
         "1 keeps every piece that occurs, 0 the whole vocabulary.",

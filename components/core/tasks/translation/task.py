@@ -15,6 +15,7 @@ from components.core.tasks.translation import assets as translation_assets
 from components.core.tasks.translation import metrics, pretrained, serving
 from components.core.tasks.translation.assets import SOURCE, TranslationAssets
 from components.core.tasks.translation.examples import TEXT, TRANSLATION, Reference, SentencePairs
+from components.core.tasks.translation.general import GeneralSentences
 from components.core.tasks.translation.lengths import LENGTHS, length_group
 from components.core.tasks.translation.parameters import BEAM_SIZE, LENGTH_PENALTY
 from components.core.tasks.translation.rows import TranslationRows
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from components.core.models.architecture import Architecture
     from components.core.models.catalog import Backbone
     from components.core.recipe import Recipe
-    from components.core.tasks.base import GeneralChange, TeacherAnswers
+    from components.core.tasks.base import TeacherAnswers
     from components.core.tasks.slimmed import Slimmed
     from components.core.tasks.translation.details import TranslationDetails
     from components.core.tasks.translation.pages import TranslationPages
@@ -45,6 +46,7 @@ class Translation:
     large_batch = 32
     int8 = "dynamic"
     stay_float = ()
+    general = GeneralSentences()
     probabilities = None
     timed_units = "pieces"
     # Logits of 256 rows of 100 pieces and a vocabulary of 32,000 would take 3 GB.
@@ -207,14 +209,6 @@ class Translation:
         from components.core.tasks.translation.learning import embeddings
 
         return embeddings(module)
-
-    def general_watch(
-        self, module: "nn.Module", assets: TranslationAssets
-    ) -> "Callable[[nn.Module], GeneralChange] | None":
-        """General sentences in the source language, where there are some (English)."""
-        from components.core.tasks.translation.general import watch
-
-        return watch(module, assets)
 
     def training_module(self, module: "nn.Module", settings: Mapping[str, Any]) -> "nn.Module":
         return module

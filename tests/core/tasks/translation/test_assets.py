@@ -26,6 +26,7 @@ def test_files_and_metadata_come_back(assets):
     assert TASK.read_assets({**files, "other": b""}) == assets
     metadata = json.loads(json.dumps(assets.to_metadata()))
     assert len(json.dumps(metadata)) < 1000  # the vocabulary itself stays beside the graphs
+    assert assets.beside() == files, "so that it counts in the size"
     assert TASK.read_metadata(metadata, files) == assets
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.core.tasks.translation.decoding import Hypothesis, beam_search, greedy, log_softmax, longest
+from components.core.tasks.translation.decoding import Hypothesis, beam_search, greedy, log_sum_exp, longest
 
 EOS = 0
 
@@ -135,10 +135,42 @@ def test_a_translation_may_be_longer_than_its_source_and_short_sources_may_be_lo
     assert longest(np.array([[5] * 19 + [EOS]]), EOS).tolist() == [50]
 
 
-def test_log_softmax_is_a_distribution_and_keeps_what_is_forbidden() -> None:
-    values = log_softmax(np.array([[1000.0, 999.0, -np.inf]], dtype=np.float32))
-    np.testing.assert_allclose(np.exp(values).sum(), 1)
-    assert values[0, 2] == -np.inf
+def test_the_sum_of_all_probabilities_is_exact_in_float32_whatever_their_size() -> None:
+    logits = np.random.default_rng(0).normal(0, 8, (3, 32_000)).astype(np.float32) + np.float32([[0], [900], [-900]])
+    logits[0, 5:] = -np.inf
+    largest = [float(row.max()) for row in logits]
+    exact = [
+        most + math.log(math.fsum(math.exp(float(x) - most) for x in row))
+        for row, most in zip(logits, largest, strict=True)
+    ]
+    np.testing.assert_allclose(log_sum_exp(logits), exact, rtol=0, atol=3e-7)
+
+
+def by_all_log_probabilities(toy: Toy, number: int, width: int, limit: int) -> list[tuple[tuple[int, ...], float]]:
+    """The definition: a float64 log-softmax of every hypothesis, all sums sorted."""
+    unfinished: list[tuple[tuple[int, ...], float]] = [((), 0.0)]
+    found: list[tuple[tuple[int, ...], float, int]] = []
+    for place in range(limit):
+        offered = []
+        for pieces, total in unfinished:
+            logits = toy.logits(number, pieces).astype(np.float64)
+            values = total + logits - np.log(np.exp(logits).sum())
+            found.append((pieces, float(values[EOS]), len(pieces) + 1))
+            offered += [((*pieces, p), float(v)) for p, v in enumerate(values) if p != EOS]
+        unfinished = sorted(offered, key=lambda one: -one[1])[:width]
+        if place + 1 == limit:
+            found += [(pieces, total, len(pieces)) for pieces, total in unfinished]
+    best = sorted(found, key=lambda one: -one[1] / one[2])[:width]
+    return [(pieces, total) for pieces, total, _ in best]
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 10**6), st.integers(1, 6), st.integers(2, 40))
+def test_a_few_sums_decide_as_all_would(seed: int, width: int, size: int) -> None:
+    [result] = beam_search(Toy(size, seed), sources(1), width=width, limit=np.array([5]))
+    wanted = by_all_log_probabilities(Toy(size, seed), 1, width, 5)
+    assert [hypothesis.pieces for hypothesis in result] == [pieces for pieces, _ in wanted]
+    np.testing.assert_allclose([hypothesis.log_probability for hypothesis in result], [total for _, total in wanted])
 
 
 def test_no_sentences_give_no_translations() -> None:

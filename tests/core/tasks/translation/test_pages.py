@@ -108,6 +108,45 @@ def test_the_page_shows_sentences_with_their_references_and_counts_errors(evalua
     assert len(TranslationPages().evaluation_sections(bare)) == 2
 
 
+def test_page_and_card_say_how_far_both_have_moved_outside_of_the_domain(evaluation: Evaluation) -> None:
+    moved = {}
+    for side, chrf, same in (("baseline", 81.26, 0.25), ("candidate", 77.0, 0.125)):
+        figures = {"general_chrf": chrf, "general_same_fraction": same, "rows": 64}
+        model = getattr(evaluation, side)
+        moved[side] = replace(model, details={**model.details, "general": figures})
+    evaluation = replace(evaluation, **moved)
+    section = TranslationPages().evaluation_sections(evaluation, candidate="release")[2]
+    assert section.title == "Outside of the domain"
+    assert [tuple(row) for row in section.blocks[0].rows] == [
+        ("before tuning", "100.00", "100 %"),
+        ("baseline (float32, tuned)", "81.26", "25 %"),
+        ("release", "77.00", "12 %"),
+    ]  # fmt: skip
+    assert section.note.startswith(
+        "64 sentences that are of no data set, translated by the network that training began"
+    )
+    vocabulary = train_vocabulary([f"{source} {target}" for source, target, _ in PAIRS] * 3, size=310)
+    assets = TranslationAssets(vocabulary=vocabulary, source_language="en", target_language="pt-BR")
+    card = TranslationPages().card_text(
+        evaluation, assets, {"backbone": "tiny", "pruned": False, "scheme": "int8", "opset": 18}
+    )
+    assert "| this release | 77.00 | 12 % |" in card.figures
+    assert "how far tuning has moved the network, not whether for the worse" in card.figures
+
+
+def test_the_card_says_what_of_the_size_is_vocabulary(evaluation: Evaluation) -> None:
+    sides = {
+        side: replace(getattr(evaluation, side), size_bytes=graphs + beside, graphs={"encoder": graphs})
+        for side, graphs, beside in (("baseline", 100_000_000, 810_000), ("candidate", 14_000_000, 450_000))
+    }
+    vocabulary = train_vocabulary([f"{source} {target}" for source, target, _ in PAIRS] * 3, size=310)
+    assets = TranslationAssets(vocabulary=vocabulary, source_language="en", target_language="pt-BR")
+    card = TranslationPages().card_text(
+        replace(evaluation, **sides), assets, {"backbone": "tiny", "pruned": False, "scheme": "int8", "opset": 18}
+    )
+    assert "0.81 MB of the baseline's and 0.45 MB of this release's are the latter two" in card.figures
+
+
 def test_the_card_says_languages_figures_and_how_to_use_the_files(evaluation: Evaluation) -> None:
     vocabulary = train_vocabulary([f"{source} {target}" for source, target, _ in PAIRS] * 3, size=310)
     assets = TranslationAssets(vocabulary=vocabulary, source_language="en", target_language="pt-BR", beam_size=4)
