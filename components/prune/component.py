@@ -36,8 +36,8 @@ def prune(
             the price latency the predicted latency before and after.
         page: What was removed from each layer.
         recipe: The recipe (core.recipe). This stage reads macs_fraction, the part of the cost to keep, with the price
-            latency also scheme and student_size, whose latency counts; weight_sparsity and sparsity_pattern, weights to
-            set to zero; and what the model's task adds for pruning.
+            latency also scheme and student_size, whose latency counts; prune_allocation, how widths are chosen;
+            weight_sparsity and sparsity_pattern, weights to set to zero; and what the model's task adds for pruning.
         importance: How channels are ranked: taylor (first-order change of the loss) or magnitude (length of filters).
         prune_price: What a channel costs: its multiply-accumulates (macs), or its predicted time at batch 1 in
             onnxruntime on this machine (latency), from measurements that are kept in the store.
@@ -52,7 +52,7 @@ def prune(
     from components.core.recipe import Recipe
     from components.core.report.metrics import log_metrics
     from components.core.store import store_from_environment
-    from components.prune.config import PruneConfig
+    from components.prune.config import OF_RECIPE, PruneConfig
     from components.prune.page import write_pruning_page
     from components.prune.pruning import prune_bundle
 
@@ -68,7 +68,7 @@ def prune(
         calibration_images=calibration_images,
         latency_threads=latency_threads,
         seed=seed,
-        **{name: asked.more[name] for name in ("weight_sparsity", "sparsity_pattern") if name in asked.more},
+        **{name: asked.more[name] for name in OF_RECIPE if name in asked.more},
     )
 
     store = store_from_environment()
@@ -81,6 +81,7 @@ def prune(
     facts = result.facts()
     log_metrics(metrics, facts, recipe=asked.name)
     inputs = {"dataset": prepared.manifest.digest, "model": source.digest}
-    manifest = save_model(pruned.path, result.bundle, store, {"stage": "prune", **inputs})
+    curves = {} if result.sensitivity is None else {"divergences": result.sensitivity.to_json()}
+    manifest = save_model(pruned.path, result.bundle, store, {"stage": "prune", **inputs, **curves})
     describe(pruned, manifest, store, **result.lasting_facts())
     write_pruning_page(page.path, result, config, recipe=asked.name)

@@ -8,6 +8,9 @@ from components.core.errors import UserError
 from components.core.parameters import check_declared
 
 MACS, LATENCY = "macs", "latency"
+GREEDY, EXACT = "greedy", "exact"
+OF_RECIPE = ("prune_allocation", "weight_sparsity", "sparsity_pattern")
+"""Of these parameters a recipe may have its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +24,7 @@ class PruneConfig:
         calibration_images: training images for importance and batch-norm statistics.
         scheme, student_size: of the recipe, since they decide about latency.
         latency_threads: threads of onnxruntime whose latency is the price.
-        weight_sparsity, sparsity_pattern: as declared; of the recipe.
+        prune_allocation, weight_sparsity, sparsity_pattern: as declared; of the recipe.
         more: what a recipe holds for a task with its own way of pruning.
 
     Raises:
@@ -37,6 +40,7 @@ class PruneConfig:
     scheme: str = "int8"
     latency_threads: int = 1
     student_size: int = 0
+    prune_allocation: str = GREEDY
     weight_sparsity: float = 0.0
     sparsity_pattern: str = "unstructured"
     more: Mapping[str, Any] = field(default_factory=dict)

@@ -12,7 +12,7 @@ from components.core.errors import UserError
 from components.core.models.inputs import Graph
 from components.core.pruning.latency_table import LatencyTable, measure_table
 from components.core.pruning.member import ChannelGroup
-from components.core.pruning.plan import MAX_RATIO, Cost, LayerCost, block_sizes, macs_per_channel, total_macs
+from components.core.pruning.plan import MAX_RATIO, Cost, LayerCost, Part, block_sizes, macs_per_channel, total_macs
 from components.core.results.code import digest_of, files_of
 from components.core.runtime.host import describe_host
 from components.core.store import Damaged, Store, cache_key
@@ -30,10 +30,13 @@ _CODE = ("pruning", "runtime")
 
 @dataclass(frozen=True, kw_only=True)
 class Prices:
-    """`cost` of the network when so many channels of each group are gone; `per_channel`: group → what goes with one of
-    its channels, in the same unit; `exponent`: of `importance.per_cost`; `table`: where that unit is microseconds."""
+    """`cost` of the network when so many channels of each group are gone, the sum of `parts`; `unit`: in words;
+    `per_channel`: group → what goes with one of its channels; `exponent`: of `importance.per_cost`; `table`: where the
+    unit is microseconds."""
 
     cost: Cost
+    parts: Sequence[Part]
+    unit: str
     per_channel: Mapping[str, float]
     exponent: float
     table: LatencyTable | None = None
@@ -74,6 +77,8 @@ def prices_of(
     if config.prune_price == MACS:
         return Prices(
             cost=partial(total_macs, layers),
+            parts=[Part(groups=layer.groups, cost=layer.macs) for layer in layers],
+            unit="the multiply-accumulates",
             per_channel={group.name: float(macs_per_channel(layers, group.name)) for group in groups},
             exponent=0.5,
         )
@@ -81,7 +86,9 @@ def prices_of(
     cost = partial(table.total_us, layers)
     per_channel = {group.name: us_per_channel(cost, group, round_to=config.round_to) for group in groups}
     # Loss for each microsecond saved, as a knapsack is filled; README.md has what the square root did instead.
-    return Prices(cost=cost, per_channel=per_channel, exponent=1.0, table=table)
+    return Prices(
+        cost=cost, parts=table.parts(layers), unit="the latency", per_channel=per_channel, exponent=1.0, table=table
+    )
 
 
 def us_per_channel(cost: Cost, group: ChannelGroup, *, round_to: int) -> float:

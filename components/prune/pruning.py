@@ -25,13 +25,17 @@ from components.core.training.batchnorm import absorb_statistics, recalibrate_ba
 from components.core.training.data import as_tensors, calibration_batches
 from components.core.training.device import choose_device, deterministic, place, place_batch, use_available_threads
 from components.core.training.validation import Validation, validate
-from components.prune.config import MACS, PruneConfig
+from components.prune.config import EXACT, GREEDY, MACS, PruneConfig
+from components.prune.exact import exact_plan
 from components.prune.importance import magnitude_scores, per_cost, root_mean_square, taylor_terms
 from components.prune.own_way import slim_bundle
 from components.prune.prices import Prices, prices_of
-from components.prune.result import Predicted, Pruned
+from components.prune.result import Predicted, Pruned, Sensitivity
 from components.prune.surgery import check_record
 from components.prune.weights import zero_weights
+
+TRIAL_IMAGES = 64
+"""Training images on which widths are tried, some 160 times: few, and the same each time, so that differences tell."""
 
 
 def prune_bundle(
@@ -44,7 +48,7 @@ def prune_bundle(
 ) -> Pruned:
     """A pruned copy of the bundle, in eval mode on the CPU; the bundle given is left alone.
 
-    Importance → greedy plan → surgery → weights set to zero → batch norms brought back to the mean and variance they
+    Importance → plan → surgery → weights set to zero → batch norms brought back to the mean and variance they
     had → check that the recorded surgery rebuilds the network. The fraction reached may stay above the one asked for
     when every group is at its limit; it is stated. Nothing of it reads test data; validation accuracy is reported, not
     used. `store` keeps measured latencies for the next call.
@@ -61,6 +65,8 @@ def prune_bundle(
     if slimmed is not None:
         if config.prune_price != MACS:
             raise UserError(f"prune_price {config.prune_price}: {task.title} prunes in its own way, by macs")
+        if config.prune_allocation != GREEDY:
+            raise UserError(f"prune_allocation {config.prune_allocation}: {task.title} prunes in its own way, {GREEDY}")
         result = _thinned(slimmed, config, lambda one: validation_of(one.module, dataset, task, one))
         report(_reached(result, config))
         return result
@@ -76,6 +82,7 @@ def prune_bundle(
         removal: dict[str, list[int]] = {}
         cuts: list[Cut] = []
         predicted: Predicted | None = None
+        sensitivity: Sensitivity | None = None
         # What stays whole need not be understood, and keeps its weights to the bit.
         if config.macs_fraction < 1 or config.weight_sparsity:
             absorb_statistics(module, batches(), device)
@@ -84,7 +91,7 @@ def prune_bundle(
             groups = graph.groups()
             layers = layer_costs(module, groups, inputs=inputs)
             prices = prices_of(bundle, module, groups, layers, config, store)
-            removal = _plan(module, groups, dataset, task, bundle, config, prices)
+            removal, sensitivity = _plan(module, groups, dataset, task, bundle, config, prices)
             predicted = prices.predicted({name: len(gone) for name, gone in removal.items()})
             cuts = graph.remove(removal)
         module.zero_grad(set_to_none=True)
@@ -109,6 +116,7 @@ def prune_bundle(
         accuracy_cut=cut,
         accuracy_after=after,
         predicted=predicted,
+        sensitivity=sensitivity,
     )
     report(_reached(result, config))
     return result
@@ -145,16 +153,22 @@ def _plan(
     bundle: ModelBundle,
     config: PruneConfig,
     prices: Prices,
-) -> dict[str, list[int]]:
+) -> tuple[dict[str, list[int]], Sensitivity | None]:
     if config.importance == "taylor":
         scores = taylor_importance(module, groups, dataset, task, bundle, config)
     else:
         scores = magnitude_importance(module, groups)
+    if config.prune_allocation == EXACT:
+        batches = calibration_batches(task, dataset, bundle.assets, rows=TRIAL_IMAGES)
+        return exact_plan(
+            module, groups, scores, batches, task, prices,
+            macs_fraction=config.macs_fraction, round_to=config.round_to,
+        )  # fmt: skip
     ranked = {
         name: per_cost(score, prices.per_channel[name], exponent=prices.exponent) for name, score in scores.items()
     }
     target = config.macs_fraction * prices.cost({})
-    return plan_removal(ranked, prices.cost, target=target, round_to=config.round_to, max_ratio=MAX_RATIO)
+    return plan_removal(ranked, prices.cost, target=target, round_to=config.round_to, max_ratio=MAX_RATIO), None
 
 
 def magnitude_importance(module: nn.Module, groups: list[ChannelGroup]) -> dict[str, Tensor]:

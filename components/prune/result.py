@@ -31,11 +31,29 @@ class Predicted:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Sensitivity:
+    """What widths cost on training images, as the divergence from the whole network's answers, and what came of it.
+
+    `curves`: group → channels removed → loss, everything else being whole; `removed`: group → channels removed by the
+    choice; `measured`: what it loses; `gap`: how far its sum of losses may be from the least, as a fraction of it.
+    """
+
+    curves: dict[str, dict[int, float]]
+    removed: dict[str, int]
+    measured: float
+    gap: float
+
+    def to_json(self) -> dict[str, list[list[float]]]:
+        """Group → [channels removed, loss] of each measured width."""
+        return {name: [[gone, round(loss, 6)] for gone, loss in curve.items()] for name, curve in self.curves.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
 class Pruned:
     """The pruned bundle and what was done.
 
     `groups`: name → (kept, total) channels or units, in the order of the network; `notes`: what a task did besides;
-    `predicted`: where latency was the price.
+    `predicted`: where latency was the price; `sensitivity`: where widths were chosen by it.
     """
 
     bundle: ModelBundle
@@ -50,6 +68,7 @@ class Pruned:
     accuracy_after: Validation | None
     notes: dict[str, str] = field(default_factory=dict)
     predicted: Predicted | None = None
+    sensitivity: Sensitivity | None = None
 
     @property
     def macs_fraction(self) -> float:
@@ -88,6 +107,8 @@ class Pruned:
         }
         if self.zero_weights:
             facts["zero_weights"] = self.zero_weights
+        if self.sensitivity is not None:
+            facts["divergence"] = self.sensitivity.measured
         if self.accuracy_before is not None and self.accuracy_after is not None:
             facts[f"validation_{self.metric.name}_before"] = self.accuracy_before.metric
             facts[f"validation_{self.metric.name}"] = self.accuracy_after.metric

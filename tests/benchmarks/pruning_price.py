@@ -1,19 +1,22 @@
 """The price that pruning should count: multiply-accumulates or microseconds, against uniform pruning as the control.
 
     nice python tests/benchmarks/pruning_price.py --store trimtab-out/store
+    nice python tests/benchmarks/pruning_price.py --store trimtab-out/store --distill-epochs 2 --seeds 3
 
 The store is of a finished `trimtab run`; its last fine-tuned classifier is pruned, on its data set. Taylor importance
 is measured once. Each way then cuts the same network to the same part of the MACs, and to the same part of the
 predicted latency; batch norms are measured again on training images, and the loss on validation images before any
 training stands for accuracy. Latency is measured, of int8 files at batch 1, warm, in alternating blocks of all networks
 of one target: what differs between ways was measured within seconds. Uniform takes the least important channels of each
-group, the same part of each.
+group, the same part of each. Exact has the least sum of measured loss increases (`prune_allocation=exact`). With
+`--distill-epochs` each network then learns from the whole one, for each seed.
 """
 
 import argparse
 import copy
 import json
 from collections.abc import Mapping
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 
@@ -22,26 +25,30 @@ import torch
 from torch import Tensor
 
 from components.core.artifacts.manifest import Manifest, parse_manifest
-from components.core.bundles.model_bundle import load_model
+from components.core.bundles.model_bundle import ModelBundle, load_model
 from components.core.data.dataset import Dataset
 from components.core.models.architecture import apply_surgery
 from components.core.models.complexity import count_parameters
 from components.core.models.inputs import BATCH, examples
+from components.core.parameters import DECLARED
+from components.core.pruning.allocation import Limit, allocate
 from components.core.pruning.costs import layer_costs
 from components.core.pruning.groups import PruningGraph
 from components.core.pruning.latency_table import file_for_timing, measure_table
 from components.core.pruning.member import cuts_of
-from components.core.pruning.plan import MAX_RATIO, plan_removal, total_macs
+from components.core.pruning.plan import MAX_RATIO, Part, plan_removal, total_macs
 from components.core.runtime.host import describe_host
 from components.core.runtime.latency import measure
 from components.core.runtime.sessions import open_session
 from components.core.store import Store, open_store
 from components.core.training.batchnorm import absorb_statistics, recalibrate_batchnorm
 from components.core.training.data import calibration_batches
+from components.distill.distillation import DistillConfig, distill_bundle
 from components.prune.config import PruneConfig
 from components.prune.importance import per_cost
 from components.prune.prices import us_per_channel
-from components.prune.pruning import taylor_importance, validation_of
+from components.prune.pruning import TRIAL_IMAGES, taylor_importance, validation_of
+from components.prune.sensitivity import Trial, at_each_step, loss_increases, steps_of
 
 ROUND_TO = 16
 THREADS = 1
@@ -61,11 +68,23 @@ def uniform(scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: one.argsort().argsort().float() / len(one) for name, one in scores.items()}
 
 
+def distilled(teacher: ModelBundle, student: ModelBundle, dataset: Dataset, *, epochs: int, seed: int) -> float:
+    """Validation metric of a copy of the student after so many epochs, everything else as declared."""
+    names = {field.name: DistillConfig.declared_as.get(field.name, field.name) for field in fields(DistillConfig)}
+    values = {own: DECLARED[name].default for own, name in names.items() if name in DECLARED}
+    config = DistillConfig(**(values | {"epochs": epochs, "seed": seed, "patience": 0}))
+    copied = replace(student, module=copy.deepcopy(student.module))
+    _, history = distill_bundle(teacher, copied, dataset, config, report=lambda line: None)
+    return (history.best() or {})["validation_metric"]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--size", type=int, default=0, help="side of the input in pixels; 0 is the network's own")
     parser.add_argument("--calibration-images", type=int, default=512)
+    parser.add_argument("--distill-epochs", type=int, default=0)
+    parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--macs", type=float, nargs="*", default=[0.7, 0.5], help="parts to keep")
     parser.add_argument("--latency", type=float, nargs="*", default=[0.8, 0.65], help="parts to keep")
     asked = parser.parse_args()
@@ -114,6 +133,20 @@ def main() -> None:
         for exponent in (0.5, 1.0)
     }
 
+    trial = Trial(module, groups, scores, calibration_batches(task, dataset, assets, rows=TRIAL_IMAGES), task)
+    losses = {
+        group.name: at_each_step(curve, steps_of(group.channels, round_to=ROUND_TO))
+        for group, curve in zip(groups, loss_increases(trial, groups, round_to=ROUND_TO).values(), strict=True)
+    }
+    order = {name: one.argsort(stable=True).tolist() for name, one in scores.items()}
+    parts = {"MACs": [Part(groups=one.groups, cost=one.macs) for one in layers], "latency": table.parts(layers)}
+
+    def removal_of(way: str, unit: str, target: float) -> dict[str, list[int]]:
+        if way == "exact":
+            found = allocate(losses, [Limit(parts=parts[unit], most=target)])
+            return {name: order[name][:gone] for name, gone in found.removed.items()}
+        return plan_removal(ways[way], costs[unit], target=target, round_to=ROUND_TO, max_ratio=MAX_RATIO)
+
     before = validation_of(module, dataset, task, bundle)
     whole = open_session(file_for_timing(graph_of(module), module, layers, **made), threads=THREADS)
     feed = examples(inputs, {BATCH: 1})
@@ -123,29 +156,34 @@ def main() -> None:
         f"{bundle.architecture.source}, {inputs[0].shape[-1]} px; whole: loss {before.loss:.4f}, {metric} "
         f"{before.metric:.4f}"
     )
-    print("target | price | MACs | predicted | measured (interval) | loss | metric | parameters")
+    print("target | price | MACs | predicted | measured (interval) | loss | metric | parameters | distilled")
     targets = [("MACs", part) for part in asked.macs] + [("latency", part) for part in asked.latency]
     for unit, part in targets:
         sessions, rows = {"whole": whole}, {}
-        for name, ranked in ways.items():
-            target = part * costs[unit]({})
-            removal = plan_removal(ranked, costs[unit], target=target, round_to=ROUND_TO, max_ratio=MAX_RATIO)
+        for name in [*ways, "exact"]:
+            removal = removal_of(name, unit, part * costs[unit]({}))
             removed = {group: len(gone) for group, gone in removal.items()}
             narrow = copy.deepcopy(module)
-            apply_surgery(narrow, cuts_of(narrow, groups, removal))
+            cuts = cuts_of(narrow, groups, removal)
+            apply_surgery(narrow, cuts)
             recalibrate_batchnorm(narrow, batches(), cpu)
             found = validation_of(narrow, dataset, task, bundle)
             sessions[name] = open_session(file_for_timing(graph_of(narrow), narrow, layers, **made), threads=THREADS)
             parameters = count_parameters(narrow) / count_parameters(module)
             shares = [costs[one](removed) / costs[one]({}) for one in ("MACs", "latency")]
-            rows[name] = (*shares, found, parameters)
+            student = replace(bundle, module=narrow, architecture=bundle.architecture.with_surgery(cuts))
+            taught = [
+                distilled(bundle, student, dataset, epochs=asked.distill_epochs, seed=seed)
+                for seed in range(asked.seeds if asked.distill_epochs else 0)
+            ]
+            rows[name] = (*shares, found, parameters, taught)
         timed = measure(sessions, lambda batch: feed, rounds=64, precision=0.02)
-        for name, (macs, predicted, found, parameters) in rows.items():
+        for name, (macs, predicted, found, parameters, taught) in rows.items():
             ratio = timed.ratios[name]
             print(
                 f"{part:.0%} {unit} | {name} | {macs:.1%} | {predicted:.1%} | {1 / ratio.value:.1%} "
                 f"({1 / ratio.high:.1%} to {1 / ratio.low:.1%}) | {found.loss:.4f} | {found.metric:.4f} | "
-                f"{parameters:.1%}",
+                f"{parameters:.1%} | {', '.join(f'{one:.4f}' for one in taught)}",
                 flush=True,
             )
         print(f"busy blocks {timed.busy_blocks} of {timed.blocks}", flush=True)

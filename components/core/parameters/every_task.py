@@ -227,6 +227,12 @@ _COMPRESSION = (
         "measuring untrained students before the training.",
     ),
     Parameter(
+        name="prune_allocation", part="recipe", type=str, default="greedy", choices=("greedy", "exact"),
+        text="How pruning divides its target among the layers: greedy (the cheapest channels of the whole network go "
+        "first), or exact (what each width does to the answers is measured on training images, and the widths of least "
+        "sum are taken).",
+    ),
+    Parameter(
         name="weight_sparsity", part="recipe", type=float, default=0.0, rule=BELOW_ONE,
         text="Weight pruning: share of the weights that become zero and stay zero in training, after channels were "
         "removed. onnxruntime computes with zeros as with any number: the model gets no faster and no smaller, but "

@@ -23,7 +23,7 @@ from components.core.errors import UserError
 from components.core.models.architecture import apply_surgery
 from components.core.models.inputs import Graph, examples
 from components.core.pruning.member import ChannelGroup, cuts_of
-from components.core.pruning.plan import MAX_RATIO, LayerCost, block_sizes
+from components.core.pruning.plan import MAX_RATIO, LayerCost, Part, block_sizes
 from components.core.runtime.host import describe_host
 from components.core.runtime.integer_graph import left_in_float, prepared, with_integers
 from components.core.runtime.latency import measure
@@ -90,10 +90,18 @@ class LatencyTable:
         Raises:
             ValueError: the table is of another network.
         """
+        return sum(part.cost(removed) for part in self.parts(layers))
+
+    def parts(self, layers: Sequence[LayerCost]) -> list[Part]:
+        """Predicted microseconds of each layer, and the rest; as `total_us`."""
         if [(one.name, one.pairs) for one in layers] != [(one.name, one.pairs) for one in self.layers]:
             raise ValueError("the latency table was measured of another network")
-        times = (known.microseconds(layer.macs(removed)) for known, layer in zip(self.layers, layers, strict=True))
-        return self.rest_us + sum(times)
+
+        def of(known: LayerTimes, layer: LayerCost) -> Part:
+            return Part(groups=layer.groups, cost=lambda removed: known.microseconds(layer.macs(removed)))
+
+        rest = Part(groups=(), cost=lambda removed: self.rest_us)
+        return [rest, *(of(known, layer) for known, layer in zip(self.layers, layers, strict=True))]
 
     def to_json(self) -> dict[str, Any]:
         return {

@@ -30,6 +30,11 @@ class LayerCost:
     out_groups: Mapping[str, int]
     in_groups: Mapping[str, int]
 
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """All groups that it belongs to, each once."""
+        return tuple(dict.fromkeys([*self.out_groups, *self.in_groups]))
+
     def macs(self, removed: Mapping[str, int]) -> int:
         """Multiply-accumulates when so many channels of each group are gone."""
         used, out = self.channels(removed)
@@ -41,6 +46,14 @@ class LayerCost:
         if self.depthwise:
             return 1, out
         return self.in_channels - sum(removed.get(group, 0) * width for group, width in self.in_groups.items()), out
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A part of a network's cost, most often one layer's: it depends on the channels removed from `groups` only."""
+
+    groups: tuple[str, ...]
+    cost: Cost
 
 
 def total_macs(layers: Sequence[LayerCost], removed: Mapping[str, int]) -> int:

@@ -9,7 +9,8 @@ from pathlib import Path
 from components.core.results.loaded_files import code_files, loaded_files, package_at
 
 _DISTRIBUTIONS = (
-    "torch", "torchvision", "timm", "torch-pruning", "onnx", "onnxscript", "onnxruntime", "numpy", "pillow", "pyarrow",
+    "torch", "torchvision", "timm", "torch-pruning", "onnx", "onnxscript", "onnxruntime", "numpy", "scipy",
+    "pillow", "pyarrow",
 )  # fmt: skip
 """Libraries whose version may change a result."""
 

@@ -1,6 +1,7 @@
 """Batch-norm statistics: frozen while training, measured on this data, recalibrated after a change."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +28,23 @@ def set_training_mode(module: nn.Module, *, batch_norm: str) -> None:
     if batch_norm == "frozen":
         for norm in batch_norms(module):
             norm.eval()
+
+
+@contextmanager
+def batch_statistics(module: nn.Module) -> Iterator[None]:
+    """Inside, the batch norms of a module in eval mode normalise by each batch's own mean and (biased) variance.
+
+    The stored statistics are put away and come back unchanged.
+    """
+    norms = batch_norms(module)
+    stored = [(norm.running_mean, norm.running_var) for norm in norms]
+    try:
+        for norm in norms:
+            norm.running_mean = norm.running_var = None
+        yield
+    finally:
+        for norm, (mean, variance) in zip(norms, stored, strict=True):
+            norm.running_mean, norm.running_var = mean, variance
 
 
 @torch.no_grad()

@@ -95,6 +95,7 @@ _NO_MEANING = (
     "head_epochs",
     "batch_norm",
     "prune_price",
+    "prune_allocation",
     "prune_to_fit",
     "calibration_method",
     "calibration_images",
