@@ -44,7 +44,7 @@ def form_arguments(form: Form, given: Mapping[str, str]) -> dict[str, Any]:
     said: dict[str, str] = {}
     for name, text in given.items():
         if name == ADVANCED:
-            value = _typed(text, dict, name)
+            value = typed(text, dict, name)
             if value is not MISSING:
                 _refuse_twice(said, {key: f"{ADVANCED} with {key!r}" for key in value})
                 advanced |= value
@@ -54,7 +54,7 @@ def form_arguments(form: Form, given: Mapping[str, str]) -> dict[str, Any]:
             known = sorted({*flat, *form.fields, ADVANCED})
             raise UserError(f"unknown parameter {name!r}{near(name, known)} (parameters: {', '.join(sorted(flat))})")
         _refuse_twice(said, {parameter.name: name})
-        value = _typed(text, parameter.type, name)
+        value = typed(text, parameter.type, name)
         if value is MISSING:
             continue
         value = parameter.check(value, called=name)
@@ -79,7 +79,12 @@ def kfp_type(parameter: Parameter) -> str:
     return _TYPES[get_origin(parameter.type) or parameter.type]
 
 
-def _typed(text: str, kind: Any, name: str) -> Any:
+def typed(text: str, kind: Any, name: str) -> Any:
+    """A parameter's value of that type from its text on the command line; MISSING for none given.
+
+    Raises:
+        UserError: the text says no such value.
+    """
     declared = ir.Parameter(type=_TYPES[get_origin(kind) or kind], default=None, optional=True)
     return from_text(text, declared, f"parameter {name!r}")
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from components.core.data.dataset import SPLITS
-from components.core.data.ingestion.labels import twins
+from components.core.data.ingestion.labels import joined, twins
 from components.core.data.rows import RowFormat
 from components.core.numbers import percent
 from components.data_prep.plan import Plan
@@ -38,6 +38,12 @@ def warnings_of(
         found.append(
             DataWarning("Classes that look the same", f"{shown} count as different classes; rename one if not.")
         )
+    if several := joined(classes):
+        text = (
+            f"{len(several)} of {len(classes)} classes look like several labels in one: {_listed(several)}. "
+            "Each counts as a class of its own; give one label a row if that is not meant."
+        )
+        found.append(DataWarning("Several labels in one", text))
     if plan.left_out:
         counted = ", ".join(f"{rows.stratum_title(name)} ({count})" for name, count in plan.left_out.items())
         found.append(DataWarning("Classes left out", f"Too few usable {rows.noun}: {counted}."))

@@ -93,9 +93,13 @@ def evaluate_pair(
     pairs, primary = PairedRows(ours.statistics, theirs.statistics), task.metrics[0]
     metrics = tuple(_metric(metric, pairs) for metric in task.metrics)
 
-    rounds = {1: config.latency_rounds, task.large_batch: max(_FEWEST_ROUNDS, config.latency_rounds // 5)}
     timings = measure_both(
-        candidate.bundle, baseline.bundle, dataset, config.split, threads=config.threads, rounds=rounds
+        candidate.bundle,
+        baseline.bundle,
+        dataset,
+        config.split,
+        threads=config.threads,
+        rounds=rounds_of(task, config.latency_rounds),
     )
     return Evaluation(
         task=task.name,
@@ -144,6 +148,11 @@ def evaluate_pair(
             )
         ),
     )
+
+
+def rounds_of(task: Task, latency_rounds: int) -> dict[int, int]:
+    """How many calls are timed at least, by batch size: at batch 1, and at the task's large batch."""
+    return {1: latency_rounds, task.large_batch: max(_FEWEST_ROUNDS, latency_rounds // 5)}
 
 
 def budget_verdict(budget: Budget, *, latency_ms: float, size_bytes: int, difference_points: float) -> Verdict:

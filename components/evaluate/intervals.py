@@ -50,7 +50,7 @@ class PairedRows:
 
     def estimates(self, metric: Metric) -> tuple[Estimate, Estimate]:
         """The metric of candidate and baseline, each with its interval: Wilson's for a proportion, else a jackknife."""
-        return _estimate(metric, self.candidate), _estimate(metric, self.baseline)
+        return estimate(metric, self.candidate), estimate(metric, self.baseline)
 
     def difference(self, metric: Metric) -> Difference:
         """Candidate minus baseline in points, positive = better.
@@ -90,7 +90,8 @@ class PairedRows:
         )
 
 
-def _estimate(metric: Metric, statistics: np.ndarray) -> Estimate:
+def estimate(metric: Metric, statistics: np.ndarray) -> Estimate:
+    """The metric over rows of statistics `(N, K)` with its interval (`interval_name`)."""
     value = metric.value(statistics) if len(statistics) else math.nan
     if not math.isfinite(value):
         return Estimate(value=None, low=None, high=None)

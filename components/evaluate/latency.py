@@ -59,22 +59,38 @@ def measure_both(
         rounds: timed calls of each, at least, by batch size.
     """
     bundles = {"baseline": baseline, "candidate": candidate}
-    sessions = {name: open_graphs(bundle, threads=threads) for name, bundle in bundles.items()}
-    found = {}
-    for batch, count in rounds.items():
-        stated: dict[str, Any] = {"threads": threads, "batch": batch, "rounds": count}
-        calls = _calls_on_rows(bundles, sessions, dataset, split, batch=batch)
-        if calls is None:
-            plain = {name: graph_calls(bundle, batch=batch, threads=threads) for name, bundle in bundles.items()}
-            found[batch] = measure_calls(plain, **stated)
-        else:
-            found[batch] = measure_rows(calls, **stated)
+    found = measure_bundles(bundles, dataset, split, threads=threads, rounds=rounds)
     return Timings(
         candidate=tuple(_timing(one.latencies["candidate"]) for one in found.values()),
         baseline=tuple(_timing(one.latencies["baseline"]) for one in found.values()),
         speedups=tuple(_speedup(batch, one) for batch, one in found.items()),
         warnings=tuple(text for batch, one in found.items() for text in timing_warnings(batch, one)),
     )
+
+
+def measure_bundles(
+    bundles: Mapping[str, OnnxBundle],
+    dataset: "Dataset | None",
+    split: str,
+    *,
+    threads: int,
+    rounds: Mapping[int, int],
+) -> dict[int, Measurement]:
+    """Any number of models of one task by name, as `measure_both`; by batch size.
+
+    Nothing is measured where calls need rows and there is no data set.
+    """
+    sessions = {name: open_graphs(bundle, threads=threads) for name, bundle in bundles.items()}
+    on_rows = all(bundle.task.timed_units for bundle in bundles.values())
+    found = {}
+    for batch, count in rounds.items():
+        stated: dict[str, Any] = {"threads": threads, "batch": batch, "rounds": count}
+        if not on_rows:
+            plain = {name: graph_calls(bundle, batch=batch, threads=threads) for name, bundle in bundles.items()}
+            found[batch] = measure_calls(plain, **stated)
+        elif dataset is not None:
+            found[batch] = measure_rows(_calls_on_rows(bundles, sessions, dataset, split, batch=batch), **stated)
+    return found
 
 
 def _calls_on_rows(
@@ -84,10 +100,8 @@ def _calls_on_rows(
     split: str,
     *,
     batch: int,
-) -> dict[str, Callable[[int], int]] | None:
-    """The task's own timed calls by name, on the same rows for both; None where it has none."""
-    if not all(bundle.task.timed_units for bundle in bundles.values()):
-        return None
+) -> dict[str, Callable[[int], int]]:
+    """The task's own timed calls by name, on the same rows for all."""
     calls = {}
     for name, bundle in bundles.items():
         made = bundle.task.timed_call(sessions[name], _timed_rows(bundle, dataset, split), bundle.assets, rows=batch)

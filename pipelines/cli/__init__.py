@@ -320,6 +320,27 @@ def verify(
 
 
 @app.command()
+def measure(
+    release: Annotated[
+        str, typer.Argument(metavar="RELEASE", help="NAME/VERSION in the store, or a folder with a release's files.")
+    ],
+    param: Annotated[
+        list[str] | None,
+        typer.Option("-p", "--param", metavar="NAME=VALUE", help="dataset=…, and how it is read; repeatable."),
+    ] = None,
+    threads: Annotated[int, typer.Option(help="Threads of onnxruntime.")] = 1,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write the figures to this file as JSON.")
+    ] = None,
+    store: Annotated[str, _STORE] = "",
+) -> None:
+    """Measure a release on this machine: latency, self-test, and quality on your data. Needs no torch."""
+    from pipelines.cli.measure_command import measure
+
+    raise typer.Exit(measure(release, param or [], store=store, threads=threads, json_file=json_file))
+
+
+@app.command()
 def doctor(
     store: Annotated[str, typer.Option(help="The store to check [default: as for run].")] = "",
 ) -> None:

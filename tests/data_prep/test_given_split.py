@@ -197,8 +197,12 @@ def test_links_that_lead_nowhere_and_odd_files_are_in_the_quarantine(
     assert {"cats/plain", "cats/a.jfif", "dogs/b.img", "dogs/c.ppm"} <= set(split_by_source(dataset))
 
 
-def test_classes_that_look_the_same_are_warned_of(tmp_path: Path, picture: Picture, prepared: Prepare) -> None:
-    lines = [("Bag", "bag", "shoe")[number % 3] for number in range(24)]
+def test_classes_that_look_like_others_are_warned_of(tmp_path: Path, picture: Picture, prepared: Prepare) -> None:
+    lines = [("Bag", "bag", "shoe", "bag|shoe")[number % 4] for number in range(32)]
     dataset, result = prepared(table_of(tmp_path / "t", picture, "label", lines))
-    assert dataset.classes == ["Bag", "bag", "shoe"]
-    assert result.warnings[0].text == "'Bag', 'bag' count as different classes; rename one if not."
+    assert dataset.classes == ["Bag", "bag", "bag|shoe", "shoe"]
+    assert [warning.text for warning in result.warnings[:2]] == [
+        "'Bag', 'bag' count as different classes; rename one if not.",
+        "1 of 4 classes look like several labels in one: bag|shoe. Each counts as a class of its own; give one label a "
+        "row if that is not meant.",
+    ]

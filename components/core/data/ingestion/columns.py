@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from components.core.data.ingestion.image_files import is_image_name
 from components.core.data.ingestion.splits import SPLIT_COLUMNS
 from components.core.errors import UserError
 
@@ -135,9 +136,10 @@ def _missing(role: str, candidates: Sequence[str], names: Sequence[str], table: 
     listed = ", ".join(str(name) for name in list(names)[:10]) or "none"
     expected = f"one of {', '.join(candidates)}" if len(candidates) > 1 else repr(candidates[0])
     near = _nearest(candidates, [str(name) for name in names])
-    return UserError(
-        f"{table} has no {role} column; expected {expected}{near}; columns: {listed}; name it with {role}_column"
-    )
+    remedy = f"name it with {role}_column"
+    if file := next((name for name in names if is_image_name(str(name))), None):
+        remedy = f"{file!r} looks like a file: the first line must name the columns"
+    return UserError(f"{table} has no {role} column; expected {expected}{near}; columns: {listed}; {remedy}")
 
 
 def _nearest(wanted: Sequence[str], names: Sequence[str], cutoff: float = 0.6) -> str:

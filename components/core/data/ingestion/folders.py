@@ -24,6 +24,7 @@ class FolderTree:
         images: images directly in a folder, by its path without a slash at the end ("" is the location itself).
         tables: names of the files with one of `table_suffixes`.
         num_files: all files.
+        unsure: no file has an image's suffix; `images` counts those that may be images all the same.
     """
 
     def __init__(self, location: Location, table_suffixes: Sequence[str]) -> None:
@@ -44,6 +45,7 @@ class FolderTree:
                 unsure[folder] += 1
             self._add_folder(folder)
         # A README without a suffix makes no class, unless all files are without.
+        self.unsure = not self.images
         self.images = self.images or unsure
         for folder, count in self.images.items():
             self._below.update({above: count for above in _and_above(folder)})
@@ -127,7 +129,8 @@ def refuse_without_classes(tree: FolderTree, dataset: str) -> None:
             f"dataset {dataset} holds images without class folders, and {_listed('table', sorted(tree.tables))}: "
             f"give the table that names images and labels, as {posixpath.join(dataset, sorted(tree.tables)[0])}"
         )
-    raise UserError(f"dataset {dataset} holds images but no class folders: put them in one sub-folder per class")
+    what = "files of unknown kinds that may be images," if tree.unsure else "images"
+    raise UserError(f"dataset {dataset} holds {what} but no class folders: put them in one sub-folder per class")
 
 
 def _split_first(tree: FolderTree, roles: Mapping[str, str], dataset: str) -> ClassLayout:
@@ -140,7 +143,21 @@ def _split_first(tree: FolderTree, roles: Mapping[str, str], dataset: str) -> Cl
             )
         refuse_without_classes(tree, dataset)
     classes = {name for names in found if len(names) > 1 for name in names}
-    return ClassLayout(roots={_descended(tree, folder, classes): role for folder, role in roles.items()})
+    roots = {folder: _descended(tree, folder, classes) for folder in roles}
+    for folder, root in roots.items():
+        _refuse_another_folder(tree, folder, root, sorted(classes), dataset)
+    return ClassLayout(roots={roots[folder]: role for folder, role in roles.items()})
+
+
+def _refuse_another_folder(tree: FolderTree, split: str, root: str, classes: Sequence[str], dataset: str) -> None:
+    """``val/images/`` beside ``train/cats/`` and ``train/dogs/``: the labels of its images stand elsewhere."""
+    names = tree.folders(root)
+    if not classes or set(names) <= set(classes):
+        return
+    raise UserError(
+        f"dataset {dataset}: {split} has the folder {names[0]} where other splits have the classes "
+        f"{', '.join(classes[:_LISTED])}; sort its images into folders of classes, or give a table with path and label"
+    )
 
 
 def _descended(tree: FolderTree, folder: str, classes: set[str]) -> str:

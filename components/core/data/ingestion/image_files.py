@@ -1,6 +1,8 @@
 """Which files may be images, by their names and by their first bytes. Nothing is decoded here."""
 
 import posixpath
+from collections import Counter
+from collections.abc import Iterable
 
 from components.core.data.ingestion.items import Rejection
 
@@ -17,6 +19,15 @@ _OTHER_SUFFIXES = {
     ".lnk", ".url", ".bak", ".tmp", ".part", ".crdownload", ".license",
 }  # fmt: skip
 
+_ARRAYS = "write the arrays of the {} as Parquet or as image files"
+_REMEDIES = {
+    **dict.fromkeys((".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".bz2", ".xz"), "unpack the {}"),
+    **dict.fromkeys((".npy", ".npz", ".mat", ".h5", ".hdf5", ".pkl", ".pt", ".pth"), _ARRAYS),
+    **dict.fromkeys((".xls", ".xlsx", ".ods"), "save the {} as CSV"),
+    ".arrow": "write the {} as Parquet (datasets: to_parquet)",
+    ".tfrecord": "write the {} as Parquet or as image files",
+}
+
 SNIFFED_BYTES = 16
 HEIC_STARTS = (b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypmif1", b"ftypmsf1")
 """Of HEIC files, from their fifth byte on."""
@@ -29,6 +40,18 @@ _STARTS = (
 def may_be_image(name: str) -> bool:
     """Whether a file's name does not speak against it: an image's suffix, an unknown one, or none."""
     return posixpath.splitext(name)[1].lower() not in _OTHER_SUFFIXES
+
+
+def remedy(names: Iterable[str], noun: str) -> str:
+    """What to do first with files of a known kind that is not read, by the kind most of them have; "" without one.
+
+    Args:
+        names: of files.
+        noun: for them, behind the suffix: "file" or "files".
+    """
+    suffixes = Counter(posixpath.splitext(name)[1].lower() for name in names)
+    suffix = next((suffix for suffix, _ in suffixes.most_common() if suffix in _REMEDIES), None)
+    return "" if suffix is None else _REMEDIES[suffix].format(f"{suffix} {noun}") + ", then "
 
 
 def is_image_name(name: str) -> bool:

@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from components.core.errors import UserError
 from components.core.unicode_forms import composed
@@ -49,6 +49,13 @@ def twins(names: Iterable[str]) -> list[list[str]]:
     for name in names:
         alike[_plain(name)].append(name)
     return sorted(sorted(group) for group in alike.values() if len(group) > 1)
+
+
+def joined(names: Sequence[str]) -> list[str]:
+    """Names such as "bag|boot" whose parts are names too: several labels of one row, in the order given."""
+    known = set(names)
+    apart = {name: [part.strip() for part in re.split(r"[|;,]", name)] for name in known}
+    return [name for name in names if len(apart[name]) > 1 and known.issuperset(apart[name])]
 
 
 def _plain(name: str) -> str:

@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import NoReturn
 
-from components.core.data.ingestion.image_files import IMAGE_SUFFIXES
+from components.core.data.ingestion.image_files import IMAGE_SUFFIXES, remedy
 from components.core.data.ingestion.locations import (
     PACKAGES,
     Location,
@@ -131,7 +131,8 @@ def locate(dataset: str, rows: RowFormat) -> tuple[Location, str | None]:
     except OSError as error:
         raise UserError(f"cannot read dataset {dataset}: {(error.strerror or 'error').lower()}") from error
     if suffix not in rows.file_suffixes:
-        raise UserError(f"dataset {dataset} is a file of an unknown kind; give {rows.accepted}")
+        first = remedy([dataset], "file")
+        raise UserError(f"dataset {dataset} is a file of an unknown kind; {first}give {rows.accepted}")
     return open_location(str(path.parent)), path.name
 
 
@@ -162,4 +163,5 @@ def refuse_without_images(location: Location, dataset: str, accepted: str, other
         raise UserError(f"dataset {dataset} {what}; give {accepted}")
     if otherwise and any(name.lower().endswith(IMAGE_SUFFIXES) for name in files):
         raise UserError(f"dataset {dataset} {otherwise}")
-    raise UserError(f"dataset {dataset} holds no images ({len(files)} other files); give {accepted}")
+    first = remedy(files, "files")
+    raise UserError(f"dataset {dataset} holds no images ({len(files)} other files); {first}give {accepted}")

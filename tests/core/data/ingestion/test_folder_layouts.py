@@ -95,6 +95,14 @@ def test_the_one_way_down_is_taken(wrapper: str, tmp_path: Path) -> None:
             [*with_classes("data"), "assets/logo.png"],
             r"4 images in folders of data and 1 in assets; give .*/data if its folders are the classes",
         ),
+        (
+            [*with_classes("train"), "val/images/1.jpg", "val/images/2.jpg", "val/annotations.txt"],
+            r"val has the folder images where other splits have the classes cats, dogs; sort its images into",
+        ),
+        (["data_batch_1", "data_batch_2"], r"holds files of unknown kinds that may be images, but no class folders"),
+        (["train.tar", "val.tar"], r"holds no images \(2 other files\); unpack the \.tar files, then "),
+        (["data-0.arrow", "dataset_info.json"], r"write the \.arrow files as Parquet \(datasets: to_parquet\), then "),
+        (["x.npz"], r"write the arrays of the \.npz files as Parquet or as image files, then "),
     ],
 )
 def test_what_lies_beside_or_below_is_said(names: list[str], message: str, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from components.core.data.ingestion.items import Item
-from components.core.data.ingestion.labels import twins
+from components.core.data.ingestion.labels import joined, twins
 from components.core.data.ingestion.sources import quick_look
 from components.core.errors import UserError
 from components.core.tasks.classification.rows import ClassificationRows
@@ -55,6 +55,35 @@ def test_the_user_may_name_the_columns(tmp_path: Path) -> None:
     assert [(item.name, item.label, item.group) for item in found] == [("1.jpg", "cat", "A"), ("2.jpg", "dog", "B")]
     with pytest.raises(UserError, match=r"has no label column; expected 'arts'; did you mean 'art'\?"):
         items(tmp_path / "list.csv", tmp_path, IMAGES.with_options({"image_column": "foto", "label_column": "arts"}))
+
+
+def test_several_labels_in_one_cell_are_known_by_their_parts() -> None:
+    assert joined(["bag", "boot", "bag|boot", "boot; bag", "bag|coat", "black|white", "a,b"]) == [
+        "bag|boot",
+        "boot; bag",
+    ]
+    assert joined(["red, blue", "red and blue"]) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("photos.zip", r"unpack the \.zip file, then give "),
+        ("list.csv.gz", r"unpack the \.gz file, then give "),
+        ("list.xlsx", r"save the \.xlsx file as CSV, then give "),
+        ("list.txt", r"is a file of an unknown kind; give "),
+    ],
+)
+def test_a_file_of_another_kind_is_refused_with_what_would_work(name: str, hint: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(UserError, match=hint):
+        quick_look(str(tmp_path / name), IMAGES)
+
+
+def test_a_table_without_a_line_of_names_is_told_so(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("img/1.jpg,cat\nimg/2.jpg,dog\n")
+    with pytest.raises(UserError, match=r"'img/1\.jpg' looks like a file: the first line must name the columns"):
+        quick_look(str(tmp_path / "list.csv"), IMAGES)
 
 
 @pytest.mark.parametrize("missing", ["", " ", "NaN", "nan", "None", "null", "-1", "<NA>"])
