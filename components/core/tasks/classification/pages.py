@@ -190,11 +190,10 @@ def _card_use(assets: "ImageAssets") -> Raw:
         else ""
     )
     mean, std = (", ".join(str(value) for value in values) for values in (prepare.mean, prepare.std))
-    way = f"crop of {prepare.crop_ratio:g} of the shorter side" if prepare.resize == "crop" else prepare.resize
     return Raw(
         "The program below is beside the model as client.py. "
         "Preprocessing and labels are also inside the file. Each image: upright RGB, resized to "
-        f"{prepare.image_size} × {prepare.image_size} ({prepare.interpolation}, {way}), then "
+        f"{prepare.image_size} × {prepare.image_size} ({prepare.described}), then "
         f"(value / 255 − mean) / std with mean {mean} and std {std}.\n\n{scaled}"
         f"```python\n{CLIENT}```"
     )

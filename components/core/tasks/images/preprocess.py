@@ -99,6 +99,12 @@ class Preprocess:
         further = (self.crop_ratio, self.levels) if (self.crop_ratio, self.levels) != (1.0, None) else ()
         return self.image_size, self.interpolation, self.resize, filling, *further
 
+    @property
+    def described(self) -> str:
+        """The filter and the way to the size, in words."""
+        cut = f" of {self.crop_ratio:g} of the shorter side" if self.resize == "crop" else ""
+        return f"{self.interpolation}, {self.resize}{cut}"
+
     def resized(self, image: Image.Image) -> np.ndarray:
         """Resize an upright RGB image: uint8 `(image_size, image_size, 3)`."""
         side = (self.image_size, self.image_size)

@@ -112,6 +112,12 @@ def test_a_wrong_value_is_named(change: dict, message: str) -> None:
         Preprocess(**{"image_size": 8, "mean": (0, 0, 0), "std": (1, 1, 1), **change})
 
 
+def test_the_way_to_the_size_is_said_with_its_ratio() -> None:
+    assert PREPROCESS.described == "bilinear, squash"
+    published = replace(PREPROCESS, interpolation="bicubic", resize="crop", crop_ratio=0.875)
+    assert published.described == "bicubic, crop of 0.875 of the shorter side"
+
+
 def test_a_centre_crop_keeps_the_middle_and_a_letterbox_everything(encode: Callable[..., bytes]) -> None:
     pixels = np.zeros((8, 16, 3), dtype=np.uint8)
     pixels[:, 4:12] = 200
