@@ -26,16 +26,14 @@ from components.core.training.data import as_tensors, calibration_batches
 from components.core.training.device import choose_device, deterministic, place, place_batch, use_available_threads
 from components.core.training.validation import Validation, validate
 from components.prune.config import EXACT, GREEDY, MACS, PruneConfig
-from components.prune.exact import exact_plan
+from components.prune.exact import ROUNDS, exact_plan
 from components.prune.importance import magnitude_scores, per_cost, root_mean_square, taylor_terms
 from components.prune.own_way import slim_bundle
 from components.prune.prices import Prices, prices_of
 from components.prune.result import Predicted, Pruned, Sensitivity
+from components.prune.sensitivity import trial_rows
 from components.prune.surgery import check_record
 from components.prune.weights import zero_weights
-
-TRIAL_IMAGES = 64
-"""Training images on which widths are tried, some 160 times: few, and the same each time, so that differences tell."""
 
 
 def prune_bundle(
@@ -159,7 +157,8 @@ def _plan(
     else:
         scores = magnitude_importance(module, groups)
     if config.prune_allocation == EXACT:
-        batches = calibration_batches(task, dataset, bundle.assets, rows=TRIAL_IMAGES)
+        rows = trial_rows(count_macs(module, bundle.inputs), len(groups), rounds=ROUNDS)
+        batches = calibration_batches(task, dataset, bundle.assets, rows=rows)
         return exact_plan(
             module, groups, scores, batches, task, prices,
             macs_fraction=config.macs_fraction, round_to=config.round_to,

@@ -26,8 +26,28 @@ POINTS = (0.25, 0.5, 0.7, 0.85, 1.0)
 Curve = Mapping[int, float]
 """Channels removed → increase of the loss."""
 
+TRIAL_IMAGES = 64
+"""Training rows on which widths are tried; fewer of a large network, down to `FEWEST_IMAGES`."""
+
+FEWEST_IMAGES = 8
+
+MOST_MACS = 10**13
+"""Multiply-accumulates that all trials may take: some ten minutes of one thread."""
+
 _ANSWERS = 4096
 """Of each batch at most, evenly spread; an image of pixels has more."""
+
+
+def trial_rows(macs: int, num_groups: int, *, rounds: int) -> int:
+    """How many training rows the widths of a network are tried on.
+
+    Args:
+        macs: multiply-accumulates of one row.
+        num_groups: of channels; each is tried at `POINTS`.
+        rounds: how often each is tried.
+    """
+    trials = rounds * (num_groups * len(POINTS) + 1)
+    return max(FEWEST_IMAGES, min(TRIAL_IMAGES, MOST_MACS // (trials * macs)))
 
 
 class Trial:

@@ -47,8 +47,8 @@ from components.distill.distillation import DistillConfig, distill_bundle
 from components.prune.config import PruneConfig
 from components.prune.importance import per_cost
 from components.prune.prices import us_per_channel
-from components.prune.pruning import TRIAL_IMAGES, taylor_importance, validation_of
-from components.prune.sensitivity import Trial, at_each_step, loss_increases, steps_of
+from components.prune.pruning import taylor_importance, validation_of
+from components.prune.sensitivity import TRIAL_IMAGES, Trial, at_each_step, loss_increases, steps_of
 
 ROUND_TO = 16
 THREADS = 1

@@ -9,7 +9,16 @@ from components.core.models.architecture import apply_surgery
 from components.core.pruning.groups import PruningGraph
 from components.core.pruning.member import cuts_of
 from components.core.training.data import calibration_batches
-from components.prune.sensitivity import Trial, at_each_step, loss_increases, measured_steps, steps_of
+from components.prune.sensitivity import (
+    FEWEST_IMAGES,
+    TRIAL_IMAGES,
+    Trial,
+    at_each_step,
+    loss_increases,
+    measured_steps,
+    steps_of,
+    trial_rows,
+)
 
 
 def world(make_bundle, dataset, source):
@@ -77,3 +86,10 @@ def test_between_measured_widths_a_curve_is_linear_and_it_never_falls():
     assert at_each_step(curve, [0, 10, 15, 20, 30, 40, 50, 60]) == pytest.approx(
         {0: 0.0, 10: 0.0, 15: 0.25, 20: 0.5, 30: 0.5, 40: 0.5, 50: 1.1, 60: 1.7}
     )
+
+
+def test_a_large_network_is_tried_on_fewer_images():
+    assert trial_rows(31_000_000, 33, rounds=2) == TRIAL_IMAGES
+    # 10 TMACs over 2 · (50 · 5 + 1) trials of 1 GMAC an image.
+    assert trial_rows(10**9, 50, rounds=2) == 19
+    assert trial_rows(10**12, 50, rounds=2) == FEWEST_IMAGES
