@@ -11,7 +11,8 @@ from typing import Any
 from rich.console import Console
 
 from components.core.bundles.onnx_bundle import OnnxBundle
-from components.core.bundles.release_files import EVALUATION, SELF_TEST_RECORD, read_release
+from components.core.bundles.release_files import EVALUATION, SELF_TEST_RECORD
+from components.core.bundles.release_folder import read_release
 from components.core.bundles.released_sources import read_sources
 from components.core.data.dataset import Dataset
 from components.core.errors import UserError

@@ -24,7 +24,7 @@ from components.preflight.plan import plan_recipes
 from components.prune.component import prune
 from components.quantize.component import quantize
 from pipelines.cli.run_command import given_parameters
-from pipelines.form_arguments import form_arguments, resolved
+from pipelines.form_arguments import boxed, form_arguments, resolved
 from pipelines.search import CALIBRATION, FURTHER, LOSS, MEASURING, SOFT_LOSS, TRAINING, TUNING, taken
 
 README = Path(__file__).resolve().parents[2] / "README.md"
@@ -49,15 +49,17 @@ def commands():
         assert words[:2] == ["trimtab", "run"], technique
         found[technique] = words[2:]
         for other in others:
-            found[f"{technique}: {other}"] = shlex.split(other)
+            words = shlex.split(other)
+            found[f"{technique}: {other}"] = words[2:] if words[:2] == ["trimtab", "run"] else words
     return found
 
 
 def asked(words):
     """The pipeline's form, and all of its parameters as the first task resolves them."""
     pipeline = words[0] if words and not words[0].startswith("-") else "optimize"
+    texts = [words[place + 1] for place, word in enumerate(words) if word == "-p"]
+    pipeline, given = boxed(pipeline, given_parameters(texts))
     form = forms()[pipeline]
-    given = given_parameters([words[place + 1] for place, word in enumerate(words) if word == "-p"])
     return form, given, resolved(form, form_arguments(form, given))
 
 
@@ -83,8 +85,8 @@ def test_what_a_command_asks_for_is_done(
 ):
     form, given, values = asked(words)
     assert set(given) <= set(values)
-    if form.task != "classification" or not given or "backbones" in given:
-        # The runs of these forms, and the selection, have tests of their own; here the command is understood.
+    if (form.task, form.kind) != ("classification", "optimize") or not given or "backbones" in given:
+        # Such a run, as the race's, and the selection have tests of their own; here the command is understood.
         return
     values |= TINY
     data = make_dataset(train=48, validation=16)

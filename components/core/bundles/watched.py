@@ -5,13 +5,15 @@ They travel in the metadata of the models that training makes, so that a release
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from components.core.artifacts.manifest import Manifest
-from components.core.bundles.model_bundle import ModelBundle
 from components.core.data.batch import Batch
 from components.core.tasks import Task
 from components.core.tasks.base import GeneralChange
+
+if TYPE_CHECKING:
+    from components.core.bundles.model_bundle import ModelBundle
 
 METADATA = "general"
 
@@ -40,7 +42,7 @@ def watched_of(manifest: Manifest) -> Watched | None:
     return Watched(**known) if known else None
 
 
-def begin(manifest: Manifest, bundle: ModelBundle, settings: Mapping[str, Any]) -> Watched | None:
+def begin(manifest: Manifest, bundle: "ModelBundle", settings: Mapping[str, Any]) -> Watched | None:
     """Of a model that is about to be trained: what its earlier training began with, else its own answers.
 
     Raises:
@@ -56,7 +58,7 @@ def begin(manifest: Manifest, bundle: ModelBundle, settings: Mapping[str, Any]) 
     return Watched(rows=rows, answers=torch_answers(bundle, rows), state=state) if rows else None
 
 
-def torch_answers(bundle: ModelBundle, rows: Sequence[Mapping[str, Any]]) -> list[Any]:
+def torch_answers(bundle: "ModelBundle", rows: Sequence[Mapping[str, Any]]) -> list[Any]:
     """By the torch network itself, in eval mode."""
     bundle.module.eval()
     return answers(
