@@ -28,7 +28,7 @@ PROJECT = HERE.parent.parent / "pyproject.toml"
 
 TORCH = ("torch==2.13.0", "torchvision==0.28.0")
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
-TRAIN_ONLY = ("torch", "torchvision", "timm", "torch-pruning", "onnx", "onnxscript", "onnxruntime", "scipy")
+TRAIN_ONLY = ("torch", "torchvision", "timm", "torch-pruning", "onnx", "onnxscript", "onnxruntime", "highspy")
 """Dependencies of trimtab that no stage of the data image imports (tests/images proves it by running them)."""
 
 TOOLS = ("cyclonedx-bom>=7", "hatchling>=1.25", "setuptools>=75", "wheel>=0.45")

@@ -15,7 +15,7 @@ IMAGES = {
     "train on a CPU": ("data", "train", "torch-cpu"),
     "train on a GPU": ("data", "train", "torch-cuda"),
 }
-TRAIN_ONLY = {"torch", "torchvision", "timm", "torch-pruning", "onnx", "onnxscript", "onnxruntime", "scipy"}
+TRAIN_ONLY = {"torch", "torchvision", "timm", "torch-pruning", "onnx", "onnxscript", "onnxruntime", "highspy"}
 
 
 def locked(name: str) -> dict[str, str]:

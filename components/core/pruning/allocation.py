@@ -8,10 +8,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
+from typing import NamedTuple
 
+import highspy
 import numpy as np
-from scipy.optimize import Bounds, LinearConstraint, milp
-from scipy.sparse import csr_array
 
 from components.core.errors import UserError
 from components.core.pruning.plan import Part
@@ -90,6 +90,14 @@ def allocate(losses: Mapping[str, Mapping[int, float]], limits: Sequence[Limit])
     raise OutOfReachError(least, [limit.most for limit in limits])
 
 
+class _Row(NamedTuple):
+    """`least` ≤ the sum of the variables times their `entries`, by column, ≤ `most`."""
+
+    entries: dict[int, float]
+    least: float
+    most: float
+
+
 class _Programme:
     """The variables x of all groups, then z of all pairs; the equations between them; the costs of each limit."""
 
@@ -125,47 +133,63 @@ class _Programme:
     def costs(self, limit: Limit) -> np.ndarray:
         return self._costs[id(limit)]
 
-    def _linked(self) -> LinearConstraint:
-        rows: list[tuple[dict[int, float], float]] = []
+    def _linked(self) -> list[_Row]:
+        """Each group loses one count; z of a pair sums up to x of either side."""
+        rows: list[_Row] = []
         for key, start in self._at.items():
             if len(key) == 1:
-                rows.append((dict.fromkeys(range(start, start + len(self._counts[key[0]])), 1.0), 1.0))
+                rows.append(_Row(dict.fromkeys(range(start, start + len(self._counts[key[0]])), 1.0), 1.0, 1.0))
                 continue
             one, other = (self._counts[name] for name in key)
             z = np.arange(start, start + len(one) * len(other)).reshape(len(one), len(other))
             for i in range(len(one)):
-                rows.append((dict.fromkeys(z[i].tolist(), 1.0) | {self._at[key[:1]] + i: -1.0}, 0.0))
+                rows.append(_Row(dict.fromkeys(z[i].tolist(), 1.0) | {self._at[key[:1]] + i: -1.0}, 0.0, 0.0))
             for j in range(len(other)):
-                rows.append((dict.fromkeys(z[:, j].tolist(), 1.0) | {self._at[key[1:]] + j: -1.0}, 0.0))
-        entries = [(number, column, value) for number, (row, _) in enumerate(rows) for column, value in row.items()]
-        lines, columns, values = zip(*entries, strict=True)
-        right = np.array([value for _, value in rows])
-        return LinearConstraint(csr_array((values, (lines, columns)), shape=(len(rows), self._width)), right, right)
+                rows.append(_Row(dict.fromkeys(z[:, j].tolist(), 1.0) | {self._at[key[1:]] + j: -1.0}, 0.0, 0.0))
+        return rows
 
     def solved(self, objective: np.ndarray, bounds: Sequence[float]) -> tuple[dict[str, int], float] | None:
         """The counts and the gap; None where there is no solution."""
-        constraints = [self._equations]
+        rows = list(self._equations)
         for limit, fixed, most in zip(self._limits, self._fixed, bounds, strict=True):
             if math.isfinite(most):
                 # In parts of the whole: the solver's tolerances are absolute.
                 scale = abs(fixed) or 1.0
-                constraints.append(LinearConstraint(self.costs(limit) / scale, -np.inf, (most - fixed) / scale))
-        found = milp(
-            objective / (np.abs(objective).max() or 1.0),
-            integrality=(np.arange(self._width) < self._num_choices).astype(int),
-            bounds=Bounds(0, 1),
-            constraints=constraints,
-            options={"time_limit": _SECONDS, "mip_rel_gap": _GAP},
-        )
-        if found.status == 2:
+                costs = self.costs(limit) / scale
+                rows.append(_Row({int(at): costs[at] for at in costs.nonzero()[0]}, -math.inf, (most - fixed) / scale))
+        solver = highspy.Highs()
+        for option, value in (("output_flag", False), ("time_limit", _SECONDS), ("mip_rel_gap", _GAP)):
+            solver.setOptionValue(option, value)
+        solver.passModel(self._model(objective / (np.abs(objective).max() or 1.0), rows))
+        solver.run()
+        status, said = solver.getModelStatus(), solver.getInfo()
+        if status in (highspy.HighsModelStatus.kInfeasible, highspy.HighsModelStatus.kUnboundedOrInfeasible):
             return None
-        if found.x is None:
-            raise RuntimeError(f"HiGHS found no allocation of channels: {found.message}")
+        if said.primal_solution_status != highspy.SolutionStatus.kSolutionStatusFeasible:
+            raise RuntimeError(f"HiGHS found no allocation of channels: {solver.modelStatusToString(status)}")
+        values = np.array(solver.getSolution().col_value)
         removed = {}
         for name, counts in self._counts.items():
             start = self._at[(name,)]
-            removed[name] = counts[int(found.x[start : start + len(counts)].argmax())]
-        return removed, 0.0 if found.status == 0 else float(found.mip_gap)
+            removed[name] = counts[int(values[start : start + len(counts)].argmax())]
+        return removed, 0.0 if status == highspy.HighsModelStatus.kOptimal else float(said.mip_gap)
+
+    def _model(self, objective: np.ndarray, rows: Sequence[_Row]) -> highspy.HighsLp:
+        model = highspy.HighsLp()
+        model.num_col_, model.num_row_ = self._width, len(rows)
+        model.col_cost_ = objective
+        model.col_lower_, model.col_upper_ = np.zeros(self._width), np.ones(self._width)
+        model.row_lower_ = np.array([row.least for row in rows])
+        model.row_upper_ = np.array([row.most for row in rows])
+        model.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
+        model.a_matrix_.start_ = np.cumsum([0, *(len(row.entries) for row in rows)])
+        model.a_matrix_.index_ = np.array([column for row in rows for column in row.entries])
+        model.a_matrix_.value_ = np.array([value for row in rows for value in row.entries.values()])
+        whole = highspy.HighsVarType.kInteger
+        model.integrality_ = [
+            whole if column < self._num_choices else highspy.HighsVarType.kContinuous for column in range(self._width)
+        ]
+        return model
 
 
 def _interactions(limit: Limit, counts: Mapping[str, Sequence[int]]) -> dict[tuple[str, ...], np.ndarray]:

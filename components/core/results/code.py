@@ -9,7 +9,7 @@ from pathlib import Path
 from components.core.results.loaded_files import code_files, loaded_files, package_at
 
 _DISTRIBUTIONS = (
-    "torch", "torchvision", "timm", "torch-pruning", "onnx", "onnxscript", "onnxruntime", "numpy", "scipy",
+    "torch", "torchvision", "timm", "torch-pruning", "onnx", "onnxscript", "onnxruntime", "numpy", "highspy",
     "pillow", "pyarrow",
 )  # fmt: skip
 """Libraries whose version may change a result."""
