@@ -179,7 +179,7 @@ def test_candidates_are_the_largest_of_each_size_within_the_limits():
     assert smaller_sides(96) == [0, 72, 64]
     assert smaller_sides(32) == [0]
     assert names() == [
-        "100% MACs", "100% MACs, 48 px", "100% MACs, 40 px", "70% MACs", "70% MACs, 48 px", "70% MACs, 40 px",
+        "70% MACs", "70% MACs, 48 px", "70% MACs, 40 px", "50% MACs", "50% MACs, 48 px", "50% MACs, 40 px",
     ]  # fmt: skip
     # 0.93 of 0.4 ms: 35 % at 64 px, 50 % at 48 px (0.56 of the time), 70 % at 40 px (0.39).
     assert names(max_latency_ms=0.4) == [
