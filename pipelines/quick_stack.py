@@ -5,20 +5,22 @@ comes. For that, `inspect` looks through all loaded modules for every frame of P
 `pipelines.optimize`, `retrain` and `compress` took 18 s of CPU, and takes 1 s.
 """
 
+import inspect
 import sys
 from types import FrameType, SimpleNamespace
 
 from kfp.dsl import pipeline_task
 
 
-def stack() -> list[tuple[FrameType, str, int, str]]:
-    """The first four fields of what `inspect.stack` gives: frame, file, line and function, the caller's first."""
+def stack() -> list[inspect.FrameInfo]:
+    """`inspect.stack()` without the lines of source: the caller's frame first."""
     found = []
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
-        found.append((frame, frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name))
+        code = frame.f_code
+        found.append(inspect.FrameInfo(frame, code.co_filename, frame.f_lineno, code.co_name, None, None))
         frame = frame.f_back
     return found
 
 
-pipeline_task.inspect = SimpleNamespace(stack=stack)
+pipeline_task.inspect = SimpleNamespace(**(vars(inspect) | {"stack": stack}))
