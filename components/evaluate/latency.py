@@ -129,7 +129,7 @@ def timing_warnings(batch: int, measurement: Measurement) -> list[str]:
     ratio = measurement.ratios["candidate"]
     if ratio.precision > PRECISION:
         warnings.append(
-            f"Speed-up at batch {batch}: known to ±{100 * ratio.precision:.0f} % only ({ratio.low:.2f} to "
+            f"Speed-up at batch {batch}: known to ±{100 * ratio.precision:.2g} % only ({ratio.low:.2f} to "
             f"{ratio.high:.2f} after {ratio.pairs} pairs of blocks), not to ±{100 * PRECISION:.0f} %."
         )
     return warnings

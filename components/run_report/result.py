@@ -37,6 +37,8 @@ def headline(evidence: Evidence) -> tuple[str, str]:
     primary = final.primary
     drop = -primary.points
     change = f"{drop:.2f} points below" if drop >= 0 else f"{-drop:.2f} points above"
+    if not round(drop, 2):
+        change = "the same as"
     after, before = (
         figure_of_merit(side.value, percent=primary.percent) for side in (primary.candidate, primary.baseline)
     )

@@ -25,3 +25,8 @@ def test_a_busy_machine_is_named_with_how_often():
 def test_a_ratio_that_is_not_known_well_enough_is_named_with_its_interval(low, high):
     (said,) = timing_warnings(1, measurement(low=low, high=high))
     assert f"({low:.2f} to {high:.2f} after 24 pairs of blocks), not to ±3 %" in said
+
+
+def test_a_ratio_that_is_just_not_known_well_enough_does_not_read_as_if_it_were():
+    (said,) = timing_warnings(1, measurement(low=1.938, high=2.02))
+    assert "known to ±3.2 % only" in said

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from evaluation_documents import comparison, evaluation, model
+from evaluation_documents import comparison, evaluation, metric_result, model
 
 from components.core.artifacts.manifest import Manifest
 from components.core.report.page import render_page
@@ -128,6 +128,12 @@ def test_the_result_is_the_comparison_with_the_float32_network_and_not_one_with_
     found.manifests = [(task, "served", served), (task, "year_served", anchor)]
     found.evaluations = [replace(measured, split="validation"), duel, held, measured]
     assert found.final is measured
+
+
+def test_a_release_as_good_as_the_baseline_is_said_to_be_the_same():
+    found = evidence({})
+    found.evaluations = [evaluation(metrics=(metric_result(0.9, 0.90000001),))]
+    assert headline(found)[1] == "Top-1 90.00 % on 1,000 test images, the same as the float32 baseline's 90.00 %."
 
 
 def test_the_slice_that_stopped_a_promotion_is_named_with_its_images_and_its_name_stays_text():
