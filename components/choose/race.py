@@ -15,7 +15,7 @@ _NAMES = {"onnx": "candidate", "model": "model", "evaluation": "evaluation"}
 
 
 class FirstRung:
-    """What the stage halve has packed."""
+    """The students of the first rung, as the stage halve has packed them."""
 
     def __init__(self, rung: Manifest, store: "Store") -> None:
         self._rung = rung
@@ -31,7 +31,7 @@ class FirstRung:
         return [unpacked(self._rung, f"{number}/{_NAMES[kind]}") for number in range(len(self.recipes))]
 
     def told(self, *, finalists: int, now: float) -> dict[str, Any]:
-        """What decision.json says of the race: the rung of each recipe, why it was stopped, and the time of each step.
+        """The race for decision.json: the rung of each recipe, why it was stopped, and the time of each step.
 
         Args:
             finalists: recipes of the second rung, which stand before those of the first.

@@ -1,4 +1,4 @@
-"""What fits into a time box: how many epochs teacher and students get, from seconds that were measured.
+"""The plan of a time box: how many epochs teacher and students get, from seconds that were measured.
 
 Arithmetic alone: no clock, no machine. Planned numbers are epochs, so that stages stay functions of their inputs.
 """
@@ -88,7 +88,7 @@ class Costs:
 
 @dataclass(frozen=True, kw_only=True)
 class TimePlan:
-    """What is done until the first rung has been measured, and the seconds that each step is planned to take.
+    """Epochs until the first rung has been measured, and the seconds that each step is planned to take.
 
     `students` is how many of the candidates run; `second` is the time that the second rung has, with its reserve.
     """

@@ -56,8 +56,8 @@ def ranked_by_choice(measured: Sequence[Measured], budget: Budget, names: Sequen
 
 
 def hopeless(measured: Sequence[Measured], budget: Budget, names: Sequence[str]) -> dict[int, str]:
-    """What no training can bring back, with the reason: a limit that does not depend on training, or another student
-    that is at least as fast and as small and so much more accurate that chance does not explain it."""
+    """Students that no training can bring back, with the reason: a limit that does not depend on training, or another
+    student that is at least as fast and as small and so much more accurate that chance does not explain it."""
     reasons: dict[int, str] = {}
     for number, one in enumerate(measured):
         if budget.max_size_mb is not None and one.size_bytes > budget.max_size_mb * 1e6:

@@ -9,7 +9,7 @@ from components.images import BASE_IMAGE, TRAIN_IMAGE
 
 
 class Planned(NamedTuple):
-    """What is done until the first rung has been measured."""
+    """Epochs, recipes and the plan until the first rung has been measured."""
 
     epochs: int
     further_epochs: int

@@ -81,7 +81,7 @@ def measure_speed(
 
 
 def costs_of(speed: Speed, dataset: "Dataset", *, head_epochs: int) -> Costs:
-    """What each step of the race costs at this speed."""
+    """Seconds of each step of the race at this speed."""
     train_rows, validation_rows = dataset.rows("train"), dataset.rows("validation")
     lanes = max(speed.threads, 1)
     handled = _PRUNED_ROWS + _QUANTIZED_ROWS + 2 * validation_rows

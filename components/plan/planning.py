@@ -54,7 +54,7 @@ class RacePlan:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """What the end of the first rung needs to know."""
+        """The facts that the end of the first rung plans by."""
         return {
             "minutes": self.minutes,
             "began": self.began,

@@ -15,8 +15,8 @@ from components.prune.result import Sensitivity
 from components.prune.sensitivity import Trial, at_each_step, loss_increases, steps_of
 
 ROUNDS = 2
-"""What groups lose does not add up far from where it was measured: the second time it is measured around the choice of
-the first. The choice of which more of the answers stay is taken."""
+"""Losses of groups do not add up far from where they were measured: the second time they are measured around the choice
+of the first. The choice of which more of the answers stay is taken."""
 
 
 def exact_plan(

@@ -32,7 +32,7 @@ class Predicted:
 
 @dataclass(frozen=True, kw_only=True)
 class Sensitivity:
-    """What widths cost on training images, as the divergence from the whole network's answers, and what came of it.
+    """Costs of widths on training images, as the divergence from the whole network's answers, and what came of it.
 
     `curves`: group → channels removed → loss, everything else being whole; `removed`: group → channels removed by the
     choice; `measured`: what it loses; `gap`: how far its sum of losses may be from the least, as a fraction of it.

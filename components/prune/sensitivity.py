@@ -1,4 +1,4 @@
-"""What widths cost: the network is tried without channels, as if nothing read them.
+"""The cost of widths: the network is tried without channels, as if nothing read them.
 
 The loss is the one that distillation starts from, the divergence from the whole network's answers. The increase of the
 loss against labels was tried and drowns in chance: on 128 rows that the network has learnt, half of the increases were
@@ -51,7 +51,7 @@ def trial_rows(macs: int, num_groups: int, *, rounds: int) -> int:
 
 
 class Trial:
-    """What one network loses without some of its channels: the mean of KL(whole ‖ without) over the same answers each
+    """The loss of one network without some of its channels: the mean of KL(whole ‖ without) over the same answers each
     time, in nats.
 
     Without a channel means that nothing reads it. Batch norms take each batch's own statistics, in the whole network

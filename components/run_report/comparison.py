@@ -112,7 +112,7 @@ def _change(before: float | None, after: float | None, less: str, more: str) -> 
 
 
 def _beside(side: ModelFigures) -> str:
-    """What of the size is no graph: a vocabulary."""
+    """The part of the size that is no graph: a vocabulary."""
     return f"of it {megabytes(side.beside_bytes)} that the graphs need beside them" if side.beside_bytes else ""
 
 

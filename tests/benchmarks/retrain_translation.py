@@ -19,7 +19,7 @@ from pathlib import Path
 
 
 def trimtab(folder: Path, *words: str) -> str:
-    """What the command printed, which is shown too; ends the script where it fails."""
+    """The command's output, which is shown too; ends the script where it fails."""
     environment = {**os.environ, "TRIMTAB_STORE": str(folder / "store")}
     begun, lines = time.perf_counter(), []
     command = [sys.executable, "-m", "pipelines.cli", *words]

@@ -1,4 +1,4 @@
-"""What a network loses without channels, against networks from which they were cut."""
+"""Losses of a network without channels, against networks from which they were cut."""
 
 import copy
 

@@ -162,7 +162,7 @@ class ModelFigures:
 
     @property
     def beside_bytes(self) -> int:
-        """What its ONNX files need beside them: the part of the size that is no graph."""
+        """The part of the size that is no graph: files that the ONNX files need beside them."""
         return self.size_bytes - sum(self.graphs.values())
 
     def at(self, batch: int) -> Timing:

@@ -15,7 +15,7 @@ RACE = (
 )  # fmt: skip
 
 PLANNED = ("prune_targets", "prune_to_fit", "prune_price", "student_size", "epochs", "distill_epochs")
-"""What nobody is asked, since it follows from limits and time."""
+"""Parameters that nobody is asked for, since they follow from limits and time."""
 
 
 def of_race(parameters: Iterable[Parameter]) -> tuple[Parameter, ...]:

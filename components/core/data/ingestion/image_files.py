@@ -43,7 +43,7 @@ def may_be_image(name: str) -> bool:
 
 
 def remedy(names: Iterable[str], noun: str) -> str:
-    """What to do first with files of a known kind that is not read, by the kind most of them have; "" without one.
+    """The first step with files of a known kind that is not read, by the kind most of them have; "" without one.
 
     Args:
         names: of files.
