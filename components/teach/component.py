@@ -26,8 +26,8 @@ def teach(
     replay, by replay_fraction: the teacher is the network before tuning, which forgets less when rows with its own
     answers are among those that it is tuned on.
 
-    The rows are answered in parts, each kept in the store; the same stage with the same inputs goes on from the last
-    part after a kill. Validation and test rows stay as they are.
+    The rows are answered in parts, each kept in the store; after a kill, a rerun with the same inputs continues behind
+    the last part. Validation and test rows stay as they are.
 
     Args:
         dataset: Prepared data set.
