@@ -3,13 +3,13 @@
 from components.core.parameters import COMMON, IMAGES, Parameter, Range
 
 AUTO = "auto"
-"""A published crop says nothing about another size than the one that it was published for."""
+"""Crop as the backbone was evaluated, unless the images are smaller than the network's input."""
 
 _OWN = (
     Parameter(
         name="resize", part="network", type=str, default=AUTO, choices=(AUTO, "squash", "crop", "letterbox"),
         text="How an image becomes square: squash (the aspect ratio is lost), crop (the centre) or letterbox (whole, "
-        "with borders). auto crops at the size that the backbone was published for, and squashes at any other.",
+        "with borders). auto crops as the backbone was evaluated, and squashes images smaller than image_size.",
     ),
     Parameter(
         name="crop_ratio", part="network", type=float, default=0.0,

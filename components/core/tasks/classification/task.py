@@ -24,6 +24,7 @@ from components.core.tasks.images.assets import (
     read_temperature,
 )
 from components.core.tasks.images.preprocess import Preprocess
+from components.core.tasks.images.sizes import shorter_side
 from components.core.tasks.metric import Group, Metric
 
 if TYPE_CHECKING:
@@ -63,21 +64,22 @@ class Classification:
     ) -> ImageAssets:
         """The backbone's normalisation, the data set's classes.
 
-        Of `settings` it knows `resize` and `crop_ratio`. The backbone's filter, and with `resize` "auto" its crop, are
-        taken at the size that it was published for; at any other the filter is bilinear, and "auto" is "squash".
+        Of `settings` it knows `resize` and `crop_ratio`. The filter, and with `resize` "auto" the crop, are those that
+        the backbone was evaluated with. Images that must be enlarged are the exception, unless `image_size` is the
+        backbone's own: their filter is bilinear, and "auto" is "squash", for they have no border to spare.
         """
         asked = settings or {}
         side = image_size or backbone.image_size
-        published = side == backbone.image_size
+        as_trained = side == backbone.image_size or shorter_side(dataset) >= side
         resize = asked.get("resize", AUTO)
         if resize == AUTO:
-            resize = "crop" if published else "squash"
+            resize = "crop" if as_trained else "squash"
         return ImageAssets(
             preprocess=Preprocess(
                 image_size=side,
                 mean=backbone.mean,
                 std=backbone.std,
-                interpolation=backbone.interpolation if published else INTERPOLATIONS[0],
+                interpolation=backbone.interpolation if as_trained else INTERPOLATIONS[0],
                 resize=resize,
                 crop_ratio=(asked.get("crop_ratio") or backbone.crop_ratio) if resize == "crop" else 1.0,
                 levels=dataset.manifest.metadata.get("levels"),
