@@ -101,5 +101,6 @@ def backbone_selection(
     table = publish(ranking.path, kind="ranking", files={"ranking.json": content}, metadata=facts, store=store)
     describe(ranking, table, store, **facts, reason=selection.ranking.reason)
     figures = ("knn_accuracy", "knn_standard_error", "logme", "untrained", "untrained_error", "untrained_loss")
-    log_metrics(metrics, {name: getattr(winner, name) for name in (*figures, "parameters", "macs", "latency_ms")})
-    write_ranking_page(page.path, selection)
+    shown = {name: getattr(winner, name) for name in (*figures, "parameters", "macs", "latency_ms")}
+    log_metrics(metrics, shown, data=prepared.description)
+    write_ranking_page(page.path, selection, data=prepared.description)

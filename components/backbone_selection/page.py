@@ -12,8 +12,8 @@ from components.core.tasks.metric import Metric
 COLUMNS = ("by transfer", "by size", "parameters", "float32", "MACs", "latency")
 
 
-def write_ranking_page(path: str | Path, selection: Selection) -> None:
-    """The reason, the ranking as a table, and accuracy against cost."""
+def write_ranking_page(path: str | Path, selection: Selection, *, data: str = "") -> None:
+    """The reason, the ranking as a table, and accuracy against cost; `data`: `Dataset.description`."""
     ranking, metric = selection.ranking, selection.ranking.metric
     name, of_classes = figure_name(metric), metric is KNN
     second, last = ("LogME", ("ImageNet top-1",)) if of_classes else ("loss before training", ())
@@ -46,7 +46,7 @@ def write_ranking_page(path: str | Path, selection: Selection) -> None:
         Section("", Callout(f"{ranking.chosen} is chosen", ranking.reason, "info")),
         Section("Candidates", blocks, note=note),
     ]
-    write_page(path, "Backbone selection", sections, eyebrow="backbone_selection")
+    write_page(path, "Backbone selection", sections, eyebrow="backbone_selection", data=data)
 
 
 def _row(candidate: Candidate, metric: Metric) -> tuple[object, ...]:

@@ -98,5 +98,6 @@ def choose(
         "size_mb": winner["size_bytes"] / 1e6,
         "meets_budget": bool(document["meets_budget"]),
     }
-    log_metrics(metrics, figures, recipe=winner["name"])
-    write_decision_page(page.path, document)
+    data = measurements[index].dataset.description or ""
+    log_metrics(metrics, figures, recipe=winner["name"], data=data)
+    write_decision_page(page.path, document, data=data)

@@ -152,9 +152,9 @@ def distill(
         )
 
     facts = result_facts(history)
-    log_metrics(metrics, facts, recipe=made.name)
+    log_metrics(metrics, facts, recipe=made.name, data=prepared.description)
     manifest = save_model(distilled.path, bundle, store, {"stage": "distill", **inputs})
     describe(distilled, manifest, store, **bundle.assets.describe(), **facts)
     describe(curves, publish_curves(curves.path, history, stage="distill", store=store), store)
-    write_distillation_page(page.path, history, config, bundle.assets, recipe=made.name)
+    write_distillation_page(page.path, history, config, bundle.assets, recipe=made.name, data=prepared.description)
     checkpointer.clear()

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 
 def write_distillation_page(
-    path: str | Path, history: History, config: DistillConfig, assets: "Assets", *, recipe: str
+    path: str | Path, history: History, config: DistillConfig, assets: "Assets", *, recipe: str, data: str = ""
 ) -> None:
-    """Result, curves and the epochs as a table."""
+    """Result, curves and the epochs as a table; `data`: `Dataset.description`."""
     over = f" per {config.distillation}" if config.distillation else ""
     soft = f"T²·KL(teacher ‖ student){over}, T = {config.temperature:g}"
     loss = f"{1 - config.alpha:g} · L₀ + {config.alpha:g} · {soft}"
@@ -25,4 +25,5 @@ def write_distillation_page(
         stage="distill",
         asked={"loss": loss, "student's input": assets.describe().get("input", ""), **describe_training(config)},
         result={},
+        data=data,
     )

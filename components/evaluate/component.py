@@ -103,6 +103,6 @@ def evaluate(
         store=store,
     )
     describe(evaluation, manifest, store, split=split, rows=result.rows, **facts)
-    log_metrics(metrics, facts, recipe=made_by)
+    log_metrics(metrics, facts, recipe=made_by, data=prepared.description)
     get_task(prepared.task).pages.log_metrics(result, visualization)
     write_evaluation_page(page.path, result, recipe=made_by)

@@ -131,10 +131,11 @@ def fine_tune(
     if watched and bundle.task.general:
         changed = bundle.task.general.change(watched.answers, torch_answers(bundle, watched.rows))
     facts = result_facts(history) | (changed.figures if changed else {})
-    log_metrics(metrics, facts)
+    log_metrics(metrics, facts, data=prepared.description)
     metadata = {"stage": "fine_tune", **inputs, **(watched.to_metadata() if watched else {})}
     manifest = save_model(tuned.path, bundle, store, metadata)
     describe(tuned, manifest, store, **facts)
     describe(curves, publish_curves(curves.path, history, stage="fine_tune", store=store), store)
-    write_tuning_page(page.path, history, config, general=changed.text if changed else "")
+    general = changed.text if changed else ""
+    write_tuning_page(page.path, history, config, general=general, data=prepared.description)
     checkpointer.clear()

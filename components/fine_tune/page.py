@@ -7,8 +7,13 @@ from components.core.training.history import History
 from components.fine_tune.tuning import FineTuneConfig
 
 
-def write_tuning_page(path: str | Path, history: History, config: FineTuneConfig, *, general: str = "") -> None:
-    """Result, curves and the epochs as a table; `general`: what became of answers to inputs outside of the data."""
+def write_tuning_page(
+    path: str | Path, history: History, config: FineTuneConfig, *, general: str = "", data: str = ""
+) -> None:
+    """Result, curves and the epochs as a table.
+
+    `general`: what became of answers to inputs outside of the data. `data`: `Dataset.description`.
+    """
     head = next((phase for phase in history.phases if phase["name"] == "head"), None)
     result = {}
     if head is not None:
@@ -22,4 +27,5 @@ def write_tuning_page(path: str | Path, history: History, config: FineTuneConfig
         stage="fine_tune",
         asked={**describe_training(config), "label smoothing": config.label_smoothing},
         result=result,
+        data=data,
     )

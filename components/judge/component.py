@@ -65,9 +65,10 @@ def judge(
     store = store_from_environment()
     measured = [read_evaluation(one.path, store) for one in (anchor_duel, year_duel) if one]
 
+    met = read_evaluation(duel.path, store)
     document = decide_promotion(
         read_evaluation(evaluation.path, store),
-        read_evaluation(duel.path, store),
+        met,
         json.loads(read_file(read_manifest(decision.path, kind="decision"), "retraining.json", store)),
         policy,
         anchors=[(Anchor(**anchor), found) for anchor, found in zip(anchors, measured, strict=True)],
@@ -86,5 +87,7 @@ def judge(
         reason=document["reason"],
         difference_points=document["difference"]["points"],
     )
-    write_page(page.path, "Champion and challenger", [Section("", judgement_blocks(document))], eyebrow="judge")
+    sections = [Section("", judgement_blocks(document))]
+    data = met.dataset.description or ""
+    write_page(page.path, "Champion and challenger", sections, eyebrow="judge", data=data)
     return Judged(verdict=verdict)

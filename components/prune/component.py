@@ -79,9 +79,9 @@ def prune(
     result = prune_bundle(bundle, prepared, config, store=store)
 
     facts = result.facts()
-    log_metrics(metrics, facts, recipe=asked.name)
+    log_metrics(metrics, facts, recipe=asked.name, data=prepared.description)
     inputs = {"dataset": prepared.manifest.digest, "model": source.digest}
     curves = {} if result.sensitivity is None else {"divergences": result.sensitivity.to_json()}
     manifest = save_model(pruned.path, result.bundle, store, {"stage": "prune", **inputs, **curves})
     describe(pruned, manifest, store, **result.lasting_facts())
-    write_pruning_page(page.path, result, config, recipe=asked.name)
+    write_pruning_page(page.path, result, config, recipe=asked.name, data=prepared.description)

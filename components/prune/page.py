@@ -15,8 +15,8 @@ _WHY_STRUCTURED = (
 )
 
 
-def write_pruning_page(path: str | Path, result: Pruned, config: PruneConfig, *, recipe: str) -> None:
-    """The cost of the pruned network, and the share of each layer that was kept."""
+def write_pruning_page(path: str | Path, result: Pruned, config: PruneConfig, *, recipe: str, data: str = "") -> None:
+    """The cost of the pruned network, and the share of each layer that was kept; `data`: `Dataset.description`."""
     predicted = result.predicted
     what = "the multiply-accumulates" if predicted is None else "the predicted latency"
     lead = (
@@ -68,7 +68,7 @@ def write_pruning_page(path: str | Path, result: Pruned, config: PruneConfig, *,
     if result.sensitivity is not None:
         sections.append(_sensitivity(result.sensitivity, result))
     sections.append(Section("Why whole units", text(_WHY_STRUCTURED)))
-    write_page(path, f"Pruning: {recipe}", sections, eyebrow="prune", lead=lead)
+    write_page(path, f"Pruning: {recipe}", sections, eyebrow="prune", lead=lead, data=data)
 
 
 def _sensitivity(found: Sensitivity, result: Pruned) -> Section:

@@ -105,5 +105,5 @@ def quantize(
             quantized.path, result, store, {"stage": "quantize", "source_model": source.digest, **facts}
         )
         describe(quantized, manifest, store, recipe=asked.name, **facts)
-        log_metrics(metrics, facts, recipe=asked.name)
-        write_quantization_page(page.path, result, plain, recipe=asked.name)
+        log_metrics(metrics, facts, recipe=asked.name, data=prepared.description)
+        write_quantization_page(page.path, result, plain, recipe=asked.name, data=prepared.description)

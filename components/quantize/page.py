@@ -7,8 +7,13 @@ from components.core.numbers import capitalized, compact, count, megabytes, perc
 from components.core.report.page import Block, Callout, Section, Text, facts, table, text, write_page
 
 
-def write_quantization_page(path: str | Path, result: OnnxBundle, plain: OnnxBundle, *, recipe: str) -> None:
-    """Sizes, whether every convolution runs as integers, calibration, and agreement with the float network."""
+def write_quantization_page(
+    path: str | Path, result: OnnxBundle, plain: OnnxBundle, *, recipe: str, data: str = ""
+) -> None:
+    """Sizes, whether every convolution runs as integers, calibration, and agreement with the float network.
+
+    `data`: `Dataset.description`.
+    """
     provenance = result.provenance
     sections = [Section("", _headline(result, plain))]
     sizes = [[bundle.provenance["scheme"], megabytes(bundle.size_bytes)] for bundle in (plain, result)]
@@ -39,7 +44,7 @@ def write_quantization_page(path: str | Path, result: OnnxBundle, plain: OnnxBun
             ),
         )
     )
-    write_page(path, f"Quantization: {recipe}", sections, eyebrow="quantize")
+    write_page(path, f"Quantization: {recipe}", sections, eyebrow="quantize", data=data)
 
 
 def _headline(result: OnnxBundle, plain: OnnxBundle) -> Block:

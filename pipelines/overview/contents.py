@@ -43,6 +43,11 @@ class Released:
     evaluation: Evaluation
 
     @property
+    def data(self) -> str:
+        """What must be said of the rows beside each figure, such as that they are synthetic; mostly ""."""
+        return self.evaluation.dataset.description or ""
+
+    @property
     def size_mb(self) -> float:
         """Megabytes of 10⁶ bytes, all that is shipped to predict with."""
         return self.evaluation.candidate.size_bytes / 1e6

@@ -28,7 +28,7 @@ def overview_page(contents: Contents) -> str:
         Section("Releases", _releases(contents)),
         *(_champion(champion, releases) for champion in contents.champions),
         *_drift(contents.runs),
-        Section("Runs", _runs(contents.runs)),
+        Section("Runs", _runs(contents.runs, releases)),
     ]
     counted = [(len(contents.runs), "run"), (len(contents.releases), "release")]
     lead = ", ".join(f"{number:,} {noun}{'' if number == 1 else 's'}" for number, noun in counted)
@@ -42,7 +42,7 @@ def _problems(contents: Contents) -> Block:
     return Callout(f"{len(contents.problems)} could not be read", " · ".join(contents.problems[:20]), "warn")
 
 
-def _runs(runs: list[Run]) -> Block:
+def _runs(runs: list[Run], releases: dict[str, Released]) -> Block:
     rows = [
         [
             Cell(run.id, link=f"runs/{run.id}.html"),
@@ -50,11 +50,17 @@ def _runs(runs: list[Run]) -> Block:
             Cell(run.status, tone=_TONES.get(run.status, "soft")),
             _clock(run.started),
             duration(run.seconds),
-            Cell(run.title, run.release),
+            Cell(run.title, _which(run.release, releases)),
         ]
         for run in reversed(runs)
     ]
     return table(["run", "pipeline", "status", "started (UTC)", "took", "result"], rows)
+
+
+def _which(release: str, releases: dict[str, Released]) -> str:
+    """A release, with what must be said of the rows that its figures are of."""
+    data = releases[release].data if release in releases else ""
+    return f"{release} · {data}" if data else release
 
 
 def _releases(contents: Contents) -> list[Block]:
@@ -74,7 +80,7 @@ def _releases(contents: Contents) -> list[Block]:
         )  # fmt: skip
         rows = [
             [
-                Cell(one.name, "champion" if one.name in champions else ""),
+                Cell(one.name, " · ".join(filter(None, ("champion" if one.name in champions else "", one.data)))),
                 figure_of_merit(one.evaluation.primary.candidate.value, percent=is_percent),
                 milliseconds(one.evaluation.candidate.at(1).p50_ms),
                 f"{one.size_mb:.2f} MB",
@@ -117,8 +123,10 @@ def _champion(champion: Champion, releases: dict[str, Released]) -> Section:
     in_days = bool(times) and times[-1] - times[0] > _DAY
     label, is_percent = "accuracy", False
     for number, (step, one, when) in enumerate(zip(champion.history, measured, times, strict=True), start=1):
-        row = [Cell(step.release, step.why), step.when.replace("T", " ").replace("+00:00", ""), step.action,
-               Cell(step.who, step.run)]  # fmt: skip
+        row = [
+            Cell(_which(step.release, releases), step.why), step.when.replace("T", " ").replace("+00:00", ""),
+            step.action, Cell(step.who, step.run),
+        ]  # fmt: skip
         if one is None:
             rows.append([*row, None, None, None])
             continue

@@ -35,7 +35,7 @@ WORDS = re.compile(rf"(?<![\w-])({'|'.join(sorted(re.escape(name) for name in na
 
 
 def texts(path: Path) -> list[str]:
-    """The words of a file's code: its constants without docstrings and defaults, and its attributes."""
+    """The words of a file's code: its constants without docstrings and defaults, its attributes and imports."""
     if path.suffix != ".py":
         return [path.read_text(encoding="utf-8")]
     tree = ast.parse(path.read_text(encoding="utf-8"))
@@ -54,6 +54,8 @@ def texts(path: Path) -> list[str]:
         node.attr for node in ast.walk(tree)
         if isinstance(node, ast.Attribute) and not ast.unparse(node.value).endswith("backbone")
     ]  # fmt: skip
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+    found += [f"{getattr(node, 'module', None)} {name.name}" for node in imports for name in node.names]
     return [text for text in found if text not in PUBLISHED]
 
 

@@ -18,7 +18,7 @@ LATENCY_TOLERANCE = 0.10
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choice:
+class ChosenRecipe:
     """The number of the chosen recipe, whether it keeps the whole budget, and why it was taken."""
 
     index: int
@@ -26,7 +26,7 @@ class Choice:
     reason: str
 
 
-def choose_recipe(measured: Sequence[Measured], budget: Budget, names: Sequence[str]) -> Choice:
+def choose_recipe(measured: Sequence[Measured], budget: Budget, names: Sequence[str]) -> ChosenRecipe:
     """One recipe of the Pareto front over (lost points, latency, size).
 
     1. Of the recipes that keep every limit, with `max_drop` given: the fastest of those that keep it with one standard
@@ -74,7 +74,9 @@ def _order(one: Measured) -> tuple[int, int, float, float]:
     return (one.macs, one.size_bytes, one.drop_points, one.relative_latency)
 
 
-def _within_drop(measured: Sequence[Measured], max_drop: float, names: Sequence[str], meeting: list[int]) -> Choice:
+def _within_drop(
+    measured: Sequence[Measured], max_drop: float, names: Sequence[str], meeting: list[int]
+) -> ChosenRecipe:
     # An error that is not known may be of any size: such a recipe has nothing to spare.
     safe = [index for index in meeting if _worse_by_error(measured[index], math.inf) <= max_drop]
     if safe:
@@ -83,10 +85,12 @@ def _within_drop(measured: Sequence[Measured], max_drop: float, names: Sequence[
     else:
         index = most_accurate(measured, meeting)
         why = "is the most accurate that keeps the budget; none keeps max_drop with one standard error to spare"
-    return Choice(index=index, meets_budget=True, reason=f"{names[index]} {why}: {_facts(measured[index])}.")
+    return ChosenRecipe(index=index, meets_budget=True, reason=f"{names[index]} {why}: {_facts(measured[index])}.")
 
 
-def _without_drop(measured: Sequence[Measured], budget: Budget, names: Sequence[str], meeting: list[int]) -> Choice:
+def _without_drop(
+    measured: Sequence[Measured], budget: Budget, names: Sequence[str], meeting: list[int]
+) -> ChosenRecipe:
     best = most_accurate(measured, meeting)
     limit = _worse_by_error(measured[best], 0.0)
     index = fastest(measured, [one for one in meeting if measured[one].drop_points <= limit])
@@ -98,17 +102,17 @@ def _without_drop(measured: Sequence[Measured], budget: Budget, names: Sequence[
             f"is the fastest within one standard error ({_error(measured[best])}) of the most accurate one"
             f"{within} ({names[best]})"
         )
-    return Choice(index=index, meets_budget=True, reason=f"{names[index]} {why}: {_facts(measured[index])}.")
+    return ChosenRecipe(index=index, meets_budget=True, reason=f"{names[index]} {why}: {_facts(measured[index])}.")
 
 
-def _nearest(measured: Sequence[Measured], budget: Budget, names: Sequence[str], front: list[int]) -> Choice:
+def _nearest(measured: Sequence[Measured], budget: Budget, names: Sequence[str], front: list[int]) -> ChosenRecipe:
     def excess(index: int) -> float:
         return sum(miss.excess for miss in misses(budget, measured[index]))
 
     index = min(front, key=lambda index: (excess(index), *_order(measured[index]), index))
     missed = "; ".join(miss.text for miss in misses(budget, measured[index]))
     reason = f"No recipe keeps the budget. {names[index]} comes nearest: {missed}."
-    return Choice(index=index, meets_budget=False, reason=reason)
+    return ChosenRecipe(index=index, meets_budget=False, reason=reason)
 
 
 def _worse_by_error(one: Measured, unknown: float) -> float:

@@ -133,6 +133,11 @@ class Dataset:
         except ValueError as error:
             raise UserError(f"{_SHARD_ROWS} of the data set cannot be read: {error}; prepare the data again") from None
 
+    @property
+    def description(self) -> str:
+        """Remark on the rows for wherever a figure of them is shown, such as that they are synthetic; mostly ""."""
+        return str(self.manifest.metadata.get("description") or "")
+
     def rows(self, split: str) -> int:
         """Number of rows in `split`; UserError for an unknown split."""
         self._known(split)

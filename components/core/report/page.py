@@ -319,6 +319,7 @@ def write_page(
     eyebrow: str = "",
     lead: str = "",
     footer: str = "",
+    data: str = "",
 ) -> None:
     """Write one self-contained HTML page; creates the folder of `path`, which KFP does not always do.
 
@@ -329,8 +330,10 @@ def write_page(
         eyebrow: A small line above the heading (run, stage).
         lead: One sentence below the heading that states the result.
         footer: A small line at the end.
+        data: What must be said of the rows whose figures are shown (`Dataset.description`); follows the lead.
     """
-    save_html(path, render_page(title, sections, eyebrow=eyebrow, lead=lead, footer=footer))
+    said = f"{lead} Data: {data}.".strip() if data else lead
+    save_html(path, render_page(title, sections, eyebrow=eyebrow, lead=said, footer=footer))
 
 
 def save_html(path: str | Path, html: str) -> None:

@@ -13,8 +13,7 @@ import onnxruntime as ort
 from components.core.errors import UserError
 from components.core.runtime.metadata import PREFIX, read_metadata
 from components.core.runtime.sessions import SessionError, open_session
-from components.core.tasks.classification.serving import softmax
-from components.core.tasks.images.assets import ImageAssets, read_image_metadata, read_temperature
+from components.core.tasks.images.assets import ImageAssets, read_image_metadata, read_temperature, softmax
 from components.core.tasks.images.preprocess import Preprocess
 
 BATCH = 32

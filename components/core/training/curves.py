@@ -111,7 +111,14 @@ def _factor(value: float) -> str:
 
 
 def training_page(
-    path: str | Path, history: History, *, title: str, stage: str, asked: Mapping[str, Any], result: Mapping[str, Any]
+    path: str | Path,
+    history: History,
+    *,
+    title: str,
+    stage: str,
+    asked: Mapping[str, Any],
+    result: Mapping[str, Any],
+    data: str = "",
 ) -> None:
     """The page of a training run: result, curves and the epochs as a table.
 
@@ -122,6 +129,7 @@ def training_page(
         stage: its name, shown above the title.
         asked: what was asked for, by title.
         result: what the stage adds to the result, by title.
+        data: what must be said of the rows (`Dataset.description`).
     """
     best = history.best()
     shown: dict[str, Any] = {"epoch kept": history.best_epoch, "epochs trained": len(history.epochs) - 1}
@@ -148,7 +156,7 @@ def training_page(
     if history.layer_rates:
         sections.append(Section("Layers", layer_rates_table(history)))
     sections.append(Section("Epochs", epochs_table(history)))
-    write_page(path, title, sections, eyebrow=stage, lead=lead)
+    write_page(path, title, sections, eyebrow=stage, lead=lead, data=data)
 
 
 def describe_training(config: TrainingConfig) -> dict[str, Any]:

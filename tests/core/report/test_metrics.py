@@ -18,3 +18,9 @@ def test_figures_are_rounded_and_named_after_their_recipe():
         "count": 7, "meets_budget": 1,
     }  # fmt: skip
     assert all(type(value) in (int, float, str) for value in metrics.metadata.values())
+
+
+def test_what_must_be_said_of_the_data_stands_with_the_figures():
+    metrics = dsl.Metrics(name="metrics", uri="", metadata={})
+    log_metrics(metrics, {"miou": 0.5}, data="synthetic scenes")
+    assert metrics.metadata == {"data": "synthetic scenes", "miou": 0.5}

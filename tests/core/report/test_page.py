@@ -145,3 +145,11 @@ def test_buttons_lead_to_the_sections_and_nothing_is_a_link():
 
 def test_markup_from_elsewhere_goes_in_as_it_is():
     assert "<svg><g/></svg>" in render_page("t", [Section("s", figure(Markup("<svg><g/></svg>")))])
+
+
+def test_what_must_be_said_of_the_data_follows_the_lead(tmp_path):
+    for lead, expected in (("mIoU 44 %.", "mIoU 44 %. Data: synthetic scenes."), ("", "Data: synthetic scenes.")):
+        write_page(tmp_path / "page.html", "Title", [], lead=lead, data="synthetic scenes")
+        assert f">{expected}<" in (tmp_path / "page.html").read_text()
+    write_page(tmp_path / "page.html", "Title", [], lead="mIoU 44 %.")
+    assert "Data:" not in (tmp_path / "page.html").read_text()

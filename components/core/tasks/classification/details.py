@@ -8,7 +8,8 @@ import numpy as np
 
 from components.core.data.batch import Batch
 from components.core.evaluation.calibration import calibration_error
-from components.core.tasks.classification.serving import OUTPUT, softmax
+from components.core.tasks.classification.serving import OUTPUT
+from components.core.tasks.images.assets import softmax
 
 
 @dataclass(frozen=True, kw_only=True)

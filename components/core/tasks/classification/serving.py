@@ -30,13 +30,3 @@ class Probabilities:
 
     def scaled(self, assets: ImageAssets, temperature: float) -> ImageAssets:
         return replace(assets, temperature=temperature)
-
-
-def softmax(logits: np.ndarray, temperature: float | None = None) -> np.ndarray:
-    """exp(zᵢ / T) / Σ exp(zⱼ / T) over the last axis, in float64, shifted by the maximum so that it cannot overflow.
-
-    `temperature` T > 0; None is 1.
-    """
-    shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
-    shifted = np.exp(shifted if temperature is None else shifted / temperature)
-    return shifted / shifted.sum(axis=-1, keepdims=True)

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
+import numpy as np
+
 from components.core.errors import UserError
 from components.core.json_documents import parse_json
 from components.core.models.inputs import BATCH, InputSpec
@@ -95,6 +97,16 @@ def read_temperature(temperature: Any) -> float | None:
     if not number or not math.isfinite(temperature) or temperature <= 0:
         raise ValueError(f"the temperature must be a number above 0, got {temperature!r}")
     return float(temperature)
+
+
+def softmax(logits: np.ndarray, temperature: float | None = None) -> np.ndarray:
+    """exp(zᵢ / T) / Σ exp(zⱼ / T) over the last axis, in float64, shifted by the maximum so that it cannot overflow.
+
+    `temperature` T > 0; None is 1.
+    """
+    shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
+    shifted = np.exp(shifted if temperature is None else shifted / temperature)
+    return shifted / shifted.sum(axis=-1, keepdims=True)
 
 
 def read_labels(labels: Any) -> list[str]:

@@ -268,3 +268,25 @@ def test_the_same_files_in_a_bucket_give_the_same_rows(pairs: Pairs, bucket: Pat
     before = source_state("s3://bucket/set", ROWS)
     (bucket / "set" / "masks" / "00.png").unlink()
     assert source_state("s3://bucket/set", ROWS) != before
+
+
+@pytest.mark.parametrize("layout", ["voc", "coco", "bytes"])
+def test_each_layout_in_a_bucket_gives_the_rows_of_its_folder(
+    layout: str, request: pytest.FixtureRequest, bucket: Path, tmp_path: Path
+) -> None:
+    if layout == "coco":
+        folder, name = request.getfixturevalue("coco")([{"category_id": 9, "bbox": [1, 1, 3, 2], "segmentation": [
+            [1, 1, 4, 1, 4, 3, 1, 3]]}]).parent, "/annotations.json"  # fmt: skip
+    elif layout == "voc":
+        folder, name = request.getfixturevalue("voc"), ""
+    else:
+        folder, rows = rows_of(request.getfixturevalue("pairs"))
+        cells = [{key: (folder / row[key]).read_bytes() for key in ("image", "mask")} for row in rows]
+        shutil.rmtree(folder)
+        folder.mkdir()
+        pq.write_table(pa.Table.from_pylist(cells), folder / "rows.parquet")
+        name = "/rows.parquet"
+    shutil.copytree(folder, bucket / "set")
+    local, remote = inspected(f"{folder}{name}", tmp_path), inspected(f"s3://bucket/set{name}", tmp_path)
+    assert masks(remote) == masks(local)
+    assert len(masks(local)) == {"voc": 4, "coco": 1, "bytes": 4}[layout]
