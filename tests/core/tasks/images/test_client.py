@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import struct
 from types import ModuleType
 from typing import Any
 
@@ -19,6 +20,7 @@ MODES = (
     "1",
     "L",
     "LA",
+    "La",
     "P",
     "PA",
     "RGB",
@@ -32,8 +34,10 @@ MODES = (
     "I",
     "F",
     "I;16",
+    "I;16B",
 )
 
+DEEP = {"I": np.int32, "I;16": np.uint16, "I;16B": np.dtype(">u2"), "F": np.float32}
 
 PROGRAMS = {
     "classification": classification.CLIENT,
@@ -48,23 +52,34 @@ def client(request: pytest.FixtureRequest) -> ModuleType:
     return module
 
 
+def premultiplied(image: Image.Image) -> bytes:
+    """A TIFF file whose grey is multiplied by its alpha already, which Pillow reads and does not write."""
+    buffer = io.BytesIO()
+    image.save(buffer, "TIFF")
+    extra_samples = (338, 3, 1)
+    before, after = (struct.pack("<HHIHH", *extra_samples, kind, 0) for kind in (2, 1))
+    data = buffer.getvalue().replace(before, after)
+    assert Image.open(io.BytesIO(data)).mode == "La"
+    return data
+
+
 def encoded(mode: str) -> bytes:
     """A picture of this mode with values over its whole range, in the first format that can hold it."""
     pixels = np.random.default_rng(0).integers(0, 256, (14, 22, 4), dtype=np.uint8)
     image = Image.fromarray(pixels, "RGBA")
-    if mode in ("I", "I;16", "F"):
+    if mode in DEEP:
         values = np.linspace(0, 4000, 14 * 22).reshape(14, 22)
-        image = Image.fromarray(values.astype({"I": np.int32, "I;16": np.uint16, "F": np.float32}[mode]))
+        image = Image.fromarray(values.astype(DEEP[mode]))
+    elif mode == "La":
+        return premultiplied(image.convert("LA"))
+    elif mode == "LAB":
+        image = Image.frombytes("LAB", image.size, image.convert("RGB").tobytes())
     elif mode in ("LA", "PA"):
         image = image.convert("LA").convert(mode) if mode != "PA" else image.convert("P").convert("PA")
     elif mode == "RGBa":
         image = image.convert("RGBa")
     else:
-        image = (
-            image.convert("RGB")
-            .convert("L" if mode == "1" else mode if mode != "LAB" else "RGB")
-            .convert(mode if mode != "LAB" else "RGB")
-        )
+        image = image.convert("RGB").convert("L" if mode == "1" else mode).convert(mode)
     assert ImageMode.getmode(mode).mode == mode
     for format in ("PNG", "TIFF", "WEBP"):
         buffer = io.BytesIO()
@@ -74,6 +89,11 @@ def encoded(mode: str) -> bytes:
             continue
         return buffer.getvalue()
     raise AssertionError(f"no format holds {mode}")
+
+
+def test_every_mode_of_pillow_is_among_them() -> None:
+    # No file is read as one of the last two.
+    assert set(Image.MODES) <= {*MODES, "I;16L", "I;16N"}
 
 
 @pytest.mark.parametrize("levels", [None, (0.0, 4095.0)])
