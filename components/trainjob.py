@@ -102,7 +102,7 @@ def _be_process(task: StageTask) -> None:
     with tempfile.TemporaryDirectory(prefix="trimtab-task-") as name, joined() as ranks:
         folder, size, wanted = Path(name), ranks.share.size, task.parameters.get("num_processes", 1)
         if wanted != size:
-            raise UserError(f"num_processes is {wanted}, but the job has {size} processes (nodes x processes a node)")
+            raise UserError(f"num_processes is {wanted}, but the job has {size} processes (nodes x processes per node)")
         store = store_from_environment()
         inputs = {
             name: restore_payload(record, folder / "inputs" / name, store) for name, record in task.inputs.items()

@@ -1,4 +1,4 @@
-"""The first rung of a race: students that were measured before others went on, and how the time was spent."""
+"""The first rung of a race: all students measured after a short training, and how the time was spent."""
 
 import json
 from collections.abc import Mapping

@@ -1,5 +1,6 @@
 """Warnings about data that can be used: for the page, and one line each for the log."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -47,6 +48,11 @@ def warnings_of(
     if plan.left_out:
         counted = ", ".join(f"{rows.stratum_title(name)} ({count})" for name, count in plan.left_out.items())
         found.append(DataWarning("Classes left out", f"Too few usable {rows.noun}: {counted}."))
+    labels = Counter(label for _, label, _ in quarantine.files if label is not None)
+    if lost := {name: count for name, count in labels.items() if name not in classes and name not in plan.left_out}:
+        counted = _listed([f"{name!r} ({count})" for name, count in sorted(lost.items())])
+        text = f"None of the files of {counted} can be used, so they are no classes."
+        found.append(DataWarning(f"Folders without {rows.noun}", text))
     if unseen := [name for name in declared if name not in classes and name not in plan.left_out]:
         found.append(DataWarning("Declared classes without rows", f"The model will not know: {_listed(unseen)}."))
     for split, names in plan.absent.items():

@@ -126,7 +126,7 @@ def _halves(strata: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, n
 def _dealt(
     ranks: np.ndarray, is_new: np.ndarray, strata: np.ndarray, permutations: int, rng: np.random.Generator
 ) -> Iterator[float]:
-    """Rank sums of the new rows, with the ranks dealt out anew within each stratum."""
+    """Rank sums of the new rows, with the ranks permuted within each stratum."""
     by_stratum = np.argsort(strata, kind="stable")
     ranks, is_new, strata = ranks[by_stratum], is_new[by_stratum], strata[by_stratum]
     for _ in range(permutations):

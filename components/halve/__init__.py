@@ -1,1 +1,1 @@
-"""Which students of a race go on, after each has been measured."""
+"""Which students of a race continue after each has been measured."""

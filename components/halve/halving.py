@@ -1,4 +1,4 @@
-"""Which students go on: what can still win, in the order of the choice rule, as many as there is time for."""
+"""Which students continue: what can still win, in the order of the choice rule, as many as there is time for."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from components.core.choice.rule import LATENCY_TOLERANCE, choose_recipe
 
 @dataclass(frozen=True, kw_only=True)
 class Halved:
-    """Numbers of the students that go on, the best first, their epochs, and of every other the reason."""
+    """Numbers of the students that continue, the best first, their epochs, and of every other the reason."""
 
     going_on: list[int]
     epochs: int
@@ -39,7 +39,7 @@ def halve_students(
     going_on = able[:count]
     best = names[going_on[0]]
     reasons = {
-        one: stopped.get(one, f"the choice takes {best} before it, and {len(going_on)} of {len(measured)} go on")
+        one: stopped.get(one, f"the choice takes {best} before it, and {len(going_on)} of {len(measured)} continue")
         for one in range(len(measured))
         if one not in going_on
     }

@@ -1,1 +1,1 @@
-"""The network of a student that goes on, out of those of a whole rung."""
+"""The network of one student that continues, out of those of a whole rung."""

@@ -20,7 +20,7 @@ def quantize(
     calibration_images: int = 256,
     seed: int = 0,
 ):
-    """Exports the network to ONNX and quantizes it: uint8 activations, int8 weights with one scale a channel.
+    """Exports the network to ONNX and quantizes it: uint8 activations, int8 weights with one scale per channel.
 
     Activation ranges come from training images with evaluation transforms; the biases are then corrected for what
     rounding the weights did to each channel's mean. The result is checked on validation images. A temperature, where it

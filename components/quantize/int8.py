@@ -1,4 +1,4 @@
-"""Static 8-bit quantization for onnxruntime's CPU kernels: uint8 activations, int8 weights, one scale a channel.
+"""Static 8-bit quantization for onnxruntime's CPU kernels: uint8 activations, int8 weights, one scale per channel.
 
 This pairing is what fuses every convolution into an integer kernel; see README.md for what was measured.
 """

@@ -157,7 +157,7 @@ def answered_parts(
     )
     parts = _taken_over(store, key)
     if parts:
-        print(f"goes on after {min(len(parts) * PART_ROWS, rows):,} of {rows:,} rows", flush=True)
+        print(f"continues after {min(len(parts) * PART_ROWS, rows):,} of {rows:,} rows", flush=True)
     waiting = islice(given, len(parts) * PART_ROWS, None)
     while part := list(islice(waiting, PART_ROWS)):
         found = [

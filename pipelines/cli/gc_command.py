@@ -54,4 +54,4 @@ def _summarize(collected: Collected, verb: str) -> None:
         for kind, listed in collected.deleted.items()
     ]
     print(f"{verb} {', '.join(parts)}")
-    print(f"{collected.kept_blobs:,} blobs ({size_text(collected.kept_bytes)}) are needed, or too young")
+    print(f"{collected.kept_blobs:,} blobs ({size_text(collected.kept_bytes)}) kept: still needed, or too recent")

@@ -67,7 +67,7 @@ def _carry_out(start: Callable[[Listener], RunResult], run_id: str, json_file: P
     except (OSError, sqlite3.Error) as error:
         # A full disk or a removed folder: a traceback would not help.
         place = f" (in {home_folder()})" if isinstance(error, sqlite3.Error) else ""
-        message = f"the run cannot go on: {error}{place}; what had finished is kept: trimtab runs, trimtab resume"
+        message = f"the run cannot continue: {error}{place}; what had finished is kept: trimtab runs, trimtab resume"
         _write_json(json_file, {"run_id": run_id, "status": "failed", "tasks": [], "outputs": {}, "error": message})
         print(f"error: {message}", file=sys.stderr)
         return FAILED
@@ -141,7 +141,7 @@ def _report_end(console: Console, result: RunResult) -> int:
         for line in tail(Path(failed.log), _TAIL_LINES):
             console.print(f"  | {line}", markup=False)
         place = f"; log: {failed.log}"
-    print(f"error: {result.error}{place}; to go on: trimtab resume {result.run_id}", file=sys.stderr)
+    print(f"error: {result.error}{place}; to continue: trimtab resume {result.run_id}", file=sys.stderr)
     if result.failure == "defect":
         print(
             f"This is a defect of trimtab, not your mistake. Please report it with that log: {REPORT_TO}",

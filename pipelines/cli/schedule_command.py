@@ -26,7 +26,7 @@ def place_schedule(
     placed = place(client, version, schedule)
     print(f"schedule {schedule.name} {placed.outcome}: {ui_link(client, 'recurringrun', placed.identifier)}")
     if placed.paused:
-        print(f"it is paused, as it was; to start it: trimtab schedule resume {schedule.name}")
+        print(f"it is still paused; to start it: trimtab schedule resume {schedule.name}")
     else:
         print("the times are those of KFP's controller: UTC, unless its CRON_SCHEDULE_TIMEZONE says otherwise")
 

@@ -101,17 +101,17 @@ def _wait(client: Client, run_id: str, endpoint: Endpoint, seconds: float | None
     def say(line: str) -> None:
         print(f"{datetime.now():%H:%M:%S}  {printable(line)}", flush=True)
 
-    goes_on = f"the run goes on: {ui_link(client, 'runs', run_id)}; to wait again: {_follow_line(run_id, endpoint)}"
+    continues = f"the run continues: {ui_link(client, 'runs', run_id)}; to wait again: {_follow_line(run_id, endpoint)}"
     try:
         state, error = follow(client, run_id, say=say, timeout_seconds=seconds)
     except KeyboardInterrupt:
-        return _failed(f"stopped waiting; {goes_on}")
+        return _failed(f"stopped waiting; {continues}")
     except TimeoutError:
-        return _failed(f"not over after {seconds:g} s; {goes_on}")
+        return _failed(f"not over after {seconds:g} s; {continues}")
     except ClusterError as problem:
         if problem.status == 404:
             raise
-        return _failed(f"{problem} ({goes_on})")
+        return _failed(f"{problem} ({continues})")
     if state != "SUCCEEDED":
         because = f": {error}" if error else ""
         return _failed(f"run {run_id} {state.lower()}{because}; see {ui_link(client, 'runs', run_id)}")

@@ -94,7 +94,7 @@ def _parameters(
         )
     own = given_parameters(wanted.settings, option="--set")
     if NUM_PROCESSES in own:
-        raise UserError(f"{NUM_PROCESSES} is nodes times processes a node; give --nodes and --processes-per-node")
+        raise UserError(f"{NUM_PROCESSES} is nodes times processes per node; give --nodes and --processes-per-node")
     known = {name: value for name, value in task.parameters.items() if value is not LATER}
     if later := [name for name, value in task.parameters.items() if value is LATER and name not in own]:
         raise UserError(
@@ -126,7 +126,7 @@ def _say_what_is_left(package: Package, image: str, keys: Sequence[str], job: Jo
     if "@sha256:" not in image:
         print(f"the image {image} is named by a tag; give --images FILE for one by its digest")
     if keys:
-        print(f"a TrainJob has no words for {', '.join(keys)}: what the runtime {job.runtime} says holds")
+        print(f"a TrainJob cannot express {', '.join(keys)}: the settings of the runtime {job.runtime} apply")
     print(
         f"the result is taken over by {package.name} when it runs with the same parameters and "
         f"-p {NUM_PROCESSES}={job.num_processes}"

@@ -47,13 +47,13 @@ def test_a_dry_run_lists_what_a_collection_then_deletes(trimtab: Trimtab, folder
         "results/prune/old.json  16 B, 15 days old",
     ]
     assert lines[2] == "would delete 1 results (16 B), 0 checkpoints (0 B), 1 blobs (1.5 kB)"
-    assert lines[3] == "1 blobs (5 B) are needed, or too young"
+    assert lines[3] == "1 blobs (5 B) kept: still needed, or too recent"
     assert files_of(folder) == before
 
     said = trimtab("gc")
     assert said.out.splitlines() == [
         "deleted 1 results (16 B), 0 checkpoints (0 B), 1 blobs (1.5 kB)",
-        "1 blobs (5 B) are needed, or too young",
+        "1 blobs (5 B) kept: still needed, or too recent",
     ]
     assert said.err == ""
     assert store.blobs.get(young) == b"young"

@@ -117,7 +117,7 @@ def test_a_paused_schedule_stays_paused_when_it_is_replaced(
     trimtab("schedule", "pause", "little", "--host", kfp_server.url)
     for cron in ("0 3 * * 1", "0 4 * * 1"):
         said = schedule(cron=cron)
-        assert "it is paused, as it was; to start it: trimtab schedule resume little" in said.out
+        assert "it is still paused; to start it: trimtab schedule resume little" in said.out
         assert only(kfp_server)["status"] == "DISABLED"
 
 

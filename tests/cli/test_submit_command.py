@@ -206,7 +206,7 @@ def test_ctrl_c_ends_the_waiting_and_says_how_to_follow(
     (run_id,) = kfp_server.objects["runs"]
     assert said.code == 1
     assert said.err == (
-        f"error: stopped waiting; the run goes on: {kfp_server.url}/#/runs/details/{run_id}; "
+        f"error: stopped waiting; the run continues: {kfp_server.url}/#/runs/details/{run_id}; "
         f"to wait again: trimtab follow {run_id} --host {kfp_server.url}\n"
     )
     assert not kfp_server.sent("POST", ":terminate")

@@ -164,7 +164,7 @@ def test_values_that_no_job_can_have_are_refused(
 def test_what_a_train_job_has_no_words_for_is_said(write: Callable[..., Any], tmp_path: Path) -> None:
     values = {"defaults": {**STORE_BY_REFERENCE["defaults"], "retry": {"limit": 2}, "imagePullPolicy": "Always"}}
     said = write(values=values)
-    assert "no words for retry, imagePullPolicy: what the runtime torch-distributed says holds" in said.out
+    assert "cannot express retry, imagePullPolicy: the settings of the runtime torch-distributed apply" in said.out
     assert "trimtab/train:0.1.0 is named by a tag" in said.out
     lock = tmp_path / "lock.json"
     lock.write_text(json.dumps({"trimtab/train": "registry.example.com/trimtab/train@sha256:" + "5e" * 32}))

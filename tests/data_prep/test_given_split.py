@@ -182,6 +182,22 @@ def test_a_class_that_is_lost_is_refused_or_left_out_with_a_warning(
     assert result.quarantine.counts["empty folder"] == 1
 
 
+def test_a_class_of_pictures_that_are_not_read_is_refused_and_a_folder_of_notes_is_warned_of(
+    twenty_jpegs: Path, prepared: Prepare
+) -> None:
+    for name in ("notes/1.txt", "notes/2.pdf", "birds/1.svg", "birds/2.dng"):
+        (twenty_jpegs / name).parent.mkdir(exist_ok=True)
+        (twenty_jpegs / name).write_bytes(b"<svg/> " + name.encode())
+    with pytest.raises(UserError, match=r"class 'birds' has 0 usable images; .*; put aside: 2 unsupported; rare_cla"):
+        prepared(twenty_jpegs)
+    dataset, result = prepared(twenty_jpegs, rare_classes="leave_out")
+    assert dataset.classes == ["cats", "dogs"]
+    assert [(warning.title, warning.text) for warning in result.warnings] == [
+        ("Classes left out", "Too few usable images: class 'birds' (0)."),
+        ("Folders without images", "None of the files of 'notes' (2) can be used, so they are no classes."),
+    ]
+
+
 def test_links_that_lead_nowhere_and_odd_files_are_in_the_quarantine(
     twenty_jpegs: Path, picture: Picture, prepared: Prepare
 ) -> None:

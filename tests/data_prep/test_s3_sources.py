@@ -46,6 +46,26 @@ def test_a_prefix_gives_the_same_dataset_as_the_folder_it_was_copied_from(
     assert len(there.quarantine.files) == 3
 
 
+@pytest.mark.parametrize("name", ["C#", "user@home", "why?", "50 % off", "a+b&c"])
+def test_folders_may_have_names_that_mean_something_in_a_uri(
+    name: str, twenty_jpegs: Path, bucket_uri: str, tmp_path: Path, store: Store
+) -> None:
+    (twenty_jpegs / "cats").rename(twenty_jpegs / name)
+    here = prepare(Settings(rows=IMAGES, dataset=str(twenty_jpegs)), tmp_path / "here", store)
+    dataset = f"{bucket_uri}/{name}/pictures"
+    for path in sorted(twenty_jpegs.rglob("*.jpg")):
+        open_objects(bucket_uri).put(f"{name}/pictures/{path.relative_to(twenty_jpegs).as_posix()}", path)
+    assert quick_look(dataset, IMAGES).classes == tuple(sorted((name, "dogs")))
+    there = prepare(Settings(rows=IMAGES, dataset=dataset), tmp_path / "there", store)
+    assert there.manifest.digest == here.manifest.digest
+    (twenty_jpegs / "list.csv").write_text(f'uri,label\n"{dataset}/{name}/01.jpg",cat\n"{name}/05.jpg",dog\n')
+    open_objects(bucket_uri).put(f"{name}/pictures/list.csv", twenty_jpegs / "list.csv")
+    items = IMAGES.open_source(f"{dataset}/list.csv", tmp_path).items()
+    assert [item.read(10**6) for item in items] == [
+        (twenty_jpegs / name / file).read_bytes() for file in ("01.jpg", "05.jpg")
+    ]
+
+
 def test_a_table_in_a_bucket_may_point_to_objects_beside_it(
     twenty_jpegs: Path, bucket_uri: str, tmp_path: Path, store: Store
 ) -> None:

@@ -120,7 +120,7 @@ def test_the_choice_is_among_both_rungs_and_tells_of_time_and_of_who_was_stopped
         "teacher": 60.0, "first rung": 600, "second rung": 300, "test and release": None,
     }  # fmt: skip
     page = Path(given["page"].path).read_text()
-    for text in ("Race", "trained to the end", "went on to the second rung", "stopped: ", "5 min 00 s"):
+    for text in ("Race", "trained to the end", "continued to the second rung", "stopped: ", "5 min 00 s"):
         assert text in page
 
 

@@ -160,7 +160,7 @@ def test_a_mistake_is_one_line_on_every_node_and_is_not_tried_again(
     nodes = start_nodes(manifest, tmp_path, free_port())
     assert [node.wait() for node in nodes] == [2, 2]
     assert nodes[1].log.splitlines()[-1] == (
-        "error: num_processes is 2, but the job has 4 processes (nodes x processes a node)"
+        "error: num_processes is 2, but the job has 4 processes (nodes x processes per node)"
     )
 
 

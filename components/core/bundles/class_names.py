@@ -54,7 +54,7 @@ def _text(labels: str) -> str:
             with _path(labels).open("rb") as file:
                 content = file.read(_MOST_BYTES + 1)
         if len(content) > _MOST_BYTES:
-            raise UserError(f"labels {labels} has more than {_MOST_BYTES // 2**20} MB; no list of class names has")
+            raise UserError(f"labels {labels} has more than {_MOST_BYTES // 2**20} MB, too many for class names")
         return content.decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = "there is no such file" if isinstance(error, FileNotFoundError) else error

@@ -77,7 +77,7 @@ class Dataset:
         manifest: what it was opened from.
 
     Raises:
-        UserError: the manifest lacks one of these, or its rows a shard do not fit its shards and counts.
+        UserError: the manifest lacks one of these, or its rows per shard do not fit its shards and counts.
     """
 
     def __init__(self, manifest: Manifest, store: "Store") -> None:
@@ -371,7 +371,7 @@ def _shard_name(split: str, number: int) -> str:
 
 
 class Tally:
-    """Counts and fingerprint while rows pass by: 32 bytes a row."""
+    """Counts and fingerprint while rows pass by: 32 bytes per row."""
 
     def __init__(self, rows: StoredRows, num_classes: int, slice_columns: Sequence[str] = ()) -> None:
         self._rows, self._num_classes = rows, num_classes

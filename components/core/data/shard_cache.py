@@ -82,7 +82,7 @@ class ShardCache:
             ) from error
 
     def _remove_dead(self, entry: FileEntry) -> None:
-        """Deletes what a killed process has left of this shard, but for the ranges that the store goes on with."""
+        """Deletes what a killed process has left of this shard, except the ranges that the store continues from."""
         resumed = f".{entry.sha256}.{entry.sha256[:16]}.partial"
         for path in self._folder.glob(f".{entry.sha256}.*.partial"):
             if path.name != resumed:

@@ -223,7 +223,7 @@ def _read(catalog: str | Path) -> str:
             with Path(catalog).open("rb") as file:
                 content = file.read(_MOST_BYTES + 1)
         if len(content) > _MOST_BYTES:
-            raise UserError(f"the catalog {catalog} has more than {_MOST_BYTES // 2**20} MB; no catalog has")
+            raise UserError(f"the catalog {catalog} has more than {_MOST_BYTES // 2**20} MB, too many for a catalog")
         return content.decode("utf-8")
     except (OSError, ValueError) as error:
         if isinstance(error, UserError):

@@ -119,7 +119,7 @@ def fitted(
         if weight is not None and len(weight) != classes:
             raise UserError(
                 f"the model's last layer {layer!r} has {len(weight)} outputs, and there are {classes} class names "
-                "(labels); they must be as many"
+                "(labels); the two numbers must be equal"
             )
     import torch
 

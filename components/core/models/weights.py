@@ -159,7 +159,7 @@ def _verify(path: Path, backbone: Backbone, digest: str | None = None) -> None:
         if path.name in backbone.files:
             what = f"{path.name} of backbone {backbone.name!r} has"
         raise UserError(
-            f"{what} another sha256 than {backbone.origin} pins {wanted}: the file is damaged or another one"
+            f"{what} another sha256 than {backbone.origin} pins {wanted}: the file is damaged, or a different one"
         )
 
 

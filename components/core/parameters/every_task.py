@@ -228,9 +228,9 @@ _COMPRESSION = (
     ),
     Parameter(
         name="prune_allocation", part="recipe", type=str, default="greedy", choices=("greedy", "exact"),
-        text="How pruning divides its target among the layers: greedy (the cheapest channels of the whole network go "
-        "first), or exact (what each width does to the answers is measured on training images, and the widths of least "
-        "sum are taken).",
+        text="How pruning divides its target among the layers: greedy (removes the least important channels of the "
+        "whole network first), or exact (measures on training images how much each width of each layer changes the "
+        "outputs, and picks the widths with the smallest total).",
     ),
     Parameter(
         name="weight_sparsity", part="recipe", type=float, default=0.0, rule=BELOW_ONE,
@@ -281,7 +281,7 @@ _MEASUREMENT = (
     ),
     Parameter(
         name="latency_rounds", type=int, default=50, rule=AT_LEAST_ONE,
-        text="Timed calls of each model, at least; more follow until the speed-up is known to ±3 %.",
+        text="Minimum number of timed calls per model; more follow until the speed-up is known to ±3 %.",
     ),
 )  # fmt: skip
 

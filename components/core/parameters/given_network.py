@@ -14,26 +14,26 @@ GIVEN_NETWORK = (
     Parameter(
         name="model", field="model_source", type=str, default="",
         text="Your trained model: a .safetensors or .pth checkpoint (a path or an s3:// URI), a release in the store "
-        "(NAME/VERSION), or the digest of a model that an earlier run has made.",
+        "(NAME/VERSION), or the digest of a model from an earlier run.",
     ),
     Parameter(
         name="architecture", field="model_architecture", type=str, default="",
-        text="Of a checkpoint: timm:NAME or torchvision:NAME. Empty for a release or a digest, which know theirs.",
+        text="Architecture of a checkpoint: timm:NAME or torchvision:NAME. Leave empty for a release or a digest.",
     ),
     Parameter(
         name="labels", field="model_labels", type=str, default="",
-        text="Of a checkpoint: its class names in the order of its outputs; a text file with one per line, a JSON "
-        "file, or the names with commas between them. Empty takes those that the model itself holds.",
+        text="Class names of a checkpoint, in the order of its outputs: a text file with one per line, a JSON file, or "
+        "the names separated by commas. Empty takes the names that the model itself holds.",
     ),
     Parameter(
         name="mean", type=list[float], default=[], rule=_CHANNEL,
-        text="Of a checkpoint: mean of R, G and B (0 to 1) that its images were normalised with. Empty takes those of "
-        "the library's own weights.",
+        text="Mean of R, G and B (0 to 1) that a checkpoint's training images were normalised with. Empty takes that "
+        "of the library's own weights.",
     ),
     Parameter(
         name="std", type=list[float], default=[], rule=_SPREAD,
-        text="Of a checkpoint: standard deviation of R, G and B that its images were normalised with. Empty takes "
-        "those of the library's own weights.",
+        text="Standard deviation of R, G and B that a checkpoint's training images were normalised with. Empty takes "
+        "that of the library's own weights.",
     ),
 )  # fmt: skip
 

@@ -17,16 +17,17 @@ IMAGES = (
     ),
     Parameter(
         name="max_image_mb", type=float, default=20.0, rule=Range(low=0, high=LARGEST_IMAGE_MB, above=True),
-        text="Put larger image files aside (quarantine), in megabytes.",
+        text="Largest image file to use, in megabytes; larger ones are quarantined.",
     ),
     Parameter(
         name="class_weights", part="training", type=str, default="none", choices=("none", "balanced"),
-        text="balanced gives rare classes more weight in the cross-entropy, by the root of their share; none does not.",
+        text="balanced gives rare classes more weight in the cross-entropy, by the root of their share; none weighs "
+        "all classes alike.",
     ),
     Parameter(
         name="int8_max_drop", part="recipe", type=float, default=NO_LIMIT, rule=LIMIT_FROM_ZERO,
-        text="Accuracy control: the most percentage points that int8 may lose against the float32 network it is made "
-        "of, on validation data. The layers that suffer most stay float until it holds. -1 is no limit.",
+        text="Accuracy control: maximum loss of the int8 model against its float32 network on validation data, in "
+        "points. The most sensitive layers stay float until it holds. -1 is no limit.",
     ),
     Parameter(
         name="image_column", part="data", type=str, default="",

@@ -6,9 +6,9 @@ from components.core.parameters.rules import Range
 SEQUENCES = (
     Parameter(
         name="teacher_beam", type=int, default=0, rule=Range(low=1, high=12, also={0: "the labels as they are"}),
-        text="Students learn what the teacher makes of each training row, and not its label: of so many hypotheses of "
-        "beam search the one nearest to the label, without the 5 % that the teacher is least sure of. 0 keeps the "
-        "labels as they are.",
+        text="Train students on the teacher's output in place of the labels: beam search with this many hypotheses, of "
+        "which the one nearest to the label is taken. The 5 % of the rows with the least confident output are left "
+        "out. 0 keeps the labels.",
     ),
     Parameter(
         name="replay_fraction", type=float, default=0.0, rule=Range(low=0, high=0.9),
@@ -18,7 +18,7 @@ SEQUENCES = (
     ),
     Parameter(
         name="batch_tokens", type=int, default=0, rule=Range(low=1, also={0: "batch_size rows"}),
-        text="Elements of the targets (pieces) in a training step's batch, padding included, at most: rows of similar "
-        "length go together, many short ones or few long ones. 0 takes batch_size rows.",
+        text="Maximum target pieces per training batch, padding included. Rows of similar length are batched together: "
+        "many short ones or few long ones. 0 takes batch_size rows.",
     ),
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The graph of an int8 file as onnxruntime's CPU kernels fuse it: uint8 activations, int8 weights, one scale a channel.
+"""The graph of an int8 file as onnxruntime's CPU kernels fuse it: uint8 activations, int8 weights scaled per channel.
 
 Which graph it is depends on shapes and on which tensors are given a range, not on the ranges' values: `quantize` gives
 measured ones, and who only wants to know how long such a file takes gives any.

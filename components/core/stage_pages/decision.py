@@ -19,7 +19,7 @@ from components.core.report.figures import Point, scatter
 from components.core.report.page import Block, Callout, Cell, Columns, Table, figure, table
 
 RACE_NOTE = (
-    "All students were pruned, distilled for a few epochs and measured; the best went on as long as time allowed."
+    "All students were pruned, distilled for a few epochs and measured; the best were trained on while time allowed."
 )
 
 
@@ -127,7 +127,7 @@ def recipe_table(decision: Mapping[str, Any]) -> Table:
 
 
 def race_blocks(decision: Mapping[str, Any]) -> list[Block]:
-    """Of a search in a time box: who went on and who was stopped, and the time of each step; else nothing."""
+    """Of a search in a time box: who continued and who was stopped, and the time of each step; else nothing."""
     race = decision.get("race")
     if not race:
         return []
@@ -149,7 +149,7 @@ def race_blocks(decision: Mapping[str, Any]) -> list[Block]:
 def _fate(rung: int, stopped: str) -> str:
     if rung > 1:
         return "trained to the end"
-    return f"stopped: {stopped}" if stopped else "went on to the second rung"
+    return f"stopped: {stopped}" if stopped else "continued to the second rung"
 
 
 def _value(model: Mapping[str, Any], metric: Mapping[str, Any]) -> str:

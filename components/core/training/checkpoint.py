@@ -45,7 +45,7 @@ class Progress:
 
 @dataclass(kw_only=True)
 class TrainingState:
-    """All that must be saved for a run to go on as if nothing had happened (the generators' states come on top)."""
+    """All that must be saved for a run to continue as if nothing had happened (the generators' states come on top)."""
 
     module: nn.Module
     optimizer: torch.optim.Optimizer

@@ -267,7 +267,7 @@ def _save(run: _Run, state: TrainingState, *, asked: bool) -> None:
         run.checkpointer.save(state)
     if asked:
         run.ranks.wait()  # who leaves first takes the others with it
-        kept = " with its progress saved; started again, it goes on from here" if run.checkpointer else ""
+        kept = " with its progress saved; started again, it continues from here" if run.checkpointer else ""
         run.report(f"asked to stop: leaving{kept}")
         raise Stopped
 

@@ -113,7 +113,7 @@ ALONE = Ranks()
 
 @contextmanager
 def joined() -> Iterator[Ranks]:
-    """Joins the processes that torchrun has started: gloo on CPUs, nccl on CUDA, a device a process."""
+    """Joins the processes that torchrun has started: gloo on CPUs, nccl on CUDA, one device per process."""
     on_cuda = torch.cuda.is_available()
     if on_cuda:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))

@@ -113,7 +113,7 @@ class Containers:
         return container
 
     async def _check_limit(self, container: str) -> None:
-        """Warns once of an engine that ignores limits: it says so itself where nobody looks, and goes on without."""
+        """Warns once of an engine that ignores limits: its own warning is easily missed, and it runs without them."""
         with contextlib.suppress(EngineError):
             got = await self.engine.tell("inspect", "--format", "{{.HostConfig.Memory}}", container)
             self._has_limits = got != "0"
@@ -182,7 +182,7 @@ class Containers:
         try:
             found = (await self.engine.tell("ps", "-aq", "--filter", f"label={FOLDER}")).split()
         except EngineError as error:
-            self._warn(f"containers of earlier runs cannot be looked for: {error}")
+            self._warn(f"cannot list the containers of earlier runs: {error}")
             return
         for container in found:
             try:

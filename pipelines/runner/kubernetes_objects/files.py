@@ -41,7 +41,7 @@ def _read(path: Path, where: str) -> dict[str, bytes]:
         else:
             raise UserError(f"{where}: there is no such file or folder")
     except UnicodeDecodeError:
-        raise UserError(f"{where}: the file is not text; give bytes as a folder with one file a key") from None
+        raise UserError(f"{where}: the file is not text; give bytes as a folder with one file per key") from None
     except OSError as error:
         raise UserError(f"{where} cannot be read: {error.strerror}") from None
     if not found:
@@ -60,7 +60,7 @@ def _check_size(size: int, where: str) -> None:
 
 
 def _folder(path: Path) -> dict[str, bytes]:
-    """One file a key. A mounted secret has links to `..data` beside its keys; those are left out."""
+    """One file per key. A mounted secret has links to `..data` beside its keys; those are left out."""
     files = [item for item in sorted(path.iterdir()) if item.is_file() and not item.name.startswith("..")]
     return {item.name: item.read_bytes() if item.stat().st_size <= _MOST_BYTES else b"" for item in files}
 

@@ -121,7 +121,7 @@ def _change_root(places: Sequence[PurePosixPath], root: Path) -> None:
 
 
 def _copy(folder: PurePosixPath, places: list[PurePosixPath], root: Path) -> None:
-    """Makes `folder` anew under `root`: its entries are the real ones, but for those on the way to a missing place."""
+    """Recreates `folder` under `root`: its entries are the real ones, but for those on the way to a missing place."""
     on_the_way: dict[str, list[PurePosixPath]] = {}
     for place in places:
         name = place.relative_to(folder).parts[0]

@@ -17,7 +17,7 @@ from pipelines.runner.kubernetes_objects.volume_tasks import volume_folder
 from pipelines.runner.records.redaction import Redaction
 
 _NAMESPACE = "kubeflow"  # where KFP's own manifests put the pods of a run
-HOW_TO_GIVE = "a .env, JSON or YAML file of key: value, or a folder with one file a key"
+HOW_TO_GIVE = "a .env, JSON or YAML file of key: value, or a folder with one file per key"
 
 
 @dataclass(frozen=True, kw_only=True)

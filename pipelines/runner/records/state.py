@@ -1,6 +1,6 @@
 """A run's state on disk: SQLite in WAL mode, so that a kill at any moment loses no finished task.
 
-<home>/runs/<run-id>/state.sqlite     one row for the run, one a task
+<home>/runs/<run-id>/state.sqlite     one row for the run, one per task
                      run.lock         locked by the runner that is at work on the run
                      pipeline.yaml    what was run
                      logs/ artifacts/ work/

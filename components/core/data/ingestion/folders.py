@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from components.core.data.ingestion.image_files import IMAGE_SUFFIXES, may_be_image
 from components.core.data.ingestion.locations import Location
-from components.core.data.ingestion.splits import given_splits
+from components.core.data.ingestion.splits import given_splits, split_roles
 from components.core.errors import UserError
 
 _FEW_IMAGES = 3
@@ -107,12 +107,13 @@ def find_class_layout(tree: FolderTree, dataset: str) -> ClassLayout:
     while True:
         names = tree.folders(path)
         inside = {name: posixpath.join(path, name) for name in names}
-        if roles := given_splits(names):
+        if roles := given_splits(names) or _splits_beside_others(tree, inside):
             return _split_first(tree, {inside[name]: role for name, role in roles.items()}, dataset)
-        if len(names) > 1 and not any(tree.images[folder] for folder in inside.values()):
-            if below := _shared_splits(tree, inside.values()):
-                return ClassLayout(roots={path: None}, below=below)
-            _refuse_same_folders(tree, names, inside.values(), dataset)
+        nested = {name: folder for name, folder in inside.items() if not tree.images[folder]}
+        if len(names) > 1 and len(nested) == len(names) and (below := _shared_splits(tree, nested.values())):
+            return ClassLayout(roots={path: None}, below=below)
+        if 2 * len(nested) > len(names):
+            _refuse_same_folders(tree, list(nested), nested.values(), dataset)
         # A zip's own folder, a lone train/: there is one way down.
         only = inside[names[0]] if len(names) == 1 else ""
         if not only or tree.images[only] or not tree.folders(only):
@@ -131,6 +132,17 @@ def refuse_without_classes(tree: FolderTree, dataset: str) -> None:
         )
     what = "files of unknown kinds that may be images," if tree.unsure else "images"
     raise UserError(f"dataset {dataset} holds {what} but no class folders: put them in one sub-folder per class")
+
+
+def _splits_beside_others(tree: FolderTree, inside: Mapping[str, str]) -> Mapping[str, str]:
+    """Folders of splits that hold the same folders, as no other one does: beside ``runs/``, ``docs/``, ``logs/``."""
+    found = {name: set(tree.folders(folder)) for name, folder in inside.items() if not tree.images[folder]}
+    roles = split_roles(name for name, folders in found.items() if len(folders) > 1)
+    if len(set(roles.values())) < 2:
+        return {}
+    common = set.intersection(*(found[name] for name in roles))
+    others = [folders for name, folders in found.items() if name not in roles]
+    return {} if len(common) < 2 or any(common <= folders for folders in others) else roles
 
 
 def _split_first(tree: FolderTree, roles: Mapping[str, str], dataset: str) -> ClassLayout:
@@ -180,7 +192,7 @@ def _shared_splits(tree: FolderTree, folders: Iterable[str]) -> Mapping[str, str
 def _refuse_same_folders(tree: FolderTree, names: Sequence[str], folders: Iterable[str], dataset: str) -> None:
     found = [set(tree.folders(folder)) for folder in folders]
     common, union = set.intersection(*found), set.union(*found)
-    if len(common) < 2 or 2 * len(common) < len(union):
+    if len(found) < 2 or len(common) < 2 or 2 * len(common) < len(union):
         return
     raise UserError(
         f"dataset {dataset}: {_listed('folder', names)} hold the same sub-folders ("

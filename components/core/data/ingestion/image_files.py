@@ -19,6 +19,11 @@ _OTHER_SUFFIXES = {
     ".lnk", ".url", ".bak", ".tmp", ".part", ".crdownload", ".license",
 }  # fmt: skip
 
+_OTHER_PICTURES = (
+    ".svg", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".raw", ".psd", ".jp2", ".j2k", ".jxl",
+    ".tga", ".ico", ".exr", ".dcm",
+)  # fmt: skip
+
 _ARRAYS = "write the arrays of the {} as Parquet or as image files"
 _REMEDIES = {
     **dict.fromkeys((".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".bz2", ".xz"), "unpack the {}"),
@@ -57,6 +62,11 @@ def remedy(names: Iterable[str], noun: str) -> str:
 def is_image_name(name: str) -> bool:
     """Whether the suffix is an image's."""
     return name.lower().endswith(IMAGE_SUFFIXES)
+
+
+def is_picture_name(name: str) -> bool:
+    """Whether the suffix is that of a picture, also of a kind that is not read."""
+    return name.lower().endswith((*IMAGE_SUFFIXES, *_OTHER_PICTURES))
 
 
 def starts_like_image(data: bytes) -> bool:

@@ -16,15 +16,21 @@ _WORDS = {
     **dict.fromkeys(("test", "testing", "testset", "tst", "holdout"), "test"),
     **dict.fromkeys(("eval", "evaluation"), "eval"),
 }
+_NOUNS = (
+    r"(?:datas?|datasets?|sets?|images?|imgs?|pics?|pictures?|photos?|files?|samples?|folders?|dirs?|splits?|labels?)"
+)
+# "trainimages", "mytest", "imgval": no word that merely contains one, as "strainer", "valve" or "contest".
+_JOINED = re.compile(rf"(?:my|cross|{_NOUNS})?({'|'.join(sorted(_WORDS, key=len, reverse=True))}){_NOUNS}?")
 
 
 def split_words(name: str) -> set[str]:
     """The splits that words of a name stand for: train, validation, test, or eval, which may be either of the last two.
 
-    ``Train-Images`` → train; ``train_val`` → train and validation; ``contrail`` → nothing.
+    ``Train-Images``, ``trainimages`` → train; ``train_val`` → train and validation; ``contrail`` → nothing.
     """
     spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
-    return {_WORDS[word] for word in re.findall(r"[a-z]+", spaced.lower()) if word in _WORDS}
+    joined = (_JOINED.fullmatch(word) for word in re.findall(r"[a-z]+", spaced.lower()))
+    return {_WORDS[found[1]] for found in joined if found}
 
 
 def split_roles(names: Iterable[str]) -> dict[str, str]:

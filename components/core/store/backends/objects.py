@@ -74,7 +74,7 @@ class Objects(Protocol):
         ...
 
     def stream(self, key: str) -> Iterator[bytes]:
-        """The object in chunks; goes on where it stopped when the connection breaks. `NotFound`."""
+        """The object in chunks; continues where it stopped when the connection breaks. `NotFound`."""
         ...
 
     def fetch(self, key: str, path: Path, *, sha256: str) -> None:

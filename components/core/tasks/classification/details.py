@@ -23,7 +23,7 @@ class ClassScore:
 
 
 class ClassificationDetails:
-    """Confusions and calibration, batch by batch; memory is that of the confusion matrix, and 9 or 17 bytes a row.
+    """Confusions and calibration, batch by batch; memory is that of the confusion matrix, and 9 or 17 bytes per row.
 
     `temperature`: of the release; then calibration is noted with it and without.
     """

@@ -14,12 +14,12 @@ _OWN = (
     Parameter(
         name="crop_ratio", part="network", type=float, default=0.0,
         rule=Range(low=0.1, high=1, also={0: "the backbone's own"}),
-        text="Of crop: side of the cut square as a share of the image's shorter side. 0 is the backbone's own.",
+        text="With crop: side of the cut square as a share of the image's shorter side. 0 is the backbone's own.",
     ),
     Parameter(
         name="temperature_scaling", part="recipe", type=bool, default=False,
         text="Fit a temperature on the validation data that the release divides its logits by, so that its "
-        "probabilities fit the observed accuracy. No answer changes.",
+        "probabilities fit the observed accuracy. Predicted classes stay the same.",
     ),
     Parameter(
         name="label_column",

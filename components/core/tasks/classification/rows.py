@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from components.core.data.ingestion.columns import IMAGE_COLUMNS, LABEL_COLUMNS, Columns
 from components.core.data.ingestion.folders import FolderTree, find_class_layout, refuse_without_classes
+from components.core.data.ingestion.image_files import is_picture_name
 from components.core.data.ingestion.items import Inspected, Item, Rejection, Source, printable
 from components.core.data.ingestion.sources import locate, refuse_without_images
 from components.core.data.ingestion.table_source import TableFiles, TableSource
@@ -213,7 +214,8 @@ class ClassificationRows:
         if isinstance(look, Rejection):
             data = look
         # A folder of text files is no class; a folder of broken images is one, and its loss must be said.
-        seen = label is not None and not (isinstance(data, Rejection) and data.reason == "unsupported")
+        other = isinstance(data, Rejection) and data.reason == "unsupported" and not is_picture_name(item.name)
+        seen = label is not None and not other
         classes = (label,) if label is not None and seen else ()
         if isinstance(data, Rejection) or isinstance(look, Rejection):
             rejected = next(one for one in (data, look) if isinstance(one, Rejection))

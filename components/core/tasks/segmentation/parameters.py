@@ -44,7 +44,7 @@ _OWN = (
     Parameter(
         name="auxiliary_weight", makes_network=True, part="training", type=float, default=0.4,
         rule=Range(low=0, high=10),
-        text="Weight of an auxiliary head's loss while the network is fine-tuned. 0 is no such head.",
+        text="Weight of an auxiliary head's loss while the network is fine-tuned. 0 trains without that head.",
     ),
     Parameter(
         name="distillation", part="distillation", type=str, default="channel", choices=DISTILLATIONS,

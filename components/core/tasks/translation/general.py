@@ -1,7 +1,7 @@
 """General sentences: what tuning on a domain does to everything else, and what can hold it back.
 
-They are of no data set: our own, a file per source language beside this one, or the user's, one a line. The answers of
-the network that training begins with are the references: how near to them a later network's answers are says how far
+They are of no data set: our own, a file per source language beside this one, or the user's, one per line. The answers
+of the network that training begins with are the references: how near to them a later network's answers are says how far
 it has drifted, not whether it became better or worse. Of a user's file every second sentence, at most 200, is watched;
 the others may be replayed in training, with the untuned network's own answers. What is watched is never trained on.
 """
@@ -141,5 +141,5 @@ def _sentences(name: str, content: bytes) -> tuple[str, ...]:
     for line in filter(None, map(normalized, text.splitlines())):
         found.setdefault(content_key(line), line)
     if len(found) < 2:
-        raise UserError(f"{FILE} {name} has {len(found)} different sentences, one a line; at least 2 are needed")
+        raise UserError(f"{FILE} {name} has {len(found)} different sentences, one per line; at least 2 are needed")
     return tuple(found.values())

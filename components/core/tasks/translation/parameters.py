@@ -32,7 +32,7 @@ _OWN = (
     ),
     Parameter(
         name="max_words", part="data", type=int, default=MAX_WORDS, rule=Range(low=1, high=1000),
-        text="Put pairs with a longer sentence aside, in words.",
+        text="Longest sentence to use, in words; pairs with a longer one are quarantined.",
     ),
     Parameter(
         name="skipped_rules", part="data", type=list[str], default=[],
@@ -48,9 +48,9 @@ _OWN = (
     ),
     Parameter(
         name="general_sentences", part="training", type=str, default="",
-        text="A text file, or its s3:// URI, of sentences in the source language that are not of the domain, one a "
-        "line: half of them, at most 200, are translated before and after tuning, and the change is reported; the "
-        "others can be replayed. Empty watches an embedded sample (English).",
+        text="Text file, or its s3:// URI, with out-of-domain sentences in the source language, one per line. Half of "
+        "them, at most 200, are translated before and after tuning to report the change; the others can be replayed. "
+        "Empty uses an embedded English sample.",
     ),
     Parameter(
         name="vocabulary_coverage", part="recipe", type=float, default=1.0, rule=FRACTION,
@@ -59,8 +59,8 @@ _OWN = (
     ),
     Parameter(
         name="vocabulary_least", part="recipe", type=int, default=VOCABULARY_LEAST, rule=NOT_NEGATIVE,
-        text="Pieces that the vocabulary keeps on each side, at least: the pretrained one's most frequent fill it up, "
-        "so that words which the training text lacks stay whole.",
+        text="Minimum number of pieces to keep on each side. The most frequent ones of the pretrained vocabulary fill "
+        "it up, so that words missing from the training text stay whole.",
     ),
     Parameter(
         name="heads_fraction", part="recipe", type=float, default=1.0, rule=SHARE,
@@ -80,8 +80,8 @@ _OWN = (
     ),
     Parameter(
         name="int8_least_db", part="recipe", type=float, default=0.0, rule=Range(low=0, high=100),
-        text="Leave the matrix products float that do most harm, until each output of a graph has this signal-to-noise "
-        "ratio, in decibels. 0 leaves none.",
+        text="Minimum signal-to-noise ratio of each output of a graph, in decibels: the most harmful matrix products "
+        "stay float until it holds. 0 quantizes all of them.",
     ),
 )  # fmt: skip
 

@@ -320,7 +320,7 @@ def _languages(dataset: "Dataset") -> tuple[str, str]:
     """Of the data set's manifest; UserError where it does not say."""
     known = dataset.manifest.metadata.get("languages")
     if not isinstance(known, list) or len(known) != 2:
-        raise UserError("the data set does not say which languages it is of; prepare it again")
+        raise UserError("the data set does not state its languages; prepare it again")
     return str(known[0]), str(known[1])
 
 

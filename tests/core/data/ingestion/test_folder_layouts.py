@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from components.core.data.ingestion.sources import quick_look
+from components.core.data.ingestion.splits import split_words
 from components.core.errors import UserError
 from components.core.tasks.classification.rows import ClassificationRows
 
@@ -40,6 +41,8 @@ def placed(dataset: Path, tmp_path: Path) -> dict[str, tuple[str | None, str | N
         (("Train", "dev"), ("train", "validation")),
         (("seg_train/seg_train", "seg_test/seg_test"), ("train", "test")),
         (("set/TrainImages", "set/TestImages"), ("train", "test")),
+        (("traindata", "testdata"), ("train", "test")),
+        (("mytrain", "crossval", "mytest"), ("train", "validation", "test")),
     ],
 )
 def test_folders_of_splits_are_no_classes_and_give_the_split(
@@ -72,8 +75,32 @@ def test_a_class_called_train_is_a_class(tmp_path: Path) -> None:
     assert quick_look(str(data), IMAGES).classes == ("bus", "car", "ship", "test tube", "train")
 
 
-def test_parts_without_telling_names_are_refused_and_not_taken_for_classes(tmp_path: Path) -> None:
-    data = put(tmp_path / "data", *with_classes("fold1", "fold2"))
+def test_splits_are_found_beside_other_folders_with_pictures(tmp_path: Path) -> None:
+    others = ("runs/1.jpg", "docs/1.jpg", "logs/a/1.jpg", "logs/b/1.jpg", "figures/1.jpg")
+    data = put(tmp_path / "data", *with_classes("train", "test"), *others)
+    assert quick_look(str(data), IMAGES).classes == ANIMALS
+    found = placed(data, tmp_path)
+    assert found["test/cats/1.jpg"] == ("cats", "test")
+    assert {found[name] for name in others} == {(None, None)}
+
+
+def test_classes_called_train_and_test_with_folders_like_those_of_other_classes_are_no_splits(tmp_path: Path) -> None:
+    names = ("train", "test tube", "bus", "car", "ship")
+    data = put(tmp_path / "data", *with_classes(*names, classes=("day", "night", "dusk")), "bike/1.jpg")
+    with pytest.raises(UserError, match="bus, car, ship, test tube, train hold the same sub-folders"):
+        quick_look(str(data), IMAGES)
+
+
+def test_words_that_merely_contain_the_name_of_a_split_are_none() -> None:
+    for name in ("strainer", "valve", "contest", "latest", "interval", "contrail", "device", "medieval"):
+        assert split_words(name) == set()
+
+
+@pytest.mark.parametrize("others", [(), ("docs/1.jpg", "docs/2.jpg", "docs/3.jpg")])
+def test_parts_without_telling_names_are_refused_and_not_taken_for_classes(
+    others: tuple[str, ...], tmp_path: Path
+) -> None:
+    data = put(tmp_path / "data", *with_classes("fold1", "fold2"), *others)
     with pytest.raises(UserError, match=r"fold1, fold2 hold the same sub-folders \(cats, dogs\), so either may be"):
         quick_look(str(data), IMAGES)
 
@@ -90,6 +117,7 @@ def test_the_one_way_down_is_taken(wrapper: str, tmp_path: Path) -> None:
     [
         (["images/1.jpg", "images/2.jpg", "labels.csv"], r"the table labels\.csv: give the table .*data/labels\.csv"),
         (["train_images/1.jpg", "test_images/2.jpg", "train.csv"], r"the table train\.csv: give the table"),
+        (["trainimages/1.jpg", "testimages/2.jpg", "train.csv"], r"the table train\.csv: give the table"),
         (["1.jpg", "2.jpg", "labels.csv"], r"the table labels\.csv: give the table"),
         (
             [*with_classes("data"), "assets/logo.png"],

@@ -79,7 +79,7 @@ def test_of_a_user_s_file_every_second_sentence_is_watched_and_none_of_these_is_
         (None, r"^cannot read general_sentences \S+own.txt: No such file or directory$"),
         (
             b"Only one.\n\nonly ONE\n",
-            r"^general_sentences \S+own.txt has 1 different sentences, one a line; at least 2",
+            r"^general_sentences \S+own.txt has 1 different sentences, one per line; at least 2",
         ),
         (b"Fine.\nCaf\xe9.\n", r"^general_sentences \S+own.txt is not UTF-8 at byte 9$"),
     ],
