@@ -149,6 +149,25 @@ def test_of_exact_copies_one_is_kept_and_the_others_are_listed(
     assert dataset.manifest.metadata["duplicates"] == 2
 
 
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_a_label_too_long_for_a_class_is_that_rows_fault_alone(
+    kind: str, twenty_jpegs: Path, tmp_path: Path, store: Store
+) -> None:
+    files = sorted(path.relative_to(twenty_jpegs).as_posix() for path in twenty_jpegs.glob("*/*.jpg"))
+    rows = [(name, "x" * 5_000_000 if name == "cats/01.jpg" else name[:4]) for name in files]
+    if kind == "csv":
+        text = "path,label\n" + "".join(f"{name},{label}\n" for name, label in rows if len(label) < 100_000)
+        text += f"cats/01.jpg,{'x' * 100_000}\n"
+    else:
+        text = "".join(json.dumps({"path": name, "label": label}) + "\n" for name, label in rows)
+    (twenty_jpegs / f"table.{kind}").write_text(text)
+    dataset = prepared(twenty_jpegs / f"table.{kind}", store, tmp_path / "out")
+    assert dataset.classes == ["cats", "dogs"]
+    (fault,) = [file for file in quarantine_of(dataset, store)["files"] if file["source"] not in BROKEN]
+    assert "its label has" in fault["detail"]
+    assert len(json.dumps(fault)) < 300
+
+
 def test_copies_under_different_labels_are_all_quarantined(twenty_jpegs: Path, tmp_path: Path, store: Store) -> None:
     (twenty_jpegs / "dogs" / "twin.jpg").write_bytes((twenty_jpegs / "cats" / "01.jpg").read_bytes())
     dataset = prepared(twenty_jpegs, store, tmp_path / "out")

@@ -142,12 +142,12 @@ class _Reading:
             for column, names in self._names_of.items()
         }
         split = self.found.split
-        label = _label(values.get(self.found.label), self._classes) if self.found.label else None
+        label, problem = _label(values.get(self.found.label), self._classes) if self.found.label else (None, None)
         return Row(
             number=number,
             files={role: cell_of(values.get(column)) for role, column in self.found.files.items()},
             label=label,
-            problem=_label_problem(label),
+            problem=problem,
             group=further[columns.group] if columns.group else None,
             split=cell_split(further[split]) if split else None,
             slices=tuple(further[column] for column in columns.slices),
@@ -290,12 +290,12 @@ def _jsonl_row(number: int, values: Mapping[str, Any], columns: Columns, name: s
     split, named = columns.split_of(values), columns.label_of(values)
     files = {role: columns.file_of(role, values) for role in columns.files}
     texts = {role: columns.text_of(role, values) for role in columns.texts}
-    label = _label(values.get(named), []) if named else None
+    label, problem = _label(values.get(named), []) if named else (None, None)
     return Row(
         number=number,
         files={role: cell_of(values.get(column) if column else None) for role, column in files.items()},
         label=label,
-        problem=_label_problem(label),
+        problem=problem,
         group=_name_in(values, columns.group, [], name, number, "group") if columns.group else None,
         split=cell_split(values.get(split)) if split else None,
         slices=tuple(_name_in(values, column, [], name, number) for column in columns.slices),
@@ -345,8 +345,16 @@ def _name_in(
         raise UserError(f"{table}, row {number}: {what} column {column!r} {error}; name another column") from error
 
 
-def _label(value: Any, names: list[str]) -> str | None:
-    """The class a label means; None when there is none (Hugging Face marks an unlabelled row with -1)."""
+def _label(value: Any, names: list[str]) -> tuple[str | None, str | None]:
+    """The class a label means, or why the row has none; no class and no reason where there is no label."""
+    label = _class_of(value, names)
+    if label is None or len(label) <= MOST_CHARACTERS:
+        return label, None
+    return None, f"its label has {len(label)} characters; the name of a class has at most {MOST_CHARACTERS}"
+
+
+def _class_of(value: Any, names: list[str]) -> str | None:
+    """None without a label (Hugging Face marks an unlabelled row with -1)."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
     if isinstance(value, float) and value.is_integer():
@@ -356,12 +364,6 @@ def _label(value: Any, names: list[str]) -> str | None:
     if not isinstance(value, str | int | float):
         return None
     return label_of(str(value))
-
-
-def _label_problem(label: str | None) -> str | None:
-    if label is None or len(label) <= MOST_CHARACTERS:
-        return None
-    return f"its label has {len(label)} characters; the name of a class has at most {MOST_CHARACTERS}"
 
 
 def _line(error: Exception) -> str:
