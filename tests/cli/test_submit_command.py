@@ -172,7 +172,7 @@ def test_waiting_survives_an_api_that_is_away_for_a_while(
 @pytest.mark.parametrize(
     ("kind", "message"), [(503, "is not ready (503)"), (401, "(401)"), ("html", "not as the KFP API")]
 )
-def test_waiting_ends_when_the_api_stays_away_and_says_that_the_run_goes_on(
+def test_waiting_ends_when_the_api_stays_away_and_says_that_the_run_continues(
     trimtab: Trimtab, pipeline: str, kfp_server: KfpServer, kind: Any, message: str
 ) -> None:
     kfp_server.fail(r"/runs/", kind, method="GET")
@@ -180,7 +180,7 @@ def test_waiting_ends_when_the_api_stays_away_and_says_that_the_run_goes_on(
     assert said.code == 1
     (line,) = said.err.splitlines()
     assert message in line
-    assert "the run goes on" in line
+    assert "the run continues" in line
     assert "trimtab follow" in line
     assert not kfp_server.sent("POST", ":terminate")
 
@@ -189,7 +189,7 @@ def test_a_time_out_ends_the_waiting_and_not_the_run(trimtab: Trimtab, pipeline:
     kfp_server.steps = [("RUNNING", {})]
     said = trimtab("submit", pipeline, "--host", kfp_server.url, "-p", "n=1", "--wait", "--timeout", "1s")
     assert said.code == 1
-    assert "not over after 1 s; the run goes on" in said.err
+    assert "not over after 1 s; the run continues" in said.err
     assert not kfp_server.sent("POST", ":terminate")
 
 
@@ -220,7 +220,7 @@ def test_following_goes_on_with_a_run(trimtab: Trimtab, pipeline: str, kfp_serve
     said = trimtab("follow", run_id, "--host", kfp_server.url)
     assert (said.code, said.out.splitlines()[-1]) == (0, f"run {run_id} succeeded")
     gone = trimtab("follow", "nowhere", "--host", kfp_server.url)
-    assert (gone.code, "runs nowhere not found" in gone.err, "goes on" in gone.err) == (1, True, False)
+    assert (gone.code, "runs nowhere not found" in gone.err, "continues" in gone.err) == (1, True, False)
 
 
 def test_a_run_whose_start_was_not_answered_is_said_to_be_unknown(
@@ -282,7 +282,7 @@ def test_a_signal_ends_the_real_command_line_and_not_the_run(
     _, err = waiting.communicate(timeout=60)
     assert waiting.returncode == 1
     (line,) = err.splitlines()
-    assert "stopped waiting; the run goes on" in line
+    assert "stopped waiting; the run continues" in line
     assert not kfp_server.sent("POST", ":terminate")
 
 
