@@ -12,7 +12,7 @@ from PIL import Image
 from components.core.errors import UserError
 from components.core.runtime.metadata import read_metadata, strip_metadata, write_metadata
 from components.core.runtime.released import load_release
-from components.core.tasks.classification.serving import softmax
+from components.core.tasks.images.assets import softmax
 from components.core.tasks.images.preprocess import Preprocess
 
 PREPROCESS = Preprocess(image_size=32, mean=(0.5, 0.4, 0.3), std=(0.2, 0.2, 0.25))
