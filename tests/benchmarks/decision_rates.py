@@ -21,7 +21,7 @@ from components.core.evaluation.calibration import calibration_error
 from components.core.evaluation.document import Comparison
 from components.core.evaluation.paired_proportions import score_interval
 from components.core.models.architecture import Architecture
-from components.core.tasks.classification.serving import softmax
+from components.core.tasks.images.assets import softmax
 from components.core.tasks.metric import Metric
 from components.core.tasks.networks import build
 from components.drift.features import feature_drift
