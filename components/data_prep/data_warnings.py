@@ -78,6 +78,14 @@ def near_warnings(plan: Plan, rows: RowFormat) -> list[DataWarning]:
     return [DataWarning("Near copies of test rows in training", text)]
 
 
+def missing_warnings(count: int, instead: str) -> list[DataWarning]:
+    """Of `count` rows, most of the table, whose file is not there; `instead` is what to write, or empty."""
+    text = f"{count:,} rows name a file that is not there, and are left out."
+    return [
+        DataWarning("Most rows lack their file", f"{text} {instead[:1].upper()}{instead[1:]}." if instead else text)
+    ]
+
+
 def _listed(names: Sequence[str]) -> str:
     more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
     return ", ".join(names[:_LISTED]) + more

@@ -16,7 +16,8 @@ from components.core.data.slices import refuse_empty, row_slices, shard_column
 from components.core.data.spill import Spill
 from components.core.errors import UserError
 from components.data_prep.apart import keep_apart
-from components.data_prep.data_warnings import DataWarning, near_warnings, warnings_of
+from components.data_prep.data_warnings import DataWarning, missing_warnings, near_warnings, warnings_of
+from components.data_prep.misplaced import advice, missing_files
 from components.data_prep.plan import Plan, kept_rows, keys_of_test_groups, make_plan
 from components.data_prep.quarantine import QUARANTINE_NAME, Quarantine
 from components.data_prep.reuse import ReusedShards, Wanted, hold_shards, reusable_shards
@@ -104,6 +105,9 @@ def prepare(
         )
         warnings = warnings_of(classes, source.classes, plan, quarantine, rows)
         warnings += near_warnings(plan, rows)
+        missing = missing_files(found.rejected)
+        if 2 * len(missing) > found.splits.total() + len(found.rejected):
+            warnings += missing_warnings(len(missing), advice(settings.dataset, rows, missing))
         warnings += [DataWarning(*doubt) for doubt in rows.doubts(_measured(spill, plan, rows))]
     return Prepared(manifest=manifest, quarantine=quarantine, plan=plan, warnings=warnings)
 
@@ -177,6 +181,8 @@ def _nothing_usable(settings: Settings, found: Collected) -> str:
     if quarantine.files:
         first = quarantine.records()[0]
         example = f"; first: {first['source']}: {first['detail']}"
+    if instead := advice(settings.dataset, settings.rows, missing_files(found.rejected)):
+        example += f"; {instead}"
     return f"dataset {settings.dataset} has no usable {settings.rows.noun.removesuffix('s')}: {reasons}{example}"
 
 

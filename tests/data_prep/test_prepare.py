@@ -233,6 +233,68 @@ def test_no_usable_image_at_all_is_said_with_the_reasons(tmp_path: Path, store: 
         prepared(tmp_path / "in", store, tmp_path / "out")
 
 
+def table_of(folder: Path, names: list[str], table: str = "labels.csv") -> Path:
+    """A table in `folder` whose rows name these files, with their folder's name as label."""
+    path = folder / table
+    path.parent.mkdir(exist_ok=True, parents=True)
+    path.write_text("label,path\n" + "".join(f"{'ab'[number % 2]},{name}\n" for number, name in enumerate(names)))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("named", "lies", "said"),
+    [
+        (
+            "{}.jpg",
+            "images/{}.jpg",
+            "'0.jpg', which lies in images/: write images/0.jpg, or move the table into images/",
+        ),
+        (
+            "x/{}.jpg",
+            "data/x/{}.jpg",
+            "'x/0.jpg', which lies in data/: write data/x/0.jpg, or move the table into data/",
+        ),
+        ("images/{}.jpg", "{}.jpg", "'images/0.jpg', but the file is '0.jpg': name files relative to the table's"),
+        ("{}", "images/{}.jpg", "'0', but the file is 'images/0.jpg': name files relative"),
+    ],
+)
+def test_a_table_that_names_files_without_their_folder_is_told_what_to_write(
+    tmp_path: Path, store: Store, picture: Picture, named: str, lies: str, said: str
+) -> None:
+    for number in range(4):
+        path = tmp_path / "in" / lies.format(number)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(picture(number))
+    table = table_of(tmp_path / "in", [named.format(number) for number in range(4)])
+    with pytest.raises(UserError, match="no usable image: 4 unreadable") as refused:
+        prepared(table, store, tmp_path / "out")
+    assert f"; the table's rows name {said}" in str(refused.value)
+
+
+def test_a_table_whose_files_are_nowhere_is_told_no_more_than_that(tmp_path: Path, store: Store) -> None:
+    table = table_of(tmp_path / "in", ["0.jpg", "1.jpg"])
+    with pytest.raises(UserError, match=r"no usable image: 2 unreadable; first: 0\.jpg: no such file$"):
+        prepared(table, store, tmp_path / "out")
+
+
+def test_a_table_most_of_whose_files_lie_elsewhere_is_warned_of(tmp_path: Path, store: Store, picture: Picture) -> None:
+    (tmp_path / "in" / "images").mkdir(parents=True)
+    names = [f"{number}.jpg" for number in range(60)]
+    for number, name in enumerate(names):
+        (tmp_path / "in" / ("images" if number >= 24 else "") / name).write_bytes(picture(number))
+    table = table_of(tmp_path / "in", names)
+    done = prepare(Settings(rows=IMAGES, dataset=str(table)), tmp_path / "out", store)
+    (warning,) = [warning for warning in done.warnings if warning.title == "Most rows lack their file"]
+    assert warning.text == (
+        "36 rows name a file that is not there, and are left out. The table's rows name '24.jpg', which lies in "
+        "images/: write images/24.jpg, or move the table into images/."
+    )
+    shutil.rmtree(tmp_path / "in" / "images")
+    table_of(tmp_path / "in", names[:30])
+    done = prepare(Settings(rows=IMAGES, dataset=str(table)), tmp_path / "few", store)
+    assert "Most rows lack their file" not in [warning.title for warning in done.warnings]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
