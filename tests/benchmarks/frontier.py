@@ -194,9 +194,12 @@ def call(python: Path, job: dict[str, Any], answer: Path) -> dict[str, Any]:
     return json.loads(answer.read_text())
 
 
-def run_trimtab(work: Path, name: str, method: Method, start: dict[str, Any], seconds: float, answer: Path, seed: int):
+def run_trimtab(
+    work: Path, name: str, method: Method, start: dict[str, Any], seconds: float, answer: Path, seed: int
+) -> None:
     """`trimtab run compress` from the shared start, or the race; the answer has the form of `frontier_peers.py`'s."""
-    side = np.load(work / "images.npz")["test"].shape[1]
+    with Image.open(work / "images/test-00000.png") as picture:
+        side = picture.width
     given: dict[str, Any] = {"dataset": work / "images.csv", "image_size": side, "resize": "squash", "seed": seed}
     command, epochs = [sys.executable, "-m", "pipelines.cli", "run"], 0
     if name == f"{OURS} search":
@@ -235,7 +238,9 @@ def size_of(path: Path) -> int:
     return path.stat().st_size + (beside.stat().st_size if beside else 0)
 
 
-def run_seed(folder: Path, work: Path, chosen: list[str], seconds: float, seed: int, rounds: int):
+def run_seed(
+    folder: Path, work: Path, chosen: list[str], seconds: float, seed: int, rounds: int
+) -> tuple[dict[str, Figures], dict[str, str]]:
     """Figures and notes by method, of what is there or can be made."""
     images, half = work / "images.npz", seconds / 2
     shared = {"images": str(images), "seed": seed, "seconds": half, "start": str(work / f"start-{seed}.pth")}

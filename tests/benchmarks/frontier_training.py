@@ -112,7 +112,8 @@ def train(module: nn.Module, images: Images, *, seconds: float, seed: int, teach
 
 
 def _soft_loss(logits: Tensor, teacher: nn.Module, pictures: Tensor) -> Tensor:
-    with torch.inference_mode():
+    # Not inference mode, whose tensors no backward pass may keep.
+    with torch.no_grad():
         target = softmax(teacher(pictures) / TEMPERATURE, dim=1)
     return TEMPERATURE**2 * kl_div(log_softmax(logits / TEMPERATURE, dim=1), target, reduction="batchmean")
 
