@@ -21,6 +21,7 @@ from components.core.store.contents.blobs import blob_key
 from components.core.tasks.images.assets import ImageAssets
 from components.core.tasks.images.preprocess import Preprocess
 from components.core.tasks.networks import build
+from components.evaluate.bundles import open_as_onnx
 
 ASSETS = ImageAssets(preprocess=Preprocess(image_size=32, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)), labels=["a", "b"])
 
@@ -69,6 +70,15 @@ def test_a_network_is_exported_once_per_set_of_weights(tmp_path, store, exports)
     assert bundles[0].provenance["source_model"] == first.digest
     assert bundles[0].assets == ASSETS
     assert bundles[0].graphs["model"].read_bytes() == bundles[3].graphs["model"].read_bytes()
+
+
+def test_two_evaluations_and_a_release_of_the_same_weights_take_one_export(tmp_path, store, exports):
+    manifest = saved_model(tmp_path / "model", store)
+    validation, test = (open_as_onnx(tmp_path / "model", store) for _ in range(2))
+    release = float32_of(manifest, store)
+    assert exports == [manifest.digest]
+    files = {bundle.graphs["model"].read_bytes() for bundle in (validation.bundle, test.bundle, release)}
+    assert len(files) == 1
 
 
 def test_the_file_computes_what_the_network_computes_and_is_the_same_when_it_is_remembered(tmp_path, store):

@@ -125,6 +125,10 @@ def test_every_folder_has_the_same_modules():
         assert not [module for module in MODULES if not (folder / name / f"{module}.py").is_file()], name
 
 
+def test_a_task_takes_at_most_sixty_lines():
+    assert len(Path(toy_task.__file__).read_text().splitlines()) <= 60
+
+
 def test_rows_come_back_as_they_were_written(task, dataset):
     rows = list(dataset.iterate("train"))
     assert len(rows) == 40

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from components.core.tasks.translation.networks import EncoderDecoder
 
-Kept = Mapping[str, Sequence[int]]
+KeptUnits = Mapping[str, Sequence[int]]
 """Kind and layer ("encoder_heads.0") → the units that stay, ascending."""
 
 HEADS, WIDTHS = ("encoder_heads", "past_heads", "cross_heads"), ("encoder_widths", "decoder_widths")
@@ -99,7 +99,7 @@ def choose_units(scores: Mapping[str, Tensor], *, fraction: float, round_to: int
     return {name: [n for n in range(len(values)) if n not in removed[name]] for name, values in scores.items()}
 
 
-def prune_units(network: EncoderDecoder, kept: Kept) -> EncoderDecoder:
+def prune_units(network: EncoderDecoder, kept: KeptUnits) -> EncoderDecoder:
     """A smaller network with the kept units of each layer that `kept` names; the one given is left alone.
 
     It computes what the network computes when the other units' columns of the matrix behind them are zero.

@@ -29,7 +29,7 @@ from components.core.tasks.translation.pruning import (
     taylor_importance,
 )
 from components.core.tasks.translation.trimming import (
-    Kept,
+    KeptPieces,
     choose_pieces,
     count_pieces,
     pieces_of,
@@ -175,7 +175,7 @@ def with_vocabulary(network: EncoderDecoder, whole: Vocabulary, part: Vocabulary
         if missing := [text for text in texts if text not in numbers]:
             raise UserError(f"the teacher's vocabulary lacks the student's piece {missing[0]!r}")
         sides.append(tuple(numbers[text] for text in texts))
-    return trim_network(network, Kept(source=sides[0], target=sides[1]))
+    return trim_network(network, KeptPieces(source=sides[0], target=sides[1]))
 
 
 def mean_loss(network: EncoderDecoder, batch: Batch) -> Tensor:

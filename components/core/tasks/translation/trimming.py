@@ -40,7 +40,7 @@ Counts = Mapping[int, int]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kept:
+class KeptPieces:
     """Numbers of the pieces that stay on each side, in the order of their new numbers."""
 
     source: tuple[int, ...]
@@ -57,7 +57,9 @@ def count_pieces(vocabulary: Vocabulary, pairs: Iterable[tuple[str, str]]) -> tu
     return source, target
 
 
-def choose_pieces(vocabulary: Vocabulary, source: Counts, target: Counts, *, coverage: float, least: int = 0) -> Kept:
+def choose_pieces(
+    vocabulary: Vocabulary, source: Counts, target: Counts, *, coverage: float, least: int = 0
+) -> KeptPieces:
     """The basic pieces, and the fewest others that make up the share `coverage` of the occurrences of each side.
 
     Further ones fill each side up to `least` pieces: those with the highest score in the vocabulary, which stands for
@@ -79,8 +81,8 @@ def choose_pieces(vocabulary: Vocabulary, source: Counts, target: Counts, *, cov
         raise ValueError(f"vocabulary coverage must be in (0, 1], got {coverage}")
     if isinstance(vocabulary, NumberedVocabulary):
         both = _chosen(pieces_of(vocabulary, SOURCE), Counter(dict(source)) + Counter(dict(target)), coverage, least)
-        return Kept(source=both, target=both)
-    return Kept(
+        return KeptPieces(source=both, target=both)
+    return KeptPieces(
         source=_chosen(pieces_of(vocabulary, SOURCE), source, coverage, least),
         target=_chosen(pieces_of(vocabulary, TARGET), target, coverage, least),
     )
@@ -102,7 +104,7 @@ def _chosen(pieces: Sequence[Piece], counts: Counts, coverage: float, least: int
     return (*special, *sorted(kept.difference(special)))
 
 
-def trim_vocabulary(vocabulary: Vocabulary, kept: Kept) -> Vocabulary:
+def trim_vocabulary(vocabulary: Vocabulary, kept: KeptPieces) -> Vocabulary:
     """The vocabulary with the kept pieces alone, numbered in their order."""
     if isinstance(vocabulary, NumberedVocabulary):
         by_number = {number: piece for piece, number in vocabulary.numbers.items()}
@@ -118,7 +120,7 @@ def trim_vocabulary(vocabulary: Vocabulary, kept: Kept) -> Vocabulary:
     )
 
 
-def trim_network(network: EncoderDecoder, kept: Kept) -> EncoderDecoder:
+def trim_network(network: EncoderDecoder, kept: KeptPieces) -> EncoderDecoder:
     """A network with the kept pieces' rows of embeddings and output layer; the one given is left alone.
 
     Its logits are those of the whole network at the kept target pieces. One embedding for everything becomes one per

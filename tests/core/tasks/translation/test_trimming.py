@@ -10,7 +10,7 @@ from toy_translators import EOS, VARIANTS, network, sentences
 from components.core.tasks.translation.config import EncoderDecoderConfig
 from components.core.tasks.translation.sentencepiece_model import read_pieces, with_pieces
 from components.core.tasks.translation.trimming import (
-    Kept,
+    KeptPieces,
     choose_pieces,
     count_pieces,
     trim_network,
@@ -40,7 +40,7 @@ def vocabulary() -> SentencePieceVocabulary:
     return train_vocabulary([*texts, *(text for pair in PAIRS for text in pair)], size=330)
 
 
-def trimmed(vocabulary: SentencePieceVocabulary, coverage: float = 1.0) -> tuple[Kept, SeparateVocabularies]:
+def trimmed(vocabulary: SentencePieceVocabulary, coverage: float = 1.0) -> tuple[KeptPieces, SeparateVocabularies]:
     kept = choose_pieces(vocabulary, *count_pieces(vocabulary, PAIRS), coverage=coverage)
     result = trim_vocabulary(vocabulary, kept)
     assert isinstance(result, SeparateVocabularies)
@@ -167,7 +167,7 @@ def test_one_numbering_for_both_sides_stays_one(vocabulary: SentencePieceVocabul
 def test_a_trimmed_network_says_what_the_whole_one_says_of_the_kept_pieces(config: EncoderDecoderConfig) -> None:
     config = replace(config, never=(5,))
     whole = network(config)
-    kept = Kept(source=(0, 2, 3, 7, 11, 18), target=(0, 1, 3, 4, 5, 9, 12, 17))
+    kept = KeptPieces(source=(0, 2, 3, 7, 11, 18), target=(0, 1, 3, 4, 5, 9, 12, 17))
     small = trim_network(whole, kept)
     source, target = sentences([5, 3, 6], len(kept.source)), sentences([4, 7, 3], len(kept.target), seed=1)
     old_source, old_target = torch.tensor(kept.source)[source], torch.tensor(kept.target)[target]
@@ -182,7 +182,7 @@ def test_a_trimmed_network_says_what_the_whole_one_says_of_the_kept_pieces(confi
 
 
 def test_pieces_that_both_sides_keep_alike_stay_one_matrix() -> None:
-    small = trim_network(network(VARIANTS[0]), Kept(source=(0, 3, 4, 9), target=(0, 3, 4, 9)))
+    small = trim_network(network(VARIANTS[0]), KeptPieces(source=(0, 3, 4, 9), target=(0, 3, 4, 9)))
     assert small.config.tied == "all"
     assert small.target_embedding is None
 
@@ -190,12 +190,12 @@ def test_pieces_that_both_sides_keep_alike_stay_one_matrix() -> None:
 @pytest.mark.parametrize(
     ("kept", "said"),
     [
-        (Kept(source=(0, 1), target=(1, 2, 3, 4)), "eos is piece 0, which is not kept"),
-        (Kept(source=(0, 1), target=(0, 1, 2)), "start is piece 4, which is not kept"),
-        (Kept(source=(1, 0), target=(0, 4)), "the same number on both sides"),
+        (KeptPieces(source=(0, 1), target=(1, 2, 3, 4)), "eos is piece 0, which is not kept"),
+        (KeptPieces(source=(0, 1), target=(0, 1, 2)), "start is piece 4, which is not kept"),
+        (KeptPieces(source=(1, 0), target=(0, 4)), "the same number on both sides"),
     ],
 )
-def test_a_network_keeps_what_it_cannot_do_without(kept: Kept, said: str) -> None:
+def test_a_network_keeps_what_it_cannot_do_without(kept: KeptPieces, said: str) -> None:
     assert EOS == 0
     with pytest.raises(ValueError, match=said):
         trim_network(network(VARIANTS[1]), kept)
