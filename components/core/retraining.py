@@ -14,9 +14,9 @@ class RetrainPolicy:
 
     Attributes:
         action: auto, or what to do whatever the data say: skip, fine-tune, optimize.
-        min_new_images: retraining is skipped until this many new images have arrived.
+        min_new_images: retraining is skipped until this many new rows have arrived.
         max_quarantined: share of the newly arrived files that may be unusable, 0 to 1; more is taken for a fault.
-        min_growth: new images, as a share of the champion's data, that are reason enough without any drift.
+        min_growth: new rows, as a share of the champion's data, that are reason enough without any drift.
         drift_alpha: p-value at or below which a difference counts as one.
         label_shift: total variation distance, 0 to 1, from which a label shift leads to fine-tuning.
         large_label_shift: the same, to a new search.

@@ -41,7 +41,7 @@ def decide(
         version: Of the champion's release.
         recipes: Those of a new search; but for size and input, a fine-tuned champion is made as they say.
         action: auto decides by the rules below; skip, fine-tune or optimize is done whatever the data say.
-        min_new_images: Skip retraining until this many new images have arrived; at least 1.
+        min_new_images: Skip retraining until this many new rows have arrived; at least 1.
         max_quarantined: Share of the newly arrived files that may be unusable, 0 to 1; above it nothing is trained.
         min_growth: New images, as a share of the champion's data, that are reason enough to fine-tune; at least 0.
         drift_alpha: p-value at or below which a difference counts, between 0 and 1.

@@ -37,7 +37,7 @@ RETRAIN = (
     ),
     Parameter(
         name="min_new_images", field="retrain_min_new_images", type=int, default=100, rule=AT_LEAST_ONE,
-        text="Skip retraining until this many new images have arrived.",
+        text="Skip retraining until this many new rows have arrived.",
     ),
     Parameter(
         name="max_slice_loss", type=float, default=5.0, rule=POINTS,
@@ -55,7 +55,7 @@ RETRAIN = (
     ),
     Parameter(
         name="min_growth", type=float, default=0.25, rule=NOT_NEGATIVE,
-        text="Fine-tune even without drift once the new images are this share of the champion's data.",
+        text="Fine-tune even without drift once the new rows are this share of the champion's data.",
     ),
     Parameter(
         name="drift_alpha", type=float, default=0.01, rule=PROPER_FRACTION,
@@ -63,23 +63,23 @@ RETRAIN = (
     ),
     Parameter(
         name="label_shift", type=float, default=0.1, rule=FRACTION,
-        text="Fine-tune when the class mix has moved by this total variation distance.",
+        text="Fine-tune when the distribution of labels has moved by this total variation distance.",
     ),
     Parameter(
         name="large_label_shift", type=float, default=0.3, rule=FRACTION,
-        text="Run a new search when the class mix has moved by this total variation distance.",
+        text="Run a new search when the distribution of labels has moved by this total variation distance.",
     ),
     Parameter(
         name="feature_drift", type=float, default=0.6, rule=_AUC,
-        text="Fine-tune when a classifier tells new images from old ones with this AUC (0.5 is chance).",
+        text="Fine-tune when a classifier tells new rows from old ones with this AUC (0.5 is chance).",
     ),
     Parameter(
         name="large_feature_drift", type=float, default=0.8, rule=_AUC,
-        text="Run a new search when a classifier tells new images from old ones with this AUC.",
+        text="Run a new search when a classifier tells new rows from old ones with this AUC.",
     ),
     Parameter(
         name="drift_images", type=int, default=500, rule=Range(low=FEWEST_DRIFT_IMAGES),
-        text="Images per sample in the feature-drift test.",
+        text="Rows per sample in the feature-drift test.",
     ),
     Parameter(
         name="tune_epochs", type=int, default=2, rule=NOT_NEGATIVE,
