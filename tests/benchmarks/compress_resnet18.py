@@ -17,7 +17,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 import torch
@@ -26,6 +25,7 @@ from torch import nn
 from torchvision.models import ResNet18_Weights, resnet18
 from torchvision.transforms import CenterCrop, Compose, Normalize, PILToTensor, Resize
 
+from components.core.evaluation.document import Evaluation
 from components.core.store import open_store
 from components.core.tasks import get_task
 
@@ -109,7 +109,7 @@ def trimtab(folder: Path, *words: str) -> None:
         sys.exit(1)
 
 
-def compressed(folder: Path, name: str, image_size: int, others: dict[str, str]) -> dict[str, Any]:
+def compressed(folder: Path, name: str, image_size: int, others: dict[str, str]) -> Evaluation:
     """The evaluation of the release that `trimtab run compress` makes of the user's files, which is verified."""
     given = {
         "model": "ft.pth", "architecture": "torchvision:resnet18", "labels": "labels.txt", "dataset": "data",
@@ -120,7 +120,7 @@ def compressed(folder: Path, name: str, image_size: int, others: dict[str, str])
     version = json.loads((folder / f"{name}.json").read_text())["outputs"]["release_version"]
     trimtab(folder, "verify", f"{name}/{version}")
     store = open_store(str(folder / "out" / "store"))
-    return json.loads(store.releases.read(name, version, "evaluation.json"))
+    return Evaluation.from_json(json.loads(store.releases.read(name, version, "evaluation.json")))
 
 
 def main() -> None:
@@ -143,12 +143,11 @@ def main() -> None:
     failed = False
     for name, others in (("quantized", _ONLY_QUANTIZED), ("compressed", {})):
         evaluation = compressed(folder, name, given.image_size, others)
-        (folder / f"{name}.evaluation.json").write_text(json.dumps(evaluation, indent=1))
-        baseline, candidate = (evaluation["primary"][side]["value"] for side in ("baseline", "candidate"))
-        same = (evaluation["rows"], baseline) == (len(labels), right / len(labels))
+        baseline, candidate = evaluation.primary.baseline.value, evaluation.primary.candidate.value
+        same = (evaluation.rows, baseline) == (len(labels), right / len(labels))
         failed |= not same
         verdict = "equal to the script's" if same else f"NOT the script's {right / len(labels)!r}"
-        print(f"{name}: baseline {baseline!r} on {evaluation['rows']} images, {verdict}; release {candidate!r}")
+        print(f"{name}: baseline {baseline!r} on {evaluation.rows} images, {verdict}; release {candidate!r}")
     sys.exit(failed)
 
 
