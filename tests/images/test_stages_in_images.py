@@ -2,12 +2,14 @@
 
 import importlib
 import json
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import cluster_stage as cluster
 import pytest
+from browser import click_everything
 from finished_run import FinishedRun, stage_of
 
 from components.core.results.recall import THREADS_VARIABLE
@@ -60,6 +62,41 @@ def test_every_stage_ran_in_a_container(
     assert {stage(task) for task in worked if not task.cached} == set(STAGES)
     assert {task.status for task in worked} == {"succeeded"}
     assert not any(task.cached for task in tasks_of(container_run))
+
+
+def test_the_pages_of_all_stages_stay_in_the_frame_of_the_ui_whatever_is_clicked(
+    container_run: FinishedRun, retraining_run: FinishedRun, compressing_run: FinishedRun, tmp_path: Path
+) -> None:
+    pages = pages_of([*tasks_of(container_run), *tasks_of(retraining_run), *tasks_of(compressing_run)])
+    assert {name.partition("/")[0] for name in pages} >= {
+        "data_prep", "backbone_selection", "fine_tune", "prune", "distill", "quantize", "evaluate", "choose", "drift",
+        "judge", "run_report",
+    }  # fmt: skip
+    for number, (name, page) in enumerate(pages.items()):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        check_page(name, page, folder)
+
+
+def pages_of(tasks: list[TaskRecord]) -> dict[str, str]:
+    """The pages by stage and name, the first of each."""
+    found: dict[str, str] = {}
+    for task in tasks:
+        for name, items in task.output_artifacts.items():
+            for item in items:
+                if item["type"].startswith("system.HTML") and Path(item["uri"]).is_file():
+                    found.setdefault(f"{stage(task)}/{name}", Path(item["uri"]).read_text("utf-8"))
+    return found
+
+
+def check_page(name: str, page: str, folder: Path) -> None:
+    """The page is in the frame, and still there after all its links, buttons and summaries were clicked."""
+    seen = click_everything(page, folder, scripts=True)
+    assert seen["loads"] == 1, f"{name} has left its frame: {seen}"
+    # The frame shows much more than where a link would lead, and more than a page's heading.
+    assert seen["shown"] > 200, f"{name} is blank: {seen}"
+    expected = len(re.findall(r"<(?:a|area|summary)\b", page)) + page.count('<button type="button"')
+    assert seen["clicked"] == expected, f"{name}: {seen}"
 
 
 @pytest.mark.parametrize("name", STAGES)
