@@ -84,7 +84,7 @@ def pages_of(tasks: list[TaskRecord]) -> dict[str, str]:
     for task in tasks:
         for name, items in task.output_artifacts.items():
             for item in items:
-                if item["type"].startswith("system.HTML") and Path(item["uri"]).is_file():
+                if item["type"].get("schemaTitle") == "system.HTML" and Path(item["uri"]).is_file():
                     found.setdefault(f"{stage(task)}/{name}", Path(item["uri"]).read_text("utf-8"))
     return found
 
