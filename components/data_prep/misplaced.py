@@ -21,7 +21,7 @@ def missing_files(rejected: Sequence[tuple[str, str | None, Rejection]]) -> list
 
 
 def advice(dataset: str, rows: RowFormat, missing: Sequence[str]) -> str:
-    """What to write in place of the first of the names, in one sentence; empty where no file of that name is found.
+    """One sentence that says how to write the first of the names; empty where no file of that name is found.
 
     Only of data on local disk: a bucket would have to be listed.
 
