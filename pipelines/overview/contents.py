@@ -44,7 +44,7 @@ class Released:
 
     @property
     def data(self) -> str:
-        """What must be said of the rows beside each figure, such as that they are synthetic; mostly ""."""
+        """Remark on the rows that belongs beside each figure, such as that they are synthetic; mostly empty."""
         return self.evaluation.dataset.description or ""
 
     @property
