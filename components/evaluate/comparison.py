@@ -16,6 +16,7 @@ from components.core.evaluation.document import (
     Timing,
     Verdict,
 )
+from components.core.evaluation.parsing import parse
 from components.core.numbers import capitalized
 from components.core.parameters import check_declared
 from components.core.runtime.host import describe_host
@@ -80,10 +81,11 @@ def evaluate_pair(
             are left out.
 
     Raises:
-        UserError: the split is not one to judge on, its part has no row, or a model was made for other classes than the
-            dataset's.
+        UserError: the split is not one to judge on, its part has no row, the dataset's manifest has something else as
+            its near copies, or a model was made for other classes than the dataset's.
     """
     check_split(dataset, config.split)
+    near_copies = _near_copies(dataset)
     task = get_task(dataset.task)
     # Of validation data the network that was given knows all, and nothing is published that was found there.
     known = frozenset(seen) | (candidate.seen | baseline.seen if config.split == "test" else frozenset())
@@ -116,8 +118,8 @@ def evaluate_pair(
             counts=dict(dataset.counts),
             classes=tuple(dataset.classes),
             licence=dataset.manifest.metadata.get("licence"),
-            description=dataset.manifest.metadata.get("description"),
-            near_copies=NearCopiesFacts(**near) if (near := dataset.manifest.metadata.get("near_duplicates")) else None,
+            description=dataset.description or None,
+            near_copies=near_copies,
         ),
         confidence=CONFIDENCE,
         paired=difference_name(primary),
@@ -247,3 +249,11 @@ def _method(config: EvaluateConfig, timings: Timings, task: Task) -> str:
         f"from pairs of neighbouring blocks (Hodges-Lehmann, {share} signed-rank interval). Inference only, without "
         f"preparing the inputs.{of_rows}"
     )
+
+
+def _near_copies(dataset: "Dataset") -> NearCopiesFacts | None:
+    found = dataset.manifest.metadata.get("near_duplicates")
+    try:
+        return None if found is None else parse(NearCopiesFacts, found, "near_duplicates")
+    except ValueError as error:
+        raise UserError(f"the dataset's manifest: {error}; prepare the data again") from None

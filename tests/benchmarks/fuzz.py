@@ -160,7 +160,10 @@ def read_written_manifest(data: bytes, folder: Path) -> None:
     (folder / "manifest.json").write_bytes(data)
     manifest = read_manifest(folder)
     if manifest.kind == "dataset":
-        Dataset(manifest, open_store(str(folder / "store"))).stream("train", np.arange(1))
+        dataset = Dataset(manifest, open_store(str(folder / "store")))
+        assert dataset.description.isprintable()
+        assert len(dataset.description) <= 300
+        dataset.stream("train", np.arange(1))
 
 
 def manifest_text(tree: Any) -> bytes:
@@ -181,7 +184,7 @@ DATASET_MANIFEST = {
     "metadata": {
         "task": "classification", "classes": ["a", "b"], "counts": {"train": 2, "validation": 1, "test": 1},
         "class_counts": {"train": [1, 1], "validation": [1, 0], "test": [0, 1]}, "fingerprint": "0" * 64,
-        "shard_rows": {"train": [2], "validation": [1], "test": [1]},
+        "shard_rows": {"train": [2], "validation": [1], "test": [1]}, "description": "synthetic", "licence": "MIT",
     },
 }  # fmt: skip
 

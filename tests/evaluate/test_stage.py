@@ -2,6 +2,7 @@
 
 import base64
 import json
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -10,11 +11,13 @@ import pytest
 
 from components.core.artifacts.manifest import read_file, read_manifest
 from components.core.budget import Budget
+from components.core.data.dataset import Dataset
 from components.core.data.group_keys import encode_group_keys
 from components.core.errors import UserError
 from components.core.evaluation.document import Evaluation, encode_evaluation, read_evaluation
 from components.core.report.page import render_page
 from components.core.split_part import SplitPart, all_parts
+from components.core.store import open_store
 from components.core.tasks import get_task
 from components.evaluate import samples
 from components.evaluate.comparison import EvaluateConfig, budget_verdict, evaluate_pair
@@ -104,6 +107,13 @@ def test_a_damaged_list_of_groups_is_refused(write_test_split, opened, content, 
     damaged = write_test_split("data", files={"group_keys.json": content})
     with pytest.raises(UserError, match=said):
         evaluate_pair(damaged, opened("a"), opened("b"), config(split="test", part=SplitPart(number=1, of=2)))
+
+
+def test_near_copies_of_another_form_in_the_manifest_are_refused(dataset, opened, tmp_path):
+    manifest = replace(dataset.manifest, metadata={**dataset.manifest.metadata, "near_duplicates": {"rows": "many"}})
+    wrong = Dataset(manifest, open_store(str(tmp_path)))
+    with pytest.raises(UserError, match="the dataset's manifest: near_duplicates has no 'grouped'; prepare the data"):
+        evaluate_pair(wrong, opened("a"), opened("b"), config())
 
 
 def test_of_a_part_only_its_own_rows_count_as_left_out(dataset, opened):

@@ -50,6 +50,9 @@ _SHARD_ROWS = "shard_rows.json"
 
 _SHARD_NAME = re.compile(r"(train|validation|test)-(\d{5,})\.parquet")
 _TAKE_ROWS = 256
+_SHORT = 300
+"""Characters of a remark that stands beside each figure."""
+
 _FACTS = {"task": str, "classes": list, "counts": dict, "class_counts": dict, "fingerprint": str}
 
 T = TypeVar("T")
@@ -74,10 +77,13 @@ class Dataset:
         slices: rows of each slice: column → value → split → rows; empty for a data set without slices.
         fingerprint: sha256 over the sorted content digests with their targets, and the classes. It does not depend on
             how the rows are split, ordered or sharded.
+        description: remark on the rows for wherever a figure of them is shown, such as that they are synthetic; mostly
+            empty.
         manifest: what it was opened from.
 
     Raises:
-        UserError: the manifest lacks one of these, or its rows per shard do not fit its shards and counts.
+        UserError: the manifest lacks one of these, its description or licence is not one short line, or its rows per
+            shard do not fit its shards and counts.
     """
 
     def __init__(self, manifest: Manifest, store: "Store") -> None:
@@ -87,6 +93,13 @@ class Dataset:
                 raise UserError(f"the dataset's manifest has no {name}, or another kind of it; prepare the data again")
         if not all(type(facts["counts"].get(split)) is int for split in SPLITS):
             raise UserError("the dataset's manifest does not count the rows of each split; prepare the data again")
+        for name in ("description", "licence"):
+            said = facts.get(name, "")
+            if not (isinstance(said, str) and said.isprintable() and len(said) <= _SHORT):
+                raise UserError(
+                    f"the dataset's manifest has a {name} that is not one line of at most {_SHORT} characters; "
+                    "prepare the data again"
+                )
         self.manifest = manifest
         self.task: str = facts["task"]
         self.classes: list[str] = facts["classes"]
@@ -94,6 +107,7 @@ class Dataset:
         self.class_counts: dict[str, list[int]] = facts["class_counts"]
         self.slices: dict[str, dict[str, dict[str, int]]] = facts.get("slices", {})
         self.fingerprint: str = facts["fingerprint"]
+        self.description: str = facts.get("description", "")
         self._store, self._cache = store, ShardCache(store)
         if not manifest.listings:
             self._shard_rows  # noqa: B018  (a manifest that contradicts itself is refused before anything is read)
@@ -132,11 +146,6 @@ class Dataset:
             return parse_json(read_file(self.manifest, _SHARD_ROWS, self._store))
         except ValueError as error:
             raise UserError(f"{_SHARD_ROWS} of the data set cannot be read: {error}; prepare the data again") from None
-
-    @property
-    def description(self) -> str:
-        """Remark on the rows for wherever a figure of them is shown, such as that they are synthetic; mostly ""."""
-        return str(self.manifest.metadata.get("description") or "")
 
     def rows(self, split: str) -> int:
         """Number of rows in `split`; UserError for an unknown split."""

@@ -165,6 +165,19 @@ def test_a_data_sets_manifest_without_what_it_must_say_is_refused(tmp_path: Path
         Dataset(Manifest(kind="dataset", metadata={**FACTS, "counts": {"train": 2}}, files=()), store)
 
 
+@pytest.mark.parametrize("name", ["description", "licence"])
+@pytest.mark.parametrize(
+    "wrong", [5, None, [], {"a": 1}, "two\nlines", "\x1b[2J", "turned \u202e round", "x" * 301, "x" * 5_000_000]
+)
+def test_a_remark_on_the_data_is_one_short_line(tmp_path: Path, name: str, wrong: object) -> None:
+    store = open_store(str(tmp_path))
+    said = Dataset(Manifest(kind="dataset", metadata={**FACTS, "description": "<b>é</b>"}, files=()), store).description
+    assert said == "<b>é</b>"  # pages escape it
+    with pytest.raises(UserError, match=f"a {name} that is not one line of at most 300 characters") as refused:
+        Dataset(Manifest(kind="dataset", metadata={**FACTS, name: wrong}, files=()), store)
+    assert len(str(refused.value)) < 200
+
+
 def test_a_manifest_of_endless_brackets_is_refused(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_bytes(b'{"files": ' + b"[" * 100_000)
     with pytest.raises(UserError, match="is not valid JSON"):
