@@ -91,37 +91,10 @@ def test_the_report_is_one_file_that_loads_nothing_and_shows_each_part(reduced_r
     assert html.count("<svg") >= 4
 
 
-@pytest.mark.s3
-def test_an_s3_store_gives_the_same_release_digest(reduced_run, trimtab, object_store_server, tmp_path):
-    uri = f"s3://{object_store_server.bucket}/{uuid.uuid4().hex}"
-    run = trimtab(tmp_path, parameters=reduced_run.parameters, store=uri, environment=object_store_server.environment)
-    assert run.code == 0, run.printed
-    here, there = reduced_run.document["outputs"], run.document["outputs"]
-    if there["recipe"] == here["recipe"]:
-        assert there["release_digest"] == here["release_digest"]
-    students = [
-        {
-            t: r["output_artifacts"]["quantized"][0]["manifest"]["digest"]
-            for t, r in records.items()
-            if "quantized" in r["output_artifacts"]
-        }
-        for records in (reduced_run.records(), _records_on(run, object_store_server))
-    ]
-    assert students[0] == students[1]
-    assert len(students[0]) == 2
-
-
-def _records_on(run, server) -> dict:
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in server.environment.items():
-            patch.setenv(name, value)
-        return run.records()
-
-
-@pytest.fixture
-def twenty_jpegs(tmp_path) -> Path:
+@pytest.fixture(scope="module")
+def twenty_jpegs(tmp_path_factory) -> Path:
     """20 JPEGs in 2 classes, 3 of them broken: cut off, empty, and text."""
-    folder = tmp_path / "photos"
+    folder = tmp_path_factory.mktemp("jpegs") / "photos"
     table = pq.read_table(DEMO).to_pylist()
     for label, name in (
         (table[0]["label"], "one"),
@@ -139,9 +112,11 @@ def twenty_jpegs(tmp_path) -> Path:
     return folder
 
 
-def test_a_folder_of_twenty_jpegs_runs_and_the_report_names_the_three_broken_ones(twenty_jpegs, tmp_path, trimtab):
+@pytest.fixture(scope="module")
+def run_of_jpegs(twenty_jpegs, trimtab, tmp_path_factory):
+    """Every stage on twenty JPEGs: seconds of training, and the whole chain of artifacts."""
     run = trimtab(
-        tmp_path / "home",
+        tmp_path_factory.mktemp("run_of_jpegs"),
         parameters={
             "dataset": str(twenty_jpegs),
             "backbones": "efficientnet_lite0",
@@ -155,7 +130,38 @@ def test_a_folder_of_twenty_jpegs_runs_and_the_report_names_the_three_broken_one
         },
     )
     assert run.code == 0, run.printed
-    report = Path(run.document["outputs"]["report"]).read_text()
+    return run
+
+
+def test_a_folder_of_twenty_jpegs_runs_and_the_report_names_the_three_broken_ones(run_of_jpegs):
+    report = Path(run_of_jpegs.document["outputs"]["report"]).read_text()
     for name in ("one/0.jpg", "one/1.jpg", "two/2.jpg"):
         assert name in report
     assert "one/3.jpg" not in report
+
+
+@pytest.mark.s3
+def test_an_s3_store_gives_the_same_release_digest(run_of_jpegs, trimtab, object_store_server, tmp_path):
+    uri = f"s3://{object_store_server.bucket}/{uuid.uuid4().hex}"
+    run = trimtab(tmp_path, parameters=run_of_jpegs.parameters, store=uri, environment=object_store_server.environment)
+    assert run.code == 0, run.printed
+    here, there = run_of_jpegs.document["outputs"], run.document["outputs"]
+    if there["recipe"] == here["recipe"]:
+        assert there["release_digest"] == here["release_digest"]
+    students = [
+        {
+            t: r["output_artifacts"]["quantized"][0]["manifest"]["digest"]
+            for t, r in records.items()
+            if "quantized" in r["output_artifacts"]
+        }
+        for records in (run_of_jpegs.records(), _records_on(run, object_store_server))
+    ]
+    assert students[0] == students[1]
+    assert len(students[0]) == 2
+
+
+def _records_on(run, server) -> dict:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in server.environment.items():
+            patch.setenv(name, value)
+        return run.records()
