@@ -10,6 +10,7 @@ import torch
 from finished_run import FinishedRun, run_trimtab
 from PIL import Image
 from torch import nn
+from torchvision.models import resnet18
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 LABELS = ["rows", "columns"]
@@ -30,7 +31,7 @@ class OwnNetwork:
     def parameters(self, **others: str) -> dict[str, str]:
         named = {"model": "ft.pth", "labels": "labels.txt", "dataset": "data"}
         return {name: str(self.folder / file) for name, file in named.items()} | {
-            "architecture": "timm:test_resnet", "image_size": "32", "resize": "squash", "mean": str(list(MEAN)),
+            "architecture": "torchvision:resnet18", "image_size": "32", "resize": "squash", "mean": str(list(MEAN)),
             "std": str(list(STD)), "latency_rounds": "5", "calibration_images": "64", "batch_size": "16",
             "release_name": "own", **others,
         }  # fmt: skip
@@ -58,8 +59,6 @@ def _tensors(folder: Path) -> tuple[torch.Tensor, torch.Tensor]:
 
 @pytest.fixture(scope="session")
 def own_network(tmp_path_factory: pytest.TempPathFactory) -> OwnNetwork:
-    import timm
-
     folder = tmp_path_factory.mktemp("own")
     rng = np.random.default_rng(0)
     for split, count in _COUNTS.items():
@@ -70,7 +69,7 @@ def own_network(tmp_path_factory: pytest.TempPathFactory) -> OwnNetwork:
     (folder / "labels.txt").write_text("".join(f"{name}\n" for name in LABELS))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = timm.create_model("test_resnet", pretrained=False, num_classes=2)
+        network = resnet18(num_classes=len(LABELS))
         images, labels = _tensors(folder / "data" / "train")
         optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
         for _ in range(4):

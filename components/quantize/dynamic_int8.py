@@ -15,6 +15,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from components.core.runtime.metadata import strip_metadata
+from components.core.runtime.saturation import unsaturated_limits
 
 DYNAMIC, WEIGHTS = "dynamic", "weights"
 KINDS = (DYNAMIC, WEIGHTS)
@@ -31,9 +32,13 @@ class Columns:
     scales: np.ndarray
 
 
-def quantize_columns(weights: np.ndarray) -> Columns:
-    """Symmetric int8 per column: the largest |w| of each column of float `(K, N)` becomes ±127."""
-    largest = np.abs(weights).max(axis=0)
+def quantize_columns(weights: np.ndarray, *, integer: bool = False) -> Columns:
+    """Symmetric int8 per column of float `(K, N)`.
+
+    The largest |w| becomes ±127, or for products that are summed as integers the limit with which no sum saturates
+    (`saturation`).
+    """
+    largest = unsaturated_limits(weights.T) if integer else np.abs(weights).max(axis=0)
     scales = (np.where(largest > 0, largest, 1.0) / _LEVELS).astype(np.float32)
     return Columns(values=np.rint(weights / scales).clip(-_LEVELS, _LEVELS).astype(np.int8), scales=scales)
 
@@ -151,7 +156,7 @@ class _Draft:
         return _attribute(node, "axis") in ([], [0])
 
     def replace_product(self, node: onnx.NodeProto, product: _Product, *, integer: bool) -> None:
-        values, scales = self._stored(product.weight, flipped=product.flipped)
+        values, scales = self._stored(product.weight, flipped=product.flipped, integer=integer)
         output = node.output[0]
         plain = f"{output}_product" if product.bias else output
         if integer:
@@ -173,7 +178,7 @@ class _Draft:
         gathered, scale = f"{output}_int8", f"{output}_scale"
         start = len(self.nodes)
         if (name, True) in self.stored:
-            values, scales = self._stored(name, flipped=True)
+            values, scales = self.stored[name, True]
             self._add("Gather", [values, numbers], f"{output}_columns", axis=1)
             self._add("Transpose", [f"{output}_columns"], gathered, perm=[*range(1, rank + 1), 0])
         else:
@@ -187,12 +192,12 @@ class _Draft:
         del self.nodes[start:]
         return nodes
 
-    def _stored(self, name: str, *, flipped: bool) -> tuple[str, str]:
+    def _stored(self, name: str, *, flipped: bool, integer: bool) -> tuple[str, str]:
         """Names of int8 columns and of their scales, made once for a constant; `flipped`: it holds the transpose."""
         key = (name, flipped)
         if key not in self.stored:
             weights = numpy_helper.to_array(self.constants[name])
-            columns = quantize_columns(weights.T if flipped else weights)
+            columns = quantize_columns(weights.T if flipped else weights, integer=integer)
             self.stored[key] = (
                 self._constant(f"{name}_int8{'_flipped' * flipped}", columns.values),
                 self._constant(f"{name}_scales{'_flipped' * flipped}", columns.scales),

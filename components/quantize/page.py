@@ -4,7 +4,7 @@ from pathlib import Path
 
 from components.core.bundles.onnx_bundle import OnnxBundle
 from components.core.numbers import capitalized, compact, count, megabytes, percent, times
-from components.core.report.page import Block, Callout, Section, Text, facts, table, text, write_page
+from components.core.report.page import Block, Callout, Section, facts, table, text, write_page
 
 
 def write_quantization_page(
@@ -119,9 +119,4 @@ def _calibration(provenance: dict) -> list[Block]:
             }
         )
     ]
-    saturation: Text = text(
-        "Accumulated in 32 bits on CPUs with VNNI, AMX or ARM's dot products. Older x86 CPUs add pairs of products in "
-        "16 bits, which can saturate: set onnxruntime's session option session.x64quantprecision to 1 there, and "
-        "evaluate again."
-    )
-    return [*shown, saturation]
+    return shown

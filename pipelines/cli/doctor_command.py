@@ -73,7 +73,7 @@ def _machine() -> Iterator[Finding]:
     flags, model = _cpu()
     shown = ", ".join(words for flag, words in _FLAGS.items() if flag in flags) or "no vector flags found"
     integer = {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp"} & flags
-    note = "" if integer else "no VNNI: int8 models may lose accuracy and gain little speed here"
+    note = "" if integer else "no VNNI: int8 models gain less speed here"
     yield Finding(name="cpu", value=model or platform.machine())
     yield Finding(name="cpu features", value=shown, note=note)
     yield Finding(name="cores", value=str(machine_cores()))

@@ -49,7 +49,7 @@ def test_the_release_keeps_the_order_of_the_classes_and_is_verified(compressed_r
     assert json.loads(released(compressed_run, "labels.json")) == LABELS
     provenance = json.loads(released(compressed_run, "provenance.json"))
     assert provenance["scheme"] == "int8"
-    assert provenance["backbone"] == "timm:test_resnet"
+    assert provenance["backbone"] == "torchvision:resnet18"
     assert provenance["fused"]["convolutions"] == provenance["fused"]["convolutions_total"] > 5
     assert provenance["verification"]
 

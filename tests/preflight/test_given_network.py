@@ -51,7 +51,7 @@ def test_it_gives_the_classes_in_the_models_order_to_the_data_preparation(own_ne
         ({"model": ""}, "model is empty; give a checkpoint"),
         ({"model": "own/1234"}, "model 'own/1234' is neither a file"),
         ({"mean": "[0.5]"}, "mean must be three numbers"),
-        ({"prune_targets": "0.8", "round_to": "4096"}, "(timm:test_resnet) cannot be pruned: at most 0%"),
+        ({"prune_targets": "0.8", "round_to": "4096"}, "(torchvision:resnet18) cannot be pruned: at most 0%"),
     ],
 )
 def test_a_mistake_is_one_line(own_network: OwnNetwork, changed, message) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
@@ -17,8 +16,6 @@ from PIL import Image
 from components.core.bundles.model_bundle import ModelBundle
 from components.core.data.dataset import Dataset, open_dataset, write_dataset
 from components.core.models.architecture import Architecture
-from components.core.runtime import sessions
-from components.core.runtime.sessions import session_options
 from components.core.store import Store, open_store
 from components.core.tasks import get_task
 from components.core.tasks.images.assets import ImageAssets
@@ -41,20 +38,6 @@ def stripes(count: int, seed: int) -> Iterator[dict[str, Any]]:
         Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, format="PNG")
         image = buffer.getvalue()
         yield {"image": image, "label": number % 3, "digest": sha256(image).hexdigest(), "source": str(number)}
-
-
-@pytest.fixture(scope="module")
-def exact_products() -> Iterator[None]:
-    """On x86 CPUs without VNNI sums of int8 products saturate, and references that are written out do not."""
-
-    def options(*, threads: int) -> ort.SessionOptions:
-        made = session_options(threads=threads)
-        made.add_session_config_entry("session.x64quantprecision", "1")
-        return made
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sessions, "session_options", options)
-        yield
 
 
 @pytest.fixture

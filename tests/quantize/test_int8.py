@@ -29,7 +29,7 @@ CONFIG = QuantizeConfig(scheme="int8", method="percentile", images=48, seed=0)
 
 
 @pytest.fixture(scope="module")
-def lite0_pair(lite0, dataset, tmp_path_factory, exact_products):
+def lite0_pair(lite0, dataset, tmp_path_factory):
     """(int8, float32) bundles of EfficientNet-Lite0 with random weights, converted once for this module."""
     folder = tmp_path_factory.mktemp("lite0")
     (folder / "plain").mkdir()

@@ -108,7 +108,7 @@ def test_what_stays_in_float_is_named_by_kind(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["error", "shift", "mean", "axes"])
-def test_a_tensor_may_have_any_name_that_torch_gives(tmp_path, exact_products, name):
+def test_a_tensor_may_have_any_name_that_torch_gives(tmp_path, name):
     """Biases are corrected by a graph that measures beside the network's own tensors."""
     rng = np.random.default_rng(0)
     weights = [

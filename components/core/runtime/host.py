@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-# Which integer and bfloat16 instructions onnxruntime may use; without VNNI, u8×s8 products saturate at 16 bits.
+# Which integer and bfloat16 instructions onnxruntime may use; without VNNI, u8×s8 products are summed in 16 bits.
 FLAGS = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "amx_int8", "amx_bf16", "asimddp", "i8mm")
 PACKAGES = ("onnxruntime", "numpy", "torch")
 

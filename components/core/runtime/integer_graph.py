@@ -11,9 +11,11 @@ import os
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
+from onnx import numpy_helper
 from onnxruntime.quantization import (
     CalibrationMethod,
     QDQQuantizer,
@@ -24,6 +26,7 @@ from onnxruntime.quantization import (
 )
 
 from components.core.runtime.float_front import float_front
+from components.core.runtime.saturation import products_of_convolution, unsaturated_limits
 
 # Named here, so that a newer onnxruntime that knows more of them does not change what a file looks like.
 _OPERATORS = [
@@ -74,19 +77,39 @@ def with_integers(
         quantizer = QDQQuantizer(
             copied,
             per_channel=True,
-            # 7-bit weights would avoid saturation on CPUs without VNNI, at a cost in accuracy on all others.
-            reduce_range=False,
+            reduce_range=False,  # `saturation` does better
             weight_qType=QuantType.QInt8,
             activation_qType=QuantType.QUInt8,
             tensors_range=data,
             nodes_to_quantize=[],
             nodes_to_exclude=floating,
             op_types_to_quantize=_OPERATORS,
-            extra_options={},
+            extra_options={"TensorQuantOverrides": _weight_ranges(copied, floating)},
         )
         quantizer.quantize_model()
         quantizer.model.topological_sort()
     return quantizer.model.model
+
+
+def _weight_ranges(model: onnx.ModelProto, floating: Collection[str]) -> dict[str, list[dict[str, Any]]]:
+    """The range of each weight of an integer layer, per channel, as onnxruntime's quantizer is given it."""
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    found = {}
+    for node in model.graph.node:
+        if node.op_type not in ("Conv", "Gemm", "MatMul") or node.name in floating or node.input[1] not in constants:
+            continue
+        weights = numpy_helper.to_array(constants[node.input[1]])
+        attributes = {one.name: one.i for one in node.attribute}
+        if node.op_type == "Conv":
+            axis, products = 0, products_of_convolution(weights, attributes.get("group", 1))
+        elif weights.ndim != 2:
+            continue  # of such a product each matrix is multiplied by another one: no scale per channel
+        else:
+            axis = 0 if attributes.get("transB") else 1
+            products = weights if axis == 0 else weights.T
+        limits = unsaturated_limits(products)
+        found[node.input[1]] = [{"axis": axis, "rmin": -limit, "rmax": limit} for limit in limits]
+    return found
 
 
 @contextlib.contextmanager

@@ -14,7 +14,6 @@ import torch
 from evaluation_documents import evaluation, metric_result, model
 from hypothesis import given
 from hypothesis import strategies as st
-from onnxruntime import InferenceSession
 from PIL import Image
 
 from components.core.bundles.model_bundle import ModelBundle
@@ -26,7 +25,7 @@ from components.core.models.inputs import BATCH, trials
 from components.core.runtime.conversion import describe_file, float32_bundle
 from components.core.runtime.fusion import integer_share
 from components.core.runtime.serving import graph_calls, graph_inputs, graph_trials
-from components.core.runtime.sessions import open_session, session_options
+from components.core.runtime.sessions import open_session
 from components.core.tasks import get_task
 from components.core.tasks.images.preprocess import Preprocess
 from components.core.tasks.segmentation.assets import SegmentationAssets
@@ -315,9 +314,7 @@ def test_the_graph_enlarges_by_products_and_runs_as_integers_as_the_fixed_one(
 
 
 def test_a_quantized_graph_is_as_close_to_torch_at_other_sizes(network: SegmentationNetwork, whole_int8: Path) -> None:
-    exact = session_options(threads=1)
-    exact.add_session_config_entry("session.x64quantprecision", "1")  # else products saturate on CPUs without VNNI
-    session = InferenceSession(whole_int8, exact, providers=["CPUExecutionProvider"])
+    session = open_session(whole_int8)
     preprocess = assets("whole", 96).preprocess
     ratios = {}
     for width, height in ((96, 96), (128, 96), (64, 160)):
