@@ -40,24 +40,26 @@ SUMMARY = "Finds the best model within a budget and a time box and releases it a
 def race_part(form: Form) -> Part:
     """First rung (all candidates) → halve → second rung (the best go on) → choose.
 
-    In: the data set; `start`, the network that is pruned; `baseline`, which every student is measured against, and the
-    teacher; `recipes` and `plan`. Out: `chosen`, `chosen_model` and `decision`.
+    In: the data set; `start`, the network that is pruned; `control`, a stock network that is tried beside; `baseline`,
+    which every student is measured against, and the teacher; `recipes` and `plan`. Out: `chosen`, `chosen_model` and
+    `decision`.
     """
     return part(
         "race",
         "Trains all candidates for a while, stops those that cannot win, trains the others on, and chooses.",
         _race,
-        artifacts={"dataset": dsl.Dataset, "start": dsl.Model, "baseline": dsl.Model},
+        artifacts={"dataset": dsl.Dataset, "start": dsl.Model, "control": dsl.Model, "baseline": dsl.Model},
         parameters=checked_types(form) | {"plan": dict},
         outputs={"chosen": dsl.Model, "chosen_model": dsl.Model, "decision": dsl.Artifact},
     )
 
 
-def _race(given: Mapping[str, Any], *, dataset: Any, start: Any, baseline: Any) -> dict[str, Any]:
+def _race(given: Mapping[str, Any], *, dataset: Any, start: Any, control: Any, baseline: Any) -> dict[str, Any]:
     with dsl.ParallelFor(given["recipes"], name="first rung") as recipe:
         pruned = prune(
             dataset=dataset,
             model=start,
+            control=control,
             recipe=recipe,
             **taken(given, "importance", "round_to", "latency_threads", "seed"),
         )
@@ -66,7 +68,7 @@ def _race(given: Mapping[str, Any], *, dataset: Any, start: Any, baseline: Any) 
             given, dataset=dataset, lessons=dataset, teacher=baseline, student=pruned.outputs["pruned"], recipe=recipe
         )
 
-    halved = halve(**first.collected(), **taken(given, "recipes", "plan", "deadline", *LIMITS))
+    halved = halve(**first.collected(), curves=first.curves, **taken(given, "recipes", "plan", "deadline", *LIMITS))
     light(halved)
 
     # Never empty: the best of the first rung goes on even where no time is left, for no epochs then.
@@ -103,7 +105,8 @@ def _pipeline(form: Form) -> Any:
             trained = train(given, dataset=prepared)
             found = race(
                 {**given, "recipes": trained.outputs["recipes"], "plan": trained.outputs["plan"]},
-                dataset=prepared, start=trained.outputs["tuned"], baseline=trained.outputs["baseline"],
+                dataset=prepared, start=trained.outputs["tuned"], control=trained.outputs["control"],
+                baseline=trained.outputs["baseline"],
             )  # fmt: skip
             release(
                 given, dataset=prepared, candidate=found.outputs["chosen"], model=found.outputs["chosen_model"],

@@ -190,8 +190,8 @@ def _replay(given: Mapping[str, Any], *, dataset: Any, model: Any) -> dict[str, 
 def train_part(form: Form) -> Part:
     """Select a backbone → check the budget, or plan the time box → fine-tune → fine-tune on, as the baseline.
 
-    Out: `tuned`, `baseline` and `recipes`; of a search in a time box `plan`; and `learnt`, the data set with what is
-    replayed, where anything can be.
+    Out: `tuned`, `baseline` and `recipes`; of a search in a time box `plan` and `control`; and `learnt`, the data set
+    with what is replayed, where anything can be.
     """
     replay = replay_part(form)
 
@@ -208,7 +208,7 @@ def train_part(form: Form) -> Part:
             "tuned": dsl.Model,
             "baseline": dsl.Model,
             "recipes": list[dict],
-            **({"plan": dict} if form.kind == "race" else {}),
+            **({"plan": dict, "control": dsl.Model} if form.kind == "race" else {}),
             **({"learnt": dsl.Dataset} if replay else {}),
         },
     )
@@ -269,7 +269,12 @@ def _train(replay: Part | None, given: Mapping[str, Any], *, dataset: Any) -> di
         return {**made, "recipes": checked.outputs["recipes"]}
     paced = pace(recipes=checked.outputs["recipes"], plan=checked.outputs["plan"], **taken(given, "deadline"))
     light(paced.after(baseline))
-    return {**made, "recipes": paced.outputs["recipes"], "plan": paced.outputs["plan"]}
+    return {
+        **made,
+        "recipes": paced.outputs["recipes"],
+        "plan": paced.outputs["plan"],
+        "control": checked.outputs["control"],
+    }
 
 
 def plan_time(model: Any, dataset: Any, given: Mapping[str, Any]) -> dsl.PipelineTask:
@@ -279,7 +284,8 @@ def plan_time(model: Any, dataset: Any, given: Mapping[str, Any]) -> dsl.Pipelin
         model=model,
         **taken(
             given, "recipes", "deadline", "time_limit_minutes", "max_latency_ms", "max_size_mb", "batch_size",
-            "head_epochs", "round_to", "latency_threads", settings="network_settings",
+            "head_epochs", "round_to", "latency_threads", "catalog", "catalog_state", "seed",
+            settings="network_settings",
         ),
     )  # fmt: skip
     # Alone on the machine: it measures.
@@ -348,6 +354,11 @@ class Student:
     distilled: dsl.PipelineTask
     quantized: dsl.PipelineTask
     measured: dsl.PipelineTask
+
+    @property
+    def curves(self) -> Any:
+        """Learning curves of all students, with what an epoch took, for a task behind the loop."""
+        return dsl.Collected(self.distilled.outputs["curves"])
 
     def collected(self) -> dict[str, Any]:
         """Inputs for a task behind the loop: ONNX models, networks and evaluations of all students."""

@@ -13,11 +13,11 @@ from components.backbone_selection.limits import Limits, measure_costs, refuse_i
 from components.backbone_selection.logme import logme
 from components.backbone_selection.ranking import Candidate, Ranking, figure_name, rank_and_choose
 from components.backbone_selection.untrained import untrained_scores
+from components.core.bundles.fresh import fresh_bundle
 from components.core.bundles.model_bundle import ModelBundle
 from components.core.data.batch import Batch
 from components.core.data.reading import read_batches
 from components.core.errors import UserError
-from components.core.models.architecture import Architecture
 from components.core.models.catalog import (
     Backbone,
     check_task,
@@ -28,7 +28,6 @@ from components.core.models.catalog import (
 from components.core.parameters import check_declared
 from components.core.pruning.trial import UnprunableError, check_network
 from components.core.tasks import Task, get_task
-from components.core.tasks.networks import fresh_network
 from components.core.training.data import as_tensors
 from components.core.training.device import choose_device, place, place_batch
 
@@ -170,16 +169,10 @@ def _unprunable(candidates: Mapping[str, _Untrained], config: SelectionConfig) -
 def _candidate(
     task: Task, backbone: Backbone, options: Mapping[str, Any], dataset: "Dataset", config: SelectionConfig
 ) -> _Untrained:
-    assets = task.assets(backbone, dataset, config.image_size, settings=config.settings)
-    architecture = Architecture(
-        backbone=backbone.name,
-        source=backbone.architecture,
-        num_outputs=task.num_outputs(assets),
-        task=dataset.task,
-        options=task.network_options(backbone, options, assets),
+    bundle = fresh_bundle(
+        task, backbone, options, dataset, image_size=config.image_size, seed=config.seed, settings=config.settings
     )
-    module = fresh_network(architecture, seed=config.seed)
-    return _Untrained(bundle=ModelBundle(module=module, architecture=architecture, assets=assets), backbone=backbone)
+    return _Untrained(bundle=bundle, backbone=backbone)
 
 
 def _transfer_scores(bundle: ModelBundle, dataset: "Dataset", config: SelectionConfig) -> tuple[int, dict[str, float]]:

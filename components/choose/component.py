@@ -78,7 +78,9 @@ def choose(
     measurements = [read_evaluation(one, store) for one in files["evaluation"]]
     document = decide_recipe(measurements, [recipe.to_json() for recipe in tried], budget)
     if first is not None:
-        document["race"] = first.told(finalists=len(recipes), now=time.time())
+        chosen_recipe = tried[document["chosen"]]
+        document["race"] = first.told(finalists=len(recipes), now=time.time(), chosen=chosen_recipe)
+        print(document["race"]["control"])
     index = document["chosen"]
     winner = document["recipes"][index]
     print(document["reason"])

@@ -1,12 +1,12 @@
 """The first rung of a race: all students measured after a short training, and how the time was spent."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from components.core.artifacts.manifest import Manifest, read_file
 from components.core.artifacts.several import unpacked
-from components.core.recipe import Recipe
+from components.core.recipe import CONTROL, Recipe
 
 if TYPE_CHECKING:
     from components.core.store import Store
@@ -30,12 +30,13 @@ class FirstRung:
         """The ONNX models, networks or evaluations of its students, in the same order."""
         return [unpacked(self._rung, f"{number}/{_NAMES[kind]}") for number in range(len(self.recipes))]
 
-    def told(self, *, finalists: int, now: float) -> dict[str, Any]:
+    def told(self, *, finalists: int, now: float, chosen: Recipe) -> dict[str, Any]:
         """The race for decision.json: the rung of each recipe, why it was stopped, and the time of each step.
 
         Args:
             finalists: recipes of the second rung, which stand before those of the first.
             now: the end of the second rung, in seconds of Unix time.
+            chosen: the recipe that is released.
         """
         document, stopped = self._document, [one["stopped"] for one in self._document["students"]]
         steps = [
@@ -47,5 +48,12 @@ class FirstRung:
             "stopped": [""] * finalists + stopped,
             "minutes": document["minutes"],
             "more_epochs": document["more_epochs"],
+            "control": f"{document['control']}{_outcome(self.recipes, chosen)}",
             "steps": steps,
         }
+
+
+def _outcome(recipes: Sequence[Recipe], chosen: Recipe) -> str:
+    if CONTROL in chosen.more:
+        return f" It won: {chosen.name} is released, since nothing that was made of the selected network is better."
+    return " It did not win." if any(CONTROL in one.more for one in recipes) else ""

@@ -10,6 +10,9 @@ from components.core.parameters.rules import SHARE
 
 SCHEMES = ("int8", "float32")
 
+CONTROL = "control"
+"""In `more`: the stock backbone that this student is, in the place of the tuned model made smaller."""
+
 _MACS = Parameter(
     name="macs_fraction", type=float, default=1.0, rule=SHARE, text="Fraction of the multiply-accumulates to keep."
 )

@@ -92,7 +92,10 @@ def distill(
     """
     asked = dict(locals())
 
+    import time
     from dataclasses import replace
+    from itertools import pairwise
+    from statistics import median
 
     from components.core.artifacts.manifest import describe, read_manifest
     from components.core.bundles.model_bundle import load_model, save_model
@@ -136,8 +139,16 @@ def distill(
     key = checkpoint_key("distill", parameters=vars(config), inputs=inputs)
     checkpointer = Checkpointer(store, key, seconds=config.checkpoint_seconds)
     teacher_bundle, bundle = bundles["teacher"], bundles["student"]
+    told: list[float] = []
+
+    def tell(line: str) -> None:
+        told.append(time.perf_counter())
+        print(line)
+
     if config.num_processes == 1:
-        bundle, history = distill_bundle(teacher_bundle, bundle, prepared, config, checkpointer=checkpointer)
+        bundle, history = distill_bundle(
+            teacher_bundle, bundle, prepared, config, checkpointer=checkpointer, report=tell
+        )
     else:
         assets = bundle.task.student_assets(teacher_bundle.assets, bundle.assets, config.student_size)
         bundle = replace(bundle, assets=assets)
@@ -155,6 +166,9 @@ def distill(
     log_metrics(metrics, facts, recipe=made.name, data=prepared.description)
     manifest = save_model(distilled.path, bundle, store, {"stage": "distill", **inputs})
     describe(distilled, manifest, store, **bundle.assets.describe(), **facts)
-    describe(curves, publish_curves(curves.path, history, stage="distill", store=store), store)
+    # A line is told after each epoch. Times are beside the curves and not in them: equal runs have equal curves.
+    took = [after - before for before, after in pairwise(told)]
+    timed = {"epoch_seconds": median(took)} if took else {}
+    describe(curves, publish_curves(curves.path, history, stage="distill", store=store), store, **timed)
     write_distillation_page(page.path, history, config, bundle.assets, recipe=made.name, data=prepared.description)
     checkpointer.clear()

@@ -19,6 +19,7 @@ def halve(
     candidates: Input[List[Model]],
     models: Input[List[Model]],
     evaluations: Input[List[Artifact]],
+    curves: Input[List[Artifact]],
     recipes: List[dict],
     rung: Output[Artifact],
     plan: dict = {},  # noqa: B006
@@ -33,6 +34,7 @@ def halve(
         candidates: The compressed ONNX models of the first rung, one for each recipe.
         models: The torch students they were made from, in the same order.
         evaluations: Their comparisons with the baseline on validation data, in the same order.
+        curves: Their learning curves, in the same order; their facts say how long an epoch took.
         recipes: Their recipes (core.recipe), in the same order.
         rung: All of these, who was stopped and why, and how the time was spent.
         plan: The plan of the race.
@@ -67,7 +69,10 @@ def halve(
     measurements = [read_evaluation(manifests[f"{number}/evaluation"], store) for number in range(len(evaluations))]
     tried = [Recipe.from_json(recipe) for recipe in recipes]
 
-    finalists, document = go_on(measurements, tried, budget, plan, deadline=deadline, now=time.time())
+    finalists, document = go_on(
+        measurements, tried, budget, plan, deadline=deadline, now=time.time(),
+        epoch_seconds=[one.metadata.get("epoch_seconds") for one in curves],
+    )  # fmt: skip
     for line in document["said"]:
         print(line)
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 
 from components.core.errors import UserError
 from components.core.pruning.students import LEAST, Student
-from components.core.recipe import Recipe
+from components.core.recipe import CONTROL, Recipe
+from components.core.time_box import Contender
 
 SIDES = (1.0, 0.75, 0.625)
 """Of the teacher's input. A smaller input is the cheapest way to be fast: 0.75 costs about 60 % of the time."""
@@ -39,6 +40,11 @@ class Candidate:
 
     recipe: Recipe
     work: float
+
+    @property
+    def contender(self) -> Contender:
+        """What its time is planned by."""
+        return Contender(work=self.work, stock=CONTROL in self.recipe.more)
 
 
 def smaller_sides(side: int) -> list[int]:

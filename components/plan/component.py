@@ -22,6 +22,7 @@ def plan(
     dataset: Input[Dataset],
     model: Input[Model],
     recipes: List[dict],
+    control: Output[Model],
     metrics: Output[Metrics],
     deadline: float = 0.0,
     time_limit_minutes: float = 15.0,
@@ -31,6 +32,9 @@ def plan(
     head_epochs: int = 30,
     round_to: int = 16,
     latency_threads: int = 1,
+    catalog: str = "",
+    catalog_state: str = "",
+    seed: int = 0,
     settings: dict = {},  # noqa: B006
 ) -> Planned:
     """Plans a search for the time that is left: measures training steps here, chooses candidates, and says how many
@@ -40,6 +44,8 @@ def plan(
         dataset: Prepared data set; a few batches of its training split are read.
         model: The network that will be trained and pruned.
         recipes: One recipe (core.recipe) with what all candidates have in common.
+        control: The next smaller stock backbone with its published weights, which one of the recipes names; without
+            one the network itself.
         metrics: Seconds of an epoch, epochs of each step, number of candidates.
         deadline: End of the time box, in seconds of Unix time.
         time_limit_minutes: Its length.
@@ -49,6 +55,10 @@ def plan(
         head_epochs: Epochs of the fresh head on frozen features; 0 trains none.
         round_to: Channels left in each layer are a multiple of this.
         latency_threads: Threads of onnxruntime.
+        catalog: Path or s3:// URI of a YAML file that adds or overrides backbones; empty is none.
+        catalog_state: Digest of the catalog's content. Not used here: it makes a cached result count only as long as
+            the entries are the same.
+        seed: Of the control's fresh head.
         settings: The task's own network options, by name.
 
     Returns:
@@ -57,13 +67,15 @@ def plan(
     """
     import time
 
-    from components.core.artifacts.manifest import read_manifest
-    from components.core.bundles.model_bundle import load_model
+    from components.core.artifacts.manifest import describe, publish_entries, read_manifest
+    from components.core.bundles.model_bundle import load_model, save_model
     from components.core.data.dataset import open_dataset
+    from components.core.models.catalog import load_catalog
     from components.core.parameters import check_declared, limit
     from components.core.recipe import Recipe
     from components.core.report.metrics import log_metrics
     from components.core.store import store_from_environment
+    from components.plan.control import next_smaller, with_control
     from components.plan.planning import choose_candidates, plan_race
 
     check_declared({
@@ -72,11 +84,13 @@ def plan(
     })  # fmt: skip
     store = store_from_environment()
     prepared = open_dataset(dataset.path, store)
-    bundle = load_model(read_manifest(model.path, kind="model"), store)
+    selected = read_manifest(model.path, kind="model")
+    bundle, base = load_model(selected, store), Recipe.from_json(recipes[0])
 
+    stock = next_smaller(bundle, prepared, load_catalog(catalog or None), base, seed=seed, settings=settings)
     tried = choose_candidates(
         bundle,
-        Recipe.from_json(recipes[0]),
+        base,
         settings=settings,
         round_to=round_to,
         threads=latency_threads,
@@ -84,9 +98,19 @@ def plan(
         max_size_mb=limit(max_size_mb),
     )
     made = plan_race(
-        bundle, prepared, tried, deadline=deadline, minutes=time_limit_minutes, batch_size=batch_size,
+        bundle, prepared, with_control(tried, stock), control=stock.said, deadline=deadline,
+        minutes=time_limit_minutes, batch_size=batch_size,
         head_epochs=head_epochs, now=time.time,
     )  # fmt: skip
+    if stock.bundle is None:
+        published = publish_entries(
+            control.path, kind=selected.kind, entries=selected.files, metadata=selected.metadata
+        )
+    else:
+        published = save_model(
+            control.path, stock.bundle, store, {"stage": "plan", "dataset": prepared.manifest.digest}
+        )
+    describe(control, published, store)
     log_metrics(metrics, made.facts())
     print(made.said())
     return Planned(

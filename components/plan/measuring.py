@@ -13,7 +13,7 @@ from components.core.data.batch import Batch
 from components.core.parameters import DECLARED
 from components.core.time_box import Costs
 from components.core.training.config import TrainingConfig
-from components.core.training.data import training_data
+from components.core.training.data import TrainingData, training_data
 from components.core.training.device import choose_device, place, place_batch, use_available_threads
 from components.core.training.loop import train
 
@@ -30,6 +30,12 @@ _PRUNED_ROWS, _QUANTIZED_ROWS = 2600, 2000
 """Work of pruning (importance on 512 rows forward and backward, batch norms) and of quantizing (ranges, bias
 correction, comparison), in answers of the network to a row; pruning also measures the metric before and after."""
 
+_SINGLE_STEPS = 4
+"""Training steps that are timed on one core, the first left out."""
+
+_BESIDE = 1.1
+"""How many times as long a core takes when its neighbours train too: they share caches and memory."""
+
 _LATENCY_SECONDS = 4.0
 """Latency of candidate and baseline at two batch sizes, until the ratio is known to ±3 %."""
 
@@ -38,10 +44,12 @@ _EXPORT_SECONDS = 6.0
 
 @dataclass(frozen=True, kw_only=True)
 class Speed:
-    """Seconds of a training step, and of the network's answer to one row, on all cores of the task."""
+    """Seconds of a training step and of the network's answer to one row, on all cores of the task; `single` is the
+    step of a student on one core."""
 
     step: float
     row: float
+    single: float
     steps_per_epoch: int
     threads: int
 
@@ -54,46 +62,63 @@ def measure_speed(
     threads = use_available_threads()
     place(bundle.module, device)
     data = training_data(task, dataset, assets=bundle.assets, batch_size=batch_size, seed=0, augment=True)
-    steps = min(STEPS, data.steps_per_epoch)
+    step = _step_seconds(bundle, dataset, data, batch_size=batch_size, steps=STEPS, clock=clock)
+    row = _mean_without_first(_answer_times(bundle, data.training(0, 0), clock)) / min(batch_size, _rows(dataset))
+    # Students side by side share one accelerator.
+    single = threads * step
+    if threads > 1 and device.type == "cpu":
+        torch.set_num_threads(1)
+        single = _step_seconds(bundle, dataset, data, batch_size=batch_size, steps=_SINGLE_STEPS, clock=clock)
+        torch.set_num_threads(threads)
+    return Speed(step=step, row=row, single=single, steps_per_epoch=data.steps_per_epoch, threads=threads)
+
+
+def _step_seconds(
+    bundle: ModelBundle,
+    dataset: "Dataset",
+    data: TrainingData,
+    *,
+    batch_size: int,
+    steps: int,
+    clock: Callable[[], float],
+) -> float:
+    task, count = bundle.task, min(steps, data.steps_per_epoch)
     begun: list[float] = []
 
     def marked(epoch: int, skip: int) -> Iterator[Batch]:
-        for batch in islice(data.training(epoch, skip), steps):
+        for batch in islice(data.training(epoch, skip), count):
             begun.append(_now(clock))
             yield batch
 
     defaults = {one.name: DECLARED[one.name].default for one in fields(TrainingConfig)}
     config = TrainingConfig(**{**defaults, "epochs": 1, "batch_size": batch_size})
     settings = task.training_settings({}, dataset)
-    module = task.training_module(bundle.module, settings)
     train(
-        module, data=replace(data, training=marked, steps_per_epoch=steps, validation=None), task=task,
-        num_classes=len(dataset.classes), config=config, device=device, report=lambda _: None,
+        task.training_module(bundle.module, settings), task=task, num_classes=len(dataset.classes), config=config,
+        data=replace(data, training=marked, steps_per_epoch=count, validation=None), device=choose_device(),
         step_loss=lambda model, batch: task.loss(model(*batch.inputs.values()), batch, settings=settings),
+        report=lambda _: None,
     )  # fmt: skip
     begun.append(_now(clock))
-    return Speed(
-        step=_mean_without_first(begun),
-        row=_mean_without_first(_answer_times(bundle, data.training(0, 0), clock)) / min(batch_size, _rows(dataset)),
-        steps_per_epoch=data.steps_per_epoch,
-        threads=threads,
-    )
+    return _mean_without_first(begun)
 
 
 def costs_of(speed: Speed, dataset: "Dataset", *, head_epochs: int) -> Costs:
     """Seconds of each step of the race at this speed."""
     train_rows, validation_rows = dataset.rows("train"), dataset.rows("validation")
     lanes = max(speed.threads, 1)
+    single = min(max(_BESIDE * speed.single / speed.step, 1.0), float(lanes))
     handled = _PRUNED_ROWS + _QUANTIZED_ROWS + 2 * validation_rows
     return Costs(
-        head=_START_SECONDS + (1.2 * train_rows * speed.row if head_epochs else 0.0),
+        head=2 * _START_SECONDS + (1.2 * train_rows * speed.row if head_epochs else 0.0),
         epoch=speed.steps_per_epoch * speed.step + validation_rows * speed.row,
         teacher=train_rows * speed.row,
         # Pruning, distillation and quantization are a task each.
-        handling=3 * _START_SECONDS + lanes * handled * speed.row,
+        handling=3 * _START_SECONDS + single * handled * speed.row,
         evaluation=_START_SECONDS + _LATENCY_SECONDS + 2 * validation_rows * speed.row,
         release=_START_SECONDS + _LATENCY_SECONDS + _EXPORT_SECONDS + 2 * dataset.rows("test") * speed.row,
         lanes=lanes,
+        single=single,
     )
 
 

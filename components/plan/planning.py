@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class RacePlan:
-    """Epochs and seconds, the candidates that run, and when the plan was made."""
+    """Epochs and seconds, the candidates that run, when the plan was made, and a sentence on the control."""
 
     time: TimePlan
     costs: Costs
+    control: str
     tried: Sequence[Candidate]
     minutes: float
     began: float
@@ -31,9 +32,12 @@ class RacePlan:
     def recipes(self) -> list[Recipe]:
         """Of the candidates that run, with the epochs of the first rung."""
         return [
-            replace(one.recipe, more={**one.recipe.more, "distill_epochs": self.time.first_epochs})
+            replace(one.recipe, more={**one.recipe.more, "distill_epochs": self._first_epochs(one)})
             for one in self.tried[: self.time.students]
         ]
+
+    def _first_epochs(self, one: Candidate) -> int:
+        return one.contender.epochs(self.time.first_epochs, self.time.epochs)
 
     def facts(self) -> dict[str, float]:
         """For KFP's metrics."""
@@ -50,7 +54,7 @@ class RacePlan:
         return (
             f"an epoch takes {self.costs.epoch:.1f} s: {self.time.epochs} epochs of fine-tuning, as many further ones "
             f"of the baseline, {self.time.first_epochs} of each of {self.time.students} students ({names}), then "
-            f"{max(self.time.second, 0):.0f} s for the best of them"
+            f"{max(self.time.second, 0):.0f} s for the best of them. {self.control}"
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -62,7 +66,8 @@ class RacePlan:
             "costs": self.costs.to_json(),
             "time": asdict(self.time),
             "steps": [{"name": "data, backbone and plan", "planned": None, "real": self.made - self.began}],
-            "works": {one.recipe.name: one.work for one in self.tried[: self.time.students]},
+            "contenders": {one.recipe.name: asdict(one.contender) for one in self.tried[: self.time.students]},
+            "control": self.control,
         }
 
 
@@ -100,6 +105,7 @@ def plan_race(
     dataset: "Dataset",
     tried: Sequence[Candidate],
     *,
+    control: str,
     deadline: float,
     minutes: float,
     batch_size: int,
@@ -108,13 +114,15 @@ def plan_race(
 ) -> RacePlan:
     """Measures the network's speed and plans the time until `deadline`; trains its module, which is of no use after.
 
+    `control`: a sentence on it, for the report.
+
     Raises:
         UserError: the time box is too short for the least plan; says how long that takes.
     """
     costs = costs_of(measure_speed(bundle, dataset, batch_size=batch_size), dataset, head_epochs=head_epochs)
     made, began = now(), deadline - 60 * minutes
     try:
-        time = plan_time(deadline - made, costs, [one.work for one in tried])
+        time = plan_time(deadline - made, costs, [one.contender for one in tried])
     except TooShortError as error:
         least = (made - began + error.least) / 60
         raise UserError(
@@ -122,4 +130,4 @@ def plan_race(
             f"{bundle.architecture.backbone}, the least plan takes {least + 0.05:.1f} minutes. Allow as much, or give "
             "a smaller backbone or image_size"
         ) from None
-    return RacePlan(time=time, costs=costs, tried=tried, minutes=minutes, began=began, made=made)
+    return RacePlan(time=time, costs=costs, control=control, tried=tried, minutes=minutes, began=began, made=made)

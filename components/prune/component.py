@@ -16,6 +16,7 @@ def prune(
     metrics: Output[Metrics],
     page: Output[HTML],
     recipe: dict,
+    control: Input[Model] = None,
     importance: str = "taylor",
     prune_price: str = "macs",
     round_to: int = 16,
@@ -38,6 +39,7 @@ def prune(
         recipe: The recipe (core.recipe). This stage reads macs_fraction, the part of the cost to keep, with the price
             latency also scheme and student_size, whose latency counts; prune_allocation, how widths are chosen;
             weight_sparsity and sparsity_pattern, weights to set to zero; and what the model's task adds for pruning.
+        control: The stock network of a recipe that has control; such a recipe starts from it and not from `model`.
         importance: How channels are ranked: taylor (first-order change of the loss) or magnitude (length of filters).
         prune_price: What a channel costs: its multiply-accumulates (macs), or its predicted time at batch 1 in
             onnxruntime on this machine (latency), from measurements that are kept in the store.
@@ -49,7 +51,7 @@ def prune(
     from components.core.artifacts.manifest import describe, read_manifest
     from components.core.bundles.model_bundle import load_model, save_model
     from components.core.data.dataset import open_dataset
-    from components.core.recipe import Recipe
+    from components.core.recipe import CONTROL, Recipe
     from components.core.report.metrics import log_metrics
     from components.core.store import store_from_environment
     from components.prune.config import OF_RECIPE, PruneConfig
@@ -73,7 +75,8 @@ def prune(
 
     store = store_from_environment()
     prepared = open_dataset(dataset.path, store)
-    source = read_manifest(model.path, kind="model")
+    start = control if CONTROL in asked.more else model
+    source = read_manifest(start.path, kind="model")
     bundle = load_model(source, store)
 
     result = prune_bundle(bundle, prepared, config, store=store)

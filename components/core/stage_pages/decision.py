@@ -138,6 +138,7 @@ def race_blocks(decision: Mapping[str, Any]) -> list[Block]:
     spent = [[step["name"], duration(step["planned"]), duration(step["real"])] for step in race["steps"]]
     known = sum(step["real"] or 0.0 for step in race["steps"])
     return [
+        Callout("Control", race["control"]),
         table(["recipe", "rung", "what became of it"], rows, marked=[decision["chosen"]]),
         table(
             ["step", "planned", "took"], spent,
