@@ -14,7 +14,7 @@ RESERVE = 0.08
 LAST_RESERVE = 0.05
 """The same for the second rung, whose epochs were timed in the first."""
 
-TEACHER_SHARE = 0.2
+TEACHER_SHARE = 0.23
 """Part of the time for training that fine-tuning gets, and again the baseline that trains on, which is the teacher."""
 
 FIRST_SHARE = 0.25
@@ -171,7 +171,7 @@ def plan_time(left: float, costs: Costs, contenders: Sequence[Contender]) -> Tim
         training = usable - costs.head - _idle(costs, tried)
         if training < TRAINING_SHARE * usable and students > fewest:
             continue
-        tuned = _within(TEACHER_SHARE * training, costs.epoch)
+        tuned = _nearest(TEACHER_SHARE * training, costs.epoch)
         first = _first_epochs(FIRST_SHARE * training, costs, tried, tuned) or 1
         plan = _plan(costs, tried, epochs=tuned, first_epochs=first, usable=usable)
         if plan.second >= costs.rung([costs.lesson(max(one.work for one in tried))], 1):
@@ -271,8 +271,8 @@ def _idle(costs: Costs, contenders: Sequence[Contender]) -> float:
     return costs.rung([0.0] * len(contenders), 0) + costs.rung([0.0] * min(len(contenders), costs.lanes), 0)
 
 
-def _within(seconds: float, epoch: float) -> int:
-    return min(max(int(seconds / epoch), 1), MOST_EPOCHS)
+def _nearest(seconds: float, epoch: float) -> int:
+    return min(max(round(seconds / epoch), 1), MOST_EPOCHS)
 
 
 def _first_epochs(seconds: float, costs: Costs, contenders: Sequence[Contender], tuned: int) -> int:

@@ -106,7 +106,7 @@ def test_a_plan_keeps_the_time_box_and_each_step_its_share(seed):
     assert plan.second >= still
     assert min(len(works), 2) <= plan.students <= len(works)
     for epochs, share, of in (
-        (plan.epochs, TEACHER_SHARE, lambda n: n * costs.epoch),
+        (plan.epochs, TEACHER_SHARE, lambda n: (n - 0.5) * costs.epoch),
         (plan.first_epochs, FIRST_SHARE, lambda n: plan_rung(costs, works, plan, n)),
     ):
         assert 1 <= epochs <= MOST_EPOCHS
@@ -181,7 +181,7 @@ def test_the_first_rung_planned_again_has_its_share_of_what_is_left(seed):
     usable = (1 - RESERVE) * left - costs.release
     still = costs.rung([0.0] * students, 0)
     training = usable - still - costs.rung([0.0] * min(students, costs.lanes), 0)
-    share = FIRST_SHARE / (FIRST_SHARE + 0.35) * training
+    share = FIRST_SHARE / (FIRST_SHARE + 0.29) * training
     more = [costs.first_rung(tried, one, tuned=2) - still for one in (epochs, epochs + 1)]
     assert students == fewest or training >= TRAINING_SHARE * usable
     if (students, epochs) != (fewest, 1):
