@@ -28,11 +28,11 @@ def test_the_next_smaller_one_comes_first_and_only_what_is_at_hand_counts(tmp_pa
     entry = "architecture: timm:resnet18, licence: MIT, image_size: 64, mean: [0, 0, 0], std: [1, 1, 1]"
     own.write_text(
         "backbones:\n"
-        f"  small: {{{entry}, weights: 'file:w.pth', sha256: {'0' * 64}, parameters: 100}}\n"
-        f"  gone: {{{entry}, weights: 'file:gone.pth', sha256: {'0' * 64}, parameters: 200}}\n"
+        f"  small: {{{entry}, weights: 'file:w.pth', sha256: {'a' * 64}, parameters: 100}}\n"
+        f"  gone: {{{entry}, weights: 'file:gone.pth', sha256: {'a' * 64}, parameters: 200}}\n"
         f"  blank: {{{entry}, weights: none, parameters: 300}}\n"
-        f"  unknown: {{{entry}, weights: 'file:w.pth', sha256: {'0' * 64}}}\n"
-        f"  whole: {{{entry}, weights: 'file:w.pth', sha256: {'0' * 64}, parameters: 400, task: segmentation}}\n"
+        f"  unknown: {{{entry}, weights: 'file:w.pth', sha256: {'a' * 64}}}\n"
+        f"  whole: {{{entry}, weights: 'file:w.pth', sha256: {'a' * 64}, parameters: 400, task: segmentation}}\n"
     )
     catalog = load_catalog(own)
     assert names(LITE[2], catalog) == [LITE[1], LITE[0], "small"]
@@ -126,18 +126,17 @@ def test_the_control_is_among_the_two_that_run_in_any_time_box():
 
 
 def test_a_student_that_is_the_control_starts_from_the_stock_network(tmp_path, monkeypatch):
-    """Which of the two is read, seen by taking the other away."""
+    """Neither is of the kind that is wanted: the message names the kind of the one that was opened."""
     monkeypatch.setenv("TRIMTAB_STORE", str(tmp_path / "store"))
     store = open_store(str(tmp_path / "store"))
     places = {}
-    for name in ("tuned", "stock"):
+    for name in ("ranking", "curves"):
         places[name] = SimpleNamespace(path=str(tmp_path / name), metadata={})
         publish(places[name].path, kind=name, files={"f": name.encode()}, metadata={}, store=store)
     monkeypatch.setattr("components.core.data.dataset.open_dataset", lambda *_: None)
-    for recipe, read in (({"name": "r"}, "tuned"), ({"name": "r", CONTROL: "x"}, "stock")):
-        # Neither is of the kind that is wanted: the message names the kind of the one that was opened.
-        with pytest.raises(Exception, match=read):
+    for recipe, read in (({"name": "r"}, "ranking"), ({"name": "r", CONTROL: "x"}, "curves")):
+        with pytest.raises(UserError, match=f"got '{read}'"):
             prune.python_func(
-                dataset=SimpleNamespace(path=""), model=places["tuned"], control=places["stock"], recipe=recipe,
+                dataset=SimpleNamespace(path=""), model=places["ranking"], control=places["curves"], recipe=recipe,
                 pruned=None, metrics=None, page=None,
             )  # fmt: skip

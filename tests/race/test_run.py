@@ -62,6 +62,14 @@ def test_a_limit_of_time_is_kept_and_students_of_both_rungs_are_chosen_from(race
         "data, backbone and plan", "teacher", "first rung", "second rung", "test and release",
     ]  # fmt: skip
     assert sum(step["real"] or 0.0 for step in decision["race"]["steps"]) < 60 * MINUTES
+    timed = [
+        one["output_artifacts"]["curves"][0]["metadata"]["epoch_seconds"]
+        for path, one in records.items()
+        if stage_of(one) == "distill" and "first-rung" in path
+    ]
+    (rung,) = [step for step in decision["race"]["steps"] if step["name"] == "first rung"]
+    assert sorted(rung["epoch_seconds"]) == pytest.approx(sorted(timed))
+    assert decision["race"]["control"].startswith("There is no control: the catalog has no backbone smaller than")
     (planned,) = [one for one in records.values() if stage_of(one) == "plan"]
     (finalist,) = next(one for one in records.values() if stage_of(one) == "halve")["output_parameters"]["finalists"]
     assert planned["output_parameters"]["epochs"] >= 1

@@ -20,11 +20,12 @@ from components.core.recipe import CONTROL, Recipe
 from components.core.store import open_store
 from components.core.time_box import Contender, Costs, plan_time
 from components.halve.component import halve
+from components.halve.race import costs_now
 from components.pace.component import pace
 from components.pick.component import pick
 from components.plan import planning
 from components.plan.candidates import candidates, smaller_sides
-from components.plan.measuring import Speed
+from components.plan.measuring import Speed, costs_of
 
 COSTS = Costs(head=5, epoch=20, teacher=6, handling=30, evaluation=8, release=15, lanes=2, single=1.6)
 RECIPES = [
@@ -244,3 +245,29 @@ def test_a_time_box_that_is_too_short_is_refused_with_the_least_that_would_do(mo
     assert {one.more["distill_epochs"] for one in found.recipes} == {found.time.first_epochs}
     assert found.to_json()["contenders"].keys() == {one.name for one in found.recipes}
     assert plan(60).time.epochs > found.time.epochs
+
+
+@pytest.mark.parametrize(("on_one_core", "times"), [(0.7, 1.1 * 0.7 / 0.5), (0.3, 1.0), (2.0, 2.0)])
+def test_a_student_is_planned_by_a_step_on_one_core_beside_others(on_one_core, times):
+    """No faster than with all cores, and never slower than one student after the other."""
+    speed = Speed(step=0.5, single=on_one_core, row=0.002, steps_per_epoch=40, threads=2)
+    dataset = SimpleNamespace(rows={"train": 2560, "validation": 500, "test": 300}.__getitem__)
+    costs = costs_of(speed, dataset, head_epochs=30)
+    assert costs.single == pytest.approx(times)
+    epoch, answers = 40 * 0.5 + 500 * 0.002, 2560 * 0.002
+    assert costs.lesson(1.0) == pytest.approx(times * (epoch + answers))
+    # Two trainings of the teacher, and three tasks of a student, each with a start of 3 s.
+    assert costs.head == pytest.approx(2 * 3 + 1.2 * answers)
+    assert costs.handling == pytest.approx(3 * 3 + times * (2600 + 2000 + 2 * 500) * 0.002)
+
+
+def test_an_epoch_takes_what_it_took_and_where_that_is_not_known_what_the_rung_did():
+    recipes = [Recipe.from_json(one) for one in RECIPES[:2]]
+    plan = {
+        "costs": COSTS.to_json(), "time": {"first": 100.0},
+        "contenders": {one.name: vars(other) for one, other in zip(recipes, CONTENDERS, strict=False)},
+    }  # fmt: skip
+    costs, lessons = costs_now(recipes, plan, [25.0, None], spent=150.0)
+    unknown = 1.5 * 1.6 * (6 + (0.25 + 0.75 * 0.7) * 20)
+    assert lessons == [25.0, pytest.approx(unknown)]
+    assert costs.rung(lessons, [1, 1]) == pytest.approx(150, rel=1e-3)
