@@ -20,6 +20,10 @@ TEACHER_SHARE = 0.23
 FIRST_SHARE = 0.25
 """Part of the time for training that the first rung gets; the second one gets what is left."""
 
+SECOND_SHARE = 0.2
+"""Part of it that must be left for the second rung: a stock network can take its lane for longer than `FIRST_SHARE`,
+and then the teacher gets fewer epochs."""
+
 TRAINING_SHARE = 0.65
 """Part of the usable time that is for training at least, or fewer students run: each costs seconds before it learns."""
 
@@ -50,16 +54,16 @@ class TooShortError(Exception):
 class Contender:
     """A student before the race: its share of the teacher's multiply-accumulates, and whether it is a stock network.
 
-    A stock network starts from its published weights. It trains as many epochs more in the first rung as fine-tuning
-    had, which the others descend from.
+    A stock network starts from its published weights, the others from the teacher's. It therefore trains at least one
+    epoch more in the first rung than fine-tuning had.
     """
 
     work: float
     stock: bool = False
 
     def epochs(self, first: int, tuned: int) -> int:
-        """Of the first rung: `first` for a pruned student, and of a stock network those of fine-tuning besides."""
-        return first + tuned * self.stock
+        """Of the first rung: `first`, and for a stock network at least one more than the `tuned` of fine-tuning."""
+        return max(first, tuned + 1) if self.stock else first
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,8 +157,9 @@ def plan_time(left: float, costs: Costs, contenders: Sequence[Contender]) -> Tim
 
     As many candidates as leave at least `TRAINING_SHARE` of the time to training. Of the time for training,
     `TEACHER_SHARE` goes into fine-tuning and as much into the baseline, `FIRST_SHARE` into the first rung, at least an
-    epoch each; a second rung of an epoch must fit behind it. Where nothing of that fits, the least plan: an epoch each
-    for the first two candidates, and no more training after the first rung.
+    epoch each; the teacher gets fewer where less than `SECOND_SHARE` would be left, and a second rung of an epoch must
+    fit. Where nothing of that fits, the least plan: an epoch each for the first two candidates, and no more training
+    after the first rung.
 
     Args:
         left: seconds until the deadline.
@@ -171,11 +176,12 @@ def plan_time(left: float, costs: Costs, contenders: Sequence[Contender]) -> Tim
         training = usable - costs.head - _idle(costs, tried)
         if training < TRAINING_SHARE * usable and students > fewest:
             continue
-        tuned = _nearest(TEACHER_SHARE * training, costs.epoch)
-        first = _first_epochs(FIRST_SHARE * training, costs, tried, tuned) or 1
-        plan = _plan(costs, tried, epochs=tuned, first_epochs=first, usable=usable)
-        if plan.second >= costs.rung([costs.lesson(max(one.work for one in tried))], 1):
-            return plan
+        an_epoch = costs.rung([costs.lesson(max(one.work for one in tried))], 1)
+        for tuned in range(_nearest(TEACHER_SHARE * training, costs.epoch), 0, -1):
+            first = _first_epochs(FIRST_SHARE * training, costs, tried, tuned) or 1
+            plan = _plan(costs, tried, epochs=tuned, first_epochs=first, usable=usable)
+            if plan.second >= (an_epoch if tuned == 1 else max(an_epoch, SECOND_SHARE * training)):
+                return plan
     tried = contenders[:fewest]
     plan = _plan(costs, tried, epochs=1, first_epochs=1, usable=usable)
     still = costs.rung([0.0], 0)
@@ -276,9 +282,14 @@ def _nearest(seconds: float, epoch: float) -> int:
 
 
 def _first_epochs(seconds: float, costs: Costs, contenders: Sequence[Contender], tuned: int) -> int:
-    """The most epochs for which training in the first rung ends in time; 0 where none does."""
+    """The most epochs for which training in the first rung ends in time; 0 where none does.
+
+    Where a stock network alone takes longer than `seconds`, as many as are trained beside it in its time.
+    """
     still, epochs = costs.rung([0.0] * len(contenders), 0), 0
-    while epochs < MOST_EPOCHS and costs.first_rung(contenders, epochs + 1, tuned=tuned) - still <= seconds:
+    stock = [one for one in contenders if one.stock]
+    allowed = max(seconds, costs.first_rung(stock, 1, tuned=tuned) if stock else 0.0)
+    while epochs < MOST_EPOCHS and costs.first_rung(contenders, epochs + 1, tuned=tuned) - still <= allowed:
         epochs += 1
     return epochs
 

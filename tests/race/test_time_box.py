@@ -12,6 +12,7 @@ from components.core.time_box import (
     MOST_EPOCHS,
     PACES,
     RESERVE,
+    SECOND_SHARE,
     TEACHER_SHARE,
     TRAINING_SHARE,
     Contender,
@@ -79,12 +80,26 @@ def test_an_epoch_of_distillation_is_the_teachers_answers_and_a_part_of_a_traini
     assert COSTS.rung([52.0, 52.0, 52.0], 2) == pytest.approx(2 * (30 + 2 * 52) + 3 * 8)
 
 
-def test_a_stock_network_trains_in_the_first_rung_for_the_epochs_of_fine_tuning_too():
+def test_a_stock_network_trains_in_the_first_rung_for_an_epoch_more_than_fine_tuning():
     contenders = [Contender(work=1.0), Contender(work=0.5, stock=True)]
-    assert [one.epochs(2, 3) for one in contenders] == [2, 5]
+    assert [one.epochs(2, 3) for one in contenders] == [2, 4]
+    assert [one.epochs(7, 3) for one in contenders] == [7, 7]
     # Side by side: the longer one counts.
-    expected = max(30 + 2 * 1.6 * 26, 30 + 5 * 1.6 * 18.5) + 2 * 8
+    expected = max(30 + 2 * 1.6 * 26, 30 + 4 * 1.6 * 18.5) + 2 * 8
     assert COSTS.first_rung(contenders, 2, tuned=3) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("left", [1200, 2700, 5400])
+def test_what_is_trained_beside_a_stock_network_has_its_time(left):
+    students = [Contender(work=1.0), Contender(work=0.5, stock=True), *works(0.5, 0.6)]
+    plan = plan_time(left, COSTS, students)
+    assert plan.students == 4
+    alone = COSTS.first_rung(students[1:2], plan.first_epochs, tuned=plan.epochs)
+    others = COSTS.first_rung([students[0], *students[2:]], plan.first_epochs + 1, tuned=plan.epochs)
+    # An epoch more and the others would end after it, on the core that it leaves free.
+    assert others - 3 * COSTS.evaluation > 0.5 * (alone - COSTS.evaluation)
+    training = (1 - RESERVE) * left - COSTS.release - COSTS.head
+    assert plan.epochs == 1 or plan.second > SECOND_SHARE * training * TRAINING_SHARE
 
 
 @pytest.mark.parametrize("seed", range(60))
@@ -114,8 +129,11 @@ def test_a_plan_keeps_the_time_box_and_each_step_its_share(seed):
 
 
 def plan_rung(costs, works, plan, epochs):
+    """Seconds of training in the first rung; 0 where no more than the control's own time is taken."""
     tried = works[: plan.students]
-    return costs.first_rung(tried, epochs, tuned=plan.epochs) - costs.rung([0.0] * len(tried), 0)
+    took = costs.first_rung(tried, epochs, tuned=plan.epochs) - costs.rung([0.0] * len(tried), 0)
+    control = [one for one in tried if one.stock]
+    return 0.0 if control and took <= costs.first_rung(control, 1, tuned=plan.epochs) else took
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -182,6 +200,8 @@ def test_the_first_rung_planned_again_has_its_share_of_what_is_left(seed):
     still = costs.rung([0.0] * students, 0)
     training = usable - still - costs.rung([0.0] * min(students, costs.lanes), 0)
     share = FIRST_SHARE / (FIRST_SHARE + 0.29) * training
+    # What is trained beside the control costs no time.
+    share = max([share, *(costs.first_rung([one], 1, tuned=2) for one in tried if one.stock)])
     more = [costs.first_rung(tried, one, tuned=2) - still for one in (epochs, epochs + 1)]
     assert students == fewest or training >= TRAINING_SHARE * usable
     if (students, epochs) != (fewest, 1):
