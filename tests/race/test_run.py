@@ -53,11 +53,14 @@ def document(run, task, output, name):
 def test_a_limit_of_time_is_kept_and_students_of_both_rungs_are_chosen_from(raced):
     records = raced.records()
     stages = [stage_of(record) for record in records.values()]
+    finalists = next(one for one in records.values() if stage_of(one) == "halve")["output_parameters"]["finalists"]
+    # Half of the two, or as many as there are cores to train them side by side.
+    assert 1 <= len(finalists) <= 2
     assert {stage: stages.count(stage) for stage in ("plan", "pace", "halve", "prune", "pick", "distill")} == {
-        "plan": 1, "pace": 1, "halve": 1, "prune": 2, "pick": 1, "distill": 3,
+        "plan": 1, "pace": 1, "halve": 1, "prune": 2, "pick": len(finalists), "distill": 2 + len(finalists),
     }  # fmt: skip
     decision = document(raced, "race/choose", "decision", "decision.json")
-    assert decision["race"]["rungs"] == [2, 1, 1]
+    assert decision["race"]["rungs"] == [2] * len(finalists) + [1, 1]
     assert [step["name"] for step in decision["race"]["steps"]] == [
         "data, backbone and plan", "teacher", "first rung", "second rung", "test and release",
     ]  # fmt: skip
@@ -71,21 +74,21 @@ def test_a_limit_of_time_is_kept_and_students_of_both_rungs_are_chosen_from(race
     assert sorted(rung["epoch_seconds"]) == pytest.approx(sorted(timed))
     assert decision["race"]["control"].startswith("There is no control: the catalog has no backbone smaller than")
     (planned,) = [one for one in records.values() if stage_of(one) == "plan"]
-    (finalist,) = next(one for one in records.values() if stage_of(one) == "halve")["output_parameters"]["finalists"]
     assert planned["output_parameters"]["epochs"] >= 1
-    assert finalist["distill_epochs"] >= 1
+    assert all(one["distill_epochs"] >= 1 for one in finalists)
     assert raced.document["outputs"]["release_version"]
 
 
 def test_who_goes_on_does_so_from_the_network_that_was_distilled(raced):
     records = raced.records()
-    (picked,) = [one for one in records.values() if stage_of(one) == "pick"]
+    picked = [one for one in records.values() if stage_of(one) == "pick"]
     distilled = [
         one["output_artifacts"]["distilled"][0]["metadata"]["digest"]
         for path, one in records.items()
         if stage_of(one) == "distill" and "first-rung" in path
     ]
-    assert picked["output_artifacts"]["picked"][0]["metadata"]["digest"] in distilled
+    assert picked
+    assert {one["output_artifacts"]["picked"][0]["metadata"]["digest"] for one in picked} <= set(distilled)
 
 
 def test_the_report_tells_of_the_race(raced):
