@@ -34,7 +34,7 @@ from pipelines.search import (
     train_part,
 )
 
-SUMMARY = "Finds the best model within a budget and a time box and releases it as verified ONNX."
+SUMMARY = "Finds the best model that meets your limits, within a given time, and releases it as verified ONNX."
 
 
 def race_part(form: Form) -> Part:
@@ -45,7 +45,8 @@ def race_part(form: Form) -> Part:
     """
     return part(
         "race",
-        "Trains all candidates for a while, stops those that cannot win, trains the others on, and chooses.",
+        "Trains all candidates for a while, stops those that cannot win, trains the others further, and chooses the "
+        "best.",
         _race,
         artifacts={"dataset": dsl.Dataset, "start": dsl.Model, "baseline": dsl.Model},
         parameters=checked_types(form) | {"plan": dict},

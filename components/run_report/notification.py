@@ -97,7 +97,7 @@ def _without_credentials(url: str) -> tuple[str, dict[str, str]]:
     try:
         parts = urllib.parse.urlsplit(url)
     except ValueError:  # brackets and letters that no host has; the error repeats them
-        raise ValueError("is no address: write the special characters of a name or password as %XX") from None
+        raise ValueError("is not a valid address: write the special characters of a name or password as %XX") from None
     if "@" in parts.path + parts.query + parts.fragment and not _PLAIN_HOST.fullmatch(parts.netloc):
         raise ValueError(
             "has an @ behind its host: write a / of a password as %2F, a ? as %3F, a # as %23; an @ of the path as %40"

@@ -59,9 +59,7 @@ class _TokenFile(TokenCredentialsBase):
             config.api_key["authorization"] = self._path.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not text"
-            raise ClusterError(
-                f"the token file {self._path} cannot be read any more: {reason}", transient=True
-            ) from None
+            raise ClusterError(f"cannot read the token file {self._path} any more: {reason}", transient=True) from None
 
 
 def connect(endpoint: Endpoint) -> Client:
@@ -98,7 +96,7 @@ def _checked_host(host: str) -> str:
     if not host:
         raise UserError(f"no cluster is named: give --host URL, or set {HOST_VARIABLE}")
     if "#" in host:
-        raise UserError(f"--host {host}: give the address without what follows the '#', which is a page of the UI")
+        raise UserError(f"--host {host}: leave out the '#' and what follows it, which is a page of the UI")
     try:
         parts = urlsplit(host)
         named = parts.scheme in ("http", "https") and parts.hostname and (parts.port or True)
@@ -107,7 +105,9 @@ def _checked_host(host: str) -> str:
     if not named:
         raise UserError(f"--host {host!r} is not an address; write it as https://host or http://host:port/path")
     if parts.username or parts.password:
-        raise UserError("--host holds a user or password: it would stand in logs; give a token with --token-file")
+        raise UserError(
+            "--host contains a user name or password, which would appear in logs; give a token with --token-file"
+        )
     return host.rstrip("/")
 
 
@@ -120,7 +120,7 @@ def _credentials(token_file: Path | None) -> Any:
         empty = not path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise UserError(f"the token file {path} cannot be read: {reason}") from None
+        raise UserError(f"cannot read the token file {path}: {reason}") from None
     if empty:
         raise UserError(f"the token file {path} is empty")
     return _TokenFile(path)

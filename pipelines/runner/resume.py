@@ -120,4 +120,4 @@ def _warn_of_other_code(record: RunRecord, code: Mapping[str, Program], warn: Ca
         {program.name for label, program in code.items() if before.get(label) not in (None, program.digest)}
     )
     if changed:
-        warn(f"the code has changed since the run began ({', '.join(changed)}); what had succeeded is kept")
+        warn(f"the code has changed since the run began ({', '.join(changed)}); tasks that had succeeded are kept")

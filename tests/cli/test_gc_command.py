@@ -137,5 +137,5 @@ def test_a_damaged_ref_is_one_line_and_nothing_goes(trimtab: Trimtab, folder: Pa
 
 def test_the_help_says_what_is_kept(trimtab: Trimtab) -> None:
     said = " ".join(trimtab("gc", "--help").out.split())
-    for part in ("refs and releases", "$TRIMTAB_HOME", "another home", "safe if no task"):
+    for part in ("refs and releases", "$TRIMTAB_HOME", "another $TRIMTAB_HOME", "safe to run while a pipeline runs"):
         assert part in said

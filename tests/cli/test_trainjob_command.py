@@ -70,7 +70,7 @@ def test_every_task_that_trains_can_be_one(write: Callable[..., Any], digests: d
     students = {"dataset": digests["data_prep"], "teacher": digests["fine_tune"], "student": digests["prune"]}
     said = write(task="distill", **students)
     assert said.code == 2
-    assert "recipe of distill is known when the pipeline runs; give it with --set recipe=VALUE" in said.err
+    assert "recipe of distill is only known when the pipeline runs; give it with --set recipe=VALUE" in said.err
     recipe = {"name": "half", "student_size": 48}
     said = write("--set", f"recipe={json.dumps(recipe)}", "-p", "distill_alpha=0.5", task="distill", **students)
     assert told(said.job)["parameters"]["recipe"] == recipe
@@ -143,7 +143,7 @@ def test_an_input_is_named_by_a_digest_that_its_producer_left(
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({}, "nothing gives the job TRIMTAB_STORE"),
+        ({}, "the job needs TRIMTAB_STORE"),
         ({"defaults": {"env": {"TRIMTAB_STORE": "s3://b/p", "RANK": "0"}}}, "the variable RANK is torchrun's"),
         ({"defaults": {"env": {"TRIMTAB_STORE": "s3://b/p", "PET_NNODES": "1"}}}, "PET_NNODES is torchrun's"),
         (

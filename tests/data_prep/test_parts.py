@@ -216,7 +216,7 @@ def test_parts_that_do_not_belong_together_are_refused(pets: Path, tmp_path: Pat
     for name in ("cats", "dogs"):
         (pets / name).rename(tmp_path / f"{name} elsewhere")
     late = inspected(asked, 3, tmp_path / "late", store, [2])
-    with pytest.raises(UserError, match="the data have changed while their parts were read"):
+    with pytest.raises(UserError, match="the data changed while they were read"):
         prepare(asked, tmp_path / "whole", store, parts=[*three[:2], *late])
 
 

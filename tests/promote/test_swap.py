@@ -76,6 +76,6 @@ def test_a_judgement_that_says_keep_is_not_overruled(store):
 
 def test_a_release_that_is_not_whole_leaves_the_champion(store, tmp_path):
     (tmp_path / "store" / "releases" / "m" / "2" / "model.onnx").write_bytes(b"?")
-    with pytest.raises(UserError, match="not a whole release"):
+    with pytest.raises(UserError, match="not a complete release"):
         swap(store, "2", state=state_of(store))
     assert store.champions.read().step.release == "m/1"

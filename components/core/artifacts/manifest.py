@@ -208,7 +208,7 @@ def materialize(manifest: Manifest, store: "Store", folder: Path | None = None) 
     except OSError as error:
         reason = (error.strerror or type(error).__name__).lower()
         raise UserError(
-            f"cannot write to {target}: {reason}; set TRIMTAB_CACHE to a folder that can be written"
+            f"cannot write to {target}: {reason}; set TRIMTAB_CACHE to a folder that is writable"
         ) from error
     stamps, boot = _read_stamps(target), _boot()
     missing: dict[Path, str] = {}

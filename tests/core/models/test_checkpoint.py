@@ -89,9 +89,9 @@ def test_a_file_without_a_network_is_one_line(tmp_path, content, message):
 @pytest.mark.parametrize(
     ("changed", "classes", "message"),
     [
-        ({}, 3, "last layer '3' has 2 outputs, and there are 3 class names"),
+        ({}, 3, "last layer '3' has 2 outputs, but labels has 3 class names"),
         ({"0.weight": torch.zeros(5, 3, 3, 3)}, 2, r"'0.weight' of shape \(5, 3, 3, 3\), not \(4, 3, 3, 3\)"),
-        ({"9.weight": torch.zeros(1)}, 2, "has '9.weight', which the architecture has not"),
+        ({"9.weight": torch.zeros(1)}, 2, "has '9.weight', which the architecture does not have"),
         ({"0.bias": None}, 2, "not of architecture timm:x: it has no '0.bias'"),
     ],
 )

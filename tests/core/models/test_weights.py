@@ -32,7 +32,7 @@ def test_mirror_in_object_storage_is_verified_like_any_file(tmp_path: Path, monk
     digest = hashlib.sha256(source.read_bytes()).hexdigest()
     mirror = replace(CATALOG["resnet18"], weights="s3://bucket/w.safetensors", sha256=digest)
     assert torch.equal(read_weights(mirror)["a"], torch.arange(3))
-    with pytest.raises(UserError, match="have another sha256 than"):
+    with pytest.raises(UserError, match="have a different sha256 than"):
         read_weights(replace(mirror, sha256="0" * 64))
 
 
@@ -166,7 +166,10 @@ def test_files_beside_the_weights_are_had_and_verified_with_them(
         with weights_files(replace(entry, weights=address)) as (path, beside):
             assert (path.read_bytes(), beside["vocab.spm"].read_bytes()) == (b"weights", b"pieces")
     for files, message in (
-        ({"vocab.spm": "0" * 64}, "vocab.spm of backbone 'own' has another sha256 than catalog.yaml pins 0000"),
+        (
+            {"vocab.spm": "0" * 64},
+            "vocab.spm of backbone 'own' has a different sha256 than catalog.yaml requires (0000",
+        ),
         ({"vocab.spm": None}, "needs the sha256 of its file vocab.spm"),
         ({"other.spm": "0" * 64}, "no file other.spm beside"),
     ):

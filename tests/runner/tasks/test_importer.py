@@ -156,7 +156,7 @@ def test_objects_are_downloaded_and_taken_from_the_cache_until_they_change(
     single = run(importing, uri=f"{uri}/data/deep/b.txt")
     assert single.outputs("look")["Output"]["files"] == {".": "world"}
     missing = run(importing, uri=f"{uri}/nothing")
-    assert missing.ended("importer").error == f"there is no object {uri}/nothing, and none under it"
+    assert missing.ended("importer").error == f"there is no object {uri}/nothing, and none below it"
 
 
 @pytest.mark.s3

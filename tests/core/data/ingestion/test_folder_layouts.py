@@ -125,7 +125,7 @@ def test_the_one_way_down_is_taken(wrapper: str, tmp_path: Path) -> None:
         ),
         (
             [*with_classes("train"), "val/images/1.jpg", "val/images/2.jpg", "val/annotations.txt"],
-            r"val has the folder images where other splits have the classes cats, dogs; sort its images into",
+            r"val has the folder images, but other splits have the classes cats, dogs; sort its images into",
         ),
         (["data_batch_1", "data_batch_2"], r"holds files of unknown kinds that may be images, but no class folders"),
         (["train.tar", "val.tar"], r"holds no images \(2 other files\); unpack the \.tar files, then "),

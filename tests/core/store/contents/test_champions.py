@@ -98,7 +98,7 @@ def test_a_rollback_goes_back_one_and_a_second_one_further(releases: Store) -> N
     assert champion_of(releases) == "model/2"
     releases.champions.roll_back(who="bob", why="still complaints")
     assert champion_of(releases) == "model/1"
-    with pytest.raises(UserError, match="no champion before"):
+    with pytest.raises(UserError, match="is the first champion"):
         releases.champions.roll_back(who="bob", why="and again")
     promote(releases, "4")
     champion = releases.champions.roll_back(who="bob", why="once more")

@@ -220,7 +220,7 @@ def test_a_users_own_checkpoint_of_a_whole_network_keeps_its_classifier(tmp_path
         expected, actual = theirs(images)["out"], found.module(images)
     size = expected.shape[-2:]
     torch.testing.assert_close(F.interpolate(actual, size, mode="bilinear"), expected, rtol=1e-3, atol=1e-4)
-    with pytest.raises(UserError, match="has 3 outputs, and there are 2 class names"):
+    with pytest.raises(UserError, match="has 3 outputs, but labels has 2 class names"):
         read_trained(tmp_path / "ft.pth", called="ft.pth", task="segmentation", architecture=LRASPP, classes=["a", "b"])
 
 

@@ -100,7 +100,7 @@ class Download:
                     while offset < stop:
                         read = file.read_into(buffer[: stop - offset], offset)
                         if not read:
-                            raise Damaged(f"the part of {self.address} that had arrived was cut short")
+                            raise Damaged(f"the partial download of {self.address} was cut short")
                         digest.update(buffer[:read])
                         offset += read
                     # Only now one more: hashing is one thread, and would be left behind by those who bring.
@@ -152,4 +152,4 @@ class Download:
 
     def _check(self, actual: str, sha256: str) -> None:
         if actual != sha256:
-            raise Damaged(f"{self.address} is damaged: its sha256 is another")
+            raise Damaged(f"{self.address} is damaged: its sha256 does not match")
