@@ -112,7 +112,7 @@ def test_without_a_champion_it_says_how_to_get_one(store):
 
 def test_a_damaged_champion_is_refused(store, champion, tmp_path):
     (tmp_path / "store" / "releases" / "m" / "1" / "labels.json").write_bytes(b"[]")
-    with pytest.raises(UserError, match="m/1 is not a whole release"):
+    with pytest.raises(UserError, match="m/1 is not a complete release"):
         read_incumbent(store, "champion")
 
 

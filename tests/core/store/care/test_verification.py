@@ -109,7 +109,7 @@ def test_a_ref_to_a_release_that_is_gone_is_found(store: Store, objects: Objects
     fill(store)
     objects.delete("releases/sorter/1/release.json")
     assert problems(objects) == [
-        ("refs/champion.json", "it points at sorter/1, and there is no such whole release", False)
+        ("refs/champion.json", "it points at sorter/1, and there is no such complete release", False)
     ]
 
 
