@@ -3,8 +3,9 @@ for each task whose students may see smaller inputs.
 
 Order: check → prepare → select a backbone → plan (a training step is measured; candidates and epochs follow) →
 fine-tune → plan again → for each candidate (prune → distil → quantize → evaluate on validation data) → halve: what
-cannot win stops → the others go on with the time that is left → choose among all that was measured → evaluate on test
-data → export. A plan is numbers of epochs, so each task is a function of its inputs, and the run resumes as any other.
+cannot win stops → the others continue with the time that is left → choose among all that was measured → evaluate on
+test data → export. A plan is numbers of epochs, so each task is a function of its inputs, and the run resumes as any
+other.
 """
 
 from collections.abc import Mapping
@@ -38,7 +39,7 @@ SUMMARY = "Finds the best model that meets your limits, within a given time, and
 
 
 def race_part(form: Form) -> Part:
-    """First rung (all candidates) → halve → second rung (the best go on) → choose.
+    """First rung (all candidates) → halve → second rung (the best continue) → choose.
 
     In: the data set; `start`, the network that is pruned; `baseline`, which every student is measured against, and the
     teacher; `recipes` and `plan`. Out: `chosen`, `chosen_model` and `decision`.
@@ -70,7 +71,7 @@ def _race(given: Mapping[str, Any], *, dataset: Any, start: Any, baseline: Any) 
     halved = halve(**first.collected(), **taken(given, "recipes", "plan", "deadline", *LIMITS))
     light(halved)
 
-    # Never empty: the best of the first rung goes on even where no time is left, for no epochs then.
+    # Never empty: the best of the first rung continues even where no time is left, for no epochs then.
     with dsl.ParallelFor(halved.outputs["finalists"], name="second rung") as finalist:
         picked = pick(rung=halved.outputs["rung"], recipe=finalist)
         light(picked)

@@ -179,7 +179,7 @@ def plan_first_rung(left: float, costs: Costs, works: Sequence[float]) -> tuple[
 def plan_second_rung(
     left: float, costs: Costs, works: Sequence[float], *, students: int, first_epochs: int
 ) -> tuple[int, int]:
-    """How many of the ranked students go on, and for how many epochs: (1, 0) where no epoch fits.
+    """How many of the ranked students continue, and for how many epochs: (1, 0) where no epoch fits.
 
     Half of the first rung at most, in the order given: the largest number for which each gets twice the epochs that it
     has had; where none does, the number for which each gets the most.

@@ -227,7 +227,7 @@ def _deal(
 ) -> tuple[dict[str, dict[str, int]], bool]:
     """Splits by the keys or as given. Returns keys per stratum and split, and whether any key is a group's."""
     rows, given = settings.rows, plan.given
-    # Counted anew: copies and conflicts are gone now. Of a group one key counts, however many rows it has.
+    # Counted again: copies and conflicts are gone now. Of a group one key counts, however many rows it has.
     counts = {stratum: dict.fromkeys(SPLITS, 0) for stratum in strata}
     groups: defaultdict[str, set[str]] = defaultdict(set)
     columns = ["digest", *rows.index_columns, GIVEN_COLUMN]

@@ -130,7 +130,7 @@ def _post(address: str, login: dict[str, str], body: bytes, key: str) -> int | s
                 f"no answer ({type(cause).__name__ if not isinstance(cause, str) else type(error).__name__})"
             )
 
-    # The socket's own time-out starts anew with every byte; a receiver that drips must not hold the run.
+    # The socket's own time-out starts again with every byte; a receiver that drips must not hold the run.
     sender = threading.Thread(target=send, daemon=True)
     sender.start()
     sender.join(TIMEOUT_S)

@@ -190,7 +190,7 @@ def materialize(manifest: Manifest, store: "Store", folder: Path | None = None) 
     """Bring the files of `manifest` to local disk and return their folder.
 
     Each file appears whole or not at all, verified while it streams; what is there already is reused, so an
-    interrupted call goes on where it stopped. A file that was verified before is hashed again only when its size,
+    interrupted call continues where it stopped. A file that was verified before is hashed again only when its size,
     inode or modification time changed (as git's index does) or the machine was restarted (what a power cut took from a
     file, its times may not tell), and fetched again when its bytes did.
 

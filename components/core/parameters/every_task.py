@@ -38,8 +38,8 @@ _DATA = (
     ),
     Parameter(
         name="split", type=str, default="auto", choices=("auto", "given", "content"),
-        text="auto uses the split that comes with the data (folders, tables or a column) and takes missing parts from "
-        "training; given requires such a split; content splits by a hash of each row.",
+        text="Which split to use: auto uses the one that comes with the data (folders, tables or a column) and takes "
+        "missing parts from training; given requires such a split; content splits by a hash of each row.",
     ),
     Parameter(
         name="rare_classes", type=str, default="refuse", choices=("refuse", "leave_out"),
@@ -47,8 +47,8 @@ _DATA = (
     ),
     Parameter(
         name="near_duplicates", type=str, default="report", choices=("report", "group"),
-        text="For rows that are almost equal, such as re-encoded, resized or slightly brightened images: report how "
-        "many test rows have a near copy in training, or group them, so that all copies lie in one split.",
+        text="What to do about rows that are almost equal, such as re-encoded, resized or slightly brightened images: "
+        "report how many test rows have a near copy in training, or group copies, so that all lie in one split.",
     ),
     Parameter(
         name="allow_paths", type=list[str], default=[],
@@ -172,9 +172,10 @@ _TRAINING = (
     ),
     Parameter(
         name="layer_rates", makes_network=True, type=str, default="decay", choices=("decay", "gradual", "auto_rgn"),
-        text="Learning rates of the layers in fine-tuning: decay sets them by layer_decay; gradual does the same, and "
-        "unfreezes the layers one by one from the head down during the first half of the epochs; auto_rgn sets them "
-        "in every epoch by relative gradient norm, without layer_decay.",
+        text="Learning rates of the layers in fine-tuning: decay, gradual or auto_rgn. decay uses layer_decay. "
+        "gradual does too, and unfreezes the layers one by one from the head down, all of them by half of the "
+        "epochs. auto_rgn uses each layer's relative gradient norm, measured in every epoch, and ignores "
+        "layer_decay.",
     ),
     Parameter(
         name="max_gradient_norm", type=float, default=NO_LIMIT, rule=LIMIT,
@@ -235,9 +236,9 @@ _COMPRESSION = (
     ),
     Parameter(
         name="prune_allocation", part="recipe", type=str, default="greedy", choices=("greedy", "exact"),
-        text="How pruning is divided among the layers: greedy removes the least important channels of the whole "
-        "network first; exact measures on training images how much each possible width of each layer changes "
-        "the outputs, and picks the widths with the smallest total change.",
+        text="How pruning is divided among the layers: greedy or exact. greedy removes the least important channels "
+        "of the whole network first. exact measures on training images how much each possible width of each "
+        "layer changes the outputs, and picks the widths with the smallest total change.",
     ),
     Parameter(
         name="weight_sparsity", part="recipe", type=float, default=0.0, rule=BELOW_ONE,

@@ -196,7 +196,7 @@ class _ContainerTask:
         failures = 0
         while True:
             async with self.context.capacity.hold(held):
-                # Another attempt is no new task: what has begun goes on although a sibling failed.
+                # Another attempt is no new task: what has begun continues although a sibling failed.
                 reason = "" if failures else why_not()
                 if reason:
                     self.record.status, self.record.error = "skipped", reason
