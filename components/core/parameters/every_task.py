@@ -253,8 +253,8 @@ _COMPRESSION = (
     ),
     Parameter(
         name="round_to", type=int, default=16, rule=AT_LEAST_ONE,
-        text="The number of channels that a pruned layer keeps is a multiple of this. With other multiples than "
-        "those of 16, int8 depthwise convolutions take twice as long in onnxruntime.",
+        text="A pruned layer keeps a multiple of this many channels. In onnxruntime, int8 depthwise convolutions take "
+        "twice as long if their number of channels is not a multiple of 16.",
     ),
     Parameter(
         name="distill_epochs", type=int, default=3, rule=NOT_NEGATIVE,

@@ -20,8 +20,8 @@ _OWN = (
     ),
     Parameter(
         name="temperature_scaling", part="recipe", type=bool, default=False,
-        text="Calibrate the probabilities: the release divides its logits by a temperature that is fitted on validation "
-        "data. Predicted classes stay the same.",
+        text="Calibrate the probabilities: the release divides its logits by a temperature that is fitted on "
+        "validation data. Predicted classes stay the same.",
     ),
     Parameter(
         name="label_column",
