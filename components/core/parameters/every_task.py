@@ -64,8 +64,8 @@ _DATA = (
 _BUDGET = (
     Parameter(
         name="max_drop", field="budget_max_drop", type=float, default=NO_LIMIT, rule=LIMIT_FROM_ZERO,
-        text="Maximum loss of accuracy against the float32 baseline, in percentage points. -1 is no limit; 0 allows "
-        "no loss.",
+        text="Maximum drop in accuracy against the float32 baseline, in percentage points. -1 is no limit; 0 allows "
+        "no drop.",
     ),
     Parameter(
         name="max_latency_ms", field="budget_max_latency_ms", type=float, default=NO_LIMIT, rule=LIMIT,

@@ -26,7 +26,7 @@ IMAGES = (
     ),
     Parameter(
         name="int8_max_drop", part="recipe", type=float, default=NO_LIMIT, rule=LIMIT_FROM_ZERO,
-        text="Maximum loss of the int8 model against its float32 network, in points on validation data. The most "
+        text="Maximum drop of the int8 model against its float32 network, in points on validation data. The most "
         "sensitive layers stay float until the limit holds. -1 is no limit.",
     ),
     Parameter(

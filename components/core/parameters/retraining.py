@@ -24,7 +24,7 @@ RETRAIN = (
     ),
     Parameter(
         name="max_loss", field="promote_max_loss", type=float, default=1.0, rule=POINTS,
-        text="Maximum loss against the champion, in points. The paired test must rule out a larger loss.",
+        text="Maximum drop against the champion, in points. The paired test must rule out a larger drop.",
     ),
     Parameter(
         name="max_class_loss", field="promote_max_class_loss", type=float, default=5.0, rule=POINTS,
@@ -33,7 +33,8 @@ RETRAIN = (
     Parameter(
         name="action", field="retrain_action", type=str, default="auto",
         choices=("auto", "skip", "fine-tune", "optimize"),
-        text="auto decides from the data. skip, fine-tune and optimize (a new search) are done whatever the data say.",
+        text="What to do with new data: auto decides from them; skip, fine-tune and optimize (a new search) are done "
+        "whatever the data say.",
     ),
     Parameter(
         name="min_new_images", field="retrain_min_new_images", type=int, default=100, rule=AT_LEAST_ONE,

@@ -12,8 +12,9 @@ SEQUENCES = (
     ),
     Parameter(
         name="replay_fraction", type=float, default=0.0, rule=Range(low=0, high=0.9),
-        text="Add this fraction of training rows whose targets are the untuned network's own answers, so that tuning "
-        "forgets less. Their inputs are your general inputs if you give some, else those of the training split.",
+        text="Add training rows whose targets are the untuned network's own answers, until they are this fraction "
+        "of all training rows; then tuning forgets less. Their inputs are your general inputs if you give "
+        "some, else those of the training split.",
     ),
     Parameter(
         name="batch_tokens", type=int, default=0, rule=Range(low=1, also={0: "batch_size rows"}),

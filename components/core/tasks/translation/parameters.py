@@ -80,7 +80,7 @@ _OWN = (
     ),
     Parameter(
         name="int8_kind", part="recipe", type=str, default="dynamic", choices=("dynamic", "weights"),
-        text="How int8 is used: dynamic computes matrix products with integers; weights only stores weights as int8 "
+        text="How int8 is used: dynamic computes matrix products with integers; weights stores the weights as int8 "
         "and computes in float.",
     ),
     Parameter(
