@@ -177,4 +177,4 @@ def _read(path: str) -> bytes:
     try:
         return Path(path).read_bytes()
     except OSError as error:
-        raise UserError(f"cannot read the key {path}: {(error.strerror or 'unknown error').lower()}") from None
+        raise UserError(f"the key {path} cannot be read: {(error.strerror or 'unknown error').lower()}") from None

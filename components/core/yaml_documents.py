@@ -34,7 +34,7 @@ def parse_documents(text: str, name: str, what: str = "pipeline") -> list[Any]:
         # Scalars that look like dates or numbers but are none, e.g. `2024-99-99`.
         if isinstance(error, UserError):
             raise
-        raise UserError(f"{name} cannot be read as YAML: {_one_line(error)}") from None
+        raise UserError(f"{name} is not YAML that can be read: {_one_line(error)}") from None
     try:
         _check_size(documents, name, what)
     except RecursionError:

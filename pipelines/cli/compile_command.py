@@ -43,7 +43,7 @@ def compile_command(
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(fresh.read_bytes())
         except OSError as error:
-            raise UserError(f"cannot write {target}: {error.strerror}") from None
+            raise UserError(f"{target} cannot be written: {error.strerror}") from None
     print(f"wrote {target}{note}")
     return 0
 

@@ -25,7 +25,7 @@ def write_report(store: str, folder: Path) -> None:
         for name, html in {**pages, Path("index.html"): overview_page(contents)}.items():
             _write(folder / name, html)
     except OSError as error:
-        raise UserError(f"cannot write {folder}: {error.strerror}") from None
+        raise UserError(f"{folder} cannot be written: {error.strerror}") from None
     print(f"{folder / 'index.html'}: {len(contents.runs)} runs, {len(contents.releases)} releases")
     for problem in contents.problems:
         print(f"warning: {problem}")

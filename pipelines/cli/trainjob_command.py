@@ -77,7 +77,7 @@ def trainjob_command(wanted: Wanted, job: Job, deployment: Deployment, output: P
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(yaml.safe_dump(manifest, sort_keys=False, width=120), encoding="utf-8")
     except OSError as error:
-        raise UserError(f"cannot write {output}: {error.strerror}") from None
+        raise UserError(f"{output} cannot be written: {error.strerror}") from None
     print(f"wrote {output}: TrainJob {manifest['metadata']['name']}, {job.nodes} nodes x {job.processes_per_node}")
     _say_what_is_left(package, container["image"], left_out(chosen, job.api), job)
 

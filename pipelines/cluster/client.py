@@ -59,7 +59,9 @@ class _TokenFile(TokenCredentialsBase):
             config.api_key["authorization"] = self._path.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not text"
-            raise ClusterError(f"cannot read the token file {self._path} any more: {reason}", transient=True) from None
+            raise ClusterError(
+                f"the token file {self._path} cannot be read any more: {reason}", transient=True
+            ) from None
 
 
 def connect(endpoint: Endpoint) -> Client:
@@ -120,7 +122,7 @@ def _credentials(token_file: Path | None) -> Any:
         empty = not path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise UserError(f"cannot read the token file {path}: {reason}") from None
+        raise UserError(f"the token file {path} cannot be read: {reason}") from None
     if empty:
         raise UserError(f"the token file {path} is empty")
     return _TokenFile(path)

@@ -51,7 +51,7 @@ def _read_lock(path: Path) -> dict[str, str]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not JSON"
-        raise UserError(f"cannot read the images' lock file {path}: {reason}") from None
+        raise UserError(f"the images' lock file {path} cannot be read: {reason}") from None
     if not isinstance(content, dict):
         raise UserError(f"{path} must map the names of images to references with a digest")
     for name, reference in content.items():

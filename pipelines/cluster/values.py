@@ -71,7 +71,7 @@ def _content(path: Path) -> Any:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise UserError(f"cannot read the values file {path}: {reason}") from None
+        raise UserError(f"the values file {path} cannot be read: {reason}") from None
     documents = parse_documents(text, str(path))
     if len(documents) > 1:
         raise UserError(f"{path} holds {len(documents)} documents; a values file must hold one")

@@ -71,7 +71,7 @@ def test_the_grace_period_is_as_long_as_it_is_said(trimtab: Trimtab, folder: Pat
 def test_a_grace_period_shorter_than_a_task_is_warned_of(trimtab: Trimtab, folder: Path) -> None:
     open_store(str(folder)).blobs.put(b"x")
     said = trimtab("gc", "--grace", "0h")
-    assert said.err.startswith("warning: a grace period of 0h protects no run")
+    assert said.err.startswith("warning: a grace period of 0h does not protect runs")
     assert len(said.err.splitlines()) == 1
 
 

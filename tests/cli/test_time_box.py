@@ -22,7 +22,7 @@ def test_no_limit_is_the_search_as_it_was(text):
 
 
 def test_a_task_without_a_race_says_so():
-    with pytest.raises(UserError, match="time_limit_minutes: translation has no search within a time box"):
+    with pytest.raises(UserError, match="time_limit_minutes: there is no search within a time limit for translation"):
         boxed("translation", {"time_limit_minutes": "5"})
 
 

@@ -95,8 +95,8 @@ def test_every_task_that_trains_can_be_one(write: Callable[..., Any], digests: d
         (("--set", "temperature=2"), "unknown parameter 'temperature'"),
         (("--set", "momentum"), "--set 'momentum' is not of the form name=value"),
         (("--trainer", "1.9"), "--trainer must be one of 2.1, 2.2, 2.3; got '1.9'"),
-        (("--name", "My_Job"), "--name: 'My_Job' is no name"),
-        (("--runtime", ""), "--runtime: '' is no name"),
+        (("--name", "My_Job"), "--name: 'My_Job' is not a valid name"),
+        (("--runtime", ""), "--runtime: '' is not a valid name"),
         (("--input", "labels=12345678"), "fine-tune has no input artifact 'labels' (artifacts: dataset, model)"),
         (("--store", "elsewhere"), "there is no store at"),
         (("--images", "nowhere.json"), "the images' lock file nowhere.json cannot be read"),
@@ -144,8 +144,11 @@ def test_an_input_is_named_by_a_digest_that_its_producer_left(
     ("values", "message"),
     [
         ({}, "the job needs TRIMTAB_STORE"),
-        ({"defaults": {"env": {"TRIMTAB_STORE": "s3://b/p", "RANK": "0"}}}, "the variable RANK is torchrun's"),
-        ({"defaults": {"env": {"TRIMTAB_STORE": "s3://b/p", "PET_NNODES": "1"}}}, "PET_NNODES is torchrun's"),
+        ({"defaults": {"env": {"TRIMTAB_STORE": "s3://b/p", "RANK": "0"}}}, "torchrun sets the variable RANK itself"),
+        (
+            {"defaults": {"env": {"TRIMTAB_STORE": "s3://b/p", "PET_NNODES": "1"}}},
+            "torchrun sets the variable PET_NNODES itself",
+        ),
         (
             STORE_BY_REFERENCE | {"stages": {"fine_tune": {"accelerator": {"type": "nvidia.com/gpu", "count": 2}}}},
             "--processes-per-node 4 is more than the 2 nvidia.com/gpu",

@@ -48,12 +48,12 @@ def test_five_fields_get_their_seconds(given: str, found: str) -> None:
         ("0 3 * * 1#2", "'1#2' is not valid for day of week"),
         ("*/0 3 * * 1", "'*/0' is not valid for minutes"),
         ("1,,2 3 * * 1", "'' is not valid for minutes"),
-        ("1- 3 * * 1", "nothing for minutes"),
-        ("-1 3 * * 1", "nothing for minutes"),
-        ("0 0 31 2,4,6 *", "never comes"),
-        ("* * * * * *", "starts 60 runs a minute"),
-        ("0,30 0 3 * * 1", "starts 2 runs a minute"),
-        ("0/20 0 3 * * 1", "starts 3 runs a minute"),
+        ("1- 3 * * 1", "not valid for minutes"),
+        ("-1 3 * * 1", "not valid for minutes"),
+        ("0 0 31 2,4,6 *", "never runs"),
+        ("* * * * * *", "starts 60 runs per minute"),
+        ("0,30 0 3 * * 1", "starts 2 runs per minute"),
+        ("0/20 0 3 * * 1", "starts 3 runs per minute"),
     ],
 )
 def test_nonsense_is_refused_in_one_line(given: str, message: str) -> None:

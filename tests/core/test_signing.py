@@ -155,7 +155,7 @@ def test_what_was_verified_is_copied_whole_or_not_at_all(store: Store, pair: Key
     there = {path.name: path.read_bytes() for path in (tmp_path / "served").iterdir()}
     assert there["model.onnx"] == b"model 1"
     assert sorted(there) == ["card.md", "model.onnx", "release.json", "release.json.minisig"]
-    with pytest.raises(UserError, match="is there already"):
+    with pytest.raises(UserError, match="already exists"):
         verify_release(store, "sorter", "1", pair.public_key, to=tmp_path / "served")
     (tmp_path / "store/releases/sorter/2/model.onnx").write_bytes(b"model X")
     with pytest.raises(Damaged):
@@ -217,7 +217,7 @@ def test_a_key_with_a_password_needs_it(pair: KeyPair, tmp_path: Path, monkeypat
     with pytest.raises(UserError, match=r"has a password; give it in \$TRIMTAB_SIGNING_PASSWORD"):
         signing_key(str(path))
     monkeypatch.setenv("TRIMTAB_SIGNING_PASSWORD", "sesame")
-    with pytest.raises(UserError, match="is not the one"):
+    with pytest.raises(UserError, match="does not fit the signing key"):
         signing_key(str(path))
     monkeypatch.setenv("TRIMTAB_SIGNING_PASSWORD", "open sesame")
     assert not signing_key(str(path)).is_encrypted()

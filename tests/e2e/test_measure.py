@@ -81,7 +81,7 @@ def test_a_network_that_computes_something_else_here_is_said(release: Path, caps
     sums = [line for line in (release / "SHA256SUMS").read_text().splitlines() if "self_test.json" not in line]
     (release / "SHA256SUMS").write_text("\n".join(sums) + "\n")
     assert measure(str(release), [], store="", threads=1, json_file=None) == 1
-    assert "computes something else here" in " ".join(capsys.readouterr().out.split())
+    assert "gives other outputs here" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ def test_the_same_bytes_as_the_champion_move_nothing(store):
 
 
 def test_a_judgement_that_says_keep_is_not_overruled(store):
-    with pytest.raises(UserError, match="does not allow to promote m/2"):
+    with pytest.raises(UserError, match="m/2 may not be promoted"):
         swap(store, "2", state=state_of(store), promote=False)
     assert store.champions.read().step.release == "m/1"
 

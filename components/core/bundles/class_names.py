@@ -60,7 +60,7 @@ def _text(labels: str) -> str:
         return content.decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = "there is no such file" if isinstance(error, FileNotFoundError) else error
-        raise UserError(f"cannot read labels {labels}: {reason}") from None
+        raise UserError(f"labels {labels} cannot be read: {reason}") from None
 
 
 def _of_json(text: str, labels: str) -> list[str]:

@@ -58,7 +58,7 @@ def import_local(uri: str, artifact: Mapping[str, Any]) -> dict[str, Any]:
         found = {**artifact, "uri": str(path)}
         return {**found, "content": content_digest(found, payload)}
     except OSError as error:
-        raise UserError(f"cannot read {error.filename or path}: {error.strerror}") from None
+        raise UserError(f"{error.filename or path} cannot be read: {error.strerror}") from None
 
 
 def local_source(uri: str) -> Path:

@@ -49,8 +49,8 @@ def test_unreachable_download_names_the_way_without_internet(monkeypatch: pytest
 @pytest.mark.parametrize(
     ("address", "message"),
     [
-        ("torchvision:ResNet18_Weights.NONE", "torchvision knows no weights 'ResNet18_Weights.NONE'"),
-        ("torchvision:Nonsense", "torchvision knows no weights 'Nonsense'"),
+        ("torchvision:ResNet18_Weights.NONE", "torchvision has no weights 'ResNet18_Weights.NONE'"),
+        ("torchvision:Nonsense", "torchvision has no weights 'Nonsense'"),
         ("hf-hub:timm", "must be hf-hub:ORG/NAME"),
         ("hf-hub:timm/x/pytorch_model.bin", r"only \.safetensors is read from a hub"),
         ("none", "has no pretrained weights"),
@@ -81,7 +81,7 @@ def test_safetensors_are_known_by_their_content_and_described_without_torch(tmp_
     for content in (b"", b"\x05\0\0\0\0\0\0\0{1:2}", b"\xff" * 8 + b"{", b"\x02\0\0\0\0\0\0\0[]"):
         path = tmp_path / "broken.safetensors"
         path.write_bytes(content)
-        with pytest.raises(UserError, match=r"'resnet18': .*broken\.safetensors is no safetensors file"):
+        with pytest.raises(UserError, match=r"'resnet18': .*broken\.safetensors is not a safetensors file"):
             tensor_shapes(replace(entry, weights=f"file:{path}"))
 
 

@@ -122,7 +122,7 @@ def test_first_tensor_that_does_not_fit_is_named(tmp_path: Path, state: dict[str
         load({**state, "features.0.bias": torch.zeros(3)})
     with pytest.raises(UserError, match=r"'features\.0\.bias' of torchvision:squeezenet1_1 is not in the file"):
         load({name: tensor for name, tensor in state.items() if name != "features.0.bias"})
-    with pytest.raises(UserError, match=r"'features\.99\.bias' is in the file, not in"):
+    with pytest.raises(UserError, match=r"'features\.99\.bias' is in the file, but not in"):
         load({**state, "features.99.bias": torch.zeros(3)})
 
 

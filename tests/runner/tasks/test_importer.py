@@ -225,5 +225,5 @@ def test_an_object_of_google_cloud_storage_comes_in_slices_and_is_checked(
     download(remote, artifact, tmp_path / "place")
     assert (tmp_path / "place").read_bytes() == content
     monkeypatch.setattr(storage.Blob, "download_as_bytes", lambda self, start, end, **_: b"x" * (end + 1 - start))
-    with pytest.raises(UserError, match=r"large\.bin came with other bytes than its checksum"):
+    with pytest.raises(UserError, match=r"large\.bin was received with bytes that do not match its checksum"):
         download(remote, artifact, tmp_path / "place")

@@ -49,7 +49,7 @@ def test_a_changed_byte_of_a_blob_is_found_with_the_result_that_needs_it(store: 
     digest = fill(store)["weights"]
     objects.put(blob_key(digest), b"weightz")
     assert problems(objects) == [
-        (blob_key(digest), "its content does not have the sha256 of its name", True),
+        (blob_key(digest), "its content does not have the sha256 in its name", True),
         ("results/prune/key.json", f"its weights, blob {digest}, is damaged", False),
     ]
 

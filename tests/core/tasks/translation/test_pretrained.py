@@ -115,7 +115,7 @@ def test_an_entry_that_cannot_be_is_refused_before_anything_is_read(changes, mes
 
 
 def test_a_backbone_for_images_is_refused():
-    with pytest.raises(UserError, match="backbone 'resnet18' is no translation network"):
+    with pytest.raises(UserError, match="backbone 'resnet18' is not a translation network"):
         TASK.candidates([load_catalog()["resnet18"]], {})
 
 

@@ -315,7 +315,7 @@ def test_catalogs_of_the_language_are_chosen_and_turned_round_for_the_other_dire
         ({"a.tsv": ""}, "a.tsv", "has no sentence pairs"),
         ({"a.txt": "x"}, "a.txt", "is a file of an unknown kind; give 'demo'"),
         ({"a.tmx": "<tmx><body>"}, "a.tmx", "a.tmx, line 1: not valid XML"),
-        ({"x.en": "a\n" * 3, "x.pt": "\n" * 3}, "", "none can be used: 3 no target"),
+        ({"x.en": "a\n" * 3, "x.pt": "\n" * 3}, "", "none of the first 3 pairs can be used: 3 no target"),
     ],
 )  # fmt: skip
 def test_what_cannot_work_is_refused_in_one_line(
