@@ -89,8 +89,8 @@ def _parameters(
     asked = chosen.get(NUM_PROCESSES)
     if NUM_PROCESSES in given and asked != job.num_processes:
         raise UserError(
-            f"{NUM_PROCESSES} is {asked}, but {job.nodes} nodes with {job.processes_per_node} processes each have "
-            f"{job.num_processes}; leave it out"
+            f"{NUM_PROCESSES} is {asked}, but --nodes {job.nodes} and --processes-per-node {job.processes_per_node} "
+            f"give {job.num_processes}; leave {NUM_PROCESSES} out"
         )
     own = given_parameters(wanted.settings, option="--set")
     if NUM_PROCESSES in own:

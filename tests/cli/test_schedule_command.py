@@ -177,7 +177,7 @@ def test_all_pages_are_read(schedule: Callable[..., Any], trimtab: Trimtab, kfp_
         (("--cron", "0 3 * * 1", "--max-concurrency", "0"), "--max-concurrency"),
         (("--cron", "0 3 * * 1", "--max-concurrency", "11"), "--max-concurrency"),
         (("--cron", "0 3 * * 1", "-p", "epochs=x"), "parameter 'epochs' must be an integer"),
-        (("--cron", "0 3 * * 1", "ls"), "leave it out to ls"),
+        (("--cron", "0 3 * * 1", "ls"), "leave it out with ls"),
         (("wait",), "wait"),
     ],
 )

@@ -86,7 +86,10 @@ def test_every_task_that_trains_can_be_one(write: Callable[..., Any], digests: d
         (("--nodes", "0"), "'--nodes'"),
         (("--processes-per-node", "0"), "'--processes-per-node'"),
         (("--nodes", "3"), "num_processes must be a divisor of batch_size 64; got 3"),
-        (("-p", "num_processes=4"), "num_processes is 4, and 2 nodes with 1 each have 2; leave it out"),
+        (
+            ("-p", "num_processes=4"),
+            "num_processes is 4, but --nodes 2 and --processes-per-node 1 give 2; leave num_processes out",
+        ),
         (("--set", "num_processes=2"), "give --nodes and --processes-per-node"),
         (("-p", "batch_norm=train"), "batch_norm must be frozen with several processes; got 'train'"),
         (("-p", "epochs=-1"), "epochs must be at least 0; got -1"),

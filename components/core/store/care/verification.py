@@ -109,7 +109,7 @@ def _check_blob(objects: Objects, blob: Listed) -> Finding | None:
     except Damaged:
         return Finding(key=blob.key, problem="its content does not have its checksum", damaged=True)
     if actual.hexdigest() != digest:
-        return Finding(key=blob.key, problem="its content does not have the sha256 of its name", damaged=True)
+        return Finding(key=blob.key, problem="its content does not have the sha256 in its name", damaged=True)
     return None
 
 
