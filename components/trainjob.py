@@ -55,7 +55,7 @@ class StageTask:
             task = cls(**json.loads(text))
             spec = importlib.util.find_spec(f"components.{task.stage}.component")
         except (ValueError, TypeError, AttributeError, ModuleNotFoundError) as error:
-            raise UserError(f"no task of a training job: {error}; `trimtab trainjob` writes one") from None
+            raise UserError(f"not the task of a training job: {error}; `trimtab trainjob` writes one") from None
         if spec is None:
             raise UserError(f"there is no stage {task.stage!r}")
         return task

@@ -29,7 +29,7 @@ from pipelines.search import (
     taken,
 )
 
-SUMMARY = "Compresses a trained model of your own and releases it as verified ONNX."
+SUMMARY = "Compresses a model that you have trained, and releases it as verified ONNX."
 
 # What of the network is asked, and what tells the cache that its file has changed.
 NETWORK = ("task", "model", "model_state", "architecture", "classes", "image_size", "mean", "std")

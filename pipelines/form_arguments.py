@@ -44,7 +44,9 @@ def boxed(pipeline: str, given: Mapping[str, str]) -> tuple[str, dict[str, str]]
         return pipeline, {one: text for one, text in given.items() if one != name}
     racing = next((one for one in forms().values() if one.kind == "race" and one.task == form.task), None)
     if racing is None:
-        raise UserError(f"{name}: {form.task} has no search within a time box; leave it out, and give epochs instead")
+        raise UserError(
+            f"{name}: there is no search within a time limit for {form.task}; leave it out, and give epochs instead"
+        )
     return racing.pipeline, dict(given)
 
 
@@ -79,7 +81,7 @@ def form_arguments(form: Form, given: Mapping[str, str]) -> dict[str, Any]:
             continue
         parameter = form.fields.get(name) or flat.get(name)
         if parameter is None and form.kind == "race" and name in PLANNED:
-            raise UserError(f"{name}: a search within {TIME_LIMIT} plans it; give one of the two")
+            raise UserError(f"{name} cannot be given together with {TIME_LIMIT}, which plans it; give one of the two")
         if parameter is None:
             known = sorted({*flat, *form.fields, ADVANCED})
             raise UserError(f"unknown parameter {name!r}{near(name, known)} (parameters: {', '.join(sorted(flat))})")

@@ -24,7 +24,10 @@ from pipelines.search import (
     train_part,
 )
 
-SUMMARY = "Fits a pretrained model to a deployment budget and releases it as verified ONNX."
+SUMMARY = (
+    "Makes a pretrained network small and fast enough for your limits: fine-tunes, prunes, distils and quantizes it, "
+    "and releases the best result as verified ONNX."
+)
 
 
 def _pipeline(form: Form) -> Any:

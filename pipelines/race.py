@@ -3,8 +3,9 @@ for each task whose students may see smaller inputs.
 
 Order: check → prepare → select a backbone → plan (a training step is measured; candidates and epochs follow) →
 fine-tune → plan again → for each candidate (prune → distil → quantize → evaluate on validation data) → halve: what
-cannot win stops → the others go on with the time that is left → choose among all that was measured → evaluate on test
-data → export. A plan is numbers of epochs, so each task is a function of its inputs, and the run resumes as any other.
+cannot win stops → the others continue with the time that is left → choose among all that was measured → evaluate on
+test data → export. A plan is numbers of epochs, so each task is a function of its inputs, and the run resumes as any
+other.
 """
 
 from collections.abc import Mapping
@@ -34,11 +35,11 @@ from pipelines.search import (
     train_part,
 )
 
-SUMMARY = "Finds the best model within a budget and a time box and releases it as verified ONNX."
+SUMMARY = "Finds the best model that meets your limits, within a given time, and releases it as verified ONNX."
 
 
 def race_part(form: Form) -> Part:
-    """First rung (all candidates) → halve → second rung (the best go on) → choose.
+    """First rung (all candidates) → halve → second rung (the best continue) → choose.
 
     In: the data set; `start`, the network that is pruned; `control`, a stock network that is tried beside; `baseline`,
     which every student is measured against, and the teacher; `recipes` and `plan`. Out: `chosen`, `chosen_model` and
@@ -46,7 +47,8 @@ def race_part(form: Form) -> Part:
     """
     return part(
         "race",
-        "Trains all candidates for a while, stops those that cannot win, trains the others on, and chooses.",
+        "Trains all candidates for a while, stops those that cannot win, trains the others further, and chooses the "
+        "best.",
         _race,
         artifacts={"dataset": dsl.Dataset, "start": dsl.Model, "control": dsl.Model, "baseline": dsl.Model},
         parameters=checked_types(form) | {"plan": dict},
@@ -71,7 +73,7 @@ def _race(given: Mapping[str, Any], *, dataset: Any, start: Any, control: Any, b
     halved = halve(**first.collected(), curves=first.curves, **taken(given, "recipes", "plan", "deadline", *LIMITS))
     light(halved)
 
-    # Never empty: the best of the first rung goes on even where no time is left, for no epochs then.
+    # Never empty: the best of the first rung continues even where no time is left, for no epochs then.
     with dsl.ParallelFor(halved.outputs["finalists"], name="second rung") as finalist:
         picked = pick(rung=halved.outputs["rung"], recipe=finalist)
         light(picked)

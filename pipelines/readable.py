@@ -23,7 +23,7 @@ def readable(spec: PipelineSpec, platform: PlatformSpec) -> tuple[PipelineSpec, 
     A group without a name, as the one around `dsl.If` and `dsl.Elif`, is called after what it holds, joined by `or`.
     A component's second task in a DAG keeps its number, unless it is given a display name.
 
-    Components are numbered anew in the order of the tasks, and each has an executor of its name: the compiler numbers
+    Components are numbered again in the order of the tasks, and each has an executor of its name: the compiler numbers
     those of nested pipelines in the order of a hash table, so that the same source gives several files.
 
     Args:

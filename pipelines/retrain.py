@@ -49,7 +49,10 @@ from pipelines.search import (
     whole_machine,
 )
 
-SUMMARY = "Retrains the champion when the data have changed, and promotes a challenger that is not worse."
+SUMMARY = (
+    "Retrains the champion, the release now in use, when the data have changed; the new release takes its place if it "
+    "is not worse."
+)
 
 WEBHOOK_SECRET = "trimtab-webhook"
 """The Kubernetes secret with the keys `url` and `signing-key`; without it nobody is told."""
@@ -102,7 +105,8 @@ def _measure_part(form: Form) -> Part:
     """
     return part(
         "measure",
-        "Measures the challenger against its float32 network, the champion and both anchors, on the same test data.",
+        "Compares the challenger with its float32 network, the champion and two earlier releases, on the same test "
+        "data.",
         _measure,
         artifacts={
             "dataset": dsl.Dataset, "candidate": dsl.Model, "baseline": dsl.Model, "champion": dsl.Model,
@@ -168,7 +172,8 @@ def _contest_part(form: Form) -> Part:
 
     return part(
         "contest",
-        "Measures the challenger against champion and anchors, judges, exports, and promotes what is not worse.",
+        "Compares the challenger with the champion and two earlier releases, exports it, and promotes it if it is not "
+        "worse.",
         body,
         artifacts={
             "dataset": dsl.Dataset, "candidate": dsl.Model, "model": dsl.Model, "baseline": dsl.Model,

@@ -141,7 +141,7 @@ def prepare_part(form: Form, *, growing: bool = False) -> Part:
     """
     return part(
         "prepare",
-        "Reads and checks the data, in as many parts as asked, and splits them.",
+        "Reads and checks the data, in parallel parts, and splits them into training, validation and test.",
         _prepare,
         artifacts={"previous": dsl.Dataset} if growing else {},
         parameters=checked_types(form) | ({"remember": str} if growing else {}),
@@ -200,7 +200,7 @@ def train_part(form: Form) -> Part:
 
     return part(
         "train",
-        "Selects a backbone and fine-tunes it; the baseline trains as long as a student is distilled.",
+        "Selects a backbone and fine-tunes it. The baseline trains as much longer as a student is distilled.",
         body,
         artifacts={"dataset": dsl.Dataset},
         parameters=checked_types(form),
@@ -314,7 +314,7 @@ def compress_part(form: Form) -> Part:
     """
     return part(
         "compress",
-        "Makes a smaller network by each recipe, measures them on validation data, and chooses.",
+        "Makes a smaller network by each recipe, measures all on validation data, and chooses the best.",
         _compress,
         artifacts={"dataset": dsl.Dataset, "start": dsl.Model, "baseline": dsl.Model},
         parameters=checked_types(form),
@@ -404,7 +404,7 @@ def release_part(form: Form) -> Part:
     """The chosen one and the baseline once on test data → export."""
     return part(
         "release",
-        "Reads the test data once, for the chosen network and the baseline, and exports the release.",
+        "Evaluates the chosen network and the baseline on the test data, once, and exports the release.",
         _release,
         artifacts={
             "dataset": dsl.Dataset, "candidate": dsl.Model, "model": dsl.Model, "baseline": dsl.Model,

@@ -115,11 +115,11 @@ def _seen(dataset: Dataset, trained_on: Sequence[Manifest], model: str, store: "
     seen, noun = sorted(found), get_task(dataset.task).row_noun
     if seen and len(seen) == dataset.rows("test"):
         raise UserError(
-            f"model {model} was trained or chosen on all {len(seen):,} {noun} of the test split; give {noun} that it "
-            "has not seen, or the data, seed and fractions of its own run"
+            f"all {len(seen):,} {noun} of the test split were used to train or choose model {model}; give other "
+            f"{noun}, or repeat the data, seed and fractions of the run that made it"
         )
     return seen, all_there
 
 
 def _changed(model: str) -> UserError:
-    return UserError(f"model {model} is not what it was when this run began; start the run again")
+    return UserError(f"model {model} has changed since this run began; start the run again")

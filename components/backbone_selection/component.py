@@ -43,11 +43,11 @@ def backbone_selection(
         page: The ranking as a page.
         backbones: Names from the catalog.
         catalog: Path or s3:// URI of a YAML file that adds or overrides backbones; empty is none.
-        catalog_state: Digest of the catalog's content (core.models.catalog.catalog_state). Not used here: it makes a
-            cached result count only as long as the entries are the same.
+        catalog_state: Digest of the catalog's content (core.models.catalog.catalog_state). Only for the cache:
+            when the entries change, a cached result no longer applies.
         image_size: Side of the square input in pixels, 16 to 2048; 0 is each backbone's own.
         max_images: Training images to compute features of, spread evenly over the split; at least 10.
-        seed: Of the fresh head's weights.
+        seed: Random seed of the fresh head's weights.
         max_parameters_m: Most parameters, in millions, with the data set's head; -1 is no limit.
         max_macs_m: Most multiply-accumulates of one image, in millions; -1 is no limit.
         max_latency_ms: Longest median latency in milliseconds of the uncompressed float32 network in onnxruntime, at

@@ -107,7 +107,9 @@ def refuse_if_none_fits(costs: Mapping[str, Cost], rejected: Iterable[str], limi
     """UserError with every candidate's figures when all candidates are rejected."""
     if set(rejected) == set(costs):
         figures = "; ".join(f"{name}: {cost}" for name, cost in costs.items())
-        raise UserError(f"no backbone keeps the limits ({limits}); {figures}. Allow more, or name a smaller backbone")
+        raise UserError(
+            f"no backbone meets the limits ({limits}); {figures}. Raise a limit, or name a smaller backbone"
+        )
 
 
 def _feeds(graph: Graph) -> Callable[[int], dict[str, np.ndarray]]:

@@ -86,7 +86,7 @@ def rank_and_choose(candidates: Sequence[Candidate], metric: Metric = KNN) -> Ra
     """
     left = [candidate for candidate in candidates if candidate.rejected is None]
     if not left:
-        raise UserError("no backbone is within the limits")
+        raise UserError("no backbone meets the limits")
     by_size = sorted(candidates, key=lambda c: (-c.parameters, -c.macs, c.name))
     static = {candidate.name: rank for rank, candidate in enumerate(by_size, start=1)}
     by_transfer = sorted(left, key=lambda c: (-_figure(c), -c.tie_break, c.name))

@@ -186,8 +186,9 @@ def _transfer_scores(bundle: ModelBundle, dataset: "Dataset", config: SelectionC
     rows = min(config.max_images, dataset.rows("train"))
     if len(set(labels.tolist())) < 2:
         raise UserError(
-            f"the {rows} training {bundle.task.row_noun} looked at are all of class {dataset.classes[labels[0]]!r}; "
-            "backbones cannot be compared on one class: add data of the others, or allow more (max_images)"
+            f"all {rows} training {bundle.task.row_noun} that were examined belong to class "
+            f"{dataset.classes[labels[0]]!r}; backbones can only be compared on two classes or more: add data of "
+            "other classes, or raise max_images"
         )
     knn = knn_score(vectors, labels, groups=of_rows)
     return rows, {

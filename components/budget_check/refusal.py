@@ -32,19 +32,19 @@ def refusal(
     if max_size_mb is not None and least.size_bytes > max_size_mb * 1e6:
         return (
             f"max_size_mb {max_size_mb:g} cannot be met: {backbone}, pruned as far as it can be, has "
-            f"{least.size_bytes / 1e6:.3g} MB. Allow more, or give another backbone"
+            f"{least.size_bytes / 1e6:.3g} MB. Raise the limit, or give another backbone"
         )
     if max_latency_ms is None or asked.latency_ms <= SLACK * max_latency_ms:
         return ""
     if fits:
         said = f"{backbone}, pruned as far as it can be, takes {least.latency_ms:.3g} ms at batch 1 on this machine"
-        instead = "Allow more, or give"
+        instead = "Raise the limit, or give"
     else:
         said = (
             f"{backbone} by the smallest recipe ({recipe.name}) takes {asked.latency_ms:.3g} ms at batch 1 on this "
-            f"machine; pruned as far as it can be {least.latency_ms:.3g}"
+            f"machine, and {least.latency_ms:.3g} ms pruned as far as it can be"
         )
-        instead = "Allow more, or give smaller prune_targets,"
+        instead = "Raise the limit, or give smaller prune_targets,"
     return (
         f"max_latency_ms {max_latency_ms:g} cannot be met: {said}. {instead} a smaller student_size or another backbone"
     )

@@ -52,7 +52,7 @@ class Recipe:
             # KFP hands 1.0 on as 1; a recipe is the same either way.
             object.__setattr__(self, name, value)
         if taken := sorted(set(self.more) & _OWN):
-            raise UserError(f"the recipe {self.name!r} has {taken[0]!r} twice")
+            raise UserError(f"the recipe {self.name!r} names {taken[0]!r} twice")
 
     def to_json(self) -> dict[str, Any]:
         """One flat object: its own fields, and beside them what `more` holds."""

@@ -49,7 +49,7 @@ def signing_key(path: str) -> "SecretKey":
         try:
             key.decrypt(password)
         except Error:
-            raise UserError(f"the password in ${PASSWORD_VARIABLE} is not the one of the signing key {path}") from None
+            raise UserError(f"the password in ${PASSWORD_VARIABLE} does not fit the signing key {path}") from None
     return key
 
 
@@ -81,7 +81,9 @@ def sign_release(store: "Store", name: str, version: str, key: "SecretKey") -> N
     store.releases.verify(name, version, marker=marker)
     signature = key.sign(marker, trusted_comment=f"trimtab release {name}/{version}")
     if not store.releases.put_signature(name, version, bytes(signature) + b"\n"):
-        raise UserError(f"{name}/{version} is signed already, with another key or by another tool; it stays as it is")
+        raise UserError(
+            f"{name}/{version} is already signed, with another key or by another tool; that signature stays"
+        )
 
 
 def check_signature(store: "Store", name: str, version: str, key: "PublicKey") -> str:
@@ -148,7 +150,7 @@ def _checked(name: str, version: str, marker: bytes, found: bytes | None, key: "
         signature = Signature.from_bytes(found)
         key.verify(marker, signature)
     except (Error, ValueError, IndexError) as error:
-        raise Damaged(f"the signature of {name}/{version} is not of this key and these bytes: {error}") from None
+        raise Damaged(f"the signature of {name}/{version} does not match this key and these files: {error}") from None
     return signature.trusted_comment
 
 
@@ -156,7 +158,7 @@ def _checked(name: str, version: str, marker: bytes, found: bytes | None, key: "
 def _new_folder(path: Path) -> Iterator[Path]:
     """The block fills a folder, which then becomes `path`, or vanishes if the block raises."""
     if path.exists() or path.is_symlink():
-        raise UserError(f"{path} is there already; name a folder that is not")
+        raise UserError(f"{path} already exists; name a new folder")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(prefix=f".{path.name[:100]}.", dir=path.parent))
@@ -168,7 +170,7 @@ def _new_folder(path: Path) -> Iterator[Path]:
             shutil.rmtree(aside, ignore_errors=True)
             raise
     except OSError as error:
-        raise UserError(f"{path} cannot be made: {(error.strerror or 'unknown error').lower()}") from None
+        raise UserError(f"cannot create {path}: {(error.strerror or 'unknown error').lower()}") from None
 
 
 def _read(path: str) -> bytes:

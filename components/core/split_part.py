@@ -22,7 +22,7 @@ class SplitPart:
 
     def __post_init__(self) -> None:
         if not 1 <= self.number <= self.of:
-            raise UserError(f"a part of {self.of} is a number from 1 to {self.of}, got {self.number}")
+            raise UserError(f"a part of {self.of} must be a number from 1 to {self.of}, got {self.number}")
 
     @property
     def is_whole(self) -> bool:

@@ -242,7 +242,7 @@ def explained(costs: Costs, lessons: Sequence[float], epochs: Sequence[int], *, 
 def plan_second_rung(
     left: float, costs: Costs, lessons: Sequence[float], *, students: int, first_epochs: int
 ) -> tuple[int, int]:
-    """How many of the ranked students go on, and for how many epochs: (1, 0) where no epoch fits.
+    """How many of the ranked students continue, and for how many epochs: (1, 0) where no epoch fits.
 
     Half of the first rung at most, or as many as are trained side by side, in the order given: the largest number for
     which each gets twice the epochs that it has had; where none does, the number for which each gets the most.

@@ -30,7 +30,7 @@ def data_part(
         task: Task that the data are for.
         inspected: The part's usable rows and the reasons why the others are not used, as a manifest.
         metrics: How many parts there are, and counts of usable and rejected rows of this one.
-        part: Which part it is: "number" (from 0) "of" how many; one alone is left to data_prep.
+        part: The part to read: its "number", from 0, and "of", the number of parts. data_prep reads a single part.
         dataset_state: What the dataset's listing looked like (ingestion.sources.source_state). Not used here: it
             makes a cached result count only as long as the files are the same.
         slice_columns: Columns of the table whose values are slices, as a comma-separated list; empty for none.

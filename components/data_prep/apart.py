@@ -45,8 +45,9 @@ def keep_apart(plan: Plan, spill: Spill, settings: Settings, quarantine: Quarant
             plan.rows[bucket], plan.splits[bucket] = plan.rows[bucket][~gone], splits[~gone]
         if not any((splits == leaving).any() for splits in plan.splits.values()):
             raise UserError(
-                f"dataset {settings.dataset}: every {settings.rows.noun.removesuffix('s')} of the {SPLITS[leaving]} "
-                "split shares its content with a held-out one; the data are too few or too much alike"
+                f"dataset {settings.dataset}: no {settings.rows.noun.removesuffix('s')} is left in the "
+                f"{SPLITS[leaving]} split, because each one also occurs in a held-out split; give more data, or "
+                "data that differ more"
             )
 
 

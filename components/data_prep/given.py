@@ -67,8 +67,8 @@ def choose_split(mode: str, origin: str, found: Mapping[str | None, int], datase
         return GivenSplit(counts={})
     if not given:
         raise UserError(
-            f"split=given, and dataset {dataset} comes without a split: it needs folders or tables called train and "
-            "test, or a column 'split'"
+            f"split=given needs a dataset that comes with a split, and {dataset} has none: use folders or tables "
+            "called train and test, or a column 'split'"
         )
     for word in given:
         if word not in SPLITS:
@@ -81,7 +81,8 @@ def choose_split(mode: str, origin: str, found: Mapping[str | None, int], datase
         if mode == AUTO and len(given) == 1:
             return GivenSplit(counts={})
         raise UserError(
-            f"dataset {dataset} has nothing for training by {origin}; give split=content to split by content"
+            f"dataset {dataset} has no training rows in the split given by {origin}; give split=content to split "
+            "by content"
         )
     if len([split for split, count in counts.items() if count]) == 1:
         # All of it is for training: nothing was given that could be followed.

@@ -227,7 +227,7 @@ def _deal(
 ) -> tuple[dict[str, dict[str, int]], bool]:
     """Splits by the keys or as given. Returns keys per stratum and split, and whether any key is a group's."""
     rows, given = settings.rows, plan.given
-    # Counted anew: copies and conflicts are gone now. Of a group one key counts, however many rows it has.
+    # Counted again: copies and conflicts are gone now. Of a group one key counts, however many rows it has.
     counts = {stratum: dict.fromkeys(SPLITS, 0) for stratum in strata}
     groups: defaultdict[str, set[str]] = defaultdict(set)
     columns = ["digest", *rows.index_columns, GIVEN_COLUMN]
@@ -292,13 +292,13 @@ def _too_small(
 ) -> str:
     total = sum(splits.values())
     counted = f"{total} usable {noun.removesuffix('s') if total == 1 else noun}"
-    needs = f"at least {len(given.parts)} are needed, one each for training, validation and test"
+    needs = f"it needs at least {len(given.parts)}, one each for training, validation and test"
     if given.used:
-        counted, needs = f"no usable {noun.removesuffix('s')} for training", "give it some, or give split=content"
+        counted, needs = f"no usable {noun.removesuffix('s')} for training", "add some, or give split=content"
     reasons = Counter(rejection.reason for _, label, rejection in quarantine.files if label == stratum)
     left_out = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
-    put_aside = f"; put aside: {left_out}" if left_out else ""
-    without = "; rare_classes=leave_out leaves such classes out" if stratum else ""
+    put_aside = f"; quarantined: {left_out}" if left_out else ""
+    without = "; rare_classes=leave_out continues without such classes" if stratum else ""
     return f"{rows.stratum_title(stratum)} has {counted}; {needs}{put_aside}{without}"
 
 
@@ -330,9 +330,9 @@ def _split_small(plan: Plan, spill: Spill, buckets: list[str], settings: Setting
             together = split_shared_keys(keys, settings.fractions, given.parts)
         except UnsplittableError as error:
             raise UserError(
-                f"{rows.stratum_title(error.stratum)} lies in too few groups to have some in each of "
-                f"{', '.join(reversed(given.parts))}; give it more groups, or leave out group_column or "
-                "near_duplicates=group"
+                f"{rows.stratum_title(error.stratum)} has too few groups for each of "
+                f"{', '.join(reversed(given.parts))} to get one; give it more groups, or leave out group_column "
+                "or near_duplicates=group"
             ) from error
         splits = {stratum: {key: together[key] for key in members} for stratum, members in keys.items()}
     else:

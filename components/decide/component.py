@@ -37,9 +37,9 @@ def decide(
     Args:
         drift: New data since the champion was made, with both drift tests (drift.json).
         decision: retraining.json: the decision, its reason and what it rests on; decision.json: the reason, for export.
-        name: Of the champion's release.
-        version: Of the champion's release.
-        recipes: Those of a new search; but for size and input, a fine-tuned champion is made as they say.
+        name: Name of the champion's release.
+        version: Version of the champion's release.
+        recipes: Recipes of a new search. A fine-tuned champion has the same settings, except for size and input.
         action: auto decides by the rules below; skip, fine-tune or optimize is done whatever the data say.
         min_new_images: Skip retraining until this many new rows have arrived; at least 1.
         max_quarantined: Share of the newly arrived files that may be unusable, 0 to 1; above it nothing is trained.

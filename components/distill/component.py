@@ -49,7 +49,7 @@ def distill(
     """Trains a smaller model to answer as its teacher does, on the labels and on the teacher's softened outputs.
 
     The loss is (1−α)·L₀ + α·T²·KL(teacher ‖ student). The weights of the epoch that is best on the validation split are
-    kept. Progress is saved to the store; the same stage with the same inputs goes on from it after a kill.
+    kept. Progress is saved to the store; the same stage with the same inputs continues from it after a kill.
 
     Args:
         dataset: Prepared data set.
@@ -64,7 +64,7 @@ def distill(
         epochs: Passes over the training split.
         batch_size: Images in an optimizer step.
         optimizer: adamw or sgd (with Nesterov momentum).
-        learning_rate: Of the head, at the end of warm-up.
+        learning_rate: Learning rate of the head at the end of warm-up.
         alpha: Weight of the teacher against the labels, 0 to 1.
         temperature: Temperature T of both softmaxes, above 0; higher shows more of how the teacher ranks wrong classes.
         schedule: polynomial, step, cosine, constant or inverse_sqrt; a function of the optimizer step.

@@ -32,7 +32,7 @@ def drift(
         metrics: The most important figures.
         page: The same as a page.
         max_images: Images of each sample that the feature test looks at, at least 20.
-        seed: Of the tests' permutations.
+        seed: Random seed of the tests' permutations.
         anchor_reference: The data set of the best release that is proven, for seen.json.
         year_reference: The data set of the first release of the year, for seen.json.
     """

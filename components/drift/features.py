@@ -66,7 +66,7 @@ def feature_drift(
     """Classifier two-sample test (Lopez-Paz and Oquab 2017, arXiv:1610.06545).
 
     Fisher's discriminant is fitted on one random half of each sample and scores the other half. Whatever it has
-    learnt, under the null hypothesis those scores are exchangeable, so dealing them out anew gives the p-value; it is
+    learnt, under the null hypothesis those scores are exchangeable, so dealing them out again gives the p-value; it is
     one-sided, for a direction that was learnt separates in its own sense.
 
     Where the samples were matched by class, so are the halves, and scores are dealt out within each class alone: the

@@ -48,8 +48,8 @@ def evaluate(
         max_drop: Limit on how far its primary metric lies below the baseline's, points; -1 is no limit.
         seen: Drift of a retraining: rows of the split that an earlier champion was trained or
             chosen on are left out.
-        samples: Rows to look at, at most; 0 for none, as where another evaluation of the same candidate has them.
-        part: Of `parts` parts of the split, cut by a hash of each row's content or of its group, the one to read.
+        samples: Maximum number of rows to show; 0 for none, if another evaluation of the same candidate shows them.
+        part: Number of the part of the split to read, of `parts` parts divided by a hash of each row or of its group.
         parts: 1 reads the whole split.
     """
 

@@ -72,11 +72,13 @@ def check_split(dataset: "Dataset", split: str) -> None:
     """UserError unless `split` is one that a model may be judged on, and has rows."""
     noun = get_task(dataset.task).row_noun
     if split == "train":
-        raise UserError(f"a model is not evaluated on the {noun} it was trained on; split: validation or test")
+        raise UserError(
+            f"a model cannot be evaluated on the {noun} it was trained on; split must be validation or test"
+        )
     if split not in SPLITS:
         raise UserError(f"unknown split {split!r}; available: {', '.join(SPLITS)}")
     if not dataset.rows(split):
-        raise UserError(f"the {split} split is empty; give data_prep a larger {split}_fraction or more {noun}")
+        raise UserError(f"the {split} split is empty; raise {split}_fraction, or give more {noun}")
 
 
 def run_split(
@@ -107,7 +109,9 @@ def run_split(
         digests.extend(batch.digests)
         details.add(outputs, predictions, batch)
     if not digests:
-        raise UserError(f"all {task.row_noun} of the {split} split were training or validation data of a model before")
+        raise UserError(
+            f"all {task.row_noun} of the {split} split were training or validation data of one of the models"
+        )
     return Outcome(
         statistics=np.concatenate(statistics),
         groups=np.concatenate(groups),

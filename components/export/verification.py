@@ -106,8 +106,8 @@ def verify(
     predictions = compare_predictions(student, plain, candidate, dataset)
     if predictions and min(predictions.float32) < LEAST_EQUAL:
         raise VerificationError(
-            f"of {predictions.rows} {candidate.task.row_noun} torch and its float32 files predict the same for only "
-            f"{min(predictions.float32):.1%}; at least {LEAST_EQUAL:.0%} must be equal"
+            f"of {predictions.rows} {candidate.task.row_noun} torch and the float32 ONNX files agree on only "
+            f"{min(predictions.float32):.1%}; they must agree on at least {LEAST_EQUAL:.0%}"
         )
     return Verification(
         parity=figures,

@@ -47,7 +47,7 @@ def fine_tune(
     """Trains a pretrained model on the training split: the head on frozen features first, then the whole network.
 
     The weights of the epoch that is best on the validation split are kept. Progress is saved to the store; the same
-    stage with the same inputs goes on from it after a kill.
+    stage with the same inputs continues from it after a kill.
 
     Args:
         dataset: Prepared data set.
@@ -62,7 +62,7 @@ def fine_tune(
             that begin without a fresh head have none.
         batch_size: Images in an optimizer step.
         optimizer: adamw or sgd (with Nesterov momentum).
-        learning_rate: Of the head, at the end of warm-up.
+        learning_rate: Learning rate of the head at the end of warm-up.
         schedule: polynomial, step, cosine, constant or inverse_sqrt; a function of the optimizer step.
         power: Exponent of the polynomial schedule, rate · (1 − t/T)^power.
         step_epochs: Epochs between two changes of the step schedule.

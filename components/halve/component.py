@@ -44,7 +44,7 @@ def halve(
         max_drop: Allowed loss of the primary metric against the fp32 baseline in points; -1 is no limit.
 
     Returns:
-        The recipes that go on, the best first, with their epochs; at least one.
+        The recipes that continue, the best first, with their epochs; at least one.
     """
     import json
     import time

@@ -29,7 +29,7 @@ def halve_students(
         measured: the students, at least one.
         budget: the limits.
         names: of the students.
-        fits: of the students that can still win, the best first, how many go on and for how many epochs.
+        fits: of the students that can still win, the best first, how many continue and for how many epochs.
     """
     stopped = hopeless(measured, budget, names)
     ranked = ranked_by_choice(measured, budget, names)

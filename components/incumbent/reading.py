@@ -100,7 +100,8 @@ def read_incumbent(store: "Store", ref: str, *, test_parts: int = 1, year: int |
             raise
         except UserError as error:
             raise UserError(
-                f"{error}; a challenger is held against it, the {title}: bring back its files, or delete it whole"
+                f"{error}; challengers are also compared with this release, the {title}: restore its files, or "
+                "delete the whole release"
             ) from None
 
     step, prepared = champion.step, f"prepared/{ref}"

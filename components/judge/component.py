@@ -44,7 +44,7 @@ def judge(
         max_slice_loss: The same for one slice of the data set (slice_columns). 0 to 100.
         anchor_duel: The challenger against the best release that is proven, on the same test data.
         year_duel: The challenger against the first release of the year, on the same test data.
-        anchors: What these two are called, with the release, name/version, and the one that was deleted.
+        anchors: Of both anchors the title, the release (name/version), and a deleted release that it stands in for.
         part_uses: Of each part of the test split, how many releases it has measured before this one; one number where
             the whole split measures.
 

@@ -20,7 +20,7 @@ def pace(recipes: List[dict], plan: dict = {}, deadline: float = 0.0) -> Paced: 
     took longer or shorter than it was measured to take.
 
     Args:
-        recipes: The candidates' recipes (core.recipe), the ones to be tried first first.
+        recipes: The candidates' recipes (core.recipe), in the order in which to try them.
         plan: The plan of the race.
         deadline: End of the time box, in seconds of Unix time.
 

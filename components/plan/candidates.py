@@ -119,10 +119,10 @@ def _refuse_what_is_out_of_reach(
     if max_latency_ms is not None and latency > SLACK * max_latency_ms:
         raise UserError(
             f"max_latency_ms {max_latency_ms:g} cannot be met: {said} takes {latency:.3g} ms at batch 1 on this "
-            "machine. Allow more, or give another backbone"
+            "machine. Raise the limit, or give another backbone"
         )
     if max_size_mb is not None and size > max_size_mb * 1e6:
         raise UserError(
-            f"max_size_mb {max_size_mb:g} cannot be met: {said} has {size / 1e6:.3g} MB. Allow more, or give another "
-            "backbone"
+            f"max_size_mb {max_size_mb:g} cannot be met: {said} has {size / 1e6:.3g} MB. Raise the limit, or give "
+            "another backbone"
         )

@@ -48,7 +48,7 @@ def plan(
             one the network itself.
         metrics: Seconds of an epoch, epochs of each step, number of candidates.
         deadline: End of the time box, in seconds of Unix time.
-        time_limit_minutes: Its length.
+        time_limit_minutes: Length of the time box, in minutes.
         max_latency_ms: Allowed median latency at batch 1 in milliseconds; -1 is no limit.
         max_size_mb: Allowed size of the ONNX file in megabytes of 10⁶ bytes; -1 is no limit.
         batch_size: Rows in an optimizer step.

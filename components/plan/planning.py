@@ -126,8 +126,8 @@ def plan_race(
     except TooShortError as error:
         least = (made - began + error.least) / 60
         raise UserError(
-            f"time_limit_minutes {minutes:g} is too short: on this machine now, with these data and "
-            f"{bundle.architecture.backbone}, the least plan takes {least + 0.05:.1f} minutes. Allow as much, or give "
-            "a smaller backbone or image_size"
+            f"time_limit_minutes {minutes:g} is too short: with these data and {bundle.architecture.backbone}, "
+            f"the shortest plan takes {least + 0.05:.1f} minutes on this machine. Raise the limit, or give a "
+            "smaller backbone or image_size"
         ) from None
     return RacePlan(time=time, costs=costs, control=control, tried=tried, minutes=minutes, began=began, made=made)

@@ -68,7 +68,9 @@ def _check(form: Form, given: Mapping[str, Any]) -> dict[str, Any]:
     timed = {}
     if form.kind == "race":
         timed["deadline"] = began + 60 * asked[TIME_LIMIT]
-        print(f"a time box of {asked[TIME_LIMIT]:g} minutes; recipes are planned when a training step was measured")
+        print(
+            f"a time box of {asked[TIME_LIMIT]:g} minutes; recipes are planned once a training step has been measured"
+        )
     else:
         print(f"{len(recipes)} recipes: {'; '.join(recipe.name for recipe in recipes)}")
     return {
@@ -169,8 +171,8 @@ def preflight_of(pipeline: str) -> Any:
 def _document(form: Form) -> str:
     fields = "\n".join(f"    {name}: {one.described}" for name, one in form.fields.items())
     return (
-        "Refuses what cannot work, by name and in one line, and resolves every parameter.\n\n"
-        "A typing mistake in the last stage's parameter costs seconds and not the hours of the stages before it.\n\n"
+        "Checks every parameter, and refuses in one line what cannot work.\n\n"
+        "A mistake in a parameter of the last stage then costs seconds, not the hours of the stages before it.\n\n"
         f"Args:\n{fields}\n    {ADVANCED}: All other parameters by name, as a JSON object.\n"
     )
 

@@ -45,17 +45,17 @@ def check_given_network(asked: Mapping[str, Any], store: "Store", *, task: str, 
     if manifest is not None:
         for name in _OF_A_CHECKPOINT:
             if asked[name]:
-                raise UserError(f"{name} is for a checkpoint; the model {asked['model']} in the store has its own")
+                raise UserError(f"{name} is only for a checkpoint; the model {asked['model']} in the store has its own")
         classes = stored_classes(manifest, store, task=task)
         _try(load_model(manifest, store), asked)
         return Given(state=manifest.digest, classes=classes)
     for name in ("mean", "std"):
         if len(asked[name]) not in (0, _CHANNELS):
-            raise UserError(f"{name} must be three numbers, of R, G and B; got {asked[name]!r}")
+            raise UserError(f"{name} must be three numbers, for R, G and B; got {asked[name]!r}")
     if not asked["architecture"]:
         raise UserError(
-            f"architecture is empty; say of which network {asked['model']} is, for instance timm:resnet50 or "
-            "torchvision:resnet18"
+            f"architecture is empty; name the network that {asked['model']} belongs to, for instance "
+            "timm:resnet50 or torchvision:resnet18"
         )
     labels = read_class_names(asked["labels"])
     with checkpoint_file(asked["model"]) as path:

@@ -26,9 +26,9 @@ def plan_recipes(
     if not prune_targets:
         raise UserError("prune_targets is empty; give at least one fraction of MACs to keep, for instance [0.8, 0.6]")
     if len(prune_targets) > MAX_RECIPES:
-        raise UserError(f"prune_targets has {len(prune_targets)} entries; at most {MAX_RECIPES} recipes fit one run")
+        raise UserError(f"prune_targets has {len(prune_targets)} entries; a run tries at most {MAX_RECIPES}")
     if len(set(prune_targets)) != len(prune_targets):
-        raise UserError(f"prune_targets names one target twice: {list(prune_targets)}")
+        raise UserError(f"prune_targets names a fraction twice: {list(prune_targets)}")
     size = f", {student_size} px" if student_size else ""
     unit = "MACs" if price == "macs" else price
     return [
@@ -65,8 +65,9 @@ def check_size_budget(
     smallest_mb = count * (2 / 3) * min(prune_targets) ** 2 / 1e6
     if max_size_mb < smallest_mb:
         raise UserError(
-            f"max_size_mb {max_size_mb:g} cannot be met: the smallest candidate, {name}, needs about {smallest_mb:.2g} "
-            f"MB as int8 even at {min(prune_targets):.0%} of its MACs; allow more, prune further or add a smaller one"
+            f"max_size_mb {max_size_mb:g} cannot be met: even with {min(prune_targets):.0%} of its MACs, the "
+            f"smallest backbone, {name}, needs about {smallest_mb:.2g} MB as int8; raise the limit, prune further "
+            "or add a smaller backbone"
         )
 
 

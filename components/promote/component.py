@@ -32,7 +32,7 @@ def promote(
         champion: Name of the ref.
         state: The ref's state when the retraining began. If it has moved since, the challenger was compared with a
             release that is no longer the champion, and nothing is promoted.
-        run_id: Of this run; a retry finds by it that it had promoted already.
+        run_id: Id of this run, by which a retry finds that it has already promoted.
 
     Returns:
         outcome: promoted, already (it is the champion) or overtaken. release: the champion now. message: in words.

@@ -43,7 +43,7 @@ def promote_challenger(
         UserError: the judgement does not allow it, or the release is not whole.
     """
     if judgement["promote"] is not True:
-        raise UserError(f"the judgement does not allow to promote {name}/{version}: {judgement['reason']}")
+        raise UserError(f"{name}/{version} may not be promoted: {judgement['reason']}")
     before = store.champions.read(ref)
     challenger = f"{name}/{version}"
     try:

@@ -47,7 +47,7 @@ def exact_plan(
             found = allocate({name: at_each_step(curve, steps[name]) for name, curve in curves.items()}, [limit])
         except OutOfReachError as error:
             raise UserError(
-                f"macs_fraction {macs_fraction:g} is out of reach: pruning leaves at least "
+                f"macs_fraction {macs_fraction:g} cannot be reached: pruning leaves at least "
                 f"{error.least[0] / whole:.4f} of {prices.unit}"
             ) from None
         chosen = found.removed

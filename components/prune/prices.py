@@ -119,7 +119,10 @@ def _table(
     def graph_of(narrow: nn.Module) -> Graph:
         graphs = list(task.graphs(narrow, assets).values())
         if len(graphs) != 1:
-            raise UserError(f"prune_price {LATENCY}: this network is served as {len(graphs)} graphs; prune by {MACS}")
+            raise UserError(
+                f"prune_price {LATENCY} needs a network of one graph, and this one has {len(graphs)}; use "
+                f"prune_price={MACS}"
+            )
         return graphs[0]
 
     def measured() -> LatencyTable:

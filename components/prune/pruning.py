@@ -62,9 +62,11 @@ def prune_bundle(
         )  # fmt: skip
     if slimmed is not None:
         if config.prune_price != MACS:
-            raise UserError(f"prune_price {config.prune_price}: {task.title} prunes in its own way, by macs")
+            raise UserError(f"prune_price {config.prune_price} is not available for {task.title}; leave it out")
         if config.prune_allocation != GREEDY:
-            raise UserError(f"prune_allocation {config.prune_allocation}: {task.title} prunes in its own way, {GREEDY}")
+            raise UserError(
+                f"prune_allocation {config.prune_allocation} is not available for {task.title}; use {GREEDY}"
+            )
         result = _thinned(slimmed, config, lambda one: validation_of(one.module, dataset, task, one))
         report(_reached(result, config))
         return result

@@ -39,7 +39,7 @@ def quantize(
         calibration_method: How activation ranges are chosen: minmax, percentile (keeps 99.99 percent) or entropy.
         calibration_images: Training images to calibrate on, spread evenly over the split; at least 1. As many again
             of the validation split check the result.
-        seed: Decides which of these images calibrate and which check.
+        seed: Random seed that decides which of these images calibrate and which check.
     """
     import tempfile
     from pathlib import Path

@@ -31,8 +31,8 @@ class Held:
     def __init__(self, plain: OnnxBundle, graph: str, dataset: "Dataset", *, threads: int) -> None:
         if not dataset.rows(CHECK_SPLIT):
             raise UserError(
-                f"int8_max_drop is measured on validation {plain.task.row_noun} and there are none; give data_prep a "
-                "larger validation_fraction, or leave it out"
+                f"int8_max_drop is measured on validation {plain.task.row_noun}, and there are none; raise "
+                "validation_fraction, or leave int8_max_drop out"
             )
         self.plain, self.graph, self.dataset, self.threads = plain, graph, dataset, threads
         self.rows = min(dataset.rows(CHECK_SPLIT), ROWS)

@@ -40,11 +40,13 @@ class Fitted:
 def check_scalable(task: Task, dataset: "Dataset") -> None:
     """UserError for a task whose releases state no probabilities, or without validation rows to fit on."""
     if task.probabilities is None:
-        raise UserError(f"temperature_scaling: {task.title} states no probabilities; leave it out")
+        raise UserError(
+            f"temperature_scaling is not available for {task.title}, which predicts no probabilities; leave it out"
+        )
     if not dataset.rows(CHECK_SPLIT):
         raise UserError(
-            f"temperature_scaling is fitted on validation {task.row_noun} and there are none; give data_prep a larger "
-            "validation_fraction, or leave it out"
+            f"temperature_scaling is fitted on validation {task.row_noun}, and there are none; raise "
+            "validation_fraction, or leave temperature_scaling out"
         )
 
 

@@ -97,7 +97,7 @@ def _without_credentials(url: str) -> tuple[str, dict[str, str]]:
     try:
         parts = urllib.parse.urlsplit(url)
     except ValueError:  # brackets and letters that no host has; the error repeats them
-        raise ValueError("is no address: write the special characters of a name or password as %XX") from None
+        raise ValueError("is not a valid address: write the special characters of a name or password as %XX") from None
     if "@" in parts.path + parts.query + parts.fragment and not _PLAIN_HOST.fullmatch(parts.netloc):
         raise ValueError(
             "has an @ behind its host: write a / of a password as %2F, a ? as %3F, a # as %23; an @ of the path as %40"
@@ -130,7 +130,7 @@ def _post(address: str, login: dict[str, str], body: bytes, key: str) -> int | s
                 f"no answer ({type(cause).__name__ if not isinstance(cause, str) else type(error).__name__})"
             )
 
-    # The socket's own time-out starts anew with every byte; a receiver that drips must not hold the run.
+    # The socket's own time-out starts again with every byte; a receiver that drips must not hold the run.
     sender = threading.Thread(target=send, daemon=True)
     sender.start()
     sender.join(TIMEOUT_S)

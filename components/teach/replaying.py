@@ -83,7 +83,9 @@ def replay_rows(
 
     kept = np.isfinite(losses_of(store, parts)[0]) if parts else np.zeros(0, dtype=bool)
     if not kept.any():
-        raise UserError(f"replay_fraction {fraction:g} adds no row: {len(rows)} inputs to replay, none answered")
+        raise UserError(
+            f"replay_fraction {fraction:g} adds no row: the network answered none of the {len(rows)} inputs"
+        )
     nothing = dict.fromkeys(map(shard_column, dataset.slices))
     new = [
         {**row, **target, **nothing}

@@ -91,7 +91,7 @@ def teach_rows(
     use_available_threads()
     answers = task.teacher_answers(place(teacher.module, choose_device()).eval(), teacher.assets, beam=beam)
     if answers is None:
-        raise UserError(f"teacher_beam must be 0 for {task.title}, whose labels are no sequences; got {beam}")
+        raise UserError(f"teacher_beam must be 0 for {task.title}, whose labels are not sequences; got {beam}")
     inputs = {"dataset": dataset.manifest.digest, "teacher": teacher_digest}
     key = checkpoint_key("teach", parameters={"beam": beam, "part_rows": PART_ROWS}, inputs=inputs)
     with deterministic(0):
@@ -101,7 +101,7 @@ def teach_rows(
     losses, same = losses_of(store, parts)
     kept = kept_rows(losses)
     if not kept.any():
-        raise UserError(f"the teacher has no answer for any of the {len(losses)} training {task.row_noun}")
+        raise UserError(f"the teacher gave no answer for any of the {len(losses)} training {task.row_noun}")
     columns = ("digest", *task.rows.target_columns, *map(shard_column, dataset.slices))
     manifest = write_dataset(
         path,

@@ -19,7 +19,8 @@ from pipelines.runner.records.logs import printable
 
 app = typer.Typer(
     name="trimtab",
-    help="Fits a pretrained model to a deployment budget: data and a budget in, a verified ONNX release out.",
+    help="Makes a pretrained network small and fast enough for your limits: labelled data and limits in, a verified "
+    "ONNX release out. Start with: trimtab run",
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -92,7 +93,7 @@ def run(
             "-p",
             "--param",
             metavar="NAME=VALUE",
-            help="A pipeline parameter, or NAME=@PATH-OR-URI for an input artifact; repeatable.",
+            help="Set a parameter of the pipeline, or an input artifact with NAME=@PATH-OR-URI; repeatable.",
         ),
     ] = None,
     store: Annotated[
@@ -110,17 +111,22 @@ def run(
     ] = None,
     runner: Annotated[
         str,
-        typer.Option(metavar="process|container", help="Run tasks as processes, or in their images (podman, docker)."),
+        typer.Option(
+            metavar="process|container", help="Run each task as a process, or in its container image (podman, docker)."
+        ),
     ] = "process",
     secret: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=PATH", help="File or folder for a Kubernetes secret or config map; repeatable."),
+        typer.Option(
+            metavar="NAME=PATH",
+            help="File or folder that stands in for a Kubernetes secret or config map; repeatable.",
+        ),
     ] = None,
     allow: Annotated[
         list[str] | None,
         typer.Option(
             metavar="network|host-network|store",
-            help="With --runner container: give every task network access, or write access to the store; repeatable.",
+            help="With --runner container: let every task use the network, or write to the store; repeatable.",
         ),
     ] = None,
     allow_path: Annotated[
@@ -130,7 +136,10 @@ def run(
         ),
     ] = None,
 ) -> None:
-    """Run a pipeline on this machine."""
+    """Run a pipeline on this machine. Without arguments it runs the embedded demo.
+
+    For your own data and limits: trimtab run -p dataset=photos/ -p max_drop=1 -p max_latency_ms=5
+    """
     from pipelines.cli.run_command import run_command, secrets_from
     from pipelines.runner.options import RunOptions
 
@@ -146,14 +155,14 @@ def run(
 def resume(
     run_id: Annotated[str, typer.Argument(metavar="RUN", help="The run's id (see: trimtab runs).")],
     from_task: Annotated[
-        str, typer.Option("--from", metavar="TASK", help="Run this task, and what depends on it, again.")
+        str, typer.Option("--from", metavar="TASK", help="Rerun this task and all tasks that depend on it.")
     ] = "",
     json_file: Annotated[
         Path | None,
         typer.Option("--json", metavar="FILE", help="Write status, tasks and outputs to this file as JSON."),
     ] = None,
 ) -> None:
-    """Continue a run that was stopped, failed or killed. Finished tasks are kept."""
+    """Continue a run that stopped, failed or was killed. Finished tasks are kept."""
     from pipelines.cli.run_command import resume_command
 
     raise typer.Exit(resume_command(run_id, from_task=from_task, json_file=json_file))
@@ -166,13 +175,11 @@ def compile_(
     ] = "",
     output: Annotated[
         Path | None,
-        typer.Option(help="File to write, with a cluster's settings [default: pipelines/compiled/NAME.yaml, without]."),
+        typer.Option(help="File to write, prepared for a cluster [default: pipelines/compiled/NAME.yaml, unprepared]."),
     ] = None,
-    check: Annotated[
-        bool, typer.Option("--check", help="Write nothing; fail if the YAML differs from the code.")
-    ] = False,
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; fail if the YAML is out of date.")] = False,
     form: Annotated[
-        str, typer.Option("--format", metavar="ir|kubernetes", help="KFP YAML, or Pipeline and PipelineVersion.")
+        str, typer.Option("--format", metavar="ir|kubernetes", help="KFP YAML, or Kubernetes resources.")
     ] = "ir",
     namespace: Annotated[str, typer.Option(help="Namespace of the Kubernetes resources.")] = "",
     values: Annotated[Path | None, cluster_commands.VALUES] = None,
@@ -210,7 +217,7 @@ def runs() -> None:
 @app.command()
 def show(
     run_id: Annotated[str, typer.Argument(metavar="[RUN]", help="The run's id [default: the latest].")] = "",
-    lines: Annotated[int, typer.Option(help="Lines to show of a failed task's log.", min=0)] = 20,
+    lines: Annotated[int, typer.Option(help="Lines of log to show for each failed task.", min=0)] = 20,
 ) -> None:
     """Show one run: its tasks, times, errors and outputs."""
     from pipelines.cli.show_command import show_run
@@ -274,7 +281,7 @@ def promote(
 @app.command()
 def rollback(
     why: Annotated[str, _WHY],
-    to: Annotated[str, typer.Option(metavar="RELEASE", help="An earlier champion [default: the one before].")] = "",
+    to: Annotated[str, typer.Option(metavar="RELEASE", help="An earlier champion [default: the previous one].")] = "",
     ref: Annotated[str, _REF] = "champion",
     store: Annotated[str, _STORE] = "",
 ) -> None:
@@ -313,7 +320,7 @@ def verify(
     ] = "",
     store: Annotated[str, _STORE] = "",
 ) -> None:
-    """Verify the signature of a release and the checksum of each file."""
+    """Verify a release: its signature and the checksum of each file."""
     from pipelines.cli.sign_command import verify
 
     raise typer.Exit(verify(release, key=key, store=store, to=to))
@@ -326,7 +333,9 @@ def measure(
     ],
     param: Annotated[
         list[str] | None,
-        typer.Option("-p", "--param", metavar="NAME=VALUE", help="dataset=…, and how it is read; repeatable."),
+        typer.Option(
+            "-p", "--param", metavar="NAME=VALUE", help="dataset=PATH, and parameters for reading it; repeatable."
+        ),
     ] = None,
     threads: Annotated[int, typer.Option(help="Threads of onnxruntime.")] = 1,
     json_file: Annotated[
@@ -334,7 +343,10 @@ def measure(
     ] = None,
     store: Annotated[str, _STORE] = "",
 ) -> None:
-    """Measure a release on this machine: latency, self-test, and quality on your data. Needs no torch."""
+    """Measure a release on this machine.
+
+    It measures latency, runs the self-test and, with -p dataset=PATH, measures quality on your data. Needs no torch.
+    """
     from pipelines.cli.measure_command import measure
 
     raise typer.Exit(measure(release, param or [], store=store, threads=threads, json_file=json_file))

@@ -14,10 +14,10 @@ def report(
     ] = Path("trimtab-report"),
     store: Annotated[str, _STORE] = "",
 ) -> None:
-    """Write one page over all runs and releases of a store, with a link to each run's report.
+    """Write one page about all runs and releases of a store.
 
-    It shows runs with status and duration, releases by accuracy, latency and size, the champion's history, and the
-    drift of each retraining. Open index.html in a browser; the page loads nothing.
+    It shows runs with status, duration and report, releases by accuracy, latency and size, the champion's history, and
+    the drift of each retraining. Open index.html in a browser; the page needs no network.
     """
     from pipelines.cli.report_command import write_report
 
@@ -32,12 +32,12 @@ def gc(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Delete nothing; print what would be deleted.")] = False,
     store: Annotated[str, _STORE] = "",
 ) -> None:
-    """Delete what nothing in the store needs anymore.
+    """Delete what is no longer needed from the store.
 
-    Kept are: what refs and releases need, with all that the run recorded which made a release; results, journals and
-    checkpoints that were written or used within the grace period, with their blobs; and what the runs in this
-    $TRIMTAB_HOME need. A run in another home that is older than the grace period may lose the bytes of its artifacts:
-    it runs again what it needs. A run that writes now is safe if no task of it takes longer than the grace period.
+    It keeps all refs and releases, with the data and the records of the runs that made them; every result, journal
+    and checkpoint that was written or used within the grace period; and whatever the runs in this $TRIMTAB_HOME need.
+    Runs in another $TRIMTAB_HOME may lose artifacts older than the grace period; resuming such a run makes them again.
+    It is safe to run while a pipeline runs, if none of its tasks takes longer than the grace period.
     """
     from pipelines.cli.gc_command import collect_garbage
 
@@ -51,9 +51,10 @@ def lineage(
     as_json: Annotated[bool, typer.Option("--json", help="Print the chain as JSON.")] = False,
     store: Annotated[str, _STORE] = "",
 ) -> None:
-    """Follow a release back to its raw data, and verify each link; exit code 1 if one is broken.
+    """Trace a release back to its raw data.
 
-    Every blob on the way is read, the dataset's rows included: that takes as long as reading the dataset does.
+    It verifies each link and reads every blob on the way, also the whole dataset, so it takes as long as reading the
+    dataset. The exit code is 1 if a link is broken.
     """
     from pipelines.cli.lineage_command import show_lineage
 
@@ -65,7 +66,7 @@ def list_(
     prefix: Annotated[str, typer.Argument(help="A part of the store, such as releases/NAME.")] = "",
     store: Annotated[str, _STORE] = "",
 ) -> None:
-    """List the objects under a prefix; without one, what is in each area."""
+    """List the objects under a prefix. Without a prefix, count the objects in each area."""
     from pipelines.cli.store_commands import list_objects
 
     list_objects(prefix, store)
@@ -76,7 +77,7 @@ def cat(
     name: Annotated[str, typer.Argument(metavar="KEY|DIGEST", help="An object's key, or a blob's digest.")],
     store: Annotated[str, _STORE] = "",
 ) -> None:
-    """Write an object to standard output; a blob only if its checksum matches."""
+    """Write an object to standard output. A blob is written only if its checksum matches."""
     from pipelines.cli.store_commands import print_object
 
     print_object(name, store)
@@ -92,7 +93,7 @@ def get(
     ],
     store: Annotated[str, _STORE] = "",
 ) -> None:
-    """Download a blob to a file, or a release to a folder: verified, all or nothing."""
+    """Download a blob or a release, verified. Nothing is left behind if it fails."""
     from pipelines.cli.store_commands import get
 
     get(name, destination, store)
@@ -101,11 +102,11 @@ def get(
 @store_app.command()
 def verify(
     quarantine: Annotated[
-        bool, typer.Option("--quarantine", help="Move damaged blobs and records aside, so that they are made again.")
+        bool, typer.Option("--quarantine", help="Move damaged blobs and records aside; later runs make them again.")
     ] = False,
     store: Annotated[str, _STORE] = "",
 ) -> None:
-    """Read every blob, release and record; exit code 1 if something is damaged or missing."""
+    """Read every blob, release and record. The exit code is 1 if something is damaged or missing."""
     from pipelines.cli.store_commands import verify_store
 
     raise typer.Exit(verify_store(store, quarantine=quarantine))

@@ -11,17 +11,23 @@ from pipelines.cli.deployment import Deployment
 if TYPE_CHECKING:
     from pipelines.cluster.client import Endpoint
 
-VALUES = typer.Option(metavar="FILE", help="Settings of the pods (pipelines/cluster/values.example.yaml).")
-LOCK = typer.Option(metavar="FILE", help="Images by digest [default: images/images.lock.json if it is there].")
+VALUES = typer.Option(
+    metavar="FILE", help="Settings of the pods; for an example see pipelines/cluster/values.example.yaml."
+)
+LOCK = typer.Option(
+    metavar="FILE", help="Lock file that names images by digest [default: images/images.lock.json, if it exists]."
+)
 REGISTRY = typer.Option(metavar="HOST/PATH", help="A mirror to take the images from [default: $TRIMTAB_REGISTRY].")
 
-_HOST = typer.Option(metavar="URL", help="The KFP API, or its UI [default: $KF_PIPELINES_ENDPOINT].")
-_NAMESPACE = typer.Option(help="Your namespace, where KFP serves several users.")
-_TOKEN_FILE = typer.Option(metavar="FILE", help="A bearer token [default: $TRIMTAB_KFP_TOKEN, or the pod's own].")
-_PARAMETER = typer.Option("-p", "--param", metavar="NAME=VALUE", help="A pipeline parameter; repeatable.")
-_EXPERIMENT = typer.Option(help="The experiment that the runs belong to [default: the pipeline's name].")
+_HOST = typer.Option(metavar="URL", help="Address of the KFP API or its UI [default: $KF_PIPELINES_ENDPOINT].")
+_NAMESPACE = typer.Option(help="Your namespace, if KFP serves several users.")
+_TOKEN_FILE = typer.Option(
+    metavar="FILE", help="File with a bearer token [default: $TRIMTAB_KFP_TOKEN, or the pod's own token]."
+)
+_PARAMETER = typer.Option("-p", "--param", metavar="NAME=VALUE", help="Set a parameter of the pipeline; repeatable.")
+_EXPERIMENT = typer.Option(help="Name of the experiment for the runs [default: the pipeline's name].")
 _SERVICE_ACCOUNT = typer.Option(
-    help="Service account of the run's pods [default: the values file's, else the cluster's]."
+    help="Service account of the pods [default: the one in the values file, else the cluster's default]."
 )
 _PIPELINE = "A pipeline's name, or the path of any compiled KFP v2 YAML."
 
@@ -71,13 +77,13 @@ def follow(
 
 
 def trainjob(
-    task: Annotated[str, typer.Argument(metavar="TASK", help="fine_tune, baseline, distill: a task that trains.")],
+    task: Annotated[str, typer.Argument(metavar="TASK", help="A task that trains: fine_tune, baseline or distill.")],
     output: Annotated[Path, typer.Option(metavar="FILE", help="Where to write the TrainJob.")],
     pipeline: Annotated[str, typer.Option(help=_PIPELINE)] = "optimize",
     parameter: Annotated[list[str] | None, _PARAMETER] = None,
     setting: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="A parameter of the task itself; repeatable."),
+        typer.Option("--set", metavar="NAME=VALUE", help="Set a parameter of the task itself; repeatable."),
     ] = None,
     input_: Annotated[
         list[str] | None,
@@ -86,19 +92,21 @@ def trainjob(
     nodes: Annotated[int, typer.Option(min=1, help="Nodes that train together.")] = 2,
     processes_per_node: Annotated[
         int | None,
-        typer.Option(min=1, help="Processes per node [default: its accelerators in the values file, else 1]."),
+        typer.Option(min=1, help="Processes per node [default: its number of accelerators in the values file, or 1]."),
     ] = None,
     values: Annotated[Path | None, VALUES] = None,
     images: Annotated[Path | None, LOCK] = None,
     registry: Annotated[str, REGISTRY] = "",
-    store: Annotated[str, typer.Option(help="Where the inputs are looked up [default: as for run].")] = "",
+    store: Annotated[str, typer.Option(help="Store with the inputs [default: as for run].")] = "",
     service_account: Annotated[str, _SERVICE_ACCOUNT] = "",
     name: Annotated[str, typer.Option(help="Name of the job [default: derived from its content].")] = "",
     namespace: Annotated[str, typer.Option(help="Namespace of the job [default: kubectl's].")] = "",
-    runtime: Annotated[str, typer.Option(help="The ClusterTrainingRuntime.")] = "torch-distributed",
-    trainer: Annotated[str, typer.Option(metavar="2.1|2.2|2.3", help="The cluster's Kubeflow Trainer.")] = "2.2",
+    runtime: Annotated[str, typer.Option(help="Name of the ClusterTrainingRuntime.")] = "torch-distributed",
+    trainer: Annotated[
+        str, typer.Option(metavar="2.1|2.2|2.3", help="Version of the cluster's Kubeflow Trainer.")
+    ] = "2.2",
 ) -> None:
-    """Write a training task as a Kubeflow Trainer job (TrainJob) for several nodes."""
+    """Write a training task as a Kubeflow TrainJob for several nodes."""
     from pipelines.cli.trainjob_command import Wanted, trainjob_command
     from pipelines.cluster.trainjob import Job
 
@@ -128,7 +136,7 @@ _SCHEDULE = typer.Argument(metavar="NAME", help="The schedule's name or id (see:
 def make_schedule(
     context: typer.Context,
     cron: Annotated[
-        str, typer.Option(metavar="'M H D M W'", help="When: five cron fields, or KFP's six with seconds first.")
+        str, typer.Option(metavar="'M H D M W'", help="When to run: five cron fields, or KFP's six with seconds first.")
     ] = "",
     pipeline: Annotated[str, typer.Option(help=_PIPELINE)] = "optimize",
     name: Annotated[
@@ -151,11 +159,11 @@ def make_schedule(
     """Run a pipeline on a schedule. --cron creates it, or replaces the one of the same name."""
     if context.invoked_subcommand is not None:
         if cron:
-            raise UserError(f"--cron makes a schedule; leave it out to {context.invoked_subcommand}")
+            raise UserError(f"--cron creates a schedule; leave it out with {context.invoked_subcommand}")
         context.obj = (host, namespace, token_file)
         return
     if not cron:
-        raise UserError("when? give --cron '0 3 * * 1' to make a schedule, or one of ls, pause, resume, delete")
+        raise UserError("give --cron '0 3 * * 1' to create a schedule, or a command: ls, pause, resume, delete")
     from pipelines.cli.schedule_command import place_schedule
     from pipelines.cli.submit_command import Submission
 

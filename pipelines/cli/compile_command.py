@@ -27,7 +27,7 @@ def compile_command(
     if namespace and form != "kubernetes":
         raise UserError("--namespace is the namespace of Kubernetes resources; give --format kubernetes with it")
     if output is None and (form != "ir" or deployment.given):
-        raise UserError("what is compiled for a cluster goes to a file of its own: give --output FILE")
+        raise UserError("a pipeline compiled for a cluster needs its own file: give --output FILE")
     target = output or COMPILED / f"{name}.yaml"
     with tempfile.TemporaryDirectory() as folder:
         fresh = Path(folder) / "pipeline.yaml"

@@ -48,7 +48,9 @@ def doctor_command(store: str) -> int:
         tail = f" ({hint})" if hint else ""
         console.print(Text.assemble((mark, style), f" {finding.name.ljust(width)}  {finding.value}{tail}"))
     missing = sum(bool(finding.missing) for finding in findings)
-    console.print("nothing is missing" if not missing else f"{missing} needed thing(s) missing")
+    console.print(
+        "nothing is missing" if not missing else f"{missing} requirement{'' if missing == 1 else 's'} missing"
+    )
     return 1 if missing else 0
 
 

@@ -24,8 +24,8 @@ def collect_garbage(store: str, *, grace: str, dry_run: bool) -> None:
     with existing_store(store) as objects:
         if seconds < SHORT_SECONDS and not dry_run:
             print(
-                f"warning: a grace period of {grace} protects no run that has worked for longer; make sure that none "
-                "is writing to this store",
+                f"warning: a grace period of {grace} does not protect runs that take longer; make sure that no run is "
+                "writing to this store",
                 file=sys.stderr,
             )
         collected = collect(objects, grace_seconds=seconds, roots=manifests_of_runs(home_folder()), dry_run=dry_run)

@@ -29,4 +29,4 @@ def print_log(run_id: str, wanted: str) -> None:
             shutil.copyfileobj(log, sys.stdout.buffer)
             sys.stdout.buffer.flush()
     except FileNotFoundError:
-        raise UserError(f"the log of {task.task} is not there any more: {task.log}") from None
+        raise UserError(f"the log of {task.task} no longer exists: {task.log}") from None

@@ -80,7 +80,7 @@ def _opened(release: str, store: str, copy: Path) -> tuple[Path, Container[str] 
         name, version = find_release(release, held.releases.list())
         verify_release(held, name, version, to=copy)
     except (Damaged, NotFound) as error:
-        raise UserError(f"it is not measured: {error}") from None
+        raise UserError(f"the release cannot be measured: {error}") from None
     return copy, _learnt(held, name, version)
 
 
@@ -124,9 +124,9 @@ def _data(
     )
     said = f"{data.dataset.rows('test'):,} {task.row_noun} of {values['dataset']}"
     if data.unusable:
-        said += f"; of no use were {', '.join(f'{count:,} {reason}' for reason, count in data.unusable.most_common())}"
+        said += f"; unusable: {', '.join(f'{count:,} {reason}' for reason, count in data.unusable.most_common())}"
     if known is None:
-        said += "; whether the release was trained on some of them is not known"
+        said += "; it is not known whether the release was trained on some of them"
     return data, f"{said}."
 
 
@@ -175,14 +175,16 @@ def _warnings(
 ) -> list[str]:
     warnings = []
     if worst is not None and worst > ROUNDED:
-        warnings.append("The network computes something else here than where it was released: its card does not hold.")
+        warnings.append("The network gives other outputs here than where it was released: its card does not apply.")
     if knows and found.left_out:
         warnings.append(f"{found.left_out:,} rows are left out: the release was trained or chosen on them.")
     stated = {one.name: one.candidate.value for one in card.metrics} if card else {}
     for metric, one in found.metrics:
         value = stated.get(metric.name)
         if value is not None and one.low is not None and one.high is not None and not one.low <= value <= one.high:
-            warnings.append(f"The card's {metric.label} lies outside of the interval of these rows: they are others.")
+            warnings.append(
+                f"The card's {metric.label} lies outside of the interval measured here: these rows differ from its own."
+            )
     if found.busy:
         warnings.append(f"The machine was busy: CPU time stayed more than {BUSY:.0%} below wall time.")
     if data is None and not found.latency:

@@ -17,7 +17,7 @@ def place_schedule(
     prepared = prepare(submission)
     client = connect(endpoint)
     if when.converted:
-        print(f"cron {cron!r} is {when.text!r} for KFP, which counts seconds first")
+        print(f"KFP writes cron with seconds first: {cron!r} becomes {when.text!r}")
     version = upload(client, prepared)
     schedule = Schedule(
         name=name or prepared.package.name, cron=when.text, experiment=prepared.experiment, catch_up=catch_up,

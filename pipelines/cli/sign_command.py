@@ -30,7 +30,7 @@ def sign(release: str, *, key: str, store: str) -> None:
     try:
         sign_release(opened, name, version, secret)
     except (Damaged, NotFound) as error:
-        raise UserError(f"it is not signed: {error}") from None
+        raise UserError(f"the release cannot be signed: {error}") from None
     print(f"signed {name}/{version}")
 
 

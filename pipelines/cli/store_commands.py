@@ -55,7 +55,7 @@ def print_object(name: str, store: str) -> None:
 def get(name: str, destination: Path, store: str) -> None:
     """Copies a blob to a file, or a release to a folder: verified, whole or not at all, never overwriting."""
     if destination.exists() or destination.is_symlink():
-        raise UserError(f"{destination} exists; choose another place")
+        raise UserError(f"{destination} already exists; choose another place")
     with existing_store(store) as objects:
         opened = Store(objects)
         try:

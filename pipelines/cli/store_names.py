@@ -32,7 +32,7 @@ def find_blob(objects: Objects, name: str) -> str:
     if len(found) == 1:
         return found[0]
     if found:
-        raise UserError(f"{len(found)} blobs begin with {start}: {', '.join(found[:_SHOWN])}")
+        raise UserError(f"{len(found)} blobs begin with {start}: {', '.join(found[:_SHOWN])}; give more digits")
     raise UserError(f"there is no blob {start} in the store {objects.uri}{nearest(start, known)}")
 
 
@@ -71,7 +71,9 @@ def find_named_release(store: Store, name: str) -> tuple[str, str]:
         if ref is not None:
             pointed = (str(ref.value.get("name")), str(ref.value.get("version")))
             if pointed not in releases:
-                raise UserError(f"the ref {name!r} points at {'/'.join(pointed)}, and there is no such whole release")
+                raise UserError(
+                    f"the ref {name!r} points at {'/'.join(pointed)}, and there is no such complete release"
+                )
             return pointed
     known = [word for one in releases for word in (f"{one[0]}/{one[1]}", one[0])]
     raise UserError(f"there is no release and no ref {name!r} in the store {store.uri}{nearest(name, known)}")

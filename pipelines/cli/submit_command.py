@@ -75,7 +75,7 @@ def submit_command(submission: Submission, endpoint: Endpoint, *, name: str, wai
     """Starts a run, prints its address and, if requested, waits for it; returns the exit code."""
     seconds = _seconds(timeout)
     if timeout and not wait:
-        raise UserError("--timeout is for waiting; give --wait with it")
+        raise UserError("--timeout needs --wait")
     prepared = prepare(submission)
     client = connect(endpoint)
     version = upload(client, prepared)
@@ -107,7 +107,7 @@ def _wait(client: Client, run_id: str, endpoint: Endpoint, seconds: float | None
     except KeyboardInterrupt:
         return _failed(f"stopped waiting; {continues}")
     except TimeoutError:
-        return _failed(f"not over after {seconds:g} s; {continues}")
+        return _failed(f"not finished after {seconds:g} s; {continues}")
     except ClusterError as problem:
         if problem.status == 404:
             raise

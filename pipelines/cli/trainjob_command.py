@@ -89,16 +89,20 @@ def _parameters(
     asked = chosen.get(NUM_PROCESSES)
     if NUM_PROCESSES in given and asked != job.num_processes:
         raise UserError(
-            f"{NUM_PROCESSES} is {asked}, and {job.nodes} nodes with {job.processes_per_node} each have "
-            f"{job.num_processes}; leave it out"
+            f"{NUM_PROCESSES} is {asked}, but --nodes {job.nodes} and --processes-per-node {job.processes_per_node} "
+            f"give {job.num_processes}; leave {NUM_PROCESSES} out"
         )
     own = given_parameters(wanted.settings, option="--set")
     if NUM_PROCESSES in own:
-        raise UserError(f"{NUM_PROCESSES} is nodes times processes per node; give --nodes and --processes-per-node")
+        raise UserError(
+            f"{NUM_PROCESSES} is the number of nodes times processes per node; give --nodes and --processes-per-node "
+            "instead"
+        )
     known = {name: value for name, value in task.parameters.items() if value is not LATER}
     if later := [name for name, value in task.parameters.items() if value is LATER and name not in own]:
         raise UserError(
-            f"{', '.join(later)} of {task.name} is known when the pipeline runs; give it with --set {later[0]}=VALUE"
+            f"{', '.join(later)} of {task.name} is only known when the pipeline runs; give it with --set "
+            f"{later[0]}=VALUE"
         )
     found = pipeline_parameters(task.declared, {**known, NUM_PROCESSES: job.num_processes, **own})
     check_declared(found)
@@ -118,7 +122,7 @@ def _inputs(task: GivenTask, wanted: Wanted) -> dict[str, Any]:
     for name, artifact in found.items():
         title = artifact["type"].get("schemaTitle", "")
         if title != task.types[name]:
-            raise UserError(f"input {name} of {task.name} is a {task.types[name]}, and that digest is a {title}")
+            raise UserError(f"input {name} of {task.name} must be a {task.types[name]}, but that digest is a {title}")
     return found
 
 
@@ -128,6 +132,6 @@ def _say_what_is_left(package: Package, image: str, keys: Sequence[str], job: Jo
     if keys:
         print(f"a TrainJob cannot express {', '.join(keys)}: the settings of the runtime {job.runtime} apply")
     print(
-        f"the result is taken over by {package.name} when it runs with the same parameters and "
+        f"{package.name} reuses the result when it runs with the same parameters and "
         f"-p {NUM_PROCESSES}={job.num_processes}"
     )

@@ -98,7 +98,7 @@ def _checked_host(host: str) -> str:
     if not host:
         raise UserError(f"no cluster is named: give --host URL, or set {HOST_VARIABLE}")
     if "#" in host:
-        raise UserError(f"--host {host}: give the address without what follows the '#', which is a page of the UI")
+        raise UserError(f"--host {host}: leave out the '#' and what follows it, which is a page of the UI")
     try:
         parts = urlsplit(host)
         named = parts.scheme in ("http", "https") and parts.hostname and (parts.port or True)
@@ -107,7 +107,9 @@ def _checked_host(host: str) -> str:
     if not named:
         raise UserError(f"--host {host!r} is not an address; write it as https://host or http://host:port/path")
     if parts.username or parts.password:
-        raise UserError("--host holds a user or password: it would stand in logs; give a token with --token-file")
+        raise UserError(
+            "--host contains a user name or password, which would appear in logs; give a token with --token-file"
+        )
     return host.rstrip("/")
 
 

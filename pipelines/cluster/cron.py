@@ -64,10 +64,10 @@ def parse_cron(text: str) -> Cron:
     values = [_values(word, kind, text) for word, kind in zip(words, _FIELDS, strict=True)]
     seconds, *_, days, months, _weekdays = values
     if len(seconds) > 1:
-        raise UserError(f"--cron {text!r} starts {len(seconds)} runs a minute; its first field is seconds: write 0")
+        raise UserError(f"--cron {text!r} starts {len(seconds)} runs per minute; its first field is seconds: write 0")
     # KFP reads two restricted days as "either", so only a free day of week leaves it to the month.
     if _is_free(words[5]) and all(day > _longest(month) for day in days for month in months):
-        raise UserError(f"--cron {text!r} never comes: no month that it names has such a day")
+        raise UserError(f"--cron {text!r} never runs: none of its months has such a day")
     found = " ".join(words)
     return Cron(text=found, converted=found != " ".join(text.split()))
 
@@ -80,7 +80,7 @@ def _values(word: str, kind: _Field, text: str) -> set[int]:
         match = _PART.fullmatch(span)
         if not match or (slash and not (step_text.isdigit() and int(step_text))):
             raise UserError(
-                f"--cron {text!r}: {part!r} is nothing for {kind.name} ({_range_of(kind)}; *, a-b, a,b or */n)"
+                f"--cron {text!r}: {part!r} is not valid for {kind.name} ({_range_of(kind)}; *, a-b, a,b or */n)"
             )
         if match["all"]:
             first, last = kind.least, kind.most

@@ -23,8 +23,8 @@ def follow(
         timeout_seconds: how long to wait at most; None is for ever.
 
     Raises:
-        TimeoutError: the run is not over by then. It goes on.
-        ClusterError: the API does not answer any more, or refuses. The run goes on.
+        TimeoutError: the run is not over by then. It continues.
+        ClusterError: the API does not answer any more, or refuses. The run continues.
     """
     until = None if timeout_seconds is None else time.monotonic() + timeout_seconds
     told: dict[str, str] = {}

@@ -140,4 +140,4 @@ def _check(documents: list[dict[str, Any]], path: Path) -> None:
             for config in kubernetes.get("deploymentSpec", {}).get("executors", {}).values():
                 json_format.ParseDict(config, KubernetesExecutorConfig())
     except json_format.ParseError as error:
-        raise UserError(f"{path} is not a pipeline that KFP takes: {' '.join(str(error).split())[:300]}") from None
+        raise UserError(f"KFP does not accept the pipeline {path}: {' '.join(str(error).split())[:300]}") from None

@@ -51,7 +51,7 @@ def seconds(value: Any, where: str) -> int:
     else:
         raise UserError(f"{where}: {value!r} is not a duration; write 90s, 10m, 6h or 1h30m")
     if found < 1:
-        raise UserError(f"{where}: {value!r} is no time at all; give at least 1s")
+        raise UserError(f"{where}: {value!r} is zero; give at least 1s")
     return found
 
 
@@ -62,7 +62,7 @@ def object_name(value: Any, where: str) -> str:
         UserError: no such name: lower case letters, digits, '-' and '.'.
     """
     if not isinstance(value, str) or not _NAME.fullmatch(value):
-        raise UserError(f"{where}: {value!r} is not a name of Kubernetes (lower case letters, digits, '-' and '.')")
+        raise UserError(f"{where}: {value!r} is not a valid Kubernetes name (lower case letters, digits, '-' and '.')")
     return value
 
 

@@ -54,8 +54,8 @@ def _is_object(data: bytes) -> bool:
 
 def _no_api(host: str, status: int = 0) -> ClusterError:
     return ClusterError(
-        f"{host} answers{f' ({status})' if status else ''}, but not as the KFP API (a web page or a login?): give the "
-        "address under which /apis/v2beta1/healthz is found, and a token if it wants one", status=status,
+        f"{host} answers{f' ({status})' if status else ''}, but not like the KFP API (it may be a web page or a "
+"login): give the address under which /apis/v2beta1/healthz is found, and a token if it needs one", status=status,
     )  # fmt: skip
 
 

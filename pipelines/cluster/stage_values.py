@@ -127,7 +127,7 @@ def _accelerator(section: Section, key: str) -> dict[str, Any]:
     part = section.section(key)
     found = Accelerator(type=part.text("type"), count=part.integer("count", least=1, default=1))
     if not _LABEL.fullmatch(found.type) or "/" not in found.type:
-        raise UserError(f"{part.at('type')}: {found.type!r} is not a resource of a node, such as nvidia.com/gpu")
+        raise UserError(f"{part.at('type')}: {found.type!r} is not the name of a node resource, such as nvidia.com/gpu")
     part.finish()
     return {"accelerator": found}
 
@@ -136,7 +136,7 @@ def _node_selector(section: Section, key: str) -> dict[str, Any]:
     labels = section.texts(key)
     for label in labels:
         if not _LABEL.fullmatch(label):
-            raise UserError(f"{section.at(key)}: {label!r} is not the key of a label")
+            raise UserError(f"{section.at(key)}: {label!r} is not a valid label key")
     return {"node_selector": labels}
 
 
@@ -158,7 +158,7 @@ def _toleration(part: Section) -> Toleration:
     if found.operator == "Exists" and found.value:
         raise UserError(f"{part.where}: operator Exists takes no value")
     if found.seconds is not None and found.effect != "NoExecute":
-        raise UserError(f"{part.at('tolerationSeconds')} means something with effect: NoExecute only")
+        raise UserError(f"{part.at('tolerationSeconds')} only applies with effect: NoExecute")
     return found
 
 
@@ -199,7 +199,7 @@ def _volume(part: Section) -> EphemeralVolume:
     modes = part.items("accessModes") if part.has("accessModes") else ("ReadWriteOnce",)
     for mode in modes:
         if mode not in _ACCESS_MODES:
-            raise UserError(f"{part.at('accessModes')} must be of {', '.join(_ACCESS_MODES)}; got {mode!r}")
+            raise UserError(f"{part.at('accessModes')} must be one of {', '.join(_ACCESS_MODES)}; got {mode!r}")
     found = EphemeralVolume(
         name=quantities.object_name(part.take("name"), part.at("name")),
         mount_path=part.text("mountPath"),
@@ -218,7 +218,7 @@ def _secret_volumes(section: Section, key: str) -> dict[str, Any]:
         quantities.object_name(name, section.at(key))
         _check_mount_path(path, section.at(f"{key}.{name}"))
     if len(set(found.values())) < len(found):
-        raise UserError(f"{section.at(key)} has two secrets at one path; each needs a folder of its own")
+        raise UserError(f"{section.at(key)} mounts two secrets at one path; each needs a folder of its own")
     return {"secret_volumes": found}
 
 
@@ -249,7 +249,7 @@ def _object_env(field_name: str) -> Callable[[Section, str], dict[str, Any]]:
 
 def _check_variable(name: str, where: str) -> None:
     if not _VARIABLE.fullmatch(name):
-        raise UserError(f"{where}: {name!r} is not a name of an environment variable")
+        raise UserError(f"{where}: {name!r} is not a valid name of an environment variable")
 
 
 def _run_as(section: Section, key: str) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def run_parameters(package: Package, given: Mapping[str, str]) -> dict[str, Any]
     """
     for name in given:
         if name in package.artifacts:
-            raise UserError(f"{name!r} is an input artifact; KFP's API starts runs with parameters only")
+            raise UserError(f"{name!r} is an input artifact, but KFP's API starts runs with parameters only")
     chosen = {**package.values, **_arguments(package, given)}
     values = pipeline_parameters(package.parameters, chosen)
     return {name: values[name] for name in chosen if name in values}

@@ -74,7 +74,7 @@ def find_training_task(
         if len(found) == 1:
             return found[0]
         if found:
-            raise UserError(f"{len(found)} tasks are called {wanted!r}; trimtab trainjob needs one that is there once")
+            raise UserError(f"{len(found)} tasks are called {wanted!r}; trimtab trainjob needs a unique name")
     listed = f"; those that can: {', '.join(names)}" if names else ""
     raise UserError(f"no task {wanted!r} that trains in several processes{near(wanted, names)}{listed}")
 

@@ -64,7 +64,7 @@ def train_job(
     _check(job, chosen)
     argument = json.dumps(task, sort_keys=True, separators=(",", ":"))
     if len(argument) > _MOST_ARGUMENT:
-        raise UserError(f"the task has {len(argument)} characters; a TrainJob takes {_MOST_ARGUMENT}")
+        raise UserError(f"the task has {len(argument)} characters; a TrainJob takes at most {_MOST_ARGUMENT}")
     trainer = {
         "image": container["image"],
         "command": ["python3", "-m", "components.trainjob"],
@@ -107,13 +107,14 @@ def _check(job: Job, chosen: StageValues) -> None:
     ):  # fmt: skip
         if (name or what == "--runtime") and (not _NAME.fullmatch(name) or len(name) > most):
             raise UserError(
-                f"{what}: {name!r} is no name for it: a letter, then lower case letters, digits and '-', at most {most}"
+                f"{what}: {name!r} is not a valid name: begin with a letter, then use lower case letters, digits "
+                f"and '-', at most {most} characters"
             )
     devices = chosen.accelerator
     if devices and job.processes_per_node > devices.count:
         raise UserError(
-            f"--processes-per-node {job.processes_per_node} is more than the {devices.count} {devices.type} that the "
-            "values give a node; a process takes a device"
+            f"--processes-per-node {job.processes_per_node} is more than the {devices.count} {devices.type} that "
+            "the values file gives a node; each process needs its own device"
         )
 
 
@@ -142,12 +143,12 @@ def _environment(container: Mapping[str, Any], chosen: StageValues) -> list[dict
                 found[variable] = {"valueFrom": {kind: {"name": name, "key": key}}}
     if ENVIRONMENT_VARIABLE not in found:
         raise UserError(
-            f"nothing gives the job {ENVIRONMENT_VARIABLE}, and it has its inputs and its result there: set it in the "
-            "values file (configMapEnv or env; infra/overlays/*/values.yaml do)"
+            f"the job needs {ENVIRONMENT_VARIABLE}, the store of its inputs and its result; set it in the values file "
+            "(configMapEnv or env; for an example see infra/overlays/*/values.yaml)"
         )
     for variable in found:
         if _RESERVED.fullmatch(variable):
-            raise UserError(f"the variable {variable} is torchrun's; take it out of the values file")
+            raise UserError(f"torchrun sets the variable {variable} itself; remove it from the values file")
     return [{"name": name, **source} for name, source in found.items()]
 
 

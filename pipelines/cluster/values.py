@@ -67,12 +67,12 @@ def read_values(path: Path | None, stages: Collection[str]) -> Values:
 def _content(path: Path) -> Any:
     try:
         if path.stat().st_size > _MOST_BYTES:
-            raise UserError(f"{path} has more than {_MOST_BYTES // 2**20} MB; that is no values file")
+            raise UserError(f"{path} is larger than {_MOST_BYTES // 2**20} MB, too large for a values file")
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise UserError(f"the values file {path} cannot be read: {reason}") from None
     documents = parse_documents(text, str(path))
     if len(documents) > 1:
-        raise UserError(f"{path} holds {len(documents)} documents; a values file is one")
+        raise UserError(f"{path} holds {len(documents)} documents; a values file must hold one")
     return documents[0] if documents else {}

@@ -41,7 +41,7 @@ def read_file(root: Path, path: str, *, most_bytes: int) -> bytes | None:
     try:
         with _opened(root, path) as file:
             if not stat.S_ISREG(os.fstat(file).st_mode):
-                raise UserError(f"it left {path!r}, which is no plain file")
+                raise UserError(f"it left {path!r}, which is not a plain file")
             found = _read(file, most_bytes + 1)
     except FileNotFoundError:
         return None
@@ -187,7 +187,7 @@ def _names(found: int, mode: int, path: str, depth: int) -> list[str]:
     if not stat.S_ISDIR(mode):
         raise _refused(path)
     if depth >= MOST_DEPTH:
-        raise UserError(f"it left folders inside each other, more than {MOST_DEPTH} deep")
+        raise UserError(f"it left folders nested more than {MOST_DEPTH} deep")
     return sorted(os.listdir(found))
 
 

@@ -36,13 +36,13 @@ class RunOptions:
 
     def __post_init__(self) -> None:
         if self.engine not in ENGINES:
-            raise UserError(f"there is no runner {self.engine!r}; known: {', '.join(ENGINES)}")
+            raise UserError(f"unknown runner {self.engine!r}; known: {', '.join(ENGINES)}")
         for name in sorted(self.allow - GRANTS.keys()):
             known = "; ".join(f"{name} ({what})" for name, what in GRANTS.items())
             raise UserError(f"--allow {name!r} is not known; known: {known}")
         if self.engine == "process" and (self.allow or self.allow_paths):
             raise UserError(
-                "--allow and --allow-path are for --runner container; without it every task has your own rights"
+                "--allow and --allow-path only apply to --runner container; without it every task has your own rights"
             )
 
     @property

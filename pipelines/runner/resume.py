@@ -1,7 +1,7 @@
 """Going on with a run that was stopped, failed or killed: what had succeeded is kept, everything else runs.
 
 A task is kept if its record says that it succeeded, its inputs are the same again, and its output artifacts still lie
-where it put them, byte for byte. The code is not compared: like a retried run on a cluster, the run goes on with the
+where it put them, byte for byte. The code is not compared: like a retried run on a cluster, the run continues with the
 code that is here now, and says so if it is another.
 """
 
@@ -120,4 +120,4 @@ def _warn_of_other_code(record: RunRecord, code: Mapping[str, Program], warn: Ca
         {program.name for label, program in code.items() if before.get(label) not in (None, program.digest)}
     )
     if changed:
-        warn(f"the code has changed since the run began ({', '.join(changed)}); what had succeeded is kept")
+        warn(f"the code has changed since the run began ({', '.join(changed)}); tasks that had succeeded are kept")

@@ -162,7 +162,8 @@ def check_task_names(pipeline: Pipeline, wanted: Sequence[str]) -> None:
 def _checked_id(run_id: str) -> str:
     if not _RUN_ID.fullmatch(run_id):
         raise UserError(
-            f"the run id {run_id!r} is not usable: at most 100 letters, digits, '-', '_', '.', not first '.'"
+            f"the run id {run_id!r} is not usable: give at most 100 letters, digits, '-', '_' and '.', and do not "
+            "begin with '.'"
         )
     return run_id
 
@@ -183,9 +184,9 @@ def _make_folder(home: Path, run_id: str) -> Path:
             # Killed before it began: there is nothing to resume, and nothing that could be lost.
             (folder / "logs").mkdir(mode=0o700, exist_ok=True)
             return folder
-        raise UserError(f"there is a run {run_id!r} already (in {folder}); choose another --run-id") from None
+        raise UserError(f"the run {run_id!r} already exists (in {folder}); choose another --run-id") from None
     except OSError as error:
         raise UserError(
-            f"the run's folder {folder} cannot be made: {error.strerror}; choose another place with TRIMTAB_HOME"
+            f"cannot create the run's folder {folder}: {error.strerror}; choose another place with TRIMTAB_HOME"
         ) from None
     return folder

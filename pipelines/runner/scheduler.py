@@ -3,7 +3,7 @@
 Rules, which are KFP's on Kubernetes:
 - a task starts when all its dependencies succeeded; if one was skipped, so is it; a task with the trigger strategy
   ALL_UPSTREAM_TASKS_COMPLETED (exit handlers, `ignore_upstream_failure`) starts when they are over, however they ended;
-- after a failure no new task starts in the same DAG (but for those); what runs in it, and in other DAGs, goes on;
+- after a failure no new task starts in the same DAG (but for those); what runs in it, and in other DAGs, continues;
 - a task whose condition is false is skipped; a loop's iterations run at once, up to its limit.
 """
 
@@ -113,7 +113,7 @@ class DagRun:
             return await run_container(
                 self.context, task, component, inputs, replace(position, path=path),
                 why_not=lambda: self._why_not(task, {}),
-                # One iteration's failure is not yet the loop's: the others go on.
+                # One iteration's failure is not yet the loop's: the others continue.
                 on_failure=self._note_failure if task.iterator is None else lambda: None,
             )  # fmt: skip
         outcome = await DagRun(

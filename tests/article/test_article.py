@@ -40,7 +40,7 @@ COMPRESSION = {
 
 def commands():
     """Of each row that is one: the technique and the words behind `trimtab run`."""
-    section = README.read_text().split("## What the source article teaches")[1].split("\n## ")[0]
+    section = README.read_text().split("## Techniques of the source article")[1].split("\n## ")[0]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if "|" in line][2:]
     found = {}
     for technique, cell in rows:

@@ -75,7 +75,7 @@ def test_limits_reject_before_the_scores_are_compared(
     assert (
         "above max_parameters_m 1" in next(row for row in document["candidates"] if row["name"] == "large")["rejected"]
     )
-    with pytest.raises(UserError, match=r"no backbone keeps the limits .*small: .* parameters.*large: "):
+    with pytest.raises(UserError, match=r"no backbone meets the limits .*small: .* parameters.*large: "):
         run(tmp_path, dataset_path, **parameters, max_parameters_m=0.001)
 
 
@@ -87,7 +87,7 @@ def test_training_images_of_one_class_cannot_compare_backbones(
     write_dataset(
         tmp_path / "one", rows=get_task("classification").rows, classes=["rows", "columns"], splits=splits, store=store
     )
-    with pytest.raises(UserError, match="12 training images looked at are all of class 'rows'"):
+    with pytest.raises(UserError, match="all 12 training images that were examined belong to class 'rows'"):
         run(tmp_path, tmp_path / "one", backbones=["small"], catalog=str(catalog_path))
 
 

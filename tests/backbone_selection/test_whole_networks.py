@@ -88,5 +88,7 @@ def test_a_published_network_comes_back_from_its_bundle(tmp_path: Path, store: S
 
 
 def test_an_entry_for_another_task_is_refused(tmp_path: Path, dataset_path: Path, store: Store) -> None:
-    with pytest.raises(UserError, match=r"weights of a whole network for 'segmentation', this run is 'classification'"):
+    with pytest.raises(
+        UserError, match=r"weights of a whole network for 'segmentation', but this run is 'classification'"
+    ):
         select(open_dataset(dataset_path, store), config(tmp_path, "fcn_resnet50"))

@@ -29,7 +29,7 @@ def test_what_no_student_can_reach_is_refused_with_what_can_be_reached(run_stage
         check(run_stage, network, "latency", max_latency_ms=1e-6)
     found = re.fullmatch(
         r"max_latency_ms 1e-06 cannot be met: tiny by the smallest recipe \(60% MACs\) takes (\S+) ms at batch 1 on "
-        r"this machine; pruned as far as it can be (\S+)\. Allow more, .*", str(latency.value),
+        r"this machine, and (\S+) ms pruned as far as it can be\. Raise the limit, .*", str(latency.value),
     )  # fmt: skip
     assert found is not None
     assert float(found[1]) > 0

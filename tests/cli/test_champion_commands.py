@@ -78,7 +78,7 @@ def test_a_damaged_release_is_refused_in_one_line(trimtab: Trimtab, store: Store
     (tmp_path / "trimtab-out" / "store" / "releases" / "sorter" / "bbb" / "model.onnx").write_bytes(b"?")
     said = trimtab("promote", "bbb", "--why", "x")
     assert said.code == 2
-    assert "sorter/bbb is not a whole release" in said.err
+    assert "sorter/bbb is not a complete release" in said.err
     assert "Traceback" not in said.err
 
 

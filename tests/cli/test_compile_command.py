@@ -62,7 +62,7 @@ def test_what_is_checked_in_knows_no_cluster(trimtab: Trimtab, lock: str, monkey
     for option in (("--images", lock), ("--registry", "x.example.com"), ("--values", lock), ("--format", "kubernetes")):
         said = trimtab("compile", *option)
         assert (said.code, said.err) == (
-            2, "error: what is compiled for a cluster goes to a file of its own: give --output FILE\n",
+            2, "error: a pipeline compiled for a cluster needs its own file: give --output FILE\n",
         )  # fmt: skip
     assert (COMPILED / "optimize.yaml").read_bytes() == before
 

@@ -48,7 +48,7 @@ def test_advanced_may_be_given_as_json_beside_flat_names():
         ({"epochs": "many"}, "parameter 'epochs' must be an integer, got 'many'"),
         ({"batch_size": "1.5"}, "parameter 'batch_size' must be an integer, got '1.5'"),
         ({ADVANCED: "[1]"}, "parameter 'advanced' must be a JSON object"),
-        ({ADVANCED: '{"epochs": 1}'}, "'epochs' does not belong into advanced: it is the field search_epochs"),
+        ({ADVANCED: '{"epochs": 1}'}, "'epochs' does not belong in advanced; give it in the field search_epochs"),
         ({"max_latency_ms": "0"}, "max_latency_ms must be greater than 0, or -1 for no limit; got 0.0"),
         ({"schedule": "linear"}, "must be one of polynomial, step, cosine, constant, inverse_sqrt; got 'linear'"),
         ({"num_processes": "5"}, "num_processes must be a divisor of batch_size 64; got 5"),

@@ -71,7 +71,7 @@ def test_the_grace_period_is_as_long_as_it_is_said(trimtab: Trimtab, folder: Pat
 def test_a_grace_period_shorter_than_a_task_is_warned_of(trimtab: Trimtab, folder: Path) -> None:
     open_store(str(folder)).blobs.put(b"x")
     said = trimtab("gc", "--grace", "0h")
-    assert said.err.startswith("warning: a grace period of 0h protects no run")
+    assert said.err.startswith("warning: a grace period of 0h does not protect runs")
     assert len(said.err.splitlines()) == 1
 
 
@@ -137,5 +137,5 @@ def test_a_damaged_ref_is_one_line_and_nothing_goes(trimtab: Trimtab, folder: Pa
 
 def test_the_help_says_what_is_kept(trimtab: Trimtab) -> None:
     said = " ".join(trimtab("gc", "--help").out.split())
-    for part in ("refs and releases", "$TRIMTAB_HOME", "another home", "safe if no task"):
+    for part in ("refs and releases", "$TRIMTAB_HOME", "another $TRIMTAB_HOME", "safe to run while a pipeline runs"):
         assert part in said

@@ -172,12 +172,12 @@ def test_all_pages_are_read(schedule: Callable[..., Any], trimtab: Trimtab, kfp_
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "when? give --cron"),
+        ((), "give --cron"),
         (("--cron", "0 25 * * *"), "hours must be 0 to 23"),
         (("--cron", "0 3 * * 1", "--max-concurrency", "0"), "--max-concurrency"),
         (("--cron", "0 3 * * 1", "--max-concurrency", "11"), "--max-concurrency"),
         (("--cron", "0 3 * * 1", "-p", "epochs=x"), "parameter 'epochs' must be an integer"),
-        (("--cron", "0 3 * * 1", "ls"), "leave it out to ls"),
+        (("--cron", "0 3 * * 1", "ls"), "leave it out with ls"),
         (("wait",), "wait"),
     ],
 )
@@ -192,7 +192,7 @@ def test_a_mistake_is_one_line_and_nothing_is_sent(
     assert kfp_server.requests == []
 
 
-@pytest.mark.parametrize(("kind", "message"), [(401, "(401)"), (500, "failed (500)"), ("html", "not as the KFP API")])
+@pytest.mark.parametrize(("kind", "message"), [(401, "(401)"), (500, "failed (500)"), ("html", "not like the KFP API")])
 def test_a_cluster_that_fails_is_exit_code_1(
     schedule: Callable[..., Any], trimtab: Trimtab, kfp_server: KfpServer, kind: Any, message: str
 ) -> None:

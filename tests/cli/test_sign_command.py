@@ -63,7 +63,7 @@ def test_a_damaged_release_is_not_signed_and_does_not_verify(trimtab: Trimtab, s
     Path(store.uri.removeprefix("file://"), "releases/sorter/abc/model.onnx").write_bytes(b"other")
     said = trimtab("sign", "abc", "--key", str(keys / "secret"))
     assert said.code == 2
-    assert "it is not signed" in said.err
+    assert "the release cannot be signed" in said.err
     assert store.releases.signature("sorter", "abc") is None
     said = trimtab("verify", "abc")
     assert said.code == 1

@@ -137,7 +137,7 @@ def test_verify_says_that_all_is_whole_or_what_is_not(trimtab: Trimtab, store: S
     said = trimtab("store", "verify")
     assert said.code == 1
     lines = said.out.splitlines()
-    assert lines[0] == f"damaged  {blob_key(digest)}: its content does not have the sha256 of its name"
+    assert lines[0] == f"damaged  {blob_key(digest)}: its content does not have the sha256 in its name"
     assert lines[1].startswith("1 problems: 1 blobs")
     said = trimtab("store", "verify", "--quarantine")
     assert said.code == 1

@@ -107,8 +107,8 @@ def test_values_that_are_false_reach_the_run_and_defaults_are_left_to_the_pipeli
         ((), "missing parameter(s): n (an integer)"),
         (("-p", "n"), "not of the form name=value"),
         (("-p", "n=1", "--values", "none.yaml"), "cannot be read: No such file"),
-        (("-p", "n=1", "--service-account", "No Name"), "not a name of Kubernetes"),
-        (("-p", "n=1", "--timeout", "3s"), "give --wait with it"),
+        (("-p", "n=1", "--service-account", "No Name"), "not a valid Kubernetes name"),
+        (("-p", "n=1", "--timeout", "3s"), "--timeout needs --wait"),
         (("-p", "n=1", "--wait", "--timeout", "soon"), "'soon' is not a duration"),
         (("-p", "n=1", "--token-file", "none"), "the token file none cannot be read: No such file"),
     ],
@@ -170,7 +170,7 @@ def test_waiting_survives_an_api_that_is_away_for_a_while(
 
 
 @pytest.mark.parametrize(
-    ("kind", "message"), [(503, "is not ready (503)"), (401, "(401)"), ("html", "not as the KFP API")]
+    ("kind", "message"), [(503, "is not ready (503)"), (401, "(401)"), ("html", "not like the KFP API")]
 )
 def test_waiting_ends_when_the_api_stays_away_and_says_that_the_run_continues(
     trimtab: Trimtab, pipeline: str, kfp_server: KfpServer, kind: Any, message: str
@@ -189,7 +189,7 @@ def test_a_time_out_ends_the_waiting_and_not_the_run(trimtab: Trimtab, pipeline:
     kfp_server.steps = [("RUNNING", {})]
     said = trimtab("submit", pipeline, "--host", kfp_server.url, "-p", "n=1", "--wait", "--timeout", "1s")
     assert said.code == 1
-    assert "not over after 1 s; the run continues" in said.err
+    assert "not finished after 1 s; the run continues" in said.err
     assert not kfp_server.sent("POST", ":terminate")
 
 

@@ -22,13 +22,15 @@ def test_no_limit_is_the_search_as_it_was(text):
 
 
 def test_a_task_without_a_race_says_so():
-    with pytest.raises(UserError, match="time_limit_minutes: translation has no search within a time box"):
+    with pytest.raises(UserError, match="time_limit_minutes: there is no search within a time limit for translation"):
         boxed("translation", {"time_limit_minutes": "5"})
 
 
 def test_what_the_race_plans_is_not_asked():
     name, given = boxed("optimize", {"time_limit_minutes": "5", "epochs": "3"})
-    with pytest.raises(UserError, match="epochs: a search within time_limit_minutes plans it; give one of the two"):
+    with pytest.raises(
+        UserError, match="epochs cannot be given together with time_limit_minutes, which plans it; give one of the two"
+    ):
         form_arguments(forms()[name], given)
     with pytest.raises(UserError, match="time_limit_minutes must be greater than 0; got -3"):
         form_arguments(forms()[name], {"time_limit_minutes": "-3"})

@@ -70,7 +70,7 @@ def test_every_task_that_trains_can_be_one(write: Callable[..., Any], digests: d
     students = {"dataset": digests["data_prep"], "teacher": digests["fine_tune"], "student": digests["prune"]}
     said = write(task="distill", **students)
     assert said.code == 2
-    assert "recipe of distill is known when the pipeline runs; give it with --set recipe=VALUE" in said.err
+    assert "recipe of distill is only known when the pipeline runs; give it with --set recipe=VALUE" in said.err
     recipe = {"name": "half", "student_size": 48}
     said = write("--set", f"recipe={json.dumps(recipe)}", "-p", "distill_alpha=0.5", task="distill", **students)
     assert told(said.job)["parameters"]["recipe"] == recipe
@@ -86,7 +86,10 @@ def test_every_task_that_trains_can_be_one(write: Callable[..., Any], digests: d
         (("--nodes", "0"), "'--nodes'"),
         (("--processes-per-node", "0"), "'--processes-per-node'"),
         (("--nodes", "3"), "num_processes must be a divisor of batch_size 64; got 3"),
-        (("-p", "num_processes=4"), "num_processes is 4, and 2 nodes with 1 each have 2; leave it out"),
+        (
+            ("-p", "num_processes=4"),
+            "num_processes is 4, but --nodes 2 and --processes-per-node 1 give 2; leave num_processes out",
+        ),
         (("--set", "num_processes=2"), "give --nodes and --processes-per-node"),
         (("-p", "batch_norm=train"), "batch_norm must be frozen with several processes; got 'train'"),
         (("-p", "epochs=-1"), "epochs must be at least 0; got -1"),
@@ -95,8 +98,8 @@ def test_every_task_that_trains_can_be_one(write: Callable[..., Any], digests: d
         (("--set", "temperature=2"), "unknown parameter 'temperature'"),
         (("--set", "momentum"), "--set 'momentum' is not of the form name=value"),
         (("--trainer", "1.9"), "--trainer must be one of 2.1, 2.2, 2.3; got '1.9'"),
-        (("--name", "My_Job"), "--name: 'My_Job' is no name"),
-        (("--runtime", ""), "--runtime: '' is no name"),
+        (("--name", "My_Job"), "--name: 'My_Job' is not a valid name"),
+        (("--runtime", ""), "--runtime: '' is not a valid name"),
         (("--input", "labels=12345678"), "fine-tune has no input artifact 'labels' (artifacts: dataset, model)"),
         (("--store", "elsewhere"), "there is no store at"),
         (("--images", "nowhere.json"), "the images' lock file nowhere.json cannot be read"),
@@ -143,9 +146,12 @@ def test_an_input_is_named_by_a_digest_that_its_producer_left(
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({}, "nothing gives the job TRIMTAB_STORE"),
-        ({"defaults": {"env": {"TRIMTAB_STORE": "s3://b/p", "RANK": "0"}}}, "the variable RANK is torchrun's"),
-        ({"defaults": {"env": {"TRIMTAB_STORE": "s3://b/p", "PET_NNODES": "1"}}}, "PET_NNODES is torchrun's"),
+        ({}, "the job needs TRIMTAB_STORE"),
+        ({"defaults": {"env": {"TRIMTAB_STORE": "s3://b/p", "RANK": "0"}}}, "torchrun sets the variable RANK itself"),
+        (
+            {"defaults": {"env": {"TRIMTAB_STORE": "s3://b/p", "PET_NNODES": "1"}}},
+            "torchrun sets the variable PET_NNODES itself",
+        ),
         (
             STORE_BY_REFERENCE | {"stages": {"fine_tune": {"accelerator": {"type": "nvidia.com/gpu", "count": 2}}}},
             "--processes-per-node 4 is more than the 2 nvidia.com/gpu",

@@ -67,7 +67,7 @@ def test_a_name_that_kubernetes_does_not_allow_is_adapted(compiled: Path, tmp_pa
     [
         ("a: 1", "not a compiled KFP v2 pipeline"),
         ("[]", "not a compiled pipeline"),
-        ("pipelineInfo: {name: x}\nroot: {dag: {tasks: {a: {surprise: 1}}}}", "not a pipeline that KFP takes"),
+        ("pipelineInfo: {name: x}\nroot: {dag: {tasks: {a: {surprise: 1}}}}", "KFP does not accept the pipeline"),
     ],
 )
 def test_what_is_no_pipeline_is_refused(tmp_path: Path, text: str, message: str) -> None:

@@ -46,7 +46,7 @@ def pair() -> KeyPair:
 def test_a_signed_release_checks_with_its_public_key_and_no_other(store: Store, pair: KeyPair) -> None:
     sign_release(store, "sorter", "1", pair.secret_key)
     assert check_signature(store, "sorter", "1", pair.public_key) == "trimtab release sorter/1"
-    with pytest.raises(Damaged, match="not of this key"):
+    with pytest.raises(Damaged, match="does not match this key"):
         check_signature(store, "sorter", "1", KeyPair.generate().public_key)
     with pytest.raises(Damaged, match="not signed"):
         check_signature(store, "sorter", "2", pair.public_key)
@@ -59,7 +59,7 @@ def test_a_key_with_the_right_identifier_and_other_numbers_does_not_pass(store: 
     forged[:] = other
     line = PublicKey.from_bytes(bytes(pair.public_key))
     object.__setattr__(line._keynum_pk, "public_key", bytes(forged))
-    with pytest.raises(Damaged, match="not of this key"):
+    with pytest.raises(Damaged, match="does not match this key"):
         check_signature(store, "sorter", "1", line)
 
 
@@ -155,7 +155,7 @@ def test_what_was_verified_is_copied_whole_or_not_at_all(store: Store, pair: Key
     there = {path.name: path.read_bytes() for path in (tmp_path / "served").iterdir()}
     assert there["model.onnx"] == b"model 1"
     assert sorted(there) == ["card.md", "model.onnx", "release.json", "release.json.minisig"]
-    with pytest.raises(UserError, match="is there already"):
+    with pytest.raises(UserError, match="already exists"):
         verify_release(store, "sorter", "1", pair.public_key, to=tmp_path / "served")
     (tmp_path / "store/releases/sorter/2/model.onnx").write_bytes(b"model X")
     with pytest.raises(Damaged):
@@ -186,7 +186,7 @@ def test_signing_again_changes_nothing_and_another_key_is_refused(store: Store, 
     sign_release(store, "sorter", "1", pair.secret_key)
     before = store.releases.signature("sorter", "1")
     sign_release(store, "sorter", "1", pair.secret_key)
-    with pytest.raises(UserError, match="signed already"):
+    with pytest.raises(UserError, match="already signed"):
         sign_release(store, "sorter", "1", KeyPair.generate().secret_key)
     assert store.releases.signature("sorter", "1") == before
     with pytest.raises(NotFound):
@@ -217,7 +217,7 @@ def test_a_key_with_a_password_needs_it(pair: KeyPair, tmp_path: Path, monkeypat
     with pytest.raises(UserError, match=r"has a password; give it in \$TRIMTAB_SIGNING_PASSWORD"):
         signing_key(str(path))
     monkeypatch.setenv("TRIMTAB_SIGNING_PASSWORD", "sesame")
-    with pytest.raises(UserError, match="is not the one"):
+    with pytest.raises(UserError, match="does not fit the signing key"):
         signing_key(str(path))
     monkeypatch.setenv("TRIMTAB_SIGNING_PASSWORD", "open sesame")
     assert not signing_key(str(path)).is_encrypted()

@@ -117,7 +117,7 @@ def test_words_that_are_no_split_and_a_split_that_is_not_there_are_refused(
     dataset, _ = prepared(folds, split="content")
     assert sum(dataset.counts.values()) == 24
     plain = table_of(tmp_path / "u", picture, "label", [NAMES[n % 2] for n in range(24)])
-    with pytest.raises(UserError, match=r"split=given, and dataset .* comes without a split"):
+    with pytest.raises(UserError, match=r"split=given needs a dataset that comes with a split, and .* has none"):
         prepared(plain, split="given")
 
 
@@ -173,7 +173,9 @@ def test_a_class_that_is_lost_is_refused_or_left_out_with_a_warning(
     (twenty_jpegs / "fish").mkdir()
     for number in range(3):
         (twenty_jpegs / "fish" / f"{number}.heic").write_bytes(b"....ftypheic" + bytes([number]))
-    with pytest.raises(UserError, match=r"class 'birds' has 0 usable images; .*; put aside: 1 empty folder; rare_cla"):
+    with pytest.raises(
+        UserError, match=r"class 'birds' has 0 usable images; .*; quarantined: 1 empty folder; rare_cla"
+    ):
         prepared(twenty_jpegs)
     dataset, result = prepared(twenty_jpegs, rare_classes="leave_out")
     assert dataset.classes == ["cats", "dogs"]
@@ -188,7 +190,7 @@ def test_a_class_of_pictures_that_are_not_read_is_refused_and_a_folder_of_notes_
     for name in ("notes/1.txt", "notes/2.pdf", "birds/1.svg", "birds/2.dng"):
         (twenty_jpegs / name).parent.mkdir(exist_ok=True)
         (twenty_jpegs / name).write_bytes(b"<svg/> " + name.encode())
-    with pytest.raises(UserError, match=r"class 'birds' has 0 usable images; .*; put aside: 2 unsupported; rare_cla"):
+    with pytest.raises(UserError, match=r"class 'birds' has 0 usable images; .*; quarantined: 2 unsupported; rare_cla"):
         prepared(twenty_jpegs)
     dataset, result = prepared(twenty_jpegs, rare_classes="leave_out")
     assert dataset.classes == ["cats", "dogs"]

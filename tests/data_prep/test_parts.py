@@ -204,7 +204,7 @@ def test_what_no_part_can_see_alone_is_refused_by_the_merge(tmp_path: Path, pict
 def test_parts_that_do_not_belong_together_are_refused(pets: Path, tmp_path: Path, store: Store) -> None:
     asked = Settings(dataset=str(pets), rows=get_task("classification").rows)
     three = inspected(asked, 3, tmp_path, store)
-    with pytest.raises(UserError, match="do not make up a data set: 1 of 3, 3 of 3"):
+    with pytest.raises(UserError, match="do not add up to one data set: 1 of 3, 3 of 3"):
         prepare(asked, tmp_path / "whole", store, parts=[three[0], three[2]])
     for number in range(6):
         path = pets / ("test" if number % 2 else "train") / "cats" / f"n{number}.jpg"
@@ -216,7 +216,7 @@ def test_parts_that_do_not_belong_together_are_refused(pets: Path, tmp_path: Pat
     for name in ("cats", "dogs"):
         (pets / name).rename(tmp_path / f"{name} elsewhere")
     late = inspected(asked, 3, tmp_path / "late", store, [2])
-    with pytest.raises(UserError, match="the data have changed while their parts were read"):
+    with pytest.raises(UserError, match="the data changed while they were read"):
         prepare(asked, tmp_path / "whole", store, parts=[*three[:2], *late])
 
 

@@ -70,7 +70,7 @@ def test_a_folder_is_enough_and_other_rows_are_said_to_be_others(
     assert code == 0
     assert "24 images of" in said
     assert "of no use were 1" in said
-    assert "whether the release was trained on some of them is not known" in said
+    assert "it is not known whether the release was trained on some of them" in said
     assert "The card's top-1 lies outside of the interval of these rows" in said
 
 
@@ -81,7 +81,7 @@ def test_a_network_that_computes_something_else_here_is_said(release: Path, caps
     sums = [line for line in (release / "SHA256SUMS").read_text().splitlines() if "self_test.json" not in line]
     (release / "SHA256SUMS").write_text("\n".join(sums) + "\n")
     assert measure(str(release), [], store="", threads=1, json_file=None) == 1
-    assert "computes something else here" in " ".join(capsys.readouterr().out.split())
+    assert "gives other outputs here" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize(
@@ -104,11 +104,13 @@ def test_what_cannot_be_measured_is_refused(release: Path, tmp_path: Path, param
 
 def test_a_changed_or_missing_file_is_refused(release: Path) -> None:
     (release / "labels.json").write_bytes(b"[]")
-    with pytest.raises(UserError, match=r"labels\.json is not the file that was released; copy the release again"):
+    with pytest.raises(
+        UserError, match=r"labels\.json differs from the file that was released; copy the release again"
+    ):
         measure(str(release), [], store="", threads=1, json_file=None)
     (release / "labels.json").unlink()
-    with pytest.raises(UserError, match=r"is no whole release: labels\.json: no such file"):
+    with pytest.raises(UserError, match=r"is not a complete release: labels\.json: no such file"):
         measure(str(release), [], store="", threads=1, json_file=None)
     (release / "SHA256SUMS").write_text(f"{'0' * 64}  ../secret\n")
-    with pytest.raises(UserError, match="names files elsewhere"):
+    with pytest.raises(UserError, match="names files outside of the folder"):
         measure(str(release), [], store="", threads=1, json_file=None)

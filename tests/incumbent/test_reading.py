@@ -112,7 +112,7 @@ def test_without_a_champion_it_says_how_to_get_one(store):
 
 def test_a_damaged_champion_is_refused(store, champion, tmp_path):
     (tmp_path / "store" / "releases" / "m" / "1" / "labels.json").write_bytes(b"[]")
-    with pytest.raises(UserError, match="m/1 is not a whole release"):
+    with pytest.raises(UserError, match="m/1 is not a complete release"):
         read_incumbent(store, "champion")
 
 
@@ -185,7 +185,8 @@ def test_a_damaged_anchor_is_refused_with_what_would_help(store, champion, tmp_p
     promote_next(store, "2", {"name": "m", "version": "1"})
     (tmp_path / "store" / "releases" / "m" / "1" / "labels.json").write_bytes(b"[]")
     with pytest.raises(
-        UserError, match=r"m/1 is not a whole release.*labels\.json.*best proven release.*bring back .* or delete it"
+        UserError,
+        match=r"m/1 is not a complete release.*labels\.json.*best proven release.*restore its files, or delete",
     ):
         read_incumbent(store, "champion")
 

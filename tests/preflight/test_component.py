@@ -93,7 +93,7 @@ def test_a_parameter_of_retraining_belongs_to_its_form():
 
 
 def test_whole_weights_are_refused_by_name_where_they_do_not_belong(tmp_path):
-    with pytest.raises(UserError, match="'fcn_resnet50' has the weights of a whole network for 'segmentation'"):
+    with pytest.raises(UserError, match="'fcn_resnet50' holds the weights of a whole network for 'segmentation'"):
         preflight_of("optimize").python_func(search_backbones=["fcn_resnet50"])
     mine = tmp_path / "mine.yaml"
     mine.write_text(

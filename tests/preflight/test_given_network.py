@@ -41,12 +41,12 @@ def test_it_gives_the_classes_in_the_models_order_to_the_data_preparation(own_ne
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"labels": "rows,columns,dots"}, "last layer 'fc' has 2 outputs, and there are 3 class names"),
+        ({"labels": "rows,columns,dots"}, "last layer 'fc' has 2 outputs, but labels has 3 class names"),
         ({"labels": "rows,dots"}, "has 'columns', which the model does not know; its classes are 'rows', 'dots'"),
-        ({"labels": ""}, "labels is empty, and the checkpoint does not say its classes"),
-        ({"architecture": "timm:test_byobnet"}, "is not of architecture timm:test_byobnet: it has no"),
+        ({"labels": ""}, "labels is empty, and the checkpoint holds no class names"),
+        ({"architecture": "timm:test_byobnet"}, "does not fit architecture timm:test_byobnet: it has no"),
         ({"architecture": "timm:resnet999"}, "timm has no model 'resnet999'"),
-        ({"architecture": ""}, "architecture is empty; say of which network"),
+        ({"architecture": ""}, "architecture is empty; name the network that"),
         ({"model": "nowhere.pth"}, "model nowhere.pth: there is no such file"),
         ({"model": ""}, "model is empty; give a checkpoint"),
         ({"model": "own/1234"}, "model 'own/1234' is neither a file"),

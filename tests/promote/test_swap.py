@@ -69,13 +69,13 @@ def test_the_same_bytes_as_the_champion_move_nothing(store):
 
 
 def test_a_judgement_that_says_keep_is_not_overruled(store):
-    with pytest.raises(UserError, match="does not allow to promote m/2"):
+    with pytest.raises(UserError, match="m/2 may not be promoted"):
         swap(store, "2", state=state_of(store), promote=False)
     assert store.champions.read().step.release == "m/1"
 
 
 def test_a_release_that_is_not_whole_leaves_the_champion(store, tmp_path):
     (tmp_path / "store" / "releases" / "m" / "2" / "model.onnx").write_bytes(b"?")
-    with pytest.raises(UserError, match="not a whole release"):
+    with pytest.raises(UserError, match="not a complete release"):
         swap(store, "2", state=state_of(store))
     assert store.champions.read().step.release == "m/1"

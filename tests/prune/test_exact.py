@@ -43,7 +43,7 @@ def test_the_stage_shows_the_curves_and_keeps_them_with_the_model(run_stage, dat
 
 
 def test_a_fraction_out_of_reach_is_refused_with_the_least_there_is(make_bundle, dataset):
-    with pytest.raises(UserError, match=r"macs_fraction 0.01 is out of reach: pruning leaves at least (0\.\d{4}) of"):
+    with pytest.raises(UserError, match=r"macs_fraction 0.01 cannot be reached: pruning leaves at least (0\.\d{4}) of"):
         prune_bundle(make_bundle(SOURCE), dataset, config(macs_fraction=0.01), report=lambda line: None)
 
 

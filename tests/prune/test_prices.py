@@ -180,13 +180,13 @@ def test_a_network_of_several_graphs_is_refused(make_bundle):
         assets=bundle.assets,
         architecture=bundle.architecture,
     )
-    with pytest.raises(UserError, match="served as 2 graphs; prune by macs"):
+    with pytest.raises(UserError, match="this one has 2; use prune_price=macs"):
         prices_of(two, bundle.module, [], [], CONFIG, None)
 
 
 def test_a_task_that_prunes_in_its_own_way_is_refused(make_bundle, dataset, monkeypatch):
     monkeypatch.setattr("components.prune.pruning.slim_bundle", lambda *_, **__: SimpleNamespace())
-    with pytest.raises(UserError, match="prune_price latency: image classification prunes in its own way, by macs"):
+    with pytest.raises(UserError, match="prune_price latency is not available for image classification; leave it out"):
         prune_bundle(make_bundle("timm:test_efficientnet"), dataset, CONFIG)
 
 

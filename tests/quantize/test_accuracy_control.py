@@ -133,5 +133,5 @@ def test_the_stage_holds_the_drop_on_validation_rows_and_records_it(
 def test_without_validation_rows_it_is_refused_before_anything_is_tried(small, dataset, tmp_path):
     plain = float32_bundle(small, tmp_path, source_digest="0" * 64)
     config = QuantizeConfig(scheme="int8", method="minmax", images=16, seed=0, max_drop=1.0)
-    with pytest.raises(UserError, match="int8_max_drop is measured on validation images and there are none"):
+    with pytest.raises(UserError, match="int8_max_drop is measured on validation images, and there are none"):
         convert(plain, dataset, config, tmp_path, threads=1)

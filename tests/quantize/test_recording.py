@@ -60,8 +60,8 @@ def test_the_output_that_is_worst_off_counts() -> None:
 
 @pytest.mark.parametrize("broken", [np.nan, np.inf])
 def test_a_graph_that_gives_no_numbers_is_refused_and_does_not_count_as_equal(tmp_path, broken) -> None:
-    with pytest.raises(UserError, match=r"no finite answer \('output 2 of the int8 graph' holds NaN or infinity\)"):
+    with pytest.raises(UserError, match=r"NaN or infinity \('output 2 of the int8 graph'\)"):
         graph_agreement(scaled(1, 1), scaled(1, broken), FEEDS, threads=1)
     (tmp_path / "float.onnx").write_bytes(scaled(broken))
-    with pytest.raises(UserError, match=r"no finite answer \('the float32 network' holds NaN or infinity\)"):
+    with pytest.raises(UserError, match=r"NaN or infinity \('the float32 network'\)"):
         agreement(tmp_path / "float.onnx", scaled(1), FEEDS, threads=1)

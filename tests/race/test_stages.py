@@ -236,10 +236,10 @@ def test_a_time_box_that_is_too_short_is_refused_with_the_least_that_would_do(mo
         )  # fmt: skip
 
     with pytest.raises(
-        UserError, match=r"time_limit_minutes 1 is too short: .* and lite, the least plan takes (\S+) "
+        UserError, match=r"time_limit_minutes 1 is too short: .* and lite, the shortest plan takes (\S+) "
     ) as said:
         plan(1)
-    least = float(str(said.value).split("the least plan takes ")[1].split()[0])
+    least = float(str(said.value).split("the shortest plan takes ")[1].split()[0])
     found = plan(least)
     assert 2 <= len(found.recipes) <= 4
     assert {one.more["distill_epochs"] for one in found.recipes} == {found.time.first_epochs}

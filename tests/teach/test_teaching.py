@@ -214,7 +214,9 @@ def test_replay_without_an_input_a_second_teacher_and_another_task_are_refused(
         run("whole", replay_fraction=1)
     held = pairs()[TRAIN][0]
     (tmp_path / "own.txt").write_text(f"Watched.\n{held}\n", encoding="utf-8")
-    with pytest.raises(UserError, match=r"^replay_fraction 0.25 adds no row: 0 inputs to replay, none answered$"):
+    with pytest.raises(
+        UserError, match=r"^replay_fraction 0.25 adds no row: the network answered none of the 0 inputs$"
+    ):
         run("nothing", replay_fraction=0.25, settings={"general_sentences": str(tmp_path / "own.txt")})
     monkeypatch.setattr(type(get_task("translation")), "general", None)
     with pytest.raises(UserError, match=r"^replay_fraction must be 0 for machine translation, which has nothing to"):

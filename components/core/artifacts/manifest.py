@@ -190,7 +190,7 @@ def materialize(manifest: Manifest, store: "Store", folder: Path | None = None) 
     """Bring the files of `manifest` to local disk and return their folder.
 
     Each file appears whole or not at all, verified while it streams; what is there already is reused, so an
-    interrupted call goes on where it stopped. A file that was verified before is hashed again only when its size,
+    interrupted call continues where it stopped. A file that was verified before is hashed again only when its size,
     inode or modification time changed (as git's index does) or the machine was restarted (what a power cut took from a
     file, its times may not tell), and fetched again when its bytes did.
 
@@ -208,7 +208,7 @@ def materialize(manifest: Manifest, store: "Store", folder: Path | None = None) 
     except OSError as error:
         reason = (error.strerror or type(error).__name__).lower()
         raise UserError(
-            f"cannot write to {target}: {reason}; set TRIMTAB_CACHE to a folder that can be written"
+            f"cannot write to {target}: {reason}; set TRIMTAB_CACHE to a folder that is writable"
         ) from error
     stamps, boot = _read_stamps(target), _boot()
     missing: dict[Path, str] = {}

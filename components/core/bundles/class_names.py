@@ -54,7 +54,9 @@ def _text(labels: str) -> str:
             with _path(labels).open("rb") as file:
                 content = file.read(_MOST_BYTES + 1)
         if len(content) > _MOST_BYTES:
-            raise UserError(f"labels {labels} has more than {_MOST_BYTES // 2**20} MB, too many for class names")
+            raise UserError(
+                f"labels {labels} is larger than {_MOST_BYTES // 2**20} MB, too large for a list of class names"
+            )
         return content.decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = "there is no such file" if isinstance(error, FileNotFoundError) else error
@@ -65,11 +67,13 @@ def _of_json(text: str, labels: str) -> list[str]:
     try:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise UserError(f"labels {labels} is no JSON: {error}") from None
+        raise UserError(f"labels {labels} is not valid JSON: {error}") from None
     if isinstance(found, list) and all(isinstance(name, str) for name in found):
         return found
     if isinstance(found, dict):
         pairs = [(number, name) if str(number).isdigit() else (name, number) for number, name in found.items()]
         if sorted(str(number) for number, _ in pairs) == sorted(map(str, range(len(pairs)))):
             return [str(name) for _, name in sorted(pairs, key=lambda pair: int(pair[0]))]
-    raise UserError(f"labels {labels} must hold a list of names, or each name with its number from 0")
+    raise UserError(
+        f"labels {labels} must hold a list of class names, or an object that gives each name its number from 0"
+    )

@@ -67,7 +67,7 @@ def stored_model(model: str, store: "Store") -> Manifest | None:
     if found:
         sources = read_sources(store, *found[0])
         if "model" not in sources:
-            raise UserError(f"release {'/'.join(found[0])} does not name the network it was made of")
+            raise UserError(f"release {'/'.join(found[0])} does not record the network that it was made from")
         return sources["model"]
     if _DIGEST.fullmatch(model):
         return _by_digest(model, store)
@@ -157,8 +157,9 @@ def read_trained(path: Path, *, called: str, task: str, architecture: str, class
     check_lengths(names, f"model {called}")
     if not names:
         raise UserError(
-            "labels is empty, and the checkpoint does not say its classes: name a text file with one class per line, "
-            "in the order of the outputs (for a folder of classes read by torchvision or timm: the folders, sorted)"
+            "labels is empty, and the checkpoint holds no class names: give a text file with one class per line, "
+            "in the order of the model's outputs (for a folder of classes, torchvision and timm sort the folder "
+            "names)"
         )
     wanted = Architecture(
         backbone=architecture, source=architecture, num_outputs=len(names), task=task, options=options

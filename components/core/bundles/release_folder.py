@@ -19,11 +19,11 @@ def read_release(folder: Path) -> OnnxBundle:
         lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
         files = {name: folder / name for _, name in (line.split("  ", 1) for line in lines)}
         if any(Path(name).name != name for name in files):
-            raise ValueError(f"{SUMS} names files elsewhere")
+            raise ValueError(f"{SUMS} names files outside of the folder")
         for line in lines:
             digest, name = line.split("  ", 1)
             if hashlib.sha256(files[name].read_bytes()).hexdigest() != digest:
-                raise UserError(f"{folder}: {name} is not the file that was released; copy the release again")
+                raise UserError(f"{folder}: {name} differs from the file that was released; copy the release again")
         return read_onnx(
             {name: path for name, path in files.items() if name.endswith(SUFFIX)},
             {**parse_json(files[PROVENANCE].read_bytes()), "format": FORMAT},
@@ -31,6 +31,8 @@ def read_release(folder: Path) -> OnnxBundle:
         )
     except OSError as error:
         missing = Path(error.filename).name if error.filename else "a file"
-        raise UserError(f"{folder} is no whole release: {missing}: {(error.strerror or 'error').lower()}") from None
+        raise UserError(
+            f"{folder} is not a complete release: {missing}: {(error.strerror or 'error').lower()}"
+        ) from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{folder} is no release that can be read: {error}") from None
+        raise UserError(f"{folder} cannot be read as a release: {error}") from None

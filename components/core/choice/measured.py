@@ -47,8 +47,8 @@ def measure_recipes(evaluations: Sequence[Evaluation]) -> list[Measured]:
     splits = [evaluation.split for evaluation in evaluations]
     if "test" in splits:
         raise UserError(
-            f"evaluation {splits.index('test') + 1} of {len(splits)} was made on the test split; "
-            "a choice is made on validation data"
+            f"evaluation {splits.index('test') + 1} of {len(splits)} was made on the test split; recipes are "
+            "chosen on validation data"
         )
     for what, found in (
         ("splits", set(splits)),

@@ -33,7 +33,9 @@ def read_group_keys(manifest: Manifest, store: "Store") -> dict[str, str]:
     try:
         found = json.loads(read_file(manifest, GROUP_KEYS_NAME, store))
     except ValueError as error:
-        raise UserError(f"{GROUP_KEYS_NAME} of the data set is no JSON: {error}; prepare the data again") from None
+        raise UserError(
+            f"{GROUP_KEYS_NAME} of the data set is not valid JSON: {error}; prepare the data again"
+        ) from None
     if not isinstance(found, dict) or not all(isinstance(key, str) for key in found.values()):
         raise UserError(f"{GROUP_KEYS_NAME} of the data set must hold a key of each row; prepare the data again")
     return found

@@ -70,13 +70,13 @@ def merge_parts(parts: Sequence[Manifest], spill: Spill, slice_columns: Sequence
     numbers = sorted((manifest.metadata["number"], manifest.metadata["of"]) for manifest in parts)
     if numbers != [(number, len(parts)) for number in range(len(parts))]:
         said = ", ".join(f"{number + 1} of {of}" for number, of in numbers)
-        raise UserError(f"the parts do not make up a data set: {said}")
+        raise UserError(f"the parts do not add up to one data set: {said}")
     ordered = sorted(parts, key=lambda manifest: int(manifest.metadata["number"]))
     documents = [json.loads(read_file(manifest, _FOUND, store)) for manifest in ordered]
     if any(document["source"] != documents[0]["source"] for document in documents):
         raise UserError(
-            "the data have changed while their parts were read: the parts differ in declared classes, columns or "
-            "splits; start again when the data stay as they are"
+            "the data changed while they were read: the parts differ in their declared classes, columns or "
+            "splits; start again when the data no longer change"
         )
     first = documents[0]["source"]
     colours = {name: (rgb[0], rgb[1], rgb[2]) for name, rgb in first["colours"].items()}

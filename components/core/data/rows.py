@@ -245,7 +245,7 @@ def refuse_wrong_texts(rows: Any, *names: str) -> None:
     """UserError for the first of these attributes that is no text."""
     for name in names:
         if not isinstance(getattr(rows, name), str):
-            raise UserError(f"{name} must be a text, got {getattr(rows, name)!r}")
+            raise UserError(f"{name} must be text, got {getattr(rows, name)!r}")
 
 
 def refuse_options(task: str, options: Mapping[str, Any], known: Sequence[str] = ()) -> None:

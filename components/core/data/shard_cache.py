@@ -77,8 +77,8 @@ class ShardCache:
         except OSError as error:
             reason = (error.strerror or type(error).__name__).lower()
             raise UserError(
-                f"cannot keep shards in {self._folder}: {reason}; set TRIMTAB_CACHE to a folder that can be written, "
-                f"or {LIMIT_VARIABLE} to less than it has room for"
+                f"cannot cache shards in {self._folder}: {reason}; set TRIMTAB_CACHE to a folder that is "
+                f"writable, or {LIMIT_VARIABLE} to less than the free space there"
             ) from error
 
     def _remove_dead(self, entry: FileEntry) -> None:

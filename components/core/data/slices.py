@@ -94,8 +94,8 @@ class SliceCounts:
             if value not in found and len(found) == MAX_VALUES:
                 some = ", ".join(repr(name) for name in list(found)[:3])
                 raise UserError(
-                    f"slice column {column!r} has more than {MAX_VALUES} values ({some}, …): it tells images apart and "
-                    "groups none; name a column with few values"
+                    f"slice column {column!r} has more than {MAX_VALUES} values ({some}, …), too many to form "
+                    "groups; name a column with few values"
                 )
             found.setdefault(value, Counter())[split] += 1
 

@@ -31,7 +31,7 @@ def calibration_error(confidence: np.ndarray, right: np.ndarray) -> CalibrationE
     width; most of these are empty where a network is sure of itself.) Rows of equal confidence count with their common
     accuracy, so that their order does not matter.
 
-    The interval is the basic bootstrap's: rows are drawn anew within each bin, 400 times, and 2·value − quantile
+    The interval is the basic bootstrap's: rows are drawn again within each bin, 400 times, and 2·value − quantile
     corrects for what drawing adds to the error, as sampling does. Its lower end is 0 where perfectly calibrated rows of
     these confidences would show as much in more than 2.5 % of the draws.
 

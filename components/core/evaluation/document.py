@@ -74,7 +74,9 @@ class MetricResult:
     def points(self) -> float:
         """The difference in points, positive = better; UserError when no row says anything of the metric."""
         if self.difference.points is None:
-            raise UserError(f"the evaluated rows say nothing of {self.label}; evaluate on rows that have targets")
+            raise UserError(
+                f"{self.label} cannot be computed on the evaluated rows; evaluate on rows that have targets"
+            )
         return self.difference.points
 
 
@@ -367,7 +369,7 @@ def read_evaluation(artifact: "str | Path | Manifest", store: "Store") -> Evalua
     try:
         document = json.loads(content)
     except ValueError as error:
-        raise UserError(f"{FILE} is no JSON: {error}") from None
+        raise UserError(f"{FILE} is not valid JSON: {error}") from None
     return Evaluation.from_json(document)
 
 

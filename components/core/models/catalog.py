@@ -165,8 +165,8 @@ def check_task(backbone: Backbone, task: str) -> None:
     """UserError when the entry's weights are of a whole network for another task."""
     if backbone.task not in ("", task):
         raise UserError(
-            f"{backbone.origin}: backbone {backbone.name!r} has the weights of a whole network for {backbone.task!r}, "
-            f"this run is {task!r}: name an entry without 'task', or one of this task"
+            f"{backbone.origin}: backbone {backbone.name!r} holds the weights of a whole network for "
+            f"{backbone.task!r}, but this run is {task!r}: name an entry without 'task', or one for this task"
         )
 
 
@@ -179,7 +179,7 @@ def check_weights_available(backbone: Backbone) -> None:
     if scheme == "package:":
         locate_package_file(backbone)
     if scheme == "file:" and not is_plain_file(path := backbone.weights.removeprefix("file:")):
-        raise UserError(f"weights of backbone {backbone.name!r}: no file {path} (named in {backbone.origin})")
+        raise UserError(f"weights of backbone {backbone.name!r}: there is no file {path} (named in {backbone.origin})")
     if scheme in PINNED_SCHEMES and backbone.sha256 is None:
         raise UserError(
             f"{backbone.origin}: backbone {backbone.name!r} needs the sha256 of its weights file {backbone.weights}"
@@ -223,7 +223,7 @@ def _read(catalog: str | Path) -> str:
             with Path(catalog).open("rb") as file:
                 content = file.read(_MOST_BYTES + 1)
         if len(content) > _MOST_BYTES:
-            raise UserError(f"the catalog {catalog} has more than {_MOST_BYTES // 2**20} MB, too many for a catalog")
+            raise UserError(f"the catalog {catalog} is larger than {_MOST_BYTES // 2**20} MB, too large for a catalog")
         return content.decode("utf-8")
     except (OSError, ValueError) as error:
         if isinstance(error, UserError):
@@ -236,7 +236,7 @@ def _parse(text: str, origin: str) -> dict[str, dict[str, Any]]:
     content = documents[0] if len(documents) == 1 else None
     entries = content.get("backbones") if isinstance(content, dict) else None
     if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
-        raise UserError(f"the catalog {origin} must hold 'backbones:', a mapping of name to fields")
+        raise UserError(f"the catalog {origin} must hold 'backbones:', a mapping of names to fields")
     return {str(name): entry for name, entry in entries.items()}
 
 

@@ -118,8 +118,8 @@ def fitted(
         weight = found.get(f"{layer}.weight")
         if weight is not None and len(weight) != classes:
             raise UserError(
-                f"the model's last layer {layer!r} has {len(weight)} outputs, and there are {classes} class names "
-                "(labels); the two numbers must be equal"
+                f"the model's last layer {layer!r} has {len(weight)} outputs, but labels has {classes} class "
+                "names; the two numbers must be equal"
             )
     import torch
 
@@ -131,7 +131,7 @@ def fitted(
         if found[name].shape != tensor.shape:
             raise _misfit(source, f"has {name!r} of shape {tuple(found[name].shape)}, not {tuple(tensor.shape)}", found)
     if unknown := [name for name in found if name not in wanted]:
-        raise _misfit(source, f"has {unknown[0]!r}, which the architecture has not", found)
+        raise _misfit(source, f"has {unknown[0]!r}, which the architecture does not have", found)
     return found
 
 
@@ -149,7 +149,7 @@ def without_prefix(tensors: "Mapping[str, Tensor]", wanted: Iterable[str]) -> "d
 
 def _misfit(source: str, problem: str, found: Iterable[str]) -> UserError:
     first = ", ".join(list(found)[:_SHOWN])
-    return UserError(f"the model's file is not of architecture {source}: it {problem}; it begins with {first}")
+    return UserError(f"the checkpoint does not fit architecture {source}: it {problem}; its first tensors are {first}")
 
 
 def _loaded(path: Path, called: str) -> Any:
@@ -186,7 +186,9 @@ def _state_of(document: Any, called: str) -> "Mapping[str, Tensor]":
             if _is_state(document.get(name)):
                 return dict(document[name])
     holds = f"it holds {', '.join(map(str, list(document)[:6]))}" if isinstance(document, Mapping) else "it holds none"
-    raise UserError(f"model {called} has no state dict of tensors at its top or under {', '.join(_STATES)}; {holds}")
+    raise UserError(
+        f"model {called} holds no state dict of tensors, neither at its top nor under {', '.join(_STATES)}; {holds}"
+    )
 
 
 def _is_state(value: Any) -> bool:

@@ -105,7 +105,7 @@ def _read_torchvision(backbone: Backbone) -> "dict[str, torch.Tensor]":
     try:
         weights = get_weight(enum)
     except (ValueError, KeyError, AttributeError) as error:
-        raise UserError(f"backbone {backbone.name!r}: torchvision knows no weights {enum!r}: {error}") from None
+        raise UserError(f"backbone {backbone.name!r}: torchvision has no weights {enum!r}: {error}") from None
     try:
         # The file name carries the start of the sha256; check_hash compares it before the file is kept.
         state = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
@@ -147,7 +147,9 @@ def tensor_shapes(backbone: Backbone) -> dict[str, tuple[int, ...]] | None:
         except (
             OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, MemoryError, RecursionError,
         ) as error:  # fmt: skip
-            raise UserError(f"weights of backbone {backbone.name!r}: {path} is no safetensors file: {error}") from None
+            raise UserError(
+                f"weights of backbone {backbone.name!r}: {path} is not a safetensors file: {error}"
+            ) from None
 
 
 def _verify(path: Path, backbone: Backbone, digest: str | None = None) -> None:
@@ -159,7 +161,8 @@ def _verify(path: Path, backbone: Backbone, digest: str | None = None) -> None:
         if path.name in backbone.files:
             what = f"{path.name} of backbone {backbone.name!r} has"
         raise UserError(
-            f"{what} another sha256 than {backbone.origin} pins {wanted}: the file is damaged, or a different one"
+            f"{what} a different sha256 than {backbone.origin} requires ({wanted}): the file is damaged, or it is "
+            "another file"
         )
 
 

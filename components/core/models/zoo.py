@@ -121,15 +121,15 @@ def _renamed_by_order(
 ) -> dict[str, torch.Tensor]:
     if len(state) != len(wanted):
         raise UserError(
-            f"weights of backbone {backbone.name!r} hold {len(state)} tensors, "
-            f"{backbone.architecture} has {len(wanted)}"
+            f"weights of backbone {backbone.name!r} hold {len(state)} tensors, but {backbone.architecture} has "
+            f"{len(wanted)}"
         )
     renamed = {}
     for (source, tensor), target in zip(state.items(), wanted, strict=True):
         # Order alone would accept a swapped scale and shift of one norm: same shape, other meaning.
         if source.rpartition(".")[2] != target.rpartition(".")[2]:
             raise UserError(
-                f"weights of backbone {backbone.name!r}: {source!r} in the file stands where {target!r} is expected"
+                f"weights of backbone {backbone.name!r}: the file has {source!r} where {target!r} is expected"
             )
         renamed[target] = tensor
     return renamed
@@ -154,5 +154,5 @@ def _checked(
     parent = head.partition(".")[0]
     unused = [name for name in state if name not in wanted and name.partition(".")[0] != parent]
     if unused:
-        raise UserError(f"{where}: {unused[0]!r} is in the file, not in {backbone.architecture}")
+        raise UserError(f"{where}: {unused[0]!r} is in the file, but not in {backbone.architecture}")
     return fitting

@@ -25,35 +25,35 @@ _DATA = (
     ),
     Parameter(
         name="slice_columns", field="data_slice_columns", type=str, default="",
-        text="Columns of the table, separated by commas, whose values form groups (slices) that are reported and "
-        "judged one by one. Empty for none.",
+        text="Columns of the table, separated by commas. Rows with the same value in such a column form a slice, "
+        "which is measured and judged separately. Empty for none.",
     ),
     Parameter(
         name="validation_fraction", field="data_validation_fraction", type=float, default=0.15, rule=PROPER_FRACTION,
-        text="Share of the data used to make every choice (validation).",
+        text="Fraction of the data for validation. All choices are made on it.",
     ),
     Parameter(
         name="test_fraction", field="data_test_fraction", type=float, default=0.25, rule=PROPER_FRACTION,
-        text="Share of the data held out for the final test, which reads it once.",
+        text="Fraction of the data for the final test. A run reads it only once.",
     ),
     Parameter(
         name="split", type=str, default="auto", choices=("auto", "given", "content"),
-        text="auto follows a split that the data come with (folders, tables or a column) and cuts missing parts from "
-        "training; given requires one; content splits by a hash of each row.",
+        text="Which split to use: auto uses the one that comes with the data (folders, tables or a column) and takes "
+        "missing parts from training; given requires such a split; content splits by a hash of each row.",
     ),
     Parameter(
         name="rare_classes", type=str, default="refuse", choices=("refuse", "leave_out"),
-        text="A class with too few usable rows: refuse the data, or leave_out the class and say so in the report.",
+        text="If a class has too few usable rows: refuse the data, or leave_out the class and say so in the report.",
     ),
     Parameter(
         name="near_duplicates", type=str, default="report", choices=("report", "group"),
-        text="Rows that are almost the same (of images: re-encoded, resized or slightly brightened copies): report how "
-        "many test rows have one in training, or group them, so that all copies lie in one split.",
+        text="What to do about rows that are almost equal, such as re-encoded, resized or slightly brightened images: "
+        "report how many test rows have a near copy in training, or group copies, so that all lie in one split.",
     ),
     Parameter(
         name="allow_paths", type=list[str], default=[],
-        text="Folders and s3:// URIs that the rows of a table may name. Without it they name files in the table's own "
-        "folder, or its own bucket.",
+        text="Further folders and s3:// URIs that a table's rows may point to. Without it, rows may only point to "
+        "files in the table's own folder or bucket.",
     ),
     Parameter(
         name="data_parts", type=int, default=1, rule=Range(low=1, high=MOST_DATA_PARTS),
@@ -64,16 +64,18 @@ _DATA = (
 _BUDGET = (
     Parameter(
         name="max_drop", field="budget_max_drop", type=float, default=NO_LIMIT, rule=LIMIT_FROM_ZERO,
-        text="How many percentage points of accuracy the release may lose against the float32 baseline. -1 is no "
-        "limit; 0 allows no loss.",
+        text="Maximum drop in accuracy against the float32 baseline, in percentage points. -1 is no limit; 0 allows "
+        "no drop.",
     ),
     Parameter(
         name="max_latency_ms", field="budget_max_latency_ms", type=float, default=NO_LIMIT, rule=LIMIT,
-        text="Longest median latency of the release at batch 1, warm, in milliseconds. -1 is no limit.",
+        text="Maximum latency of the release in milliseconds: the median at batch size 1, after warm-up. -1 is no "
+        "limit.",
     ),
     Parameter(
         name="max_size_mb", field="budget_max_size_mb", type=float, default=NO_LIMIT, rule=LIMIT,
-        text="Largest size of the release, in megabytes: its ONNX files, and a vocabulary beside them. -1 is no limit.",
+        text="Maximum size of the release in megabytes: its ONNX files, and the vocabulary if it has one. -1 is no "
+        "limit.",
     ),
 )  # fmt: skip
 
@@ -86,8 +88,8 @@ _SEARCH = (
     ),
     Parameter(
         name="prune_targets", field="search_prune_targets", type=list[float], default=[0.58, 0.48], rule=SHARE,
-        text="Fractions of the multiply-accumulates to keep (of the time, with prune_price latency); 1 prunes nothing. "
-        "The search tries one recipe per fraction.",
+        text="How much of the network to keep, as fractions of its multiply-accumulates (with prune_price latency, of "
+        "its latency). The search tries one recipe per fraction; 1 prunes nothing.",
     ),
     Parameter(
         name="epochs", makes_network=True, field="search_epochs", type=int, default=3, rule=NOT_NEGATIVE,
@@ -99,26 +101,28 @@ _SEARCH = (
     ),
     Parameter(
         name="catalog", makes_network=True, type=str, default="",
-        text="YAML file, or its s3:// URI, with further backbones or mirrors. Empty for the built-in catalog alone.",
+        text="YAML file (a path or an s3:// URI) that adds backbones or mirrors to the built-in catalog. Empty for "
+        "none.",
     ),
     Parameter(
         name="max_parameters_m", makes_network=True, type=float, default=NO_LIMIT, rule=LIMIT,
-        text="Largest backbone, in million parameters. -1 is no limit.",
+        text="Maximum number of parameters of a backbone, in millions. -1 is no limit.",
     ),
     Parameter(
         name="max_macs_m", makes_network=True, type=float, default=NO_LIMIT, rule=LIMIT,
-        text="Heaviest backbone, in million multiply-accumulates. -1 is no limit.",
+        text="Maximum number of multiply-accumulates of a backbone, in millions. -1 is no limit.",
     ),
     Parameter(
         name="max_backbone_latency_ms", makes_network=True, type=float, default=NO_LIMIT, rule=LIMIT,
-        text="Slowest backbone before compression, as float32 at batch 1, in milliseconds. -1 is no limit.",
+        text="Maximum latency of a backbone before compression, as float32 at batch size 1, in milliseconds. -1 is no "
+        "limit.",
     ),
 )  # fmt: skip
 
 _TRAINING = (
     Parameter(
         name="head_epochs", makes_network=True, type=int, default=30, rule=NOT_NEGATIVE,
-        text="Epochs of the new head on the frozen network's features, before the whole network is trained.",
+        text="Epochs of training only the new head, before the whole network is trained.",
     ),
     Parameter(
         name="batch_size", type=int, default=64, rule=AT_LEAST_ONE,
@@ -126,16 +130,16 @@ _TRAINING = (
     ),
     Parameter(
         name="optimizer", type=str, default="adamw", choices=("adamw", "sgd"),
-        text="adamw, or sgd with Nesterov momentum.",
+        text="Optimizer: adamw, or sgd with Nesterov momentum.",
     ),
     Parameter(
         name="learning_rate", makes_network=True, type=float, default=0.001, rule=POSITIVE,
-        text="Learning rate of fine-tuning at the head, after warm-up.",
+        text="Learning rate of fine-tuning, for the head, after warm-up.",
     ),
     Parameter(
         name="schedule", type=str, default="polynomial",
         choices=("polynomial", "step", "cosine", "constant", "inverse_sqrt"),
-        text="How the learning rate falls from step to step: polynomial, step, cosine, constant or inverse_sqrt.",
+        text="How the learning rate changes over the steps: polynomial, step, cosine, constant or inverse_sqrt.",
     ),
     Parameter(
         name="power", type=float, default=1.0, rule=POSITIVE,
@@ -143,19 +147,19 @@ _TRAINING = (
     ),
     Parameter(
         name="step_epochs", type=int, default=1, rule=AT_LEAST_ONE,
-        text="Epochs between two steps of the step schedule.",
+        text="Epochs between two changes of the step schedule.",
     ),
     Parameter(
         name="step_gamma", type=float, default=0.5, rule=POSITIVE,
-        text="The step schedule multiplies the learning rate by this factor at each step.",
+        text="Factor by which each change of the step schedule multiplies the learning rate.",
     ),
     Parameter(
         name="warmup_fraction", type=float, default=0.05, rule=BELOW_ONE,
-        text="Share of all steps used for warm-up, in which the learning rate rises from nearly 0.",
+        text="Fraction of all steps used for warm-up, in which the learning rate rises from nearly 0.",
     ),
     Parameter(
         name="momentum", type=float, default=0.9, rule=BELOW_ONE,
-        text="Momentum of sgd, β₁ of adamw.",
+        text="Momentum of sgd, or β₁ of adamw.",
     ),
     Parameter(
         name="weight_decay", type=float, default=0.05, rule=NOT_NEGATIVE,
@@ -163,34 +167,38 @@ _TRAINING = (
     ),
     Parameter(
         name="layer_decay", type=float, default=0.9, rule=SHARE,
-        text="Layer-wise decay: factor on the learning rate per layer group away from the head. 1 is no decay.",
+        text="Layer-wise learning rates: with each layer group further from the head, the rate is multiplied by this "
+        "factor. 1 is the same rate everywhere.",
     ),
     Parameter(
         name="layer_rates", makes_network=True, type=str, default="decay", choices=("decay", "gradual", "auto_rgn"),
-        text="How fast layers learn in fine-tuning: decay (by layer_decay), gradual (as decay, but layers are unfrozen "
-        "one after the other from the head down, all of them by half of the epochs), or auto_rgn (in each epoch by "
-        "relative gradient norm; replaces layer_decay).",
+        text="Learning rates of the layers in fine-tuning: decay, gradual or auto_rgn. decay uses layer_decay. "
+        "gradual does too, and unfreezes the layers one by one from the head down, all of them by half of the "
+        "epochs. auto_rgn uses each layer's relative gradient norm, measured in every epoch, and ignores "
+        "layer_decay.",
     ),
     Parameter(
         name="max_gradient_norm", type=float, default=NO_LIMIT, rule=LIMIT,
-        text="Gradient clipping: a longer gradient, over all weights, is scaled down to this norm. -1 is no limit.",
+        text="Gradient clipping: maximum norm of the gradient over all weights. -1 is no limit.",
     ),
     Parameter(
         name="label_smoothing", makes_network=True, type=float, default=0.0, rule=BELOW_ONE,
-        text="Share of the label's probability that is spread evenly over all classes.",
+        text="Fraction of the label's probability that is spread evenly over all classes.",
     ),
     Parameter(
         name="ema_decay", type=float, default=0.95, rule=BELOW_ONE,
-        text="Decay per step of the weights' moving average (EMA), which is validated and kept. 0 turns it off.",
+        text="Decay per step of the moving average of the weights (EMA). The averaged weights are validated and "
+        "kept. 0 turns it off.",
     ),
     Parameter(
         name="precision", type=str, default="auto", choices=("auto", "float32", "bfloat16", "float16"),
-        text="auto (bfloat16 on CUDA, float32 on a CPU), float32, bfloat16, or float16 with a scaled loss for GPUs "
-        "without bfloat16.",
+        text="Number format in training: auto (bfloat16 on CUDA, float32 on a CPU), float32, bfloat16, or float16 "
+        "with a scaled loss for GPUs without bfloat16.",
     ),
     Parameter(
         name="batch_norm", type=str, default="frozen", choices=("frozen", "train"),
-        text="frozen keeps the pretrained statistics (best for little data); train takes each batch's own.",
+        text="Statistics of batch norm: frozen keeps the pretrained ones (best for little data); train takes those of "
+        "each batch.",
     ),
     Parameter(
         name="patience", type=int, default=0, rule=NOT_NEGATIVE,
@@ -202,12 +210,12 @@ _TRAINING = (
     ),
     Parameter(
         name="num_processes", type=int, default=1, rule=AT_LEAST_ONE,
-        text="Processes that share each batch in training (on CUDA one per device). It must divide batch_size "
-        "(where batches are counted by rows).",
+        text="Number of training processes (on CUDA one per device). Each takes an equal part of every batch, so it "
+        "must divide batch_size.",
     ),
     Parameter(
         name="accumulation_steps", type=int, default=1, rule=AT_LEAST_ONE,
-        text="Gradient accumulation: each process computes its share of a batch in this many parts, to save memory.",
+        text="Gradient accumulation: each process computes its part of a batch in this many steps, to save memory.",
     ),
 )  # fmt: skip
 
@@ -218,39 +226,39 @@ _COMPRESSION = (
     ),
     Parameter(
         name="prune_price", type=str, default="macs", choices=("macs", "latency"),
-        text="What channels cost, and what prune_targets are fractions of: macs, or latency, predicted for onnxruntime "
-        "on the machine that prunes from measurements of each layer.",
+        text="What prune_targets are fractions of: macs (multiply-accumulates), or latency in onnxruntime on the "
+        "machine that prunes, predicted from measurements of each layer.",
     ),
     Parameter(
         name="prune_to_fit", type=bool, default=False,
-        text="Choose prune_targets from the limits: prune as little as max_latency_ms and max_size_mb allow, by "
-        "measuring untrained students before the training.",
+        text="Derive prune_targets from the limits: measure untrained networks before the training, and prune as "
+        "little as max_latency_ms and max_size_mb allow.",
     ),
     Parameter(
         name="prune_allocation", part="recipe", type=str, default="greedy", choices=("greedy", "exact"),
-        text="How pruning divides its target among the layers: greedy (removes the least important channels of the "
-        "whole network first), or exact (measures on training images how much each width of each layer changes the "
-        "outputs, and picks the widths with the smallest total).",
+        text="How pruning is divided among the layers: greedy or exact. greedy removes the least important channels "
+        "of the whole network first. exact measures on training images how much each possible width of each "
+        "layer changes the outputs, and picks the widths with the smallest total change.",
     ),
     Parameter(
         name="weight_sparsity", part="recipe", type=float, default=0.0, rule=BELOW_ONE,
-        text="Weight pruning: share of the weights that become zero and stay zero in training, after channels were "
-        "removed. onnxruntime computes with zeros as with any number: the model gets no faster and no smaller, but "
+        text="Weight pruning: fraction of the weights to set to zero after channels were removed; they stay zero in "
+        "training. onnxruntime does not skip zeros, so the model gets neither faster nor smaller, but its file "
         "compresses better. 0 is none.",
     ),
     Parameter(
         name="sparsity_pattern", part="recipe", type=str, default="unstructured", choices=("unstructured", "2:4"),
-        text="Which weights weight_sparsity takes: the smallest of the whole network (unstructured), or the two "
-        "smallest of each four along a layer's inputs (2:4, with weight_sparsity 0.5), for sparse tensor cores.",
+        text="Which weights become zero: the smallest of the whole network (unstructured), or the two smallest of "
+        "every four along a layer's inputs (2:4, for sparse tensor cores; needs weight_sparsity 0.5).",
     ),
     Parameter(
         name="round_to", type=int, default=16, rule=AT_LEAST_ONE,
-        text="Pruned layers keep a multiple of this many channels. Numbers that are not multiples of 16 make int8 "
-        "depthwise convolutions twice as slow in onnxruntime.",
+        text="A pruned layer keeps a multiple of this many channels. In onnxruntime, int8 depthwise convolutions take "
+        "twice as long if their number of channels is not a multiple of 16.",
     ),
     Parameter(
         name="distill_epochs", type=int, default=3, rule=NOT_NEGATIVE,
-        text="Epochs of distillation. The baseline trains for as many more epochs.",
+        text="Epochs of distillation. The baseline trains for as many extra epochs, so that the comparison is fair.",
     ),
     Parameter(
         name="distill_learning_rate", type=float, default=0.001, rule=POSITIVE,
@@ -262,7 +270,7 @@ _COMPRESSION = (
     ),
     Parameter(
         name="distill_temperature", type=float, default=2.0, rule=POSITIVE,
-        text="Temperature T of the softened outputs.",
+        text="Temperature T that softens the outputs of teacher and student.",
     ),
     Parameter(
         name="calibration_method", type=str, default="percentile", choices=("minmax", "percentile", "entropy"),
@@ -270,18 +278,18 @@ _COMPRESSION = (
     ),
     Parameter(
         name="calibration_images", type=int, default=256, rule=AT_LEAST_ONE,
-        text="Training examples that set the int8 model's activation ranges.",
+        text="Number of training examples from which the int8 model's activation ranges are computed.",
     ),
 )  # fmt: skip
 
 _MEASUREMENT = (
     Parameter(
         name="latency_threads", type=int, default=1, rule=AT_LEAST_ONE,
-        text="Threads that onnxruntime uses when latency is measured.",
+        text="Number of onnxruntime threads when latency is measured.",
     ),
     Parameter(
         name="latency_rounds", type=int, default=50, rule=AT_LEAST_ONE,
-        text="Minimum number of timed calls per model; more follow until the speed-up is known to ±3 %.",
+        text="Minimum number of timed calls per model. More follow until the speed-up is known to within ±3 %.",
     ),
 )  # fmt: skip
 

@@ -91,7 +91,7 @@ class Form:
             return
         for field, parameter in self.fields.items():
             if key in (field, parameter.name):
-                raise UserError(f"{key!r} does not belong into {ADVANCED}: it is the field {field} of the form")
+                raise UserError(f"{key!r} does not belong in {ADVANCED}; give it in the field {field} of the form")
         known = sorted(self.advanced)
         raise UserError(f"unknown key {key!r} in {ADVANCED}{near(key, known)} (keys: {', '.join(known)})")
 
@@ -104,9 +104,9 @@ class Form:
         lines += [f"- {field}: {parameter.described}" for field, parameter in self.fields.items()]
         lines += [
             f'- {ADVANCED}: further parameters as JSON, for instance {{"learning_rate": 0.0005}}. The first task '
-            "refuses what it does not know.",
+            "refuses unknown names.",
             "",
-            "Keys of advanced (with their defaults):",
+            "Names for advanced, with their defaults:",
         ]
         lines += [
             f"- {name} ({_shown(parameter.default)}): {parameter.described}"

@@ -22,18 +22,18 @@ GIVEN_NETWORK = (
     ),
     Parameter(
         name="labels", field="model_labels", type=str, default="",
-        text="Class names of a checkpoint, in the order of its outputs: a text file with one per line, a JSON file, or "
-        "the names separated by commas. Empty takes the names that the model itself holds.",
+        text="Class names of a checkpoint, in the order of its outputs: a text file with one name per line, a JSON "
+        "file, or the names separated by commas. Empty takes the names stored in the model.",
     ),
     Parameter(
         name="mean", type=list[float], default=[], rule=_CHANNEL,
-        text="Mean of R, G and B (0 to 1) that a checkpoint's training images were normalised with. Empty takes that "
-        "of the library's own weights.",
+        text="Mean of R, G and B (0 to 1) with which the checkpoint's training images were normalised. Empty takes "
+        "the mean that belongs to the library's own weights.",
     ),
     Parameter(
         name="std", type=list[float], default=[], rule=_SPREAD,
-        text="Standard deviation of R, G and B that a checkpoint's training images were normalised with. Empty takes "
-        "that of the library's own weights.",
+        text="Standard deviation of R, G and B with which the checkpoint's training images were normalised. Empty "
+        "takes the one that belongs to the library's own weights.",
     ),
 )  # fmt: skip
 
@@ -41,8 +41,8 @@ _FIELDS = {"distill_epochs": "search_distill_epochs", "seed": None, "image_size"
 """Other places on this form."""
 
 _TEXTS = {
-    "image_size": "Side of the model's input in pixels. 0 keeps a release's, and takes that of the library's own "
-    "weights for a checkpoint.",
+    "image_size": "Side of the model's input in pixels. 0 keeps the size of a release; for a checkpoint it takes the "
+    "size that belongs to the library's own weights.",
     "distill_epochs": "Epochs of distillation, with the given model as the teacher. 0 trains nothing.",
 }
 

@@ -9,11 +9,11 @@ IMAGES = (
     Parameter(
         name="image_size", field="search_image_size", type=int, default=64,
         rule=Range(low=16, high=2048, also={0: "each backbone's own size"}),
-        text="Side of the model's input in pixels. 0 takes each backbone's own.",
+        text="Side of the model's input in pixels. 0 takes each backbone's own size.",
     ),
     Parameter(
         name="student_size", type=int, default=0, rule=Range(low=16, high=2048, also={0: "the teacher's size"}),
-        text="Side of the compressed model's input in pixels, at most image_size. 0 keeps the image size.",
+        text="Side of the compressed model's input in pixels, at most image_size. 0 is the same as image_size.",
     ),
     Parameter(
         name="max_image_mb", type=float, default=20.0, rule=Range(low=0, high=LARGEST_IMAGE_MB, above=True),
@@ -21,20 +21,21 @@ IMAGES = (
     ),
     Parameter(
         name="class_weights", part="training", type=str, default="none", choices=("none", "balanced"),
-        text="balanced gives rare classes more weight in the cross-entropy, by the root of their share; none weighs "
-        "all classes alike.",
+        text="Weights of classes in the cross-entropy: none weighs all alike; balanced gives rare classes more "
+        "weight, by the inverse root of their share.",
     ),
     Parameter(
         name="int8_max_drop", part="recipe", type=float, default=NO_LIMIT, rule=LIMIT_FROM_ZERO,
-        text="Accuracy control: maximum loss of the int8 model against its float32 network on validation data, in "
-        "points. The most sensitive layers stay float until it holds. -1 is no limit.",
+        text="Maximum drop of the int8 model against its float32 network, in points on validation data. The most "
+        "sensitive layers stay float until the limit holds. -1 is no limit.",
     ),
     Parameter(
         name="image_column", part="data", type=str, default="",
-        text="Column of the table that holds the images or their paths. Empty looks for known names.",
+        text="Column of the table that holds the images or their paths. Empty tries common names.",
     ),
     Parameter(
         name="group_column", part="data", type=str, default="",
-        text="Column of the table whose equal values stay in one split: one patient, one scene. Empty for none.",
+        text="Column of the table that keeps rows together: rows with the same value (one patient, one scene) go to "
+        "the same split. Empty for none.",
     ),
 )  # fmt: skip

@@ -10,7 +10,7 @@ TIME_LIMIT = "time_limit_minutes"
 RACE = (
     Parameter(
         name=TIME_LIMIT, field="budget_time_limit_minutes", type=float, default=15.0, rule=POSITIVE,
-        text="How long the whole run may take, in minutes. Epochs, pruning and input sizes are planned for it.",
+        text="Time limit of the whole run, in minutes. Epochs, pruning and input sizes are planned to fit it.",
     ),
 )  # fmt: skip
 

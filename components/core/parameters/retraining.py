@@ -20,7 +20,7 @@ MOST_TEST_PARTS = 366
 RETRAIN = (
     Parameter(
         name="champion", field="promote_champion", type=str, default="champion",
-        text="Name of the ref that points at the release now in use. trimtab champion shows it.",
+        text="Name of the champion: the pointer (ref) to the release now in use. trimtab champion shows it.",
     ),
     Parameter(
         name="max_loss", field="promote_max_loss", type=float, default=1.0, rule=POINTS,
@@ -33,7 +33,8 @@ RETRAIN = (
     Parameter(
         name="action", field="retrain_action", type=str, default="auto",
         choices=("auto", "skip", "fine-tune", "optimize"),
-        text="auto decides from the data. skip, fine-tune and optimize (a new search) ignore the data.",
+        text="What to do with new data: auto decides from them; skip, fine-tune and optimize (a new search) are done "
+        "whatever the data say.",
     ),
     Parameter(
         name="min_new_images", field="retrain_min_new_images", type=int, default=100, rule=AT_LEAST_ONE,
@@ -46,16 +47,16 @@ RETRAIN = (
     ),
     Parameter(
         name="test_parts", type=int, default=1, rule=Range(low=1, high=MOST_TEST_PARTS),
-        text="Parts that the test split is cut into by content; groups stay whole. Each retraining is judged on the "
-        "part that was used the fewest times. 1 uses all of it each time.",
+        text="Number of parts into which the test split is divided, by content; groups stay whole. Each retraining is "
+        "judged on the part that was used least. 1 uses the whole split every time.",
     ),
     Parameter(
         name="max_quarantined", type=float, default=0.1, rule=FRACTION,
-        text="Skip training if more than this share of the new files is unusable.",
+        text="Skip training if more than this fraction of the new files is unusable.",
     ),
     Parameter(
         name="min_growth", type=float, default=0.25, rule=NOT_NEGATIVE,
-        text="Fine-tune even without drift once the new rows are this share of the champion's data.",
+        text="Fine-tune even without drift once the number of new rows reaches this fraction of the champion's data.",
     ),
     Parameter(
         name="drift_alpha", type=float, default=0.01, rule=PROPER_FRACTION,
@@ -63,23 +64,23 @@ RETRAIN = (
     ),
     Parameter(
         name="label_shift", type=float, default=0.1, rule=FRACTION,
-        text="Fine-tune when the distribution of labels has moved by this total variation distance.",
+        text="Fine-tune when the distribution of labels has moved by at least this total variation distance.",
     ),
     Parameter(
         name="large_label_shift", type=float, default=0.3, rule=FRACTION,
-        text="Run a new search when the distribution of labels has moved by this total variation distance.",
+        text="Run a new search when the distribution of labels has moved by at least this total variation distance.",
     ),
     Parameter(
         name="feature_drift", type=float, default=0.6, rule=_AUC,
-        text="Fine-tune when a classifier tells new rows from old ones with this AUC (0.5 is chance).",
+        text="Fine-tune when a classifier tells new rows from old ones with at least this AUC (0.5 is chance).",
     ),
     Parameter(
         name="large_feature_drift", type=float, default=0.8, rule=_AUC,
-        text="Run a new search when a classifier tells new rows from old ones with this AUC.",
+        text="Run a new search when a classifier tells new rows from old ones with at least this AUC.",
     ),
     Parameter(
         name="drift_images", type=int, default=500, rule=Range(low=FEWEST_DRIFT_IMAGES),
-        text="Rows per sample in the feature-drift test.",
+        text="Number of rows per sample in the test of feature drift.",
     ),
     Parameter(
         name="tune_epochs", type=int, default=2, rule=NOT_NEGATIVE,

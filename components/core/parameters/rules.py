@@ -108,7 +108,7 @@ def a_smaller_student_sees_shrunk_images(inference: str, image_size: int, studen
     """Where images keep their resolution, a smaller input would be a smaller part of the image."""
     if inference != "resize" and student_size not in (0, image_size):
         raise UserError(
-            f"student_size {student_size} needs inference resize, got {inference}: there images keep their resolution"
+            f"student_size {student_size} needs inference resize, got {inference}, which keeps the images' resolution"
         )
 
 
@@ -123,7 +123,7 @@ def latency_is_predicted_between_whole_steps(prune_price: str, round_to: int) ->
     if prune_price == "latency" and round_to % KERNEL_CHANNELS:
         raise UserError(
             f"prune_price latency needs a round_to that is a multiple of {KERNEL_CHANNELS}, got {round_to}: other "
-            "numbers of channels take up to twice as long, which no prediction between measured widths sees"
+            "numbers of channels take up to twice as long, which the prediction does not see"
         )
 
 

@@ -6,19 +6,20 @@ from components.core.parameters.rules import Range
 SEQUENCES = (
     Parameter(
         name="teacher_beam", type=int, default=0, rule=Range(low=1, high=12, also={0: "the labels as they are"}),
-        text="Train students on the teacher's output in place of the labels: beam search with this many hypotheses, of "
-        "which the one nearest to the label is taken. The 5 % of the rows with the least confident output are left "
-        "out. 0 keeps the labels.",
+        text="Train students on the teacher's output instead of the labels. The teacher runs beam search with this "
+        "many hypotheses, and the one nearest to the label is used; the 5 % of rows with the least confident "
+        "output are left out. 0 keeps the labels.",
     ),
     Parameter(
         name="replay_fraction", type=float, default=0.0, rule=Range(low=0, high=0.9),
-        text="Share of the training rows that are added: inputs with the untuned network's own answers as targets, "
-        "so that tuning forgets less. They are general inputs, where the user has given some, else inputs of the "
-        "training split.",
+        text="Add training rows whose targets are the untuned network's own answers, until they are this fraction "
+        "of all training rows; then tuning forgets less. Their inputs are your general inputs if you give "
+        "some, else those of the training split.",
     ),
     Parameter(
         name="batch_tokens", type=int, default=0, rule=Range(low=1, also={0: "batch_size rows"}),
-        text="Maximum target pieces per training batch, padding included. Rows of similar length are batched together: "
-        "many short ones or few long ones. 0 takes batch_size rows.",
+        text="Maximum target pieces per training batch, padding included. Rows of similar length are batched "
+        "together: many short ones or few long ones. num_processes need not divide such batches. 0 takes "
+        "batch_size rows.",
     ),
 )  # fmt: skip

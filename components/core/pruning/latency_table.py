@@ -234,13 +234,15 @@ def file_for_timing(
             export_for_timing(graph, path)
         except (TypeError, RuntimeError) as error:  # torch.onnx.OnnxExporterError is a RuntimeError
             reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-            raise UserError(f"the latency of this network cannot be predicted: {reason}; prune by macs") from None
+            raise UserError(
+                f"the latency of this network cannot be predicted: {reason}; use prune_price=macs"
+            ) from None
         model = onnx.load(path)
         found = mark_layers(model, weights)
         if found < len(layers):
             raise UserError(
-                f"the latency of this network cannot be predicted: {layers[found].name!r} is not one layer of its "
-                "graph; prune by macs"
+                f"the latency of this network cannot be predicted: {layers[found].name!r} is not a single layer "
+                "of its graph; use prune_price=macs"
             )
         if scheme == "float32":
             return model.SerializeToString()

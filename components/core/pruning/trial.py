@@ -55,7 +55,7 @@ def check_network(
     with _naming_the_layer(trial, f"{called} cannot take inputs of {sizes}"), torch.no_grad():
         outputs = trial(*given)
     if not isinstance(outputs, torch.Tensor):
-        raise UserError(f"{called} gives a {type(outputs).__name__} while it trains, not one tensor of logits")
+        raise UserError(f"in training mode {called} gives a {type(outputs).__name__} instead of one tensor of logits")
     if prunes:
         _check_pruning(trial.eval(), inputs, called, output_layers, round_to)
 
@@ -72,8 +72,8 @@ def _check_pruning(
     if removable < LEAST_PRUNED:
         why = _obstacle(module, groups, graph.tied, round_to)
         raise UnprunableError(
-            f"{called} cannot be pruned: at most {removable:.0%} of its multiply-accumulates could go ({why}); "
-            "prune_targets=1 leaves it whole and quantizes it"
+            f"{called} cannot be pruned: at most {removable:.0%} of its multiply-accumulates can be removed "
+            f"({why}); prune_targets=1 quantizes it without pruning"
         )
 
 

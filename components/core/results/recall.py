@@ -66,7 +66,7 @@ def recalled(function: Callable[P, None]) -> Callable[P, None]:
         if key:
             _keep(function.__name__, key, kwargs, outputs, time.time() - began)
         elif os.environ.get(KEEP_VARIABLE):
-            raise UserError("the result cannot be kept: a parameter or a fact of an input is not a number (NaN)")
+            raise UserError("the result cannot be cached: a parameter or a fact of an input is not a number (NaN)")
 
     # kfp reads the parameters without looking through the wrapper.
     stage.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]

@@ -22,6 +22,6 @@ def refuse_no_numbers(outputs: Mapping[str, Any], row_noun: str) -> None:
         rows = int(np.count_nonzero(wrong.any(axis=tuple(range(1, wrong.ndim)))))
         if rows:
             raise UserError(
-                f"the model gives no finite answer ('{name}' holds NaN or infinity) for {rows} of "
-                f"{len(values)} {row_noun}; train it again, with a lower learning rate or without mixed precision"
+                f"the model gives NaN or infinity ({name!r}) for {rows} of {len(values)} {row_noun}; train it again "
+                "with a lower learning rate or without mixed precision"
             )

@@ -24,7 +24,7 @@ Guarantees, tested for both by one suite (`tests/core/store`):
 
 - Whole or not at all: whenever a writer is killed, no reader sees half an object, and the same call again succeeds.
   A folder's writer works in `<root>/.partial/` (ignored by every listing; what is left there may be deleted when no
-  writer is at work). An interrupted multipart upload is invisible too; the same upload again goes on with its parts,
+  writer is at work). An interrupted multipart upload is invisible too; the same upload again continues with its parts,
   and a large upload into the store aborts what is older than a week.
 - Verified: what is read from blobs, checkpoints and releases has the sha256 it was written with, or an error says which
   object is damaged. Uploads carry their sha256, so that the server refuses what was changed on the way.

@@ -47,8 +47,8 @@ def check_name(name: str, *, what: str) -> str:
     """Returns `name` if it is one path segment of letters, digits and `. _ + -`, not beginning with `. + -`."""
     if not _SEGMENT.fullmatch(name) or len(name) > MAX_SEGMENT_BYTES:
         raise UserError(
-            f"{what} {_shown(name)} is not a usable name: up to {MAX_SEGMENT_BYTES} letters, digits and . _ + -, "
-            "beginning with a letter, a digit or _"
+            f"{what} {_shown(name)} is not a usable name: give at most {MAX_SEGMENT_BYTES} letters, digits and . "
+            "_ + -, and begin with a letter, a digit or _"
         )
     return name
 

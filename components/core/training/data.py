@@ -99,7 +99,7 @@ def training_data(
     transform = task.transform(assets, settings=settings)
     evaluated = transform if validation_assets is None else task.transform(validation_assets)
     if batch_tokens and transform.lengths is None:
-        raise UserError(f"batch_tokens must be 0 for {task.row_noun}, which are all of one size; got {batch_tokens}")
+        raise UserError(f"batch_tokens must be 0 for {task.row_noun}, which all have the same size; got {batch_tokens}")
     by_tokens = token_batches(dataset, "train", transform, limit=batch_tokens) if batch_tokens else None
     size: int | TokenBatches = by_tokens or batch_size
 

@@ -94,7 +94,7 @@ def train_head(
     Raises `UserError` when the features are not finite.
     """
     if not all(bool(torch.isfinite(values).all()) for values in features.values):
-        raise UserError("the pretrained network gives features that are not finite; its weights do not fit this input")
+        raise UserError("the pretrained network's features are NaN or infinite; its weights do not fit this input")
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.AdamW(parameter_groups(head, weight_decay=_WEIGHT_DECAY), lr=_LEARNING_RATE)
     batch_size = min(_MAX_BATCH_SIZE, max(len(features) // 20, 8))

@@ -67,16 +67,15 @@ def train(
 
     Epochs are compared by the task's training metric on validation data, then by validation loss; epoch 0 is the module
     as it came. Without validation data the last epoch is kept. With `ema_decay` the averaged weights are the ones that
-    are validated and kept. When the checkpointer finds a checkpoint, the run goes on from it, in the middle of an epoch
-    if that is where it stopped; clearing it is the caller's, once the result is safe. Asked to stop by SIGTERM, the run
-    saves one and leaves.
+    are validated and kept. If the checkpointer finds a checkpoint, training resumes from it, even in the middle of an
+    epoch; the caller clears the checkpoint once the result is safe. On SIGTERM the run saves a checkpoint and leaves.
 
     `phases` describes what was trained before (the head). `report` takes one line an epoch. With several `ranks`, each
     process calls this with the same arguments and its share of the data; the first reports and saves.
     Raises `UserError` when the loss is no longer finite, `Stopped` when asked to stop.
     """
     with StopRequest() as stop:
-        # Inside: once the first has its weights and goes on, a signal must not be the end of one that is still waiting.
+        # Inside: once the first has its weights and continues, a signal must not end one that is still waiting.
         ranks.equalize(module)
         run = _Run(
             data=data, task=task, num_classes=num_classes, step_loss=step_loss, config=config, device=device,

@@ -1,7 +1,7 @@
 """A training run that is asked to stop saves its progress first, and leaves.
 
 SIGTERM asks: Kubernetes before it takes a pod away, the local runner after Ctrl-C. A run that does not leave in time is
-killed, and goes on from the last checkpoint that was due.
+killed, and continues from the last checkpoint that was due.
 """
 
 import signal

@@ -71,14 +71,14 @@ def validate(
     assert seen, "an empty split has no validation"
     if math.isnan(loss):  # of logits that are NaN or +∞; −∞ rules a class out, and makes it +∞ at most
         raise UserError(
-            f"the network gives no finite answer for the validation {task.row_noun}; train it again, with a lower "
-            "learning rate or without mixed precision"
+            f"the network's output is NaN or infinite for the validation {task.row_noun}; train it again with a "
+            "lower learning rate or without mixed precision"
         )
     metric = float(task.training_metric.reduce(np.array(sums)))
     if not math.isfinite(metric):
         raise UserError(
-            f"the {round(seen)} validation {task.row_noun} have no {task.training_metric.label}: in their targets "
-            f"{round(total)} places count; label what the network is to learn, in every split"
+            f"{task.training_metric.label} cannot be computed on the {round(seen)} validation {task.row_noun}: "
+            f"they hold only {round(total)} labelled places; label what the network is to learn, in every split"
         )
     return Validation(loss=loss / total if total else 0.0, metric=metric, rows=round(seen))
 

@@ -51,7 +51,7 @@ def programs(pipeline: Pipeline, folders: Sequence[Path]) -> dict[str, Program]:
             case EmbeddedFunction(function=function, source=source, packages=wanted):
                 num_packages += sum(len(install.requirements) for install in wanted)
                 if num_packages > _MOST_PACKAGES:  # each is looked up here, for a millisecond
-                    raise UserError(f"the pipeline wants more than {_MOST_PACKAGES:,} packages installed")
+                    raise UserError(f"the pipeline asks to install more than {_MOST_PACKAGES:,} packages")
                 parts = [("source", source), *([("packages", fingerprint(wanted))] if wanted else ())]
                 found[container.label] = Program(
                     name=_safe(function), digest=digest_of((name, text.encode()) for name, text in parts),
@@ -82,8 +82,9 @@ def _installed(function: str, container: Container, configured: dict[str, Path])
     if stage not in stages:
         known = ", ".join(sorted({*stages, *configured})) or "none"
         raise UserError(
-            f"component {function!r} of executor {container.label!r} has no code on this machine: neither in "
-            f"{CONFIG_FILE} beside the pipeline or here, nor among the installed stages ({known})"
+            f"the code of component {function!r} (executor {container.label!r}) is not on this machine: neither "
+            f"in {CONFIG_FILE} beside the pipeline or in the current folder, nor among the installed stages "
+            f"({known})"
         )
     folder = stages[stage]
     return Program(
@@ -100,8 +101,8 @@ def _command(program: str, container: Container) -> Program:
 
     if program and shutil.which(program) is None:
         raise UserError(
-            f"executor {container.label!r} runs {program!r} in the image {container.image!r}; that program is not on "
-            "this machine; --runner container runs it there"
+            f"executor {container.label!r} runs {program!r} in the image {container.image!r}; that program is not "
+            "on this machine; use --runner container"
         )
     parts = "\0".join([*container.command, *container.args, container.image])
     return Program(name=_safe(container.label), digest=digest_of([("command", parts.encode())]))
@@ -123,7 +124,7 @@ def _configured(folders: Sequence[Path]) -> dict[str, Path]:
         for name, value in parser["Components"].items() if parser.has_section("Components") else ():
             file = (folder / value).resolve()
             if not file.is_file():
-                raise UserError(f"{path} names {value} for the component {name!r}, which is not there")
+                raise UserError(f"{path} names {value} for the component {name!r}, but it does not exist")
             found[name] = file
         return found
     return {}

@@ -109,9 +109,11 @@ def _parents_of_outputs(launch: Launch) -> set[Path]:
 def _check_names(variables: Mapping[str, str], secret: Mapping[str, str]) -> None:
     for name in variables:
         if not _VARIABLE.fullmatch(name):
-            raise UserError(f"the environment variable {name[:60]!r} has no name that a container can get")
+            raise UserError(f"{name[:60]!r} is not a valid name of an environment variable in a container")
         if name in secret and _ENGINES_OWN.fullmatch(name):
-            raise UserError(f"a secret cannot be the variable {name!r} in a container: the engine obeys it too")
+            raise UserError(
+                f"in a container, a secret cannot set the variable {name!r}: the container engine reads it too"
+            )
 
 
 def _variables(run: Run, launch: Launch, temporary: Path) -> dict[str, str]:

@@ -44,17 +44,19 @@ def _image_id(engine: Engine, container: Container) -> str:
         raise UserError(f"executor {container.label!r} takes its image from a parameter, which is not supported")
     if not _NAME.fullmatch(image):
         # An option of the engine's, or a file of this machine ("docker-archive:/…"), is none.
-        raise UserError(f"executor {container.label!r}: {image[:100]!r} is no image's name (registry/name:tag)")
+        raise UserError(
+            f"executor {container.label!r}: {image[:100]!r} is not the name of an image (registry/name:tag)"
+        )
     for pulled in (False, True):
         try:
             return engine.ask("image", "inspect", "--format", "{{.Id}}", image).removeprefix("sha256:")
         except EngineError as error:
             if pulled:
-                raise UserError(f"image {image} was pulled and cannot be found: {error}") from None
+                raise UserError(f"image {image} was pulled but cannot be found: {error}") from None
         try:
             engine.ask("pull", "--quiet", image)
         except EngineError as error:
-            raise UserError(f"image {image} is not here and cannot be pulled: {error}") from None
+            raise UserError(f"image {image} is not on this machine and cannot be pulled: {error}") from None
     raise AssertionError("either found or refused")
 
 

@@ -29,6 +29,6 @@ def check_permissions(store: Store, options: RunOptions) -> None:
     missing = [f"--allow {name}" for name in (*needed, "store") if name not in options.allow]
     if missing:
         raise UserError(
-            f"with the store {store.uri} tasks in containers need the network and your credentials for it; if you "
+            f"to use the store {store.uri}, tasks in containers need network access and your credentials; if you "
             f"trust the pipeline, add {' '.join(missing)}"
         )

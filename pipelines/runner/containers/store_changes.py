@@ -32,7 +32,7 @@ def take_in(store: Store, changes: Path) -> None:
     moved = [file.relative_to(changes / "refs").as_posix().removesuffix(".json") for file in _files(changes / "refs")]
     if moved:
         raise UserError(
-            f"it moved the ref {sorted(moved)[0]!r} of the store, which a container may do only with --allow store"
+            f"it moved the ref {sorted(moved)[0]!r} of the store; a container may only do that with --allow store"
         )
     blobs = list(_files(changes / "blobs" / "sha256"))
     for file, digest in zip(blobs, store.blobs.put_many(blobs), strict=True):
@@ -61,10 +61,10 @@ def _publish(store: Store, changes: Path, marker: Path) -> None:
         raise UserError(f"it left the release {name} {version} with the marker of another one")
     for file in files:
         if _is_missing(folder, file):
-            raise UserError(f"it left the release {name} {version} without its file {file[:100]!r}")
+            raise UserError(f"it left the release {name} {version} without the file {file[:100]!r}")
     store.releases.publish(name, version, files)
     if store.releases.marker(name, version) != content:
-        raise StoreError(f"the release {name} {version} has other bytes than its marker says")
+        raise StoreError(f"the bytes of release {name} {version} are not those that its marker names")
 
 
 def _is_missing(folder: Path, file: str) -> bool:

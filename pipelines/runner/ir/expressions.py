@@ -257,7 +257,7 @@ def _as_text(value: Any) -> str:
 def _parse_json(text: str) -> Any:
     # What is raised here comes back as the result of the expression, of type ERROR.
     def refuse(name: str) -> Any:
-        raise ValueError(f"{name} is no JSON")
+        raise ValueError(f"{name} is not valid JSON")
 
     return _message(json.loads(text, parse_constant=refuse), text[:40])
 

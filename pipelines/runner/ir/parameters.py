@@ -73,7 +73,7 @@ def _json(text: str) -> Any:
     """The value of a JSON text. Raises ValueError if it is none; NaN and Infinity, which Python takes, are none."""
 
     def refuse(name: str) -> Any:
-        raise ValueError(f"{name} is no JSON")
+        raise ValueError(f"{name} is not valid JSON")
 
     try:
         return json.loads(text, parse_constant=refuse)
@@ -98,11 +98,11 @@ def plain(value: Any, what: str, depth: int = 0) -> Any:
         raise UserError(f"{what} is nested more than {MOST_DEPTH} deep")
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise UserError(f"{what} holds {json.dumps(value)}, which JSON does not know")
+            raise UserError(f"{what} holds {json.dumps(value)}, which JSON does not allow")
         return int(value) if value.is_integer() else value
     if isinstance(value, str):
         if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
-            raise UserError(f"{what} holds what is no text in UTF-8: {ascii(value)[:60]}")
+            raise UserError(f"{what} holds something that is not UTF-8 text: {ascii(value)[:60]}")
         return value
     if isinstance(value, Mapping):
         return {plain(str(key), what): plain(item, what, depth + 1) for key, item in value.items()}
@@ -174,7 +174,7 @@ def _list(text: str, what: str) -> Any:
         try:
             return _json(text)
         except ValueError as error:
-            raise UserError(f"{what} must be a list, and this is no JSON: {_quoted(text)} ({error})"[:300]) from None
+            raise UserError(f"{what} must be a list in JSON, got {_quoted(text)} ({error})"[:300]) from None
     items = []
     for word in text.split(","):
         try:

@@ -97,7 +97,7 @@ def check_command(words: Sequence[str], where: str) -> None:
             continue
         if not is_right:
             raise UserError(
-                f"{where} has an argument that begins as KFP's Concat or IfPresent, and is none: {word[:80]!r}"
+                f"{where} has an argument that looks like KFP's Concat or IfPresent, but is malformed: {word[:80]!r}"
             )
 
 
@@ -249,7 +249,7 @@ def _lookup(body: str, executor_input: Mapping[str, Any], facts: Mapping[str, st
 
 def _of(table: Mapping[str, Any], name: str, what: str) -> Any:
     if name not in table:
-        raise UserError(f"a placeholder names the {what} {name!r}, which is not there")
+        raise UserError(f"a placeholder names the {what} {name!r}, which does not exist")
     return table[name]
 
 

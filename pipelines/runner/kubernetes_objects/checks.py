@@ -82,8 +82,8 @@ def _check_all_used(tasks: Sequence[TaskReferences], found: KubernetesObjects) -
             close = difflib.get_close_matches(name, known, n=1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
             raise UserError(
-                f"--secret {name}: the pipeline uses no secret or config map of that name{hint} "
-                f"(it uses: {', '.join(known) or 'none'})"
+                f"--secret {name}: the pipeline uses no secret or config map of this name{hint} (it uses: "
+                f"{', '.join(known) or 'none'})"
             )
 
 
@@ -102,8 +102,8 @@ def _made_here(tasks: Sequence[TaskReferences]) -> set[str] | None:
         for key in ("data_source", "volume_name"):
             if task.known.get(key):
                 raise UserError(
-                    f"task {task.name!r}: a volume that comes with content ({key}) is not supported by the local "
-                    "runner; make its folder by hand, and mount it without CreatePVC"
+                    f"task {task.name!r}: the local runner does not support a volume that comes with content "
+                    f"({key}); create its folder by hand, and mount it without CreatePVC"
                 )
         name = task.known.get("pvc_name")
         if not isinstance(name, str):
@@ -124,17 +124,16 @@ def _check_paths(paths: Sequence[str], home: Path, *, can_mount: bool) -> None:
     for path in paths:
         if not can_mount:
             raise UserError(
-                f"it wants something mounted at {path}, and this machine lets no process have mounts of its own (mount "
-                "namespaces, Linux); --runner container can do it"
+                f"it needs a mount at {path}, but this machine does not let processes mount anything (Linux mount "
+                "namespaces); use --runner container"
             )
         place = PurePosixPath(path)
         if len(set(paths)) < len(paths):
-            raise UserError(f"it wants two things mounted at one path ({', '.join(sorted(paths))})")
+            raise UserError(f"it needs two mounts at one path ({', '.join(sorted(paths))})")
         hidden = next((used for used in _needed(home) if PurePosixPath(used).is_relative_to(place)), None)
         if hidden:
             raise UserError(
-                f"it wants something mounted at {path}, which would hide {hidden} from the task's process; "
-                "--runner container can do it"
+                f"it needs a mount at {path}, which would hide {hidden} from the task's process; use --runner container"
             )
 
 

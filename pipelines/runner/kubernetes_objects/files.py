@@ -45,7 +45,7 @@ def _read(path: Path, where: str) -> dict[str, bytes]:
     except OSError as error:
         raise UserError(f"{where} cannot be read: {error.strerror}") from None
     if not found:
-        raise UserError(f"{where} holds no key")
+        raise UserError(f"{where} holds no keys")
     for number, key in enumerate(found, 1):
         if not _KEY.fullmatch(key):
             # Not shown: of a malformed file the key may be the secret.

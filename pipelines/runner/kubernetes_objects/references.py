@@ -75,6 +75,8 @@ def _known_inputs(task: Task, target: Component, known: Mapping[str, Any]) -> di
 
 def _check(name: Name, task: Task, parent: Component) -> None:
     if name.input and name.input not in parent.input_parameters:
-        raise UserError(f"task {task.name!r} names an object by the input {name.input!r}, which is not there")
+        raise UserError(f"task {task.name!r} names an object by the input {name.input!r}, which does not exist")
     if name.task and name.task not in task.dependencies:
-        raise UserError(f"task {task.name!r} names an object by an output of {name.task!r}, which it does not wait for")
+        raise UserError(
+            f"task {task.name!r} names an object by an output of {name.task!r}, but does not wait for that task"
+        )

@@ -102,13 +102,15 @@ class KubernetesObjects:
                 found[variable] = _text(values[key], f"the {entry.kind} {name!r}, key {key!r}")
             elif not entry.optional:
                 known = ", ".join(map(repr, values))
-                raise UserError(f"the {entry.kind} {name!r} has no key {key!r}; what --secret gives has {known}")
+                raise UserError(
+                    f"the {entry.kind} {name!r} has no key {key!r}; the file given with --secret has {known}"
+                )
         return found
 
     def values(self, item: FromObject, name: str) -> Mapping[str, bytes]:
         """Key → value of an object; nothing, if it is optional and was not given."""
         if name not in self.objects and not item.optional:
-            raise UserError(f"the {item.kind} {name!r} is not here; give it with --secret {name}=PATH: {HOW_TO_GIVE}")
+            raise UserError(f"the {item.kind} {name!r} is missing; give it with --secret {name}=PATH: {HOW_TO_GIVE}")
         return self.objects.get(name, {})
 
     def volume(self, name: str) -> Path:
@@ -116,8 +118,8 @@ class KubernetesObjects:
         folder = volume_folder(self.volumes, name)
         if not folder.is_dir():
             raise UserError(
-                f"the volume (PVC) {name!r} is not here; make the folder {folder}, or a link to one, with what the "
-                "pipeline should find in it"
+                f"the volume (PVC) {name!r} does not exist here; create the folder {folder}, or a link to one, "
+                "with the files that the pipeline expects"
             )
         return folder
 

@@ -65,7 +65,7 @@ def volume_folder(volumes: Path, name: str) -> Path:
         UserError: no name that a volume can have.
     """
     if not _VOLUME.fullmatch(name):
-        raise UserError(f"{name!r} is no name of a volume: lower case letters, digits, '-' and '.'")
+        raise UserError(f"{name!r} is not a valid name of a volume: use lower case letters, digits, '-' and '.'")
     return volumes / name
 
 

@@ -56,7 +56,7 @@ class Worker:
         self._starting = asyncio.Lock()
 
     async def start(self) -> None:
-        """Starts the zygote unless it runs. Returns at once; its imports go on in the background."""
+        """Starts the zygote unless it runs. Returns at once; its imports continue in the background."""
         async with self._starting:
             if self._writer is not None:
                 return

@@ -23,7 +23,7 @@ def read_documents(path: Path) -> tuple[str, list[Any]]:
         with path.open("rb") as file:
             content = file.read(MOST_BYTES + 1)
         if len(content) > MOST_BYTES:
-            raise UserError(f"{path} has more than {MOST_BYTES // 2**20} MB; no pipeline has")
+            raise UserError(f"{path} is larger than {MOST_BYTES // 2**20} MB, too large for a pipeline")
         text = content.decode("utf-8")
     except FileNotFoundError:
         raise UserError(f"there is no pipeline file {path}") from None

@@ -146,8 +146,8 @@ def classify(container: Container) -> InstalledFunction | EmbeddedFunction | Com
         return OwnFunction(function=VOLUME_FUNCTIONS[container.image])
     if not container.command:
         raise UserError(
-            f"{where} has no command: it runs what is built into the image {container.image!r}; "
-            "--runner container can do that"
+            f"{where} has no command: it relies on the default command of the image {container.image!r}; use "
+            "--runner container"
         )
     if not any(module in word for word in words for module in _EXECUTOR_MODULES):
         program = container.command[0]

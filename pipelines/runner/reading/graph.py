@@ -50,7 +50,7 @@ def _check_task(task: Task, parent: Component, components: Mapping[str, Componen
         known = parent.input_artifacts if isinstance(source, FromInput) else _outputs(source, parent, components)[1]
         key = source.name if isinstance(source, FromInput) else source.key
         if key not in known:
-            raise UserError(f"{where}, input {name!r}, refers to the artifact {key!r}, which is not there")
+            raise UserError(f"{where}, input {name!r}, refers to the artifact {key!r}, which does not exist")
     target = components[task.component]
     if task.retry and target.dag is not None:
         raise UserError(f"{where}: retries of a nested pipeline are not supported by the local runner")
@@ -79,9 +79,9 @@ def _check_condition(where: str, task: Task) -> None:
 def _check_parameter(where: str, item: ParameterSource, parent: Component, components: Mapping[str, Component]) -> None:
     match item.source:
         case FromInput(name=name) if name not in parent.input_parameters:
-            raise UserError(f"{where}, refers to the pipeline input {name!r}, which is not there{_hint(name)}")
+            raise UserError(f"{where}, refers to the pipeline input {name!r}, which does not exist{_hint(name)}")
         case FromTask() as source if source.key not in _outputs(source, parent, components)[0]:
-            raise UserError(f"{where}, refers to the output {source.key!r} of {source.task!r}, which is not there")
+            raise UserError(f"{where}, refers to the output {source.key!r} of {source.task!r}, which does not exist")
         case FinalStatusOf(task=task):
             assert parent.dag is not None
             assert task in parent.dag.tasks, "it is a dependency, checked before"
@@ -117,7 +117,7 @@ def _check_outputs(component: Component, components: Mapping[str, Component]) ->
                 if source.key not in _outputs(source, component, components)[side]:
                     raise UserError(
                         f"output {name!r} of {component.name!r} refers to {source.key!r} of {source.task!r}, "
-                        "which is not there"
+                        "which does not exist"
                     )
 
 

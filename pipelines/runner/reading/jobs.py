@@ -85,7 +85,9 @@ def with_values(root: Component, values: Mapping[str, Any], name: str) -> Compon
     for key, value in values.items():
         if key not in parameters:
             known = ", ".join(parameters) or "none"
-            raise UserError(f"{name}: runtimeConfig gives the parameter {key!r}, which is not there (known: {known})")
+            raise UserError(
+                f"{name}: runtimeConfig gives the parameter {key!r}, which the pipeline does not have (known: {known})"
+            )
         if value is not None:
             default = typed(value, parameters[key].type, f"{name}: the parameter {key!r} of runtimeConfig")
             parameters[key] = replace(parameters[key], default=default, optional=True)

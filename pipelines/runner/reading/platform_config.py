@@ -146,7 +146,7 @@ def _scratch(fields: Fields) -> Iterator[ScratchMount]:
         for item in fields.sequence(group):
             volume = item.needed("volumeName")
             if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", volume):
-                raise UserError(f"{item.where}.volumeName is no name of a volume: {volume!r}")
+                raise UserError(f"{item.where}.volumeName is not a valid name of a volume: {volume!r}")
             path = _mount_path(item)
             if path != TEMPORARY:
                 yield ScratchMount(volume=volume, path=path)
@@ -162,8 +162,8 @@ def _pod_fields(fields: Fields) -> Iterator[tuple[str, str]]:
         path = item.needed("fieldPath")
         if path not in _POD_FIELDS and not _POD_METADATA.fullmatch(path):
             raise UserError(
-                f"{item.where}: the pod's field {path!r} as an environment variable is not supported by the local "
-                f"runner (known: {', '.join(_POD_FIELDS)}, metadata.labels['…'], metadata.annotations['…'])"
+                f"{item.where}: the local runner does not support the pod's field {path!r} as an environment "
+                f"variable (known: {', '.join(_POD_FIELDS)}, metadata.labels['…'], metadata.annotations['…'])"
             )
         yield _variable(item, "name"), path
         item.finish()
@@ -180,7 +180,7 @@ def _pod_metadata(fields: Fields) -> Iterator[tuple[str, str]]:
 def _variable(fields: Fields, key: str) -> str:
     name = fields.needed(key)
     if not _VARIABLE.fullmatch(name):
-        raise UserError(f"{fields.where}.{key} is no name of an environment variable: {name!r}")
+        raise UserError(f"{fields.where}.{key} is not a valid name of an environment variable: {name!r}")
     return name
 
 

@@ -73,5 +73,5 @@ def take_contained(artifact: dict[str, Any], path: str, place: Path, roots: Sequ
         artifact["uri"] = str(place)
         return
     raise UserError(
-        f"it says that the output {artifact['name']!r} is at {path[:200]!r}, which is not in its own folders"
+        f"it reports the output {artifact['name']!r} at {path[:200]!r}, which is outside of its own folders"
     )

@@ -64,7 +64,7 @@ class CloudStorageObjects:
                 found.update(chunk)
                 yield chunk
         if blob.crc32c and base64.b64encode(found.digest()).decode() != blob.crc32c:
-            raise StoreError(f"{self.address(key)} came with other bytes than its checksum (crc32c) says")
+            raise StoreError(f"{self.address(key)} was received with bytes that do not match its checksum (crc32c)")
 
     def _blob(self, key: str) -> Any:
         blob = self._bucket.get_blob(f"{self._root}{key}", **self._how)

@@ -135,8 +135,8 @@ class _ContainerTask:
                 raise UserError(f"input artifact {name!r} was not given")
         for placeholder in lists_of_artifacts([*self.container.command, *self.container.args]):
             self.context.warn(
-                f"the command of {self.record.label} holds {placeholder}, a list of artifacts: it stays "
-                "as written, since no backend of KFP (2.17) puts anything in its place"
+                f"the command of {self.record.label} holds {placeholder}, a list of artifacts; it is passed on as "
+                "written, as by KFP's own backend (2.17)"
             )
         self.env = {key: as_text(resolve(value, self.given, self.facts)) for key, value in self.container.env.items()}
         self.request = _request(self.container, self.given, self.facts)
@@ -196,7 +196,7 @@ class _ContainerTask:
         failures = 0
         while True:
             async with self.context.capacity.hold(held):
-                # Another attempt is no new task: what has begun goes on although a sibling failed.
+                # Another attempt is no new task: what has begun continues although a sibling failed.
                 reason = "" if failures else why_not()
                 if reason:
                     self.record.status, self.record.error = "skipped", reason
@@ -297,8 +297,8 @@ class _ContainerTask:
         held += [name for name in cleaned if cleaned[name] != artifacts[name]]
         for name in held:
             self.context.warn(
-                f"the output {name!r} of {self.record.label} held a secret, which is *** now; give the secret itself "
-                "to the tasks that need it"
+                f"the output {name!r} of {self.record.label} contained a secret, which was replaced by ***; give "
+                "the secret itself to the tasks that need it"
             )
         for name, items in cleaned.items():
             if name in held:

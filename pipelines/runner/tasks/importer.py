@@ -83,9 +83,11 @@ def _check_allowed(options: RunOptions, uri: str) -> None:
         return
     if is_in_bucket(uri):
         if not options.has_network:
-            raise UserError(f"it imports {uri}, with your credentials; if that is right, add --allow network")
+            raise UserError(f"it wants to import {uri} with your credentials; to allow that, add --allow network")
     elif not options.allows_file(local_source(uri)):
-        raise UserError(f"it imports {uri} of this machine; if that is right, add --allow-path FOLDER that holds it")
+        raise UserError(
+            f"it wants to import {uri} from this machine; to allow that, add --allow-path with a folder that holds it"
+        )
 
 
 def _start(context: RunContext, record: TaskRecord) -> None:
@@ -149,7 +151,7 @@ async def _from_bucket(
                 artifacts={promised["name"]: [artifact]}, seconds=time.time() - began,
             )  # fmt: skip
         except (StoreError, OSError, ValueError, TypeError) as error:
-            context.warn(f"what {record.label} imported cannot be kept for a later run: {error}")
+            context.warn(f"the import of {record.label} cannot be cached: {error}")
     return artifact, 0.0
 
 

@@ -75,7 +75,7 @@ def local_source(uri: str) -> Path:
     if scheme != "file":
         raise UserError(f"{uri!r} cannot be fetched by the local runner; it takes {KNOWN_SOURCES}")
     if host not in ("", "localhost") or not slash:
-        raise UserError(f"{uri!r} is not a file of this machine: a file URI has three slashes, file:///path")
+        raise UserError(f"{uri!r} is not a file URI of this machine; it needs three slashes: file:///path")
     return Path("/" + unquote(path))
 
 
@@ -100,7 +100,7 @@ def find_remote(uri: str) -> Remote:
     except StoreError as error:
         raise UserError(str(error)) from None
     if not files:
-        raise UserError(f"there is no object {uri}, and none under it")
+        raise UserError(f"there is no object {uri}, and none below it")
     return Remote(uri=uri, objects=objects, files=files, is_folder=True)
 
 
@@ -123,7 +123,7 @@ def download(
     except StoreError as error:
         raise UserError(str(error)) from None
     except OSError as error:
-        raise UserError(f"{remote.uri} cannot be brought to {place}: {error.strerror}") from None
+        raise UserError(f"cannot bring {remote.uri} to {place}: {error.strerror}") from None
     return import_local(str(place), artifact)
 
 

@@ -86,6 +86,6 @@ def as_they_are_now(artifacts: Mapping[str, list[dict[str, Any]]]) -> dict[str, 
         for item in items:
             payload = payload_at(Path(item["uri"]))
             if payload.kind == "none":
-                raise UserError(f"the input artifact {name!r} of this run is not at {item['uri']} any more")
+                raise UserError(f"the input artifact {name!r} of this run is no longer at {item['uri']}")
             found[name].append({**item, "content": content_digest(item, payload)})
     return found

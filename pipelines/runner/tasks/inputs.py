@@ -146,7 +146,7 @@ def select(selector: Selector, value: Any) -> Any:
     try:
         return selector.pick(value)
     except ExpressionError as error:
-        raise UserError(f"a part of a loop item cannot be picked: {error}") from None
+        raise UserError(f"cannot pick a part of a loop item: {error}") from None
 
 
 def holds(condition: Condition, inputs: Inputs) -> bool:

@@ -119,12 +119,12 @@ def _read_output(work: Path) -> dict[str, dict[str, Any]]:
         written = json.loads(read_file(work, OUTPUT_FILE, most_bytes=MOST_BYTES) or b"{}")
         for where, number in _not_finite(written):
             # kfp's executor writes them, and its launcher (2.17) fails the pod: protobuf cannot read them.
-            raise UserError(f"it holds {json.dumps(number)}, which JSON does not know: {where[1:]}")
+            raise UserError(f"it holds {json.dumps(number)}, which JSON does not allow: {where[1:]}")
         plain(written, "it")
     except UserError as error:
         raise UserError(f"its executor output cannot be read: {error}") from None
     except (ValueError, RecursionError):
-        raise UserError("its executor output is not of KFP's form: it is no JSON") from None
+        raise UserError("its executor output is not in KFP's format: it is not JSON") from None
     found: dict[str, dict[str, Any]] = {key: _of_form(written, key, dict) for key in ("parameterValues", "artifacts")}
     artifacts: dict[str, list[Any]] = {
         name: _of_form(item, "artifacts", list) for name, item in found["artifacts"].items()
@@ -132,13 +132,13 @@ def _read_output(work: Path) -> dict[str, dict[str, Any]]:
     for name, listed in artifacts.items():
         if len(listed) > _MOST_ARTIFACTS:
             raise UserError(
-                f"its executor output is not of KFP's form: {name[:60]!r} has {len(listed):,} artifacts; at most "
-                f"{_MOST_ARTIFACTS}"
+                f"its executor output is not in KFP's format: {name[:60]!r} has {len(listed):,} artifacts; at "
+                f"most {_MOST_ARTIFACTS}"
             )
     for item in (item for listed in artifacts.values() for item in listed):
         if not isinstance(item, dict):
             found_text = json.dumps(item)[:60]
-            raise UserError(f"its executor output is not of KFP's form: an artifact is {found_text}")
+            raise UserError(f"its executor output is not in KFP's format: an artifact is {found_text}")
         for key, kind in (("name", str), ("uri", str), ("custom_path", str), ("metadata", dict)):
             _of_form(item, key, kind)
     return {"parameterValues": found["parameterValues"], "artifacts": artifacts}
@@ -163,7 +163,7 @@ def _of_form(holder: Any, key: str, kind: Callable[[], T]) -> T:
         return kind()
     if not isinstance(holder, dict) or not isinstance(value, kind):  # type: ignore[arg-type]
         found = json.dumps(value)
-        raise UserError(f"its executor output is not of KFP's form: {key} is {found[:60]}")
+        raise UserError(f"its executor output is not in KFP's format: {key} is {found[:60]}")
     return value
 
 

@@ -211,7 +211,7 @@ def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path, store: Store, m
     manifest = two_files(tmp_path, store)
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("TRIMTAB_CACHE", str(tmp_path / "file"))
-    with pytest.raises(UserError, match="set TRIMTAB_CACHE to a folder that can be written"):
+    with pytest.raises(UserError, match="set TRIMTAB_CACHE to a folder that is writable"):
         materialize(manifest, store)
 
 

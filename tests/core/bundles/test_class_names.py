@@ -33,9 +33,13 @@ def test_names_may_stand_in_the_parameter_itself():
     [
         ("labels.txt", "cat\n", "1 class names; at least two"),
         ("labels.txt", "cat\ndog\ncat\n", "names the class 'cat' twice"),
-        ("labels.json", "{", "is no JSON"),
-        ("labels.json", '{"cat": 0, "dog": 5}', "must hold a list of names, or each name with its number from 0"),
-        pytest.param("labels.json", "[" * 100_000, "is no JSON", id="deep"),
+        ("labels.json", "{", "is not valid JSON"),
+        (
+            "labels.json",
+            '{"cat": 0, "dog": 5}',
+            "must hold a list of class names, or an object that gives each name its number from 0",
+        ),
+        pytest.param("labels.json", "[" * 100_000, "is not valid JSON", id="deep"),
         pytest.param("labels.txt", "".join(f"{n}\n" for n in range(400_000)) + "399999", "'399999' twice", id="many"),
         pytest.param("labels.txt", f"cat\n{'x' * 201}\n", "class name of 201 characters .*at most 200", id="long"),
         pytest.param("labels.json", f'["cat", "{"x" * 4_000_000}"]', "class name of 4000000 characters", id="longer"),

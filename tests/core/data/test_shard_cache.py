@@ -280,7 +280,7 @@ def test_a_cache_that_cannot_be_written_or_is_full_is_one_clear_line(tmp_path, m
             ShardCache(store).open(entry)
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("TRIMTAB_CACHE", str(tmp_path / "file"))
-    with pytest.raises(UserError, match=r"cannot keep shards in .*: not a directory; set TRIMTAB_CACHE to a folder"):
+    with pytest.raises(UserError, match=r"cannot cache shards in .*: not a directory; set TRIMTAB_CACHE to a folder"):
         ShardCache(store).open(entry)
 
 

@@ -66,8 +66,8 @@ def test_each_kind_of_table_brings_its_slices_along(kind, table, tmp_path):
 @pytest.mark.parametrize(
     ("asked", "words"),
     [
-        ("camara", "has no column 'camara' for slice_columns; did you mean 'camera'?; further columns: camera, site"),
-        ("weather", "has no column 'weather' for slice_columns; further columns: camera, site"),
+        ("camara", "has no column 'camara' for slice_columns; did you mean 'camera'?; other columns: camera, site"),
+        ("weather", "has no column 'weather' for slice_columns; other columns: camera, site"),
         ("label", "slice_columns names 'label', which holds the labels, images or texts"),
     ],
 )

@@ -163,7 +163,7 @@ def test_it_is_read_from_an_artifact_and_another_kind_is_refused(tmp_path):
     with pytest.raises(UserError, match="decision"):
         read_evaluation(tmp_path / "other", store)
     publish(tmp_path / "broken", kind="evaluation", files={"evaluation.json": b"{"}, metadata={}, store=store)
-    with pytest.raises(UserError, match=r"evaluation\.json is no JSON"):
+    with pytest.raises(UserError, match=r"evaluation\.json is not valid JSON"):
         read_evaluation(tmp_path / "broken", store)
 
 
@@ -189,5 +189,5 @@ def test_near_copies_in_training_are_said_of_the_split_that_has_them():
 
 def test_a_metric_of_which_no_row_says_anything_gives_no_points():
     nothing = metric_result(0.5, 0.5, difference=Difference(points=None, low=None, high=None))
-    with pytest.raises(UserError, match="say nothing of top-1"):
+    with pytest.raises(UserError, match="top-1 cannot be computed"):
         _ = nothing.points

@@ -151,7 +151,7 @@ def test_a_whole_network_belongs_to_one_task() -> None:
     check_task(entry, "segmentation")
     check_task(load_catalog()["resnet50"], "segmentation")
     with pytest.raises(
-        UserError, match="'fcn_resnet50' has the weights of a whole network for 'segmentation', this run"
+        UserError, match="'fcn_resnet50' holds the weights of a whole network for 'segmentation', but this run"
     ):
         check_task(entry, "classification")
 

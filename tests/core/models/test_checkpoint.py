@@ -73,7 +73,10 @@ def test_a_pickled_network_is_not_opened(tmp_path, network):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"epoch": 1, "loss": 0.5}, "no state dict of tensors at its top or under state_dict.*it holds epoch, loss"),
+        (
+            {"epoch": 1, "loss": 0.5},
+            "no state dict of tensors, neither at its top nor under state_dict.*it holds epoch, loss",
+        ),
         ([1, 2], "no state dict"),
         (b"no checkpoint at all", "cannot be read"),
     ],
@@ -89,10 +92,10 @@ def test_a_file_without_a_network_is_one_line(tmp_path, content, message):
 @pytest.mark.parametrize(
     ("changed", "classes", "message"),
     [
-        ({}, 3, "last layer '3' has 2 outputs, and there are 3 class names"),
+        ({}, 3, "last layer '3' has 2 outputs, but labels has 3 class names"),
         ({"0.weight": torch.zeros(5, 3, 3, 3)}, 2, r"'0.weight' of shape \(5, 3, 3, 3\), not \(4, 3, 3, 3\)"),
-        ({"9.weight": torch.zeros(1)}, 2, "has '9.weight', which the architecture has not"),
-        ({"0.bias": None}, 2, "not of architecture timm:x: it has no '0.bias'"),
+        ({"9.weight": torch.zeros(1)}, 2, "has '9.weight', which the architecture does not have"),
+        ({"0.bias": None}, 2, "does not fit architecture timm:x: it has no '0.bias'"),
     ],
 )
 def test_another_architecture_or_number_of_outputs_is_refused_by_name(network, changed, classes, message):

@@ -32,7 +32,7 @@ def test_mirror_in_object_storage_is_verified_like_any_file(tmp_path: Path, monk
     digest = hashlib.sha256(source.read_bytes()).hexdigest()
     mirror = replace(CATALOG["resnet18"], weights="s3://bucket/w.safetensors", sha256=digest)
     assert torch.equal(read_weights(mirror)["a"], torch.arange(3))
-    with pytest.raises(UserError, match="have another sha256 than"):
+    with pytest.raises(UserError, match="have a different sha256 than"):
         read_weights(replace(mirror, sha256="0" * 64))
 
 
@@ -49,8 +49,8 @@ def test_unreachable_download_names_the_way_without_internet(monkeypatch: pytest
 @pytest.mark.parametrize(
     ("address", "message"),
     [
-        ("torchvision:ResNet18_Weights.NONE", "torchvision knows no weights 'ResNet18_Weights.NONE'"),
-        ("torchvision:Nonsense", "torchvision knows no weights 'Nonsense'"),
+        ("torchvision:ResNet18_Weights.NONE", "torchvision has no weights 'ResNet18_Weights.NONE'"),
+        ("torchvision:Nonsense", "torchvision has no weights 'Nonsense'"),
         ("hf-hub:timm", "must be hf-hub:ORG/NAME"),
         ("hf-hub:timm/x/pytorch_model.bin", r"only \.safetensors is read from a hub"),
         ("none", "has no pretrained weights"),
@@ -81,7 +81,7 @@ def test_safetensors_are_known_by_their_content_and_described_without_torch(tmp_
     for content in (b"", b"\x05\0\0\0\0\0\0\0{1:2}", b"\xff" * 8 + b"{", b"\x02\0\0\0\0\0\0\0[]"):
         path = tmp_path / "broken.safetensors"
         path.write_bytes(content)
-        with pytest.raises(UserError, match=r"'resnet18': .*broken\.safetensors is no safetensors file"):
+        with pytest.raises(UserError, match=r"'resnet18': .*broken\.safetensors is not a safetensors file"):
             tensor_shapes(replace(entry, weights=f"file:{path}"))
 
 
@@ -166,7 +166,10 @@ def test_files_beside_the_weights_are_had_and_verified_with_them(
         with weights_files(replace(entry, weights=address)) as (path, beside):
             assert (path.read_bytes(), beside["vocab.spm"].read_bytes()) == (b"weights", b"pieces")
     for files, message in (
-        ({"vocab.spm": "0" * 64}, "vocab.spm of backbone 'own' has another sha256 than catalog.yaml pins 0000"),
+        (
+            {"vocab.spm": "0" * 64},
+            "vocab.spm of backbone 'own' has a different sha256 than catalog.yaml requires (0000",
+        ),
         ({"vocab.spm": None}, "needs the sha256 of its file vocab.spm"),
         ({"other.spm": "0" * 64}, "no file other.spm beside"),
     ):

@@ -29,8 +29,8 @@ def test_an_integer_that_json_wrote_with_a_point_is_one():
     ("advanced", "message"),
     [
         ({"rat": 1}, "unknown key 'rat' in advanced; did you mean 'rate'?"),
-        ({"epochs": 1}, "'epochs' does not belong into advanced: it is the field train_epochs of the form"),
-        ({"train_epochs": 1}, "'train_epochs' does not belong into advanced: it is the field train_epochs"),
+        ({"epochs": 1}, "'epochs' does not belong in advanced; give it in the field train_epochs of the form"),
+        ({"train_epochs": 1}, "'train_epochs' does not belong in advanced; give it in the field train_epochs"),
         ({"rate": "fast"}, "rate must be greater than 0; got 'fast'"),
         ({"rate": 0}, "rate must be greater than 0; got 0"),
         ({"rate": True}, "rate must be greater than 0; got True"),

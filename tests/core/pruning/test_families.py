@@ -68,5 +68,5 @@ def test_a_network_with_several_outputs_in_training_is_refused() -> None:
         def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
             return x, x
 
-    with pytest.raises(UserError, match="mine gives a tuple while it trains, not one tensor of logits"):
+    with pytest.raises(UserError, match="in training mode mine gives a tuple instead of one tensor of logits"):
         check_network(Two(), images(8), called="mine", output_layers=(), prunes=False)

@@ -136,5 +136,5 @@ def test_a_layer_that_is_no_layer_of_the_graph_is_named():
 
     module = Folded().eval()
     layers = layer_costs(module, [], inputs=INPUTS)
-    with pytest.raises(UserError, match="'expand' is not one layer of its graph; prune by macs"):
+    with pytest.raises(UserError, match="'expand' is not a single layer of its graph; use prune_price=macs"):
         file_for_timing(graph_of(module), module, layers, scheme="int8", stay_float=())

@@ -130,7 +130,9 @@ def test_validation_is_the_mean_over_all_pixels_that_count_not_over_rows_or_batc
 
 def test_a_validation_split_in_which_nothing_counts_is_refused() -> None:
     batches = [pixel_task.batch_of([0, 0], seed=0)]
-    with pytest.raises(UserError, match="the 2 validation images have no accuracy: in their targets 0 places count"):
+    with pytest.raises(
+        UserError, match="accuracy cannot be computed on the 2 validation images: they hold only 0 labelled places"
+    ):
         validate(pixel_task.network(), batches, task=TASK, num_classes=3, device=CPU)
 
 

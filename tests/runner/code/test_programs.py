@@ -54,7 +54,7 @@ def test_a_refusal_that_quotes_a_long_text_keeps_its_end() -> None:
         label="exec", image="x/y:1", command=("no-such-program" * 1000,), args=(), env={}, resources=Resources()
     )
     pipeline = replace(pipeline_of("preflight"), components={"comp": Component(name="comp", container=container)})
-    with pytest.raises(UserError, match=r"^executor 'exec' runs 'no-such-program.*runner container runs it") as caught:
+    with pytest.raises(UserError, match=r"^executor 'exec' runs 'no-such-program.*use --runner container") as caught:
         programs(pipeline, [])
     assert len(str(caught.value)) == 1000
 

@@ -486,7 +486,9 @@ def test_an_image_that_is_nowhere_is_refused_before_anything_starts(
     )  # fmt: skip
     assert done.returncode == 2
     said = done.stderr.strip()
-    assert said.startswith("error: image localhost/trimtab-test:no-such-tag is not here and cannot be pulled: ")
+    assert said.startswith(
+        "error: image localhost/trimtab-test:no-such-tag is not on this machine and cannot be pulled: "
+    )
     assert "\n" not in said
     assert not home.exists()
 

@@ -207,7 +207,7 @@ def test_a_variable_of_the_pipeline_brings_no_variable_of_the_runner(
 
     ran = contained(asking)
     assert ran.result.status == "failed"
-    assert "'TOKEN_OF*' has no name that a container can get" in ran.result.error
+    assert "'TOKEN_OF*' is not a valid name" in ran.result.error
 
 
 def test_the_engine_does_not_obey_a_variable_of_the_pipeline(contained: Any, shell: Any, tmp_path: Path) -> None:
@@ -336,7 +336,7 @@ REFUSED = {
     "a release with a way out": (
         "mkdir -p releases/net/1; "
         'printf \'{"name": "net", "version": "1", "files": {"../../../x": {}}}\' > releases/net/1/release.json',
-        "without its file",
+        "without the file",
     ),
     "a release with another one's marker": (
         "mkdir -p releases/net/1; printf '{\"files\": {}}' > releases/net/1/release.json",
@@ -391,7 +391,7 @@ def test_a_scratch_folder_at_tmp_is_the_containers_own(contained: Any, shell: An
 def test_an_image_name_is_no_option_and_no_file(contained: Any, base_image: str, compiled: Callable[..., Path]) -> None:
     for image in ("--authfile=/etc/passwd", "docker-archive:/etc/passwd", "a b"):
         path = compiled(one(_shell_of(image), "true"))
-        with pytest.raises(UserError, match="is no image's name"):
+        with pytest.raises(UserError, match="is not the name of an image"):
             contained(path)
 
 

@@ -102,7 +102,7 @@ def test_list_that_cannot_be_passed_on_is_refused_in_one_short_line(text: str) -
 
 @pytest.mark.parametrize("text", ["\udcff", "caf\udce9"])
 def test_text_that_is_no_utf_8_is_refused(text: str) -> None:
-    with pytest.raises(UserError, match=r"'dataset' holds what is no text in UTF-8: '.*\\udc"):
+    with pytest.raises(UserError, match=r"'dataset' holds something that is not UTF-8 text: '.*\\udc"):
         values(dataset=text)
 
 

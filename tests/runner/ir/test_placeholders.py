@@ -95,7 +95,7 @@ STRUCTURES = [
 
 @pytest.mark.parametrize("word", STRUCTURES, ids=range(len(STRUCTURES)))
 def test_a_structure_that_is_none_is_refused_before_the_run(word: str) -> None:
-    with pytest.raises(UserError, match="and is none"):
+    with pytest.raises(UserError, match="but is malformed"):
         check_command(["sh", word], "executor 'exec-x'")
 
 

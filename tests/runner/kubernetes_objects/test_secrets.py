@@ -131,7 +131,7 @@ def test_a_secret_of_a_file_that_ends_in_a_newline_or_has_lines_is_in_nothing_th
     assert LEAKS[form] not in str(ran.events)
     assert b"it is ***" in written or form == "json"
     if form != "a line":
-        assert "held a secret" in " ".join(ran.warnings())
+        assert "contained a secret" in " ".join(ran.warnings())
 
 
 def test_a_runs_folder_and_its_journal_are_for_their_owner(
@@ -213,7 +213,8 @@ def test_what_was_not_given_is_refused_before_the_start_with_keys_and_the_option
 
 
 @pytest.mark.parametrize(
-    ("content", "said"), [("other=1", "has no key 'token'; what --secret gives has 'other'"), ("token", "line 1")]
+    ("content", "said"),
+    [("other=1", "has no key 'token'; the file given with --secret has 'other'"), ("token", "line 1")],
 )
 def test_a_file_without_what_is_needed_is_refused(
     run: Callable[..., Any], given: dict[str, Path], content: str, said: str
@@ -287,7 +288,7 @@ def test_a_name_that_only_a_task_knows_fails_the_task_that_uses_it(
         as_env(lengths, text(value="gone").output, names=["TOKEN"])
 
     ran = run(pipeline, secrets=given)
-    assert ran.ended("lengths").error.startswith("the secret 'gone' is not here; give it with --secret gone=PATH")
+    assert ran.ended("lengths").error.startswith("the secret 'gone' is missing; give it with --secret gone=PATH")
 
 
 def test_files_of_a_secret_are_at_their_path_and_on_no_disk(

@@ -103,7 +103,9 @@ def test_a_volume_that_is_not_here_is_refused_with_the_place_where_it_would_be(
     def pipeline():
         mounted(listed(folder=MISSING), "existing", inside="part")
 
-    with pytest.raises(UserError, match=f"'listed'.*'existing' is not here; make the folder {volumes / 'existing'}"):
+    with pytest.raises(
+        UserError, match=f"'listed'.*'existing' does not exist here; create the folder {volumes / 'existing'}"
+    ):
         run(pipeline)
     (volumes / "existing" / "part" / "b").mkdir(parents=True)
     assert run(pipeline).outputs("listed")["Output"] == ["b"]
@@ -132,7 +134,7 @@ def test_a_volume_that_comes_with_content_is_refused(run: Callable[..., Any], co
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "", ".made-by", "A"])
 def test_the_name_of_a_volume_cannot_lead_elsewhere(tmp_path: Path, name: str) -> None:
-    with pytest.raises(UserError, match="no name of a volume"):
+    with pytest.raises(UserError, match="not a valid name of a volume"):
         volume_folder(tmp_path, name)
 
 

@@ -114,11 +114,11 @@ def test_a_metric_that_is_no_number_fails_its_task_and_is_named(run: Callable[..
         ran = run(scores, loss=loss)
         assert ran.result.status == "failed"
         assert ran.ended("score").error == (
-            f"its executor output cannot be read: it holds {said}, which JSON does not know: "
+            f"its executor output cannot be read: it holds {said}, which JSON does not allow: "
             "artifacts.metrics.artifacts[0].metadata.loss"
         )
     assert run(scores, loss="0.25").result.status == "succeeded"
-    assert "-Infinity, which JSON does not know: parameterValues.Output.rows[1]" in run(structs).ended("struct").error
+    assert "-Infinity, which JSON does not allow: parameterValues.Output.rows[1]" in run(structs).ended("struct").error
 
 
 def test_a_wrong_executor_output_fails_its_task_by_name_and_the_exit_task_runs(run: Callable[..., Any]) -> None:

@@ -156,7 +156,7 @@ def test_objects_are_downloaded_and_taken_from_the_cache_until_they_change(
     single = run(importing, uri=f"{uri}/data/deep/b.txt")
     assert single.outputs("look")["Output"]["files"] == {".": "world"}
     missing = run(importing, uri=f"{uri}/nothing")
-    assert missing.ended("importer").error == f"there is no object {uri}/nothing, and none under it"
+    assert missing.ended("importer").error == f"there is no object {uri}/nothing, and none below it"
 
 
 @pytest.mark.s3
@@ -225,5 +225,5 @@ def test_an_object_of_google_cloud_storage_comes_in_slices_and_is_checked(
     download(remote, artifact, tmp_path / "place")
     assert (tmp_path / "place").read_bytes() == content
     monkeypatch.setattr(storage.Blob, "download_as_bytes", lambda self, start, end, **_: b"x" * (end + 1 - start))
-    with pytest.raises(UserError, match=r"large\.bin came with other bytes than its checksum"):
+    with pytest.raises(UserError, match=r"large\.bin was received with bytes that do not match its checksum"):
         download(remote, artifact, tmp_path / "place")

@@ -116,7 +116,7 @@ def test_a_resumed_run_has_its_artifacts_again(run: Run, tmp_path: Path) -> None
     assert outputs["content"] == outputs["content-2"] == "Dataset data second"
 
     (tmp_path / "a").unlink()
-    with pytest.raises(UserError, match="'data' of this run is not at"):
+    with pytest.raises(UserError, match="'data' of this run is no longer at"):
         resume_run(ran.result.run_id, from_task="content", listener=lambda event: None, home=tmp_path / "home")
 
 

@@ -115,7 +115,7 @@ def check_columns(
             others = [str(other) for other in found if other not in own]
             listed = ", ".join(others[:10]) or "none"
             near = _nearest([column], others, cutoff=0.5)
-            raise UserError(f"{table} has no column {column!r} for {parameter}{near}; further columns: {listed}")
+            raise UserError(f"{table} has no column {column!r} for {parameter}{near}; other columns: {listed}")
 
 
 def _first(candidates: Sequence[str], names: Iterable[str]) -> str | None:

@@ -127,8 +127,9 @@ def refuse_without_classes(tree: FolderTree, dataset: str) -> None:
     """UserError where a table beside images would be the data set, or where the images lie in no folder."""
     if tree.tables:
         raise UserError(
-            f"dataset {dataset} holds images without class folders, and {_listed('table', sorted(tree.tables))}: "
-            f"give the table that names images and labels, as {posixpath.join(dataset, sorted(tree.tables)[0])}"
+            f"dataset {dataset} holds images without class folders, and {_listed('table', sorted(tree.tables))}; "
+            "to use a table that names images and labels, give it as the dataset: "
+            f"{posixpath.join(dataset, sorted(tree.tables)[0])}"
         )
     what = "files of unknown kinds that may be images," if tree.unsure else "images"
     raise UserError(f"dataset {dataset} holds {what} but no class folders: put them in one sub-folder per class")
@@ -167,8 +168,8 @@ def _refuse_another_folder(tree: FolderTree, split: str, root: str, classes: Seq
     if not classes or set(names) <= set(classes):
         return
     raise UserError(
-        f"dataset {dataset}: {split} has the folder {names[0]} where other splits have the classes "
-        f"{', '.join(classes[:_LISTED])}; sort its images into folders of classes, or give a table with path and label"
+        f"dataset {dataset}: {split} has the folder {names[0]}, but other splits have the classes "
+        f"{', '.join(classes[:_LISTED])}; sort its images into class folders, or give a table with path and label"
     )
 
 
@@ -195,9 +196,10 @@ def _refuse_same_folders(tree: FolderTree, names: Sequence[str], folders: Iterab
     if len(found) < 2 or len(common) < 2 or 2 * len(common) < len(union):
         return
     raise UserError(
-        f"dataset {dataset}: {_listed('folder', names)} hold the same sub-folders ("
-        f"{', '.join(sorted(common)[:_LISTED])}), so either may be the classes; call them train and test if they are "
-        "splits, give one of them if it is the data set, or give a table with path and label"
+        f"dataset {dataset}: {_listed('folder', names)} hold the same sub-folders "
+        f"({', '.join(sorted(common)[:_LISTED])}), so it is unclear which level names the classes. If the upper "
+        "level names splits, rename the folders to train and test; if one of them is the data set, give that "
+        "folder; or give a table with path and label"
     )
 
 

@@ -94,7 +94,7 @@ class LocalLocation:
             # An unreadable folder must not look empty.
             raise UserError(f"cannot list {self.address}/{prefix}: {_reason(error)}") from error
         if len(above) > _MOST_DEPTH:
-            raise UserError(f"folders inside each other, more than {_MOST_DEPTH} deep, in {self.address}")
+            raise UserError(f"folders are nested more than {_MOST_DEPTH} deep in {self.address}")
         for entry in entries:
             if is_hidden(entry.name):
                 continue
@@ -104,8 +104,8 @@ class LocalLocation:
                 if entered[real] > _MOST_WAYS:
                     # A few links to each other make more paths than anybody can walk.
                     raise UserError(
-                        f"more than {_MOST_WAYS} links lead to one folder, at {self.address}/{prefix}{entry.name}; "
-                        "remove those that lead around in circles"
+                        f"more than {_MOST_WAYS} links lead to one folder, at "
+                        f"{self.address}/{prefix}{entry.name}; remove links that form a loop"
                     )
                 if real not in above:
                     yield from self._walk(Path(entry.path), f"{prefix}{entry.name}/", above | {real}, entered)

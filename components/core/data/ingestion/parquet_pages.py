@@ -43,7 +43,7 @@ def bytes_of_pages(path: Path, columns: Collection[int]) -> list[int]:
             groups = [list(_chunks(group, columns)) for group in _structs(footer, 4)]
             # Else a small file would have the same pages read a hundred thousand times.
             if sum(_number(chunk, 7, _I64) for chunks in groups for chunk in chunks) > len(data):
-                raise DamagedPageError("its columns lie over one another")
+                raise DamagedPageError("its columns overlap")
             return [sum(_of_chunk(data, chunk) for chunk in chunks) for chunks in groups]
         except (IndexError, struct.error):
             raise DamagedPageError("it ends too early") from None

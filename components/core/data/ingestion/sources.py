@@ -111,7 +111,7 @@ def locate(dataset: str, rows: RowFormat) -> tuple[Location, str | None]:
         UserError: no name, nothing there, or a kind of file that `rows` do not come in.
     """
     if not dataset.strip():
-        raise UserError(f"the dataset is not named; give {rows.accepted}")
+        raise UserError(f"no dataset is given; give {rows.accepted}")
     if dataset == DEMO:
         return _locate_demo(rows.demo)
     if dataset.startswith(PACKAGES):

@@ -236,7 +236,7 @@ class TableSource:
         agreed = set[str]()
         for table, row in self.rows(labels_only=False):
             if table not in agreed and self._declared(table) != self.declared:
-                raise UserError(f"{self._files.shown(table)} declares other classes than {self._tables[0]}")
+                raise UserError(f"{self._files.shown(table)} and {self._tables[0]} declare different classes")
             agreed.add(table)
             yield self._item(table, row)
 
@@ -272,7 +272,7 @@ class TableSource:
         if len(outside) > _FEW * num_looked_at:
             raise UserError(
                 f"{len(outside):,} of {num_looked_at:,} rows name files outside of the table's folder or bucket; "
-                f"first: {first}; if they are to be read, give {parameter_for(outside.values())}"
+                f"first: {first}; to read them, give {parameter_for(outside.values())}"
             )
 
     def _path_rows(self) -> Iterator[tuple[str, Row]]:

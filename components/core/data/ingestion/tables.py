@@ -220,8 +220,8 @@ def _check_size(size: int, group: int, path: Path, name: str) -> None:
     stored = max(path.stat().st_size, 1)
     if size > _SURELY_FINE_BYTES and size > _MOST_EXPANSION * stored:
         raise UserError(
-            f"{name}: its row group {group + 1} holds {size // 2**20} MB, and the file has {stored // 2**10} kB; "
-            f"more than {_MOST_EXPANSION} times what is stored is no data set"
+            f"{name}: row group {group + 1} expands to {size // 2**20} MB in a file of {stored // 2**10} kB; more "
+            f"than {_MOST_EXPANSION} times the stored size is refused"
         )
 
 

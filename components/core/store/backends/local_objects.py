@@ -85,7 +85,7 @@ class LocalObjects:
     def fetch(self, key: str, path: Path, *, sha256: str) -> None:
         with replacing(path) as partial:
             if write_new(partial, self.stream(key)) != sha256:
-                raise Damaged(f"{self.address(key)} is damaged: its sha256 is another")
+                raise Damaged(f"{self.address(key)} is damaged: its sha256 does not match")
 
     def size(self, key: str) -> int:
         return self.stat(key).size
@@ -94,7 +94,7 @@ class LocalObjects:
         with self._translated(key):
             path = self._path(key)
             if path.is_dir():
-                raise NotFound(f"no object {self.address(key)}")
+                raise NotFound(f"there is no object {self.address(key)}")
             return _listed(key, path.stat())
 
     def etag(self, key: str) -> str:
@@ -222,7 +222,7 @@ class LocalObjects:
         missing = FileNotFoundError | IsADirectoryError | NotADirectoryError
         at = next((folder for folder in (self._root, *self._root.parents) if folder.is_file()), None)
         if key and isinstance(error, missing) and at is None:
-            return NotFound(f"no object {address}")
+            return NotFound(f"there is no object {address}")
         if isinstance(error, PermissionError):
             return AccessDenied(f"the store {self.uri} refuses access to {address}: {reason}")
         if isinstance(error, FileExistsError | missing):

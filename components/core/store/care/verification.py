@@ -109,7 +109,7 @@ def _check_blob(objects: Objects, blob: Listed) -> Finding | None:
     except Damaged:
         return Finding(key=blob.key, problem="its content does not have its checksum", damaged=True)
     if actual.hexdigest() != digest:
-        return Finding(key=blob.key, problem="its content does not have the sha256 of its name", damaged=True)
+        return Finding(key=blob.key, problem="its content does not have the sha256 in its name", damaged=True)
     return None
 
 
@@ -214,7 +214,7 @@ def _check_ref(objects: Objects, listed: Listed, releases: Iterable[tuple[str, s
     if not isinstance(value, dict):
         return Finding(key=listed.key, problem="it holds no value", damaged=True)
     if {"name", "version"} <= value.keys() and (value["name"], value["version"]) not in set(releases):
-        problem = f"it points at {value['name']}/{value['version']}, and there is no such whole release"
+        problem = f"it points at {value['name']}/{value['version']}, and there is no such complete release"
         return Finding(key=listed.key, problem=problem, damaged=False)
     return None
 

@@ -134,8 +134,8 @@ class Blobs:
             raise BlobMissing(f"no blob {digest} in the store {self._objects.uri}") from error
         except Damaged as error:
             raise BlobDamaged(
-                f"{self._objects.address(blob_key(digest))} is damaged: its content does not have the sha256 of its "
-                "name; delete it and run again"
+                f"{self._objects.address(blob_key(digest))} is damaged: its content does not have the sha256 in "
+                "its name; delete it and run again"
             ) from error
 
 

@@ -140,7 +140,8 @@ class Champions:
         earlier = now.line[:-1]
         if not earlier:
             raise UserError(
-                f"there was no champion before {now.step.release}; trimtab promote makes another release the champion"
+                f"{now.step.release} is the first champion, so there is none to go back to; trimtab promote makes "
+                "another release the champion"
             )
         target = to or earlier[-1]
         if target not in earlier:
@@ -154,7 +155,7 @@ class Champions:
         try:
             self._releases.verify(name, version)
         except (NotFound, Damaged) as error:
-            raise UserError(f"{name}/{version} is not a whole release: {error}") from error
+            raise UserError(f"{name}/{version} is not a complete release: {error}") from error
 
     def _move(self, ref: str, now: Champion | None, step: Step, state: str | None) -> Champion:
         # Whoever compared with an older champion must not overwrite a newer one, even if it was read a moment ago.
@@ -179,6 +180,6 @@ def _step(action: str, name: str, version: str, *, who: str, why: str, run: str)
     words: Mapping[str, Any] = {"who": " ".join(who.split()), "why": " ".join(why.split())}
     for field, text in words.items():
         if not text:
-            raise UserError(f"say {field}: the champion's history holds it for whoever asks later")
+            raise UserError(f"{field} must not be empty; it is kept in the champion's history")
     when = datetime.now(UTC).isoformat(timespec="seconds")
     return Step(action=action, name=name, version=version, when=when, run=run, **words)

@@ -94,7 +94,7 @@ class Checkpoints:
                 target = Path(aside, check_path(name, what="checkpoint file"))
                 target.parent.mkdir(parents=True, exist_ok=True)
                 if write_new(target, self._objects.stream(f"{source}/{name}")) != digest:
-                    raise Damaged(f"{self._objects.address(f'{source}/{name}')} is damaged: its sha256 is another")
+                    raise Damaged(f"{self._objects.address(f'{source}/{name}')} is damaged: its sha256 does not match")
             for name in index["files"]:
                 target = folder / name
                 target.parent.mkdir(parents=True, exist_ok=True)

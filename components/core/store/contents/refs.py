@@ -61,7 +61,7 @@ class Refs:
             stored = self._present(key)
             if stored is None or self._document(name, stored)["nonce"] != nonce:
                 raise RefConflict(
-                    f"the ref {name!r} was moved by someone else; read it again and decide again"
+                    f"the ref {name!r} was moved by someone else; read it again before you decide"
                 ) from error
             etag = stored.etag
         return Ref(name=name, value=dict(value), etag=etag)

@@ -61,17 +61,17 @@ class Releases:
         folder = _folder(name, version)
         index = self._published(name, version)
         if index is None or file not in index:
-            raise NotFound(f"no release file {self._objects.address(f'{folder}/{file}')}")
+            raise NotFound(f"there is no release file {self._objects.address(f'{folder}/{file}')}")
         data = self._objects.get(f"{folder}/{file}").data
         if digest_of(data) != index[file]["sha256"]:
-            raise Damaged(f"{self._objects.address(f'{folder}/{file}')} is damaged: its sha256 is another")
+            raise Damaged(f"{self._objects.address(f'{folder}/{file}')} is damaged: its sha256 does not match")
         return data
 
     def files(self, name: str, version: str) -> builtins.list[str]:
         """Names of the release's files without the marker, sorted. `NotFound`."""
         index = self._published(name, version)
         if index is None:
-            raise NotFound(f"no release {self._objects.address(_folder(name, version))}")
+            raise NotFound(f"there is no release {self._objects.address(_folder(name, version))}")
         return sorted(index)
 
     def verify(
@@ -112,7 +112,7 @@ class Releases:
             except NotFound:
                 raise Damaged(f"{self._objects.address(key)} is missing") from None
             if digest != index[file]["sha256"]:
-                raise Damaged(f"{self._objects.address(key)} is damaged: its sha256 is another")
+                raise Damaged(f"{self._objects.address(key)} is damaged: its sha256 does not match")
 
         run_all(check, sorted(index))
         return sorted(index)
@@ -214,6 +214,9 @@ def _index(files: Mapping[str, bytes | Path]) -> dict[str, dict[str, Any]]:
     for file in files:
         check_path(file, what="release file")
         if file in (MARKER, SIGNATURE):
-            raise UserError(f"a release file cannot be called {file}: it is what says that the release is whole")
+            raise UserError(
+                f"a release file cannot be called {file}: that name is reserved for the file that marks a release as "
+                "complete"
+            )
     measured = {file: measure(body) for file, body in files.items()}
     return {file: {"bytes": size, "sha256": digest} for file, (size, digest) in measured.items()}

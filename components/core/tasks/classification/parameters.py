@@ -8,25 +8,27 @@ AUTO = "auto"
 _OWN = (
     Parameter(
         name="resize", part="network", type=str, default=AUTO, choices=(AUTO, "squash", "crop", "letterbox"),
-        text="How an image becomes square: squash (the aspect ratio is lost), crop (the centre) or letterbox (whole, "
-        "with borders). auto crops as the backbone was evaluated, and squashes images smaller than image_size.",
+        text="How an image becomes square: squash (loses the aspect ratio), crop (keeps the centre) or letterbox "
+        "(keeps all, with borders). auto crops as in the backbone's own evaluation, and squashes images "
+        "smaller than image_size.",
     ),
     Parameter(
         name="crop_ratio", part="network", type=float, default=0.0,
         rule=Range(low=0.1, high=1, also={0: "the backbone's own"}),
-        text="With crop: side of the cut square as a share of the image's shorter side. 0 is the backbone's own.",
+        text="With crop: side of the square as a fraction of the image's shorter side. 0 takes the backbone's own "
+        "ratio.",
     ),
     Parameter(
         name="temperature_scaling", part="recipe", type=bool, default=False,
-        text="Fit a temperature on the validation data that the release divides its logits by, so that its "
-        "probabilities fit the observed accuracy. Predicted classes stay the same.",
+        text="Calibrate the probabilities: the release divides its logits by a temperature that is fitted on "
+        "validation data. Predicted classes stay the same.",
     ),
     Parameter(
         name="label_column",
         part="data",
         type=str,
         default="",
-        text="Column of the table that holds the class. Empty looks for known names.",
+        text="Column of the table that holds the class. Empty tries common names.",
     ),
 )  # fmt: skip
 

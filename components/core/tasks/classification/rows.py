@@ -187,14 +187,15 @@ class ClassificationRows:
         if self.classes and (unknown := [name for name in found if name not in self.classes]):
             raise UserError(
                 f"dataset {dataset} has {_listed(unknown)}, which the model does not know; its classes are "
-                f"{_listed(self.classes)}: the labels must be the data's class names, in the order of the outputs"
+                f"{_listed(self.classes)}: labels must be the class names of the data, in the order of the "
+                "model's outputs"
             )
 
     def _refuse_missing(self, found: Collection[str], dataset: str) -> None:
         if missing := [name for name in self.classes if name not in found]:
             raise UserError(
-                f"dataset {dataset} has nothing of {_listed(missing)}, which the model predicts; data of every class "
-                "of the model are needed"
+                f"dataset {dataset} has no images of {_listed(missing)}, which the model predicts; every class of "
+                "the model needs data"
             )
 
     def _check(self, classes: Sequence[str], dataset: str) -> None:

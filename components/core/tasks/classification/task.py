@@ -169,8 +169,8 @@ class Classification:
         """
         if "squeezenet" in source:
             raise UserError(
-                f"architecture {source}: its classifier is a convolution behind a ReLU, which trimtab does not build; "
-                "a trained SqueezeNet cannot be taken over"
+                f"the classifier of architecture {source} is a convolution followed by a ReLU, which trimtab "
+                "cannot build; a trained SqueezeNet is not supported"
             )
         return {}
 

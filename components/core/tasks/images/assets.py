@@ -120,8 +120,8 @@ def check_classes(classes: Sequence[str], labels: Sequence[str], *, model: str =
     """Raises `UserError` when a model was made for other classes, or another order of them, than the data set's."""
     if list(labels) != list(classes):
         raise UserError(
-            f"the {model} predicts {len(labels)} classes ({_some(labels)}), "
-            f"the data set has {len(classes)} ({_some(classes)}); they must be the same, in one order"
+            f"the {model} predicts {len(labels)} classes ({_some(labels)}), the data set has {len(classes)} "
+            f"({_some(classes)}); they must be the same, in the same order"
         )
 
 

@@ -196,7 +196,9 @@ def _taps(chain: nn.Sequential, source: str, steps: Collection[str]) -> tuple[Ta
         try:
             current = probe.get_submodule(name)(current)
         except (RuntimeError, TypeError, ValueError, AssertionError) as error:
-            raise UserError(f"{source} is no chain of feature maps (at {name}: {str(error).splitlines()[0]})") from None
+            raise UserError(
+                f"{source} is not a chain of feature maps (at {name}: {str(error).splitlines()[0]})"
+            ) from None
         if not isinstance(current, torch.Tensor) or current.ndim != 4 or min(current.shape[2:]) < 1:
             raise UserError(f"{source} gives no feature maps: {name} gives no tensor (N, C, H, W)")
         # Unpadded layers (SqueezeNet) give 63 or 15 where a padded one gives 64 or 16.

@@ -91,7 +91,7 @@ def parse_class_list(name: str, data: bytes) -> ClassList:
         UserError: not such a list, with what was expected.
     """
     if len(data) > _MAX_BYTES:
-        raise UserError(f"{name} has more than {_MAX_BYTES // 10**6} MB; no list of classes has")
+        raise UserError(f"{name} is larger than {_MAX_BYTES // 10**6} MB, too large for a list of classes")
     try:
         text = data.decode("utf-8-sig")
         found = _from_json(json.loads(text)) if name.lower().endswith(".json") else _from_lines(text)
@@ -101,7 +101,7 @@ def parse_class_list(name: str, data: bytes) -> ClassList:
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{name} is not a list of classes: {' '.join(str(error).split())[:120]}") from error
     if not found.names:
-        raise UserError(f"{name} names no class")
+        raise UserError(f"{name} names no classes")
     return found
 
 

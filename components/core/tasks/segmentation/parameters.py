@@ -13,19 +13,19 @@ _SCALE = Range(low=0.1, high=10)
 _OWN = (
     Parameter(
         name="ignore_index", part="data", type=int, default=255, rule=Range(low=-1, high=65535),
-        text="Value in the mask files whose pixels do not count. -1 is none.",
+        text="Mask value of pixels to ignore. -1 for none.",
     ),
     Parameter(
         name="mask_column", part="data", type=str, default="",
-        text="Column of the table that holds the masks or their paths. Empty looks for known names.",
+        text="Column of the table that holds the masks or their paths. Empty tries common names.",
     ),
     Parameter(
         name="group_folders", part="data", type=bool, default=False,
-        text="Keep each folder below images/ whole in one split.",
+        text="Keep all images of one folder below images/ in the same split.",
     ),
     Parameter(
         name="classes_file", part="data", type=str, default="",
-        text="List of class names and colours, a path or an s3:// URI. Empty takes the one beside the data.",
+        text="File with class names and colours, a path or an s3:// URI. Empty takes the one beside the data.",
     ),
     Parameter(
         name="heads", makes_network=True, part="network", type=list[str], default=[DEFAULT_HEAD], choices=HEADS,
@@ -33,9 +33,9 @@ _OWN = (
     ),
     Parameter(
         name="inference", part="network", type=str, default=INFERENCES[0], choices=INFERENCES,
-        text="How images of another size than image_size are taken: resize shrinks larger ones to fit; sliding looks "
-        "at them in windows of image_size and averages the logits where windows overlap; whole takes every image at "
-        "its own size, by a graph with free height and width.",
+        text="What happens to images of another size than image_size: resize shrinks larger ones to fit; sliding runs "
+        "the network on windows of image_size and averages the logits where windows overlap; whole runs it on every "
+        "image at its own size, by a graph with free height and width.",
     ),
     Parameter(
         name="loss", part="training", type=str, default="cross_entropy", choices=LOSSES,
@@ -48,20 +48,20 @@ _OWN = (
     ),
     Parameter(
         name="distillation", part="distillation", type=str, default="channel", choices=DISTILLATIONS,
-        text="What the student learns of the teacher's logits: the classes of each pixel (pixel), or where each class "
-        "is (channel).",
+        text="What the student learns from the teacher's logits: the classes of each pixel (pixel), or where in the "
+        "image each class is (channel).",
     ),
     Parameter(
         name="smallest_scale", part="training", type=float, default=0.75, rule=_SCALE,
-        text="Training images are zoomed by a random factor; this is the smallest.",
+        text="Training images are zoomed by a random factor; this is its minimum.",
     ),
     Parameter(
         name="largest_scale", part="training", type=float, default=1.5, rule=_SCALE,
-        text="The largest factor by which training images are zoomed.",
+        text="Training images are zoomed by a random factor; this is its maximum.",
     ),
     Parameter(
         name="colour_jitter", part="training", type=float, default=0.2, rule=Range(low=0, high=0.9),
-        text="How much brightness, contrast and saturation of training images change at random, as a fraction.",
+        text="Maximum random change of brightness, contrast and saturation of training images, as a fraction.",
     ),
 )  # fmt: skip
 

@@ -210,7 +210,9 @@ class SegmentationRows:
 
     def _refuse_group_folders(self, dataset: str) -> None:
         if self.group_folders:
-            raise UserError(f"group_folders needs folders images/ and masks/, and dataset {dataset} is something else")
+            raise UserError(
+                f"group_folders needs the folders images/ and masks/, which dataset {dataset} does not have"
+            )
 
     def look(self, source: Source, dataset: str) -> list[str]:
         """Reads the first pairs until one can be used and two classes are known.

@@ -180,7 +180,7 @@ class Segmentation:
         """
         if source not in PUBLISHED:
             raise UserError(
-                f"architecture {source!r} is no whole segmentation network that trimtab knows; known: "
+                f"architecture {source!r} is not a whole segmentation network that trimtab knows; known: "
                 f"{', '.join(PUBLISHED)}"
             )
         return {"head": PUBLISHED[source].head}

@@ -95,7 +95,7 @@ def beam_search(
 ) -> list[list[Hypothesis]]:
     """The best `width` hypotheses of each row, best first.
 
-    The `width` most probable unfinished hypotheses go on; each also offers to end. A row is done when no unfinished
+    The `width` most probable unfinished hypotheses continue; each also offers to end. A row is done when no unfinished
     hypothesis can still reach the score of its `width`-th best finished one: log-probabilities only fall, and the
     divisor is at most `limit^α`. At the limit the unfinished ones count as they are.
 

@@ -52,7 +52,9 @@ def catalog_pairs(path: Path) -> Iterator[Pair]:
     except OSError as error:
         raise UserError(f"cannot read {path.name}: {(error.strerror or type(error).__name__).lower()}") from error
     if data is None:
-        raise UserError(f"{path.name} has more than {_MAX_BYTES} bytes, and a catalog is read whole; split it")
+        raise UserError(
+            f"{path.name} is larger than {_MAX_BYTES} bytes; split it, since a catalog is read in one piece"
+        )
     binary = data[:4] in _MAGICS
     empty = True
     for pair in _mo_pairs(data, path.name) if binary else _po_pairs(data, path.name):
@@ -139,7 +141,7 @@ def _mo_pairs(data: bytes, name: str) -> Iterator[Pair]:
                 raise UserError(f"{name}, entry {number + 1}: the text lies outside the file")
             left -= length
             if left < 0:
-                raise UserError(f"{name}, entry {number + 1}: its texts lie on top of each other")
+                raise UserError(f"{name}, entry {number + 1}: its texts overlap")
             texts.append(_text(data[offset : offset + length], charset, f"{name}, entry {number + 1}"))
         message, _, plural = texts[0].rpartition("\x04")[2].partition("\0")
         if message:

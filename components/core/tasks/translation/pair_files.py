@@ -78,7 +78,7 @@ def _catalogs(names: Sequence[str], languages: tuple[str, str], place: str) -> l
     kept = [name for name, code in said.items() if code is None or code in taken]
     if names and not kept:
         counted = ", ".join(code for code, _ in Counter(said.values()).most_common(10) if code)
-        raise UserError(f"{place} holds gettext catalogs of {counted}, and none of {wanted[0]}")
+        raise UserError(f"{place} holds gettext catalogs for {counted}, but none for {wanted[0]}")
     return [PairFile(kind="catalog", names=(name,), swapped=swapped) for name in kept]
 
 

@@ -61,7 +61,8 @@ def moses_pairs(source: Path, target: Path) -> Iterator[Pair]:
     counts = [_line_count(path) for path in (source, target)]
     if counts[0] != counts[1]:
         raise UserError(
-            f"{source.name} has {counts[0]} lines and {target.name} {counts[1]}: the two files must have the same lines"
+            f"{source.name} has {counts[0]} lines and {target.name} has {counts[1]}; the two files must have the "
+            "same number of lines"
         )
     return _moses_lines(source, target)
 
@@ -144,7 +145,9 @@ class _TsvReading:
             self._split = found.split
         else:
             if len(first) < 2:
-                raise UserError(f"{table} has one column; a .tsv of pairs has source and target, separated by a tab")
+                raise UserError(
+                    f"{table} has one column; a .tsv of pairs needs two, source and target, separated by a tab"
+                )
             self._places, self._further, self._split = [0, 1], {}, None
         self._columns, self._table = columns, table
         self._needed = max([*self._places, *self._further.values()])
@@ -194,8 +197,8 @@ def table_pairs(path: Path, columns: Columns, languages: tuple[str, str]) -> Ite
             continue
         if shared and isinstance(row.texts["source"], str):
             raise UserError(
-                f"{path.name} has the column {shared!r} and none beside it: pairs need a source and a target column; "
-                "name them with source_column and target_column"
+                f"{path.name} has only the column {shared!r}: pairs need a source and a target column; name them "
+                "with source_column and target_column"
             )
         texts = [_cell_text(row.texts[r], code) for r, code in zip(("source", "target"), languages, strict=True)]
         yield Pair(name=name, source=texts[0], target=texts[1], group=row.group, split=row.split, slices=row.slices)
@@ -250,7 +253,7 @@ def moses_files(names: Iterable[str], source: str, target: str) -> list[tuple[st
                 break
     for ours, theirs, language in ((sides[0], sides[1], target), (sides[1], sides[0], source)):
         if alone := sorted(set(ours) - set(theirs)):
-            raise UserError(f"{ours[alone[0]]} has no counterpart {alone[0]}.{language} beside it")
+            raise UserError(f"{ours[alone[0]]} has no matching file {alone[0]}.{language} beside it")
     return [(sides[0][stem], sides[1][stem]) for stem in sorted(sides[0])]
 
 

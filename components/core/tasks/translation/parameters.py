@@ -20,68 +20,73 @@ _OWN = (
     ),
     Parameter(
         name="source_column", part="data", type=str, default="",
-        text="Column of the table that holds the source sentences. Empty looks for known names and language codes.",
+        text="Column of the table that holds the source sentences. Empty tries common names and language codes.",
     ),
     Parameter(
         name="target_column", part="data", type=str, default="",
-        text="Column of the table that holds the translations. Empty looks for known names and language codes.",
+        text="Column of the table that holds the translations. Empty tries common names and language codes.",
     ),
     Parameter(
         name="group_column", part="data", type=str, default="",
-        text="Column of the table whose equal values stay in one split: one document. Empty for none.",
+        text="Column of the table that keeps rows together: rows with the same value (one document) go to the same "
+        "split. Empty for none.",
     ),
     Parameter(
         name="max_words", part="data", type=int, default=MAX_WORDS, rule=Range(low=1, high=1000),
-        text="Longest sentence to use, in words; pairs with a longer one are quarantined.",
+        text="Maximum length of a sentence in words. Pairs with a longer one are quarantined.",
     ),
     Parameter(
         name="skipped_rules", part="data", type=list[str], default=[],
-        text="Cleaning rules that are left out, by the names on the data page, such as 'identical'.",
+        text="Cleaning rules to skip, by their names on the data page, such as 'identical'.",
     ),
     Parameter(
         name="beam_size", part="network", type=int, default=BEAM_SIZE, rule=Range(low=1, high=12),
-        text="Hypotheses of beam search when a release is judged and used. 1 is greedy decoding, the fastest.",
+        text="Number of beam-search hypotheses, in evaluation and in the release. 1 is greedy decoding, the fastest.",
     ),
     Parameter(
         name="length_penalty", part="network", type=float, default=LENGTH_PENALTY, rule=Range(low=0, high=2),
-        text="Exponent of the length by which beam search divides a hypothesis's log-probability.",
+        text="Beam search divides a hypothesis's log-probability by its length to the power of this number.",
     ),
     Parameter(
         name="general_sentences", part="training", type=str, default="",
-        text="Text file, or its s3:// URI, with out-of-domain sentences in the source language, one per line. Half of "
-        "them, at most 200, are translated before and after tuning to report the change; the others can be replayed. "
-        "Empty uses an embedded English sample.",
+        text="Text file (a path or an s3:// URI) with sentences from outside your domain, in the source language, one "
+        "per line. Half of them, at most 200, are translated before and after tuning to report the change; the "
+        "others can be replayed. Empty uses an embedded English sample.",
     ),
     Parameter(
         name="vocabulary_coverage", part="recipe", type=float, default=1.0, rule=FRACTION,
-        text="Keep the pieces that make up this share of the training text on each side, and all single characters. "
-        "1 keeps every piece that occurs, 0 the whole vocabulary.",
+        text="Keep the vocabulary pieces that make up this fraction of the training text on each side, and all single "
+        "characters. 1 keeps every piece that occurs, 0 the whole vocabulary.",
     ),
     Parameter(
         name="vocabulary_least", part="recipe", type=int, default=VOCABULARY_LEAST, rule=NOT_NEGATIVE,
-        text="Minimum number of pieces to keep on each side. The most frequent ones of the pretrained vocabulary fill "
-        "it up, so that words missing from the training text stay whole.",
+        text="Minimum number of pieces to keep on each side. If fewer are left, the most frequent pieces of the "
+        "pretrained vocabulary are kept as well, so that words missing from the training text stay whole.",
     ),
     Parameter(
         name="heads_fraction", part="recipe", type=float, default=1.0, rule=SHARE,
-        text="Share of the attention heads to keep. Feed-forward neurons go until the recipe's share of MACs is left.",
+        text="Fraction of the attention heads to keep. Then feed-forward neurons are removed until the recipe's "
+        "fraction of MACs is left.",
     ),
     Parameter(
         name="encoder_layers", part="recipe", type=int, default=0, rule=NOT_NEGATIVE,
-        text="Encoder layers to keep; those go first that cost least on training text. 0 keeps all.",
+        text="Number of encoder layers to keep. The layers that matter least on training text are removed first. 0 "
+        "keeps all.",
     ),
     Parameter(
         name="decoder_layers", part="recipe", type=int, default=0, rule=NOT_NEGATIVE,
-        text="Decoder layers to keep; those go first that cost least on training text. 0 keeps all.",
+        text="Number of decoder layers to keep. The layers that matter least on training text are removed first. 0 "
+        "keeps all.",
     ),
     Parameter(
         name="int8_kind", part="recipe", type=str, default="dynamic", choices=("dynamic", "weights"),
-        text="dynamic computes matrix products with integers; weights stores int8 and computes in float.",
+        text="How int8 is used: dynamic computes matrix products with integers; weights stores the weights as int8 "
+        "and computes in float.",
     ),
     Parameter(
         name="int8_least_db", part="recipe", type=float, default=0.0, rule=Range(low=0, high=100),
-        text="Minimum signal-to-noise ratio of each output of a graph, in decibels: the most harmful matrix products "
-        "stay float until it holds. 0 quantizes all of them.",
+        text="Minimum signal-to-noise ratio of each output of a graph, in decibels. The most harmful matrix products "
+        "stay float until it is reached. 0 quantizes all of them.",
     ),
 )  # fmt: skip
 

@@ -52,7 +52,7 @@ def check_entry(backbone: "Backbone", task: str) -> None:
     name = f"{backbone.origin}: backbone {backbone.name!r}"
     if backbone.task != task or backbone.architecture != ARCHITECTURE:
         raise UserError(
-            f"{name} is no translation network; name an entry with 'task: {task}' and 'architecture: {ARCHITECTURE}'"
+            f"{name} is not a translation network; name an entry with 'task: {task}' and 'architecture: {ARCHITECTURE}'"
         )
     if backbone.weights == "none":
         fresh_config(backbone, _pieces(backbone))
@@ -147,7 +147,7 @@ def load_weights(backbone: "Backbone", network: "EncoderDecoder") -> str:
         else:
             loaded = load_marian(path, eos=_spm(files).eos)
     if loaded.config != network.config:
-        raise UserError(f"backbone {backbone.name!r}: its weights are of another network than was built")
+        raise UserError(f"backbone {backbone.name!r}: its weights belong to another network than the one described")
     network.load_state_dict(loaded.state_dict())
     return "all weights, output layer and vocabulary included"
 

@@ -99,7 +99,7 @@ class TranslationRows:
         refuse_wrong_texts(self, "source_language", "target_language", "source_column", "target_column", "group_column")
         for name in ("source_language", "target_language"):
             if not code_of(getattr(self, name)):
-                raise UserError(f"{name} must be the code of a language, as en or pt-BR; got {getattr(self, name)!r}")
+                raise UserError(f"{name} must be a language code, such as en or pt-BR; got {getattr(self, name)!r}")
         if code_of(self.source_language) == code_of(self.target_language):
             raise UserError(f"source_language and target_language are both {self.source_language!r}")
         try:
@@ -204,7 +204,7 @@ class TranslationRows:
             raise UserError(f"dataset {dataset} has no sentence pairs; give {self.accepted}")
         counted = ", ".join(f"{count} {reason}" for reason, count in refused.most_common())
         raise UserError(
-            f"dataset {dataset}: of the first {refused.total()} pairs none can be used: {counted}; first: {first}"
+            f"dataset {dataset}: none of the first {refused.total()} pairs can be used: {counted}; first: {first}"
         )
 
     def inspect(self, item: Item, *, max_bytes: int) -> Inspected:

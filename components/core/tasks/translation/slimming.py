@@ -103,7 +103,7 @@ def slim(
     whole = count_macs(network, assets.inputs)
     notes: dict[str, str] = {}
     if not sample:
-        raise UserError("pruning needs sentence pairs in the training split, and there is none")
+        raise UserError("pruning needs sentence pairs in the training split, which has none")
     if config.vocabulary_coverage:
         network, assets, notes = trimmed(
             network, assets, pairs, sample, coverage=config.vocabulary_coverage, least=config.vocabulary_least

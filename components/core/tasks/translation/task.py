@@ -269,8 +269,8 @@ class Translation:
         pieces = serving.translate(decoder, batch.inputs[SOURCE], **assets.decoding)
         if not decoder.finite:
             raise UserError(
-                f"the model gives no finite answer (a logit is NaN or infinity) for some of {len(batch)} "
-                f"{self.row_noun}; train it again, with a lower learning rate or without mixed precision"
+                f"the model's output is NaN or infinite for some of {len(batch)} {self.row_noun}; train it again "
+                "with a lower learning rate or without mixed precision"
             )
         return {PIECES: pieces}
 

@@ -82,7 +82,9 @@ def tmx_pairs(path: Path, *, source: str, target: str) -> Iterator[Pair]:
     parser.CharacterDataHandler, parser.XmlDeclHandler = reader.text, reader.declared
 
     def refuse(*_: Any) -> None:
-        raise UserError(f"{path.name} declares XML entities, which are not read; write the texts out")
+        raise UserError(
+            f"{path.name} declares XML entities, which trimtab does not read; replace them with their texts"
+        )
 
     parser.EntityDeclHandler = refuse
     try:
@@ -91,7 +93,7 @@ def tmx_pairs(path: Path, *, source: str, target: str) -> Iterator[Pair]:
                 chunk = file.read(_CHUNK)
                 parser.Parse(chunk, not chunk)
                 if reader.root not in ("", "tmx"):
-                    raise UserError(f"{path.name} is no TMX file: its root is <{reader.root[:40]}>")
+                    raise UserError(f"{path.name} is not a TMX file: its root element is <{reader.root[:40]}>")
                 yield from reader.ready
                 reader.ready.clear()
                 if not chunk:

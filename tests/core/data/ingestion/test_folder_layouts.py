@@ -101,7 +101,7 @@ def test_parts_without_telling_names_are_refused_and_not_taken_for_classes(
     others: tuple[str, ...], tmp_path: Path
 ) -> None:
     data = put(tmp_path / "data", *with_classes("fold1", "fold2"), *others)
-    with pytest.raises(UserError, match=r"fold1, fold2 hold the same sub-folders \(cats, dogs\), so either may be"):
+    with pytest.raises(UserError, match=r"fold1, fold2 hold the same sub-folders \(cats, dogs\), so it is unclear"):
         quick_look(str(data), IMAGES)
 
 
@@ -115,17 +115,20 @@ def test_the_one_way_down_is_taken(wrapper: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["images/1.jpg", "images/2.jpg", "labels.csv"], r"the table labels\.csv: give the table .*data/labels\.csv"),
-        (["train_images/1.jpg", "test_images/2.jpg", "train.csv"], r"the table train\.csv: give the table"),
-        (["trainimages/1.jpg", "testimages/2.jpg", "train.csv"], r"the table train\.csv: give the table"),
-        (["1.jpg", "2.jpg", "labels.csv"], r"the table labels\.csv: give the table"),
+        (
+            ["images/1.jpg", "images/2.jpg", "labels.csv"],
+            r"the table labels\.csv; to use a table .* give it as the dataset: .*data/labels\.csv",
+        ),
+        (["train_images/1.jpg", "test_images/2.jpg", "train.csv"], r"the table train\.csv; to use a table"),
+        (["trainimages/1.jpg", "testimages/2.jpg", "train.csv"], r"the table train\.csv; to use a table"),
+        (["1.jpg", "2.jpg", "labels.csv"], r"the table labels\.csv; to use a table"),
         (
             [*with_classes("data"), "assets/logo.png"],
             r"4 images in folders of data and 1 in assets; give .*/data if its folders are the classes",
         ),
         (
             [*with_classes("train"), "val/images/1.jpg", "val/images/2.jpg", "val/annotations.txt"],
-            r"val has the folder images where other splits have the classes cats, dogs; sort its images into",
+            r"val has the folder images, but other splits have the classes cats, dogs; sort its images into",
         ),
         (["data_batch_1", "data_batch_2"], r"holds files of unknown kinds that may be images, but no class folders"),
         (["train.tar", "val.tar"], r"holds no images \(2 other files\); unpack the \.tar files, then "),

@@ -127,7 +127,7 @@ def test_a_table_that_names_files_elsewhere_is_refused_before_anything_is_read(t
         quick_look(dataset, IMAGES)
     assert str(caught.value) == (
         "3 of 4 rows name files outside of the table's folder or bucket; "
-        f"first: {dataset}, row 1: /data/my photos/1/a.jpg; if they are to be read, "
+        f"first: {dataset}, row 1: /data/my photos/1/a.jpg; to read them, "
         "give -p allow_paths='s3://scans,/data/my photos'"
     )
     quick_look(dataset, IMAGES, allow_paths=["s3://scans", "/data/my photos"])

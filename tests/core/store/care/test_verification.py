@@ -49,7 +49,7 @@ def test_a_changed_byte_of_a_blob_is_found_with_the_result_that_needs_it(store: 
     digest = fill(store)["weights"]
     objects.put(blob_key(digest), b"weightz")
     assert problems(objects) == [
-        (blob_key(digest), "its content does not have the sha256 of its name", True),
+        (blob_key(digest), "its content does not have the sha256 in its name", True),
         ("results/prune/key.json", f"its weights, blob {digest}, is damaged", False),
     ]
 
@@ -109,7 +109,7 @@ def test_a_ref_to_a_release_that_is_gone_is_found(store: Store, objects: Objects
     fill(store)
     objects.delete("releases/sorter/1/release.json")
     assert problems(objects) == [
-        ("refs/champion.json", "it points at sorter/1, and there is no such whole release", False)
+        ("refs/champion.json", "it points at sorter/1, and there is no such complete release", False)
     ]
 
 

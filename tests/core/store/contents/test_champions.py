@@ -98,7 +98,7 @@ def test_a_rollback_goes_back_one_and_a_second_one_further(releases: Store) -> N
     assert champion_of(releases) == "model/2"
     releases.champions.roll_back(who="bob", why="still complaints")
     assert champion_of(releases) == "model/1"
-    with pytest.raises(UserError, match="no champion before"):
+    with pytest.raises(UserError, match="is the first champion"):
         releases.champions.roll_back(who="bob", why="and again")
     promote(releases, "4")
     champion = releases.champions.roll_back(who="bob", why="once more")
@@ -124,7 +124,7 @@ def test_a_release_that_is_not_whole_never_becomes_champion(releases: Store, obj
         objects.put("releases/model/2/model.onnx", b"3")
     else:
         objects.delete(f"releases/model/2/{'card.md' if harm == 'removed' else 'release.json'}")
-    with pytest.raises(UserError, match="model/2 is not a whole release"):
+    with pytest.raises(UserError, match="model/2 is not a complete release"):
         promote(releases, "2")
     assert champion_of(releases) == "model/1"
 
@@ -133,7 +133,7 @@ def test_a_rollback_to_a_release_that_was_damaged_since_is_refused(releases: Sto
     promote(releases, "1")
     promote(releases, "2")
     objects.put("releases/model/1/model.onnx", b"?")
-    with pytest.raises(UserError, match="model/1 is not a whole release"):
+    with pytest.raises(UserError, match="model/1 is not a complete release"):
         releases.champions.roll_back(who="bob", why="x")
     assert champion_of(releases) == "model/2"
 

@@ -84,5 +84,5 @@ def test_a_models_classes_give_the_order_and_must_be_the_datas() -> None:
     with pytest.raises(UserError, match=r"dataset photos has 'cow', which the model does not know"):
         rows.order_classes({"cat": 3, "dog": 2, "cow": 1}, [], "photos")
     three = ClassificationRows().with_options({"classes": ["dog", "cat", "cow"]})
-    with pytest.raises(UserError, match=r"dataset photos has nothing of 'dog', which the model predicts"):
+    with pytest.raises(UserError, match=r"dataset photos has no images of 'dog', which the model predicts"):
         three.order_classes({"cat": 3, "cow": 2}, [], "photos")

@@ -50,7 +50,7 @@ def test_each_form_is_read(name: str, content: str, expected: ClassList) -> None
         ("classes.txt", "\n".join(map(str, range(256))), "256 classes are declared; masks hold at most 255"),
         pytest.param("classes.txt", "x" * 201, "class name of 201 characters .*at most 200", id="long"),
         pytest.param("classes.json", json.dumps({"x" * 900_000: 0}), "class name of 900000 characters", id="longer"),
-        pytest.param("classes.txt", "a\n" * 600_000, "classes.txt has more than 1 MB", id="large"),
+        pytest.param("classes.txt", "a\n" * 600_000, "classes.txt is larger than 1 MB", id="large"),
     ],
 )
 def test_what_is_no_list_is_refused(name: str, content: str, message: str) -> None:

@@ -224,7 +224,7 @@ def test_a_row_whose_mask_is_missing_is_no_pair(pairs: Pairs, tmp_path: Path) ->
             "no column 'patinet' for group_column; did you mean 'patient'",
         ),
         ("image,mask", {"group_column": "mask"}, "group_column names 'mask', which holds the labels, images or texts"),
-        ("image,mask", {"group_folders": True}, "group_folders needs folders images/ and masks/"),
+        ("image,mask", {"group_folders": True}, "group_folders needs the folders images/ and masks/"),
     ],
 )
 def test_a_table_that_cannot_work_is_refused(header: str, options: dict, message: str, tmp_path: Path) -> None:

@@ -291,7 +291,7 @@ def test_the_rows_of_a_previous_data_set_are_taken_over(pairs: Pairs, store: Sto
         ({"ignore": 1}, "unknown data parameter 'ignore' for segmentation; known: ignore_index, group_column"),
         ({"ignore_index": -2}, r"ignore_index must be a whole number in -1\.\.65535"),
         ({"group_folders": "yes"}, "group_folders must be true or false, got 'yes'"),
-        ({"group_column": 3}, "group_column must be a text, got 3"),
+        ({"group_column": 3}, "group_column must be text, got 3"),
         ({"group_column": "a", "group_folders": True}, "give one of them"),
     ],
 )

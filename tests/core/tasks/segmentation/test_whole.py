@@ -186,8 +186,11 @@ def test_the_refusal_needs_no_torch() -> None:
     [
         ({"backbone.16.0.weight": None}, r"'backbone\.features\.16\.0\.weight' of the network is not in the file"),
         ({"backbone.16.0.weight": torch.zeros(1)}, r"has shape \(1,\) on disk, \(960, 160, 1, 1\) in the network"),
-        ({"backbone.17.0.weight": torch.zeros(1)}, r"'backbone\.features\.17\.0\.weight' is in the file, not in"),
-        ({"classifier.9.weight": torch.zeros(1)}, r"'classifier\.9\.weight' is in the file, not in torchvision:deep"),
+        ({"backbone.17.0.weight": torch.zeros(1)}, r"'backbone\.features\.17\.0\.weight' is in the file, but not in"),
+        (
+            {"classifier.9.weight": torch.zeros(1)},
+            r"'classifier\.9\.weight' is in the file, but not in torchvision:deep",
+        ),
         ({"classifier.0.convs.4.2.bias": None}, r"'classifier\.0\.convs\.4\.2\.bias' of torchvision:deep.* is not in"),
         ({"classifier.4.weight": torch.zeros(4, 256, 1, 1)}, "classes has 3 names, the weights' classifier 4 outputs"),
     ],
@@ -220,10 +223,10 @@ def test_a_users_own_checkpoint_of_a_whole_network_keeps_its_classifier(tmp_path
         expected, actual = theirs(images)["out"], found.module(images)
     size = expected.shape[-2:]
     torch.testing.assert_close(F.interpolate(actual, size, mode="bilinear"), expected, rtol=1e-3, atol=1e-4)
-    with pytest.raises(UserError, match="has 3 outputs, and there are 2 class names"):
+    with pytest.raises(UserError, match="has 3 outputs, but labels has 2 class names"):
         read_trained(tmp_path / "ft.pth", called="ft.pth", task="segmentation", architecture=LRASPP, classes=["a", "b"])
 
 
 def test_a_backbone_is_no_whole_network_to_start_from(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="'timm:resnet18' is no whole segmentation network that trimtab knows"):
+    with pytest.raises(UserError, match="'timm:resnet18' is not a whole segmentation network that trimtab knows"):
         read_trained(tmp_path / "x", called="x", task="segmentation", architecture="timm:resnet18", classes=CLASSES)

@@ -60,7 +60,7 @@ def test_a_compiled_catalog_whose_texts_are_all_the_same_bytes_is_refused(tmp_pa
     tables = struct.pack("<2I", size, text) * (2 * count)
     path = tmp_path / "m.mo"
     path.write_bytes(struct.pack("<7I", 0x950412DE, 0, count, 28, 28 + 8 * count, 0, 0) + tables + b"x" * size)
-    with pytest.raises(UserError, match=r"m\.mo, entry \d+: its texts lie on top of each other"):
+    with pytest.raises(UserError, match=r"m\.mo, entry \d+: its texts overlap"):
         list(catalog_pairs(path))
 
 

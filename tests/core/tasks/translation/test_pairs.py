@@ -59,7 +59,7 @@ def test_a_line_in_another_encoding_is_counted_and_moves_no_other(tmp_path: Path
 @pytest.mark.parametrize(
     ("source", "target", "said"),
     [
-        (b"a\nb\n", b"a\n", "x.en has 2 lines and x.pt 1: the two files must have the same lines"),
+        (b"a\nb\n", b"a\n", "x.en has 2 lines and x.pt has 1; the two files must have the same number of lines"),
         (b"a\n", b"\xff\xfea\0", "x.pt is UTF-16; save it as UTF-8"),
         (b"a\n", None, "cannot read x.pt: no such file"),
     ],
@@ -88,7 +88,7 @@ def test_files_are_paired_by_stem_and_a_lonely_one_is_named() -> None:
     assert moses_files(["x.en", "x.pt", "x.pt_BR", "y.pt", "y.en"], "en", "pt-BR") == [
         ("x.en", "x.pt_BR"), ("y.en", "y.pt"),
     ]  # fmt: skip
-    with pytest.raises(UserError, match=r"b.pt has no counterpart b.en beside it"):
+    with pytest.raises(UserError, match=r"b.pt has no matching file b.en beside it"):
         moses_files(["a.en", "a.pt", "b.pt"], "en", "pt")
 
 
@@ -153,7 +153,7 @@ def test_a_column_that_maps_languages_to_texts_is_read_and_one_of_plain_texts_is
     assert texts(table_pairs(tmp_path / "a.jsonl", COLUMNS, LANGUAGES)) == [("one", "um"), ("two", "dois")]
     pq.write_table(pa.Table.from_pylist([{"translation": {"en": "one", "pt": "um"}}]), tmp_path / "a.parquet")
     assert texts(table_pairs(tmp_path / "a.parquet", COLUMNS, LANGUAGES)) == [("one", "um")]
-    with pytest.raises(UserError, match="has the column 'translation' and none beside it"):
+    with pytest.raises(UserError, match="has only the column 'translation'"):
         list(table_pairs(write(tmp_path, "b.csv", "translation\num\n"), COLUMNS, LANGUAGES))
 
 
@@ -187,7 +187,7 @@ def test_units_of_a_translation_memory_become_pairs_without_formatting_codes(tmp
     ("content", "said"),
     [
         ("<tmx><body>\n<tu>", "a.tmx, line 2: not valid XML: no element found"),
-        ("<html/>", "a.tmx is no TMX file: its root is <html>"),
+        ("<html/>", "a.tmx is not a TMX file: its root element is <html>"),
         ('<!DOCTYPE tmx [<!ENTITY a "b">]><tmx/>', "a.tmx declares XML entities"),
         ('<!DOCTYPE tmx [<!ENTITY a SYSTEM "file:///etc/passwd">]><tmx>&a;</tmx>', "a.tmx declares XML entities"),
     ],

@@ -62,7 +62,7 @@ def test_a_marian_file_with_its_vocabulary_becomes_the_network(own):
 def test_other_weights_than_the_networks_are_refused(own):
     _, entry = own
     other = EncoderDecoder(replace(CONFIG, dim=8))
-    with pytest.raises(UserError, match="backbone 'own': its weights are of another network than was built"):
+    with pytest.raises(UserError, match="backbone 'own': its weights belong to another network than the one described"):
         TASK.load_pretrained(other, entry, [])
 
 
@@ -100,7 +100,7 @@ def test_a_fresh_network_has_a_vocabulary_of_the_training_split():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"task": "", "options": {}}, "is no translation network; name an entry with 'task: translation'"),
+        ({"task": "", "options": {}}, "is not a translation network; name an entry with 'task: translation'"),
         ({"options": {"dim": 30}}, "dim must be even, at least 4, and a multiple of heads"),
         ({"options": {"depth": 3}}, "unknown option 'depth'; known: source_language"),
         ({"options": {"vocabulary": 12}}, "vocabulary must be a whole number of pieces from 270 on"),
@@ -115,7 +115,7 @@ def test_an_entry_that_cannot_be_is_refused_before_anything_is_read(changes, mes
 
 
 def test_a_backbone_for_images_is_refused():
-    with pytest.raises(UserError, match="backbone 'resnet18' is no translation network"):
+    with pytest.raises(UserError, match="backbone 'resnet18' is not a translation network"):
         TASK.candidates([load_catalog()["resnet18"]], {})
 
 

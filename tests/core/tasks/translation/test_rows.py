@@ -298,24 +298,24 @@ def test_catalogs_of_the_language_are_chosen_and_turned_round_for_the_other_dire
         ("pt", False)
     }
     french = ROWS.with_options({"target_language": "fr"})
-    with pytest.raises(UserError, match=r"holds gettext catalogs of de, pt, pt-br, and none of fr"):
+    with pytest.raises(UserError, match=r"holds gettext catalogs for de, pt, pt-br, but none for fr"):
         quick_look(str(tmp_path / "d"), french)
 
 
 @pytest.mark.parametrize(
     ("files", "dataset", "said"),
     [
-        ({"x.en": "a\nb\n", "x.pt": "a\n"}, "", "x.en has 2 lines and x.pt 1: the two files must have the same lines"),
-        ({"x.en": "a\n"}, "", "x.en has no counterpart x.pt-BR beside it"),
-        ({"x.en": "a\n"}, "x.en", "x.en has no counterpart x.pt-BR beside it"),
+        ({"x.en": "a\nb\n", "x.pt": "a\n"}, "", "x.en has 2 lines and x.pt has 1; the two files must have the same"),
+        ({"x.en": "a\n"}, "", "x.en has no matching file x.pt-BR beside it"),
+        ({"x.en": "a\n"}, "x.en", "x.en has no matching file x.pt-BR beside it"),
         ({"README": "a"}, "", "holds no sentence pairs (1 other files); give 'demo', a folder"),
         ({}, "", "is empty; give 'demo', a folder"),
         ({"a.csv": "id,text\n1,b\n"}, "a.csv", "a.csv has no target column; expected one of target, tgt, pt-br"),
-        ({"a.tsv": "Open\tOpen\n"}, "a.tsv", "of the first 1 pairs none can be used: 1 identical; first: a.tsv:line"),
+        ({"a.tsv": "Open\tOpen\n"}, "a.tsv", "none of the first 1 pairs can be used: 1 identical; first: a.tsv:line"),
         ({"a.tsv": ""}, "a.tsv", "has no sentence pairs"),
         ({"a.txt": "x"}, "a.txt", "is a file of an unknown kind; give 'demo'"),
         ({"a.tmx": "<tmx><body>"}, "a.tmx", "a.tmx, line 1: not valid XML"),
-        ({"x.en": "a\n" * 3, "x.pt": "\n" * 3}, "", "none can be used: 3 no target"),
+        ({"x.en": "a\n" * 3, "x.pt": "\n" * 3}, "", "none of the first 3 pairs can be used: 3 no target"),
     ],
 )  # fmt: skip
 def test_what_cannot_work_is_refused_in_one_line(

@@ -93,5 +93,5 @@ def test_a_teacher_speaks_the_students_vocabulary(whole: EncoderDecoder, assets:
 
 def test_without_training_sentences_nothing_can_be_ranked(whole: EncoderDecoder, assets: TranslationAssets) -> None:
     config = replace(SlimConfig.of({}, macs_fraction=1.0, round_to=8), heads_fraction=0.5)
-    with pytest.raises(UserError, match="there is none"):
+    with pytest.raises(UserError, match="which has none"):
         slim(whole, assets, config, pairs=[], sample=[])

@@ -142,7 +142,7 @@ def test_a_process_without_a_row_of_a_batch_takes_the_step_in_parts_too(dataset:
 def test_images_have_no_lengths_to_make_batches_of(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(type(TASK.transform(ASSETS)), "lengths", None)
     with pytest.raises(
-        UserError, match=r"^batch_tokens must be 0 for sentence pairs, which are all of one size; got 80"
+        UserError, match=r"^batch_tokens must be 0 for sentence pairs, which all have the same size; got 80"
     ):
         read(dataset)
 

@@ -43,7 +43,7 @@ class Download:
     errors: ErrorTranslator
     key: str  # in the bucket
     address: str  # for messages
-    range_bytes: int  # what is larger comes in ranges of so many
+    range_bytes: int  # size of a range; larger objects are fetched in ranges
     slots: threading.BoundedSemaphore  # how many ranges are under way in the whole store
     num_at_once: int
 
@@ -100,7 +100,7 @@ class Download:
                     while offset < stop:
                         read = file.read_into(buffer[: stop - offset], offset)
                         if not read:
-                            raise Damaged(f"the part of {self.address} that had arrived was cut short")
+                            raise Damaged(f"the partial download of {self.address} was cut short")
                         digest.update(buffer[:read])
                         offset += read
                     # Only now one more: hashing is one thread, and would be left behind by those who bring.
@@ -115,7 +115,7 @@ class Download:
         return digest.hexdigest()
 
     def _chunks(self, start: int, stop: int, etag: str, body: Body | None = None) -> Iterator[memoryview]:
-        """The bytes from start to stop of this very state of the object; goes on where it stopped when it breaks.
+        """The bytes from start to stop of this very state of the object; continues where it stopped when it breaks.
 
         A chunk is gone when the next one is asked for.
         """
@@ -152,4 +152,4 @@ class Download:
 
     def _check(self, actual: str, sha256: str) -> None:
         if actual != sha256:
-            raise Damaged(f"{self.address} is damaged: its sha256 is another")
+            raise Damaged(f"{self.address} is damaged: its sha256 does not match")

@@ -136,7 +136,7 @@ class ErrorTranslator:
         if code in ("NoSuchUpload", "InvalidPart"):
             return UploadGone(f"the parts of {address} are gone from {at} ({code}); nothing is lost, run it again")
         if status == 404:
-            return NotFound(f"no object {address}")
+            return NotFound(f"there is no object {address}")
         if status == 429 or status >= 500:
             return self._unusable(address, f"{at} answers {status} {code} again and again")
         return StoreRefused(f"{at} refused {_verb(error)} on {address}: {status} {code}")

@@ -40,7 +40,7 @@ class Reads:
         if start and body.num_bytes == body.size:
             body.close()
             at = without_userinfo(self._client.meta.endpoint_url)
-            raise StoreRefused(f"{at} does not answer requests for a part of an object")
+            raise StoreRefused(f"{at} does not support requests for a range of an object")
         return body
 
     def _open_by_boto3(self, key: str, wanted: dict[str, str], start: int) -> Body:

@@ -83,7 +83,7 @@ def groups_of(count: int) -> list[np.ndarray]:
 def scenes(group: int, members: Sequence[int], items: Sequence[SourceItem]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The scenes of a group: RGB uint8 `(96, 96, 3)` and mask uint8 `(96, 96)`.
 
-    Members are taken in turn, shuffled anew when all have been.
+    Members are taken in turn, shuffled again when all have been.
     """
     rng = np.random.default_rng([SEED, group])
     waiting: list[int] = []

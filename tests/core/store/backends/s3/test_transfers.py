@@ -397,7 +397,7 @@ def test_a_server_without_ranges_is_refused_what_is_large(
     digest = store.blobs.put(source)
     begins = "bytes=0-"
     faulty.choose = lambda seen: None if seen.headers.get("Range", begins).startswith(begins) else "no ranges"
-    with pytest.raises(StoreRefused, match="does not answer requests for a part of an object"):
+    with pytest.raises(StoreRefused, match="does not support requests for a range of an object"):
         store.blobs.fetch(digest, tmp_path / "copy")
     assert not (tmp_path / "copy").exists()
 
