@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -299,6 +299,27 @@ def test_rows_whose_fingerprint_is_another_are_found(trimtab: Trimtab, chain: Ch
     facts = {**manifest.metadata, "classes": ["dog", "cat"]}
     (problem,) = Bytes(chain.store).problems(Manifest(kind="dataset", metadata=facts, files=manifest.files))
     assert problem.startswith("the rows have the fingerprint ")
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"classes": 5}, {"classes": ["\x1b[2J"]}, {"task": ["x"]}, {"counts": {}}, {"fingerprint": None}]
+)
+def test_a_data_sets_manifest_of_another_form_is_a_broken_link(chain: Chain, wrong: dict[str, Any]) -> None:
+    from pipelines.lineage.artifacts import Bytes
+
+    manifest = chain.manifests["dataset"]
+    facts = {**manifest.metadata, **wrong}
+    (problem,) = Bytes(chain.store).problems(Manifest(kind="dataset", metadata=facts, files=manifest.files))
+    assert problem.startswith("the dataset's manifest ")
+
+
+def test_rows_that_cannot_be_read_are_a_broken_link(chain: Chain) -> None:
+    from pipelines.lineage.artifacts import Bytes
+
+    manifest, content = chain.manifests["dataset"], b"PAR1 nothing of the kind PAR1"
+    shard = replace(manifest.files[0], bytes=len(content), sha256=chain.store.blobs.put(content))
+    (problem,) = Bytes(chain.store).problems(replace(manifest, files=(shard, *manifest.files[1:])))
+    assert problem.startswith(f"{shard.path}: its rows cannot be read: ")
 
 
 def test_a_release_that_does_not_say_what_it_was_made_of_is_broken(trimtab: Trimtab, chain: Chain) -> None:

@@ -10,7 +10,7 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -45,11 +45,24 @@ class Payload:
     files: tuple[tuple[str, Path], ...] = ()
 
 
-def payload_at(path: Path) -> Payload:
+class Abandoned(Exception):  # noqa: N818  (nothing is wrong with the artifact)
+    """Whoever wanted to know does not wait any longer."""
+
+
+def _is_wanted() -> bool:
+    return True
+
+
+def payload_at(path: Path, is_wanted: Callable[[], bool] = _is_wanted) -> Payload:
     """The files at an artifact's path. Links are followed; an empty folder counts as a folder.
+
+    Args:
+        path: of the artifact.
+        is_wanted: asked at each file: a folder may have very many.
 
     Raises:
         OSError: links that lead around in circles, or folders inside each other without end.
+        Abandoned: it is not wanted any longer.
     """
     if path.is_file():
         return Payload(kind="file", files=(("", path),))
@@ -67,20 +80,25 @@ def payload_at(path: Path) -> Payload:
             raise OSError(errno.ELOOP, "links lead to this folder in circles", folder)
         folders.sort()
         for name in sorted(names):
+            if not is_wanted():
+                raise Abandoned
             file = Path(folder, name)
             if file.is_file():
                 found.append((file.relative_to(path).as_posix(), file))
     return Payload(kind="folder", files=tuple(sorted(found)))
 
 
-def payload_of(artifact: Mapping[str, Any]) -> Payload:
-    """The bytes of an artifact; none if they are not on this machine's disks."""
-    return Payload(kind="none") if is_remote(artifact) else payload_at(Path(local_path(artifact["uri"])))
+def payload_of(artifact: Mapping[str, Any], is_wanted: Callable[[], bool] = _is_wanted) -> Payload:
+    """The bytes of an artifact, as `payload_at`; none if they are not on this machine's disks."""
+    return Payload(kind="none") if is_remote(artifact) else payload_at(Path(local_path(artifact["uri"])), is_wanted)
 
 
-def content_digest(artifact: Mapping[str, Any], payload: Payload) -> str:
-    """sha256 over type, metadata and bytes; over the URI instead of bytes if they are not on this machine."""
-    files = {name: _sha256(path) for name, path in payload.files}
+def content_digest(artifact: Mapping[str, Any], payload: Payload, is_wanted: Callable[[], bool] = _is_wanted) -> str:
+    """sha256 over type, metadata and bytes; over the URI instead of bytes if they are not on this machine.
+
+    `is_wanted` is asked at each file; raises `Abandoned` when it says no.
+    """
+    files = {name: _sha256(path, is_wanted) for name, path in payload.files}
     facts = {
         "type": artifact["type"].get("schemaTitle", ""),
         "metadata": {k: v for k, v in artifact.get("metadata", {}).items() if k not in _NOT_CONTENT},
@@ -99,7 +117,9 @@ def is_remote(artifact: Mapping[str, Any]) -> bool:
     return _SCHEME.match(uri) is not None and not uri.startswith("file://")
 
 
-def _sha256(path: Path) -> str:
+def _sha256(path: Path, is_wanted: Callable[[], bool]) -> str:
+    if not is_wanted():
+        raise Abandoned
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -8,6 +8,7 @@ from components.core.parameters.rules import FRACTION, NOT_NEGATIVE, SHARE
 MAX_WORDS = 150
 VOCABULARY_LEAST = 10_000
 BEAM_SIZE, LENGTH_PENALTY = 1, 1.0
+MOST_BEAMS = 12
 
 _OWN = (
     Parameter(
@@ -39,7 +40,7 @@ _OWN = (
         text="Cleaning rules that are left out, by the names on the data page, such as 'identical'.",
     ),
     Parameter(
-        name="beam_size", part="network", type=int, default=BEAM_SIZE, rule=Range(low=1, high=12),
+        name="beam_size", part="network", type=int, default=BEAM_SIZE, rule=Range(low=1, high=MOST_BEAMS),
         text="Hypotheses of beam search when a release is judged and used. 1 is greedy decoding, the fastest.",
     ),
     Parameter(
