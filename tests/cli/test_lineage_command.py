@@ -11,7 +11,9 @@ import pytest
 
 from components.core.artifacts import listings
 from components.core.artifacts.manifest import Manifest, publish
+from components.core.bundles.own_model import stored_model
 from components.core.data.dataset import write_dataset
+from components.core.errors import UserError
 from components.core.store import Store, open_objects, open_store
 from components.core.store.backends.objects import Objects
 from components.core.store.contents.blobs import blob_key
@@ -320,6 +322,25 @@ def test_rows_that_cannot_be_read_are_a_broken_link(chain: Chain) -> None:
     shard = replace(manifest.files[0], bytes=len(content), sha256=chain.store.blobs.put(content))
     (problem,) = Bytes(chain.store).problems(replace(manifest, files=(shard, *manifest.files[1:])))
     assert problem.startswith(f"{shard.path}: its rows cannot be read: ")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"output_artifacts": []}, {"output_artifacts": {"a": 5}}, {"output_artifacts": {"a": [5]}}, {"started": "x"},
+        {"output_artifacts": {"a": [{"manifest": 5}]}}, {"output_artifacts": {"a": [{"manifest": {"kind": "release"}}]}},
+        {"input_artifacts": 5}, {"input_artifacts": {"a": 5}}, {"started": 10**400}, {"task": "\x1b[2J"},
+    ],
+)  # fmt: skip
+def test_a_journal_record_of_another_form_hides_nothing_and_stops_nothing(
+    trimtab: Trimtab, chain: Chain, wrong: dict[str, Any]
+) -> None:
+    chain.store.journal.write("0-before-the-others", "x", {"task": "x", **wrong})
+    said = trimtab("lineage", "champion")
+    assert said.code == 0
+    assert "whole: 6 links verified" in said.out
+    with pytest.raises(UserError, match="no run in the store"):
+        stored_model("0" * 16, chain.store)
 
 
 def test_a_release_that_does_not_say_what_it_was_made_of_is_broken(trimtab: Trimtab, chain: Chain) -> None:
