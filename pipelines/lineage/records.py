@@ -11,7 +11,6 @@ from components.core.store.care.reachability import releases_of
 from components.core.store.contents.journal import output_manifests
 from pipelines.runner.records.journal import seal_of
 
-
 _LATEST = 2**62
 """Seconds; a whole number of JSON may be too large for a float."""
 

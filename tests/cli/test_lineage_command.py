@@ -328,7 +328,8 @@ def test_rows_that_cannot_be_read_are_a_broken_link(chain: Chain) -> None:
     "wrong",
     [
         {"output_artifacts": []}, {"output_artifacts": {"a": 5}}, {"output_artifacts": {"a": [5]}}, {"started": "x"},
-        {"output_artifacts": {"a": [{"manifest": 5}]}}, {"output_artifacts": {"a": [{"manifest": {"kind": "release"}}]}},
+        {"output_artifacts": {"a": [{"manifest": 5}]}},
+        {"output_artifacts": {"a": [{"manifest": {"kind": "release", "metadata": 5}}]}},
         {"input_artifacts": 5}, {"input_artifacts": {"a": 5}}, {"started": 10**400}, {"task": "\x1b[2J"},
     ],
 )  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Any
 
 from components.core.errors import UserError
 from components.core.results import cache
-from components.core.results.payload import Abandoned, content_digest, payload_of
+from components.core.results.payload import Abandoned, always, content_digest, payload_of
 from components.core.store import StoreError
 from pipelines.quantities import num_bytes, num_cores
 from pipelines.runner.beneath import remove_folder
@@ -340,21 +340,24 @@ class _ContainerTask:
         if not self.record.output_artifacts:
             self._save_later(self.record, self.seconds)
             return
-        problem = await self.context.in_thread(self._write_result, self.record, self.seconds)
+        problem = await self.context.in_thread(
+            self._write_result, self.record, self.seconds, _until_stopped(self.context.stop)
+        )
         if problem:
             self.context.warn(problem)
 
     def _save_later(self, record: TaskRecord, seconds: float) -> None:
         self.context.backlog.add(lambda: self._write_result(record, seconds), key=self._result_name(record))
 
-    def _write_result(self, record: TaskRecord, seconds: float) -> str:
+    def _write_result(self, record: TaskRecord, seconds: float, is_wanted: Callable[[], bool] = always) -> str:
         try:
             cache.save(
                 self.context.store, self.program.name, record.cache_key,
                 parameters=record.output_parameters, artifacts=record.output_artifacts, seconds=seconds,
+                is_wanted=is_wanted,
             )  # fmt: skip
-        except (StoreError, OSError, ValueError, TypeError) as error:
-            # The last two: an output that JSON cannot hold.
+        except (StoreError, OSError, ValueError, TypeError, Abandoned) as error:
+            # ValueError and TypeError: an output that JSON cannot hold.
             return f"the result of {record.label} cannot be kept for a later run: {error}"
         return ""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from components.core.errors import UserError
-from components.core.results.payload import content_digest, is_remote, local_path, payload_of
+from components.core.results.payload import always, content_digest, is_remote, local_path, payload_of
 from pipelines.runner.beneath import read_file
 from pipelines.runner.ir.parameters import plain, typed
 from pipelines.runner.ir.pipeline import Component
@@ -71,7 +71,7 @@ def collect(
     folders: Folders,
     *,
     shared: Sequence[Path] | None = None,
-    is_wanted: Callable[[], bool] = lambda: True,
+    is_wanted: Callable[[], bool] = always,
 ) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
     """Reads what a task wrote: output parameters by their types, output artifacts with their content digests.
 

@@ -1,7 +1,7 @@
 """SIGTERM while a folder is walked that nobody waits for: very many entries, by as many ways as links may lead to one.
 
 Links that make more paths than anybody can walk are refused (`test_what_a_task_left.py`, `test_sources.py`). These
-stay below that limit, and make 320,000 paths of 20,000 files.
+stay below that limit, and make 64,000 paths of 4,000 files.
 """
 
 import os
@@ -9,14 +9,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from kfp import dsl
 
-from pipelines.runner.processes.workers import GRACE_SECONDS
+from pipelines.runner.records.state import read_tasks
 
 RUNNER = """
 import sys
@@ -24,19 +24,21 @@ from pathlib import Path
 
 from pipelines import cli
 from pipelines.runner.processes import workers
-from pipelines.runner.tasks import outputs
+from pipelines.runner.tasks import container_task
 
-walk = outputs.payload_of
+_, mark, moment, grace, *words = sys.argv
+method = getattr(container_task._ContainerTask, moment or "_launch")
 
 
 def noted(*arguments):
-    Path(sys.argv[1]).touch()
-    return walk(*arguments)
+    Path(mark).touch()
+    return method(*arguments)
 
 
-outputs.payload_of = noted
-workers.GRACE_SECONDS = float(sys.argv[2])
-sys.argv[1:] = sys.argv[3:]
+if moment:
+    setattr(container_task._ContainerTask, moment, noted)
+workers.GRACE_SECONDS = float(grace)
+sys.argv[1:] = words
 cli.main()
 """
 
@@ -51,7 +53,7 @@ def leaves_a_maze(out: dsl.Output[dsl.Artifact]):
         (at / "next").mkdir(parents=True)
         (at / "too").symlink_to("next")
         at = at / "next"
-    for number in range(20_000):
+    for number in range(4_000):
         os.close(os.open(at / str(number), os.O_CREAT | os.O_WRONLY))
 
 
@@ -68,16 +70,18 @@ def reads_a_maze(folder: str, begun: str):
 
 
 @pytest.fixture
-def start(tmp_path: Path, compiled: Callable[..., Path]) -> Callable[..., "subprocess.Popen[str]"]:
-    """Starts a run of a pipeline in a process of its own, and waits for the file `begun`."""
+def start(tmp_path: Path, compiled: Callable[..., Path]) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
+    """Starts a run in a process of its own, and waits for the file `begun`: made by its task, or by a method of it."""
+    running: list[subprocess.Popen[str]] = []
 
-    def begin(pipeline: Any, grace_seconds: float, *words: str) -> "subprocess.Popen[str]":
-        begun = tmp_path / "begun"
-        command = [sys.executable, "-c", RUNNER, str(begun), str(grace_seconds), "run", str(compiled(pipeline)), *words]
+    def begin(pipeline: Any, *words: str, moment: str = "", grace_seconds: float) -> "subprocess.Popen[str]":
+        begun, path = tmp_path / "begun", compiled(pipeline)
+        command = [sys.executable, "-c", RUNNER, str(begun), moment, str(grace_seconds), "run", str(path), *words]
         runner = subprocess.Popen(
             command, env={**os.environ, "TRIMTAB_HOME": str(tmp_path / "home")}, text=True, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )  # fmt: skip
+        running.append(runner)
         until = time.monotonic() + 120
         while not begun.exists():
             assert runner.poll() is None, runner.communicate()[0]
@@ -85,30 +89,42 @@ def start(tmp_path: Path, compiled: Callable[..., Path]) -> Callable[..., "subpr
             time.sleep(0.02)
         return runner
 
-    return begin
+    yield begin
+    for runner in running:
+        runner.kill()
 
 
-def stopped_after(runner: "subprocess.Popen[str]") -> float:
-    """Seconds from SIGTERM to the end of the run, which says that it was stopped."""
+def stop(runner: "subprocess.Popen[str]") -> tuple[str, float]:
+    """What the run said, and the seconds from SIGTERM to its end."""
     asked = time.monotonic()
     runner.send_signal(signal.SIGTERM)
     out, _ = runner.communicate(timeout=200)
     assert runner.returncode == 1, out
     assert "was stopped; what had finished is kept" in out
-    return time.monotonic() - asked
+    return " ".join(out.split()), time.monotonic() - asked
 
 
 @pytest.mark.timeout(300)
-def test_sigterm_during_the_walk_of_an_output_ends_the_run_within_seconds(start: Callable[..., Any]) -> None:
+@pytest.mark.parametrize(
+    ("moment", "status", "said"),
+    [("_collect", "cancelled", ""), ("_write_result", "succeeded", "be kept for a later run: the run was stopped")],
+)
+def test_sigterm_while_an_output_is_walked_or_stored_ends_the_run_within_seconds(
+    start: Callable[..., Any], tmp_path: Path, moment: str, status: str, said: str
+) -> None:
     @dsl.pipeline(name="maze")
     def maze():
         leaves_a_maze()
 
-    assert stopped_after(start(maze, 0.5)) < 4
+    out, seconds = stop(start(maze, moment=moment, grace_seconds=0.2))
+    (folder,) = (tmp_path / "home" / "runs").iterdir()
+    assert [task.status for task in read_tasks(folder)] == [status], "nobody went on to the end of it"
+    assert said in out
+    assert seconds < 20
 
 
 @pytest.mark.timeout(300)
-def test_sigterm_during_the_walk_of_a_data_folder_ends_the_run_within_seconds(
+def test_sigterm_while_a_data_folder_is_walked_ends_the_run_within_seconds(
     start: Callable[..., Any], tmp_path: Path
 ) -> None:
     leaves_a_maze.python_func(dsl.Artifact(uri=str(tmp_path / "data")))
@@ -117,5 +133,6 @@ def test_sigterm_during_the_walk_of_a_data_folder_ends_the_run_within_seconds(
     def maze(folder: str, begun: str):
         reads_a_maze(folder=folder, begun=begun)
 
-    runner = start(maze, GRACE_SECONDS, "-p", f"folder={tmp_path / 'data'}", "-p", f"begun={tmp_path / 'begun'}")
-    assert stopped_after(runner) < GRACE_SECONDS / 2
+    words = ("-p", f"folder={tmp_path / 'data'}", "-p", f"begun={tmp_path / 'begun'}")
+    _, seconds = stop(start(maze, *words, grace_seconds=60))
+    assert seconds < 30, "the task was killed, for it did not end by itself"
