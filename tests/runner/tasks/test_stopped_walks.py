@@ -1,7 +1,7 @@
 """SIGTERM while a folder is walked that nobody waits for: very many entries, by as many ways as links may lead to one.
 
 Links that make more paths than anybody can walk are refused (`test_what_a_task_left.py`, `test_sources.py`). These
-stay below that limit, and make 64,000 paths of 4,000 files.
+stay below that limit, and make 16,000 paths of 1,000 files.
 """
 
 import os
@@ -53,7 +53,7 @@ def leaves_a_maze(out: dsl.Output[dsl.Artifact]):
         (at / "next").mkdir(parents=True)
         (at / "too").symlink_to("next")
         at = at / "next"
-    for number in range(4_000):
+    for number in range(1_000):
         os.close(os.open(at / str(number), os.O_CREAT | os.O_WRONLY))
 
 
@@ -82,7 +82,7 @@ def start(tmp_path: Path, compiled: Callable[..., Path]) -> Iterator[Callable[..
             stderr=subprocess.STDOUT,
         )  # fmt: skip
         running.append(runner)
-        until = time.monotonic() + 120
+        until = time.monotonic() + 200
         while not begun.exists():
             assert runner.poll() is None, runner.communicate()[0]
             assert time.monotonic() < until, "the walk never began"
@@ -99,15 +99,17 @@ def stop(runner: "subprocess.Popen[str]") -> tuple[str, float]:
     asked = time.monotonic()
     runner.send_signal(signal.SIGTERM)
     out, _ = runner.communicate(timeout=200)
-    assert runner.returncode == 1, out
-    assert "was stopped; what had finished is kept" in out
+    assert "Traceback" not in out
     return " ".join(out.split()), time.monotonic() - asked
 
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("moment", "status", "said"),
-    [("_collect", "cancelled", ""), ("_write_result", "succeeded", "be kept for a later run: the run was stopped")],
+    [
+        ("_collect", "cancelled", "was stopped; what had finished is kept"),
+        ("_write_result", "succeeded", "cannot be kept for a later run: the run was stopped"),
+    ],
 )
 def test_sigterm_while_an_output_is_walked_or_stored_ends_the_run_within_seconds(
     start: Callable[..., Any], tmp_path: Path, moment: str, status: str, said: str
@@ -116,7 +118,7 @@ def test_sigterm_while_an_output_is_walked_or_stored_ends_the_run_within_seconds
     def maze():
         leaves_a_maze()
 
-    out, seconds = stop(start(maze, moment=moment, grace_seconds=0.2))
+    out, seconds = stop(start(maze, moment=moment, grace_seconds=0.05))
     (folder,) = (tmp_path / "home" / "runs").iterdir()
     assert [task.status for task in read_tasks(folder)] == [status], "nobody went on to the end of it"
     assert said in out
@@ -134,5 +136,6 @@ def test_sigterm_while_a_data_folder_is_walked_ends_the_run_within_seconds(
         reads_a_maze(folder=folder, begun=begun)
 
     words = ("-p", f"folder={tmp_path / 'data'}", "-p", f"begun={tmp_path / 'begun'}")
-    _, seconds = stop(start(maze, *words, grace_seconds=60))
+    out, seconds = stop(start(maze, *words, grace_seconds=60))
+    assert "was stopped; what had finished is kept" in out
     assert seconds < 30, "the task was killed, for it did not end by itself"
