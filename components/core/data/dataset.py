@@ -234,13 +234,13 @@ class Dataset:
         """Number of rows in each shard of `split`; an old manifest does not say, and then all are fetched for it."""
         self._known(split)
         if split not in self._shard_rows:
-            rows = []
+            rows: list[int] = []
             with closing(self._arriving(split, self._all(split), lambda _: True)) as arrivals:
                 for arrival in arrivals:
                     with arrival.open() as file, self._readable(split, len(rows)):
                         rows.append(pq.read_metadata(file).num_rows)
-                if rows[-1] > _MOST_ROWS:
-                    raise self._unreadable(split, len(rows) - 1, f"it says that it has {rows[-1]:,} rows")
+                    if rows[-1] > _MOST_ROWS:
+                        raise self._unreadable(split, len(rows) - 1, f"it says that it has {rows[-1]:,} rows")
             self._shard_rows[split] = rows
         return self._shard_rows[split]
 
