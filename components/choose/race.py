@@ -1,10 +1,9 @@
 """The first rung of a race: all students measured after a short training, and how the time was spent."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from components.core.artifacts.manifest import Manifest, read_file
+from components.core.artifacts.manifest import Manifest, read_document
 from components.core.artifacts.several import unpacked
 from components.core.recipe import CONTROL, Recipe
 
@@ -19,7 +18,7 @@ class FirstRung:
 
     def __init__(self, rung: Manifest, store: "Store") -> None:
         self._rung = rung
-        self._document: Mapping[str, Any] = json.loads(read_file(rung, "race.json", store))
+        self._document: Mapping[str, Any] = read_document(rung, "race.json", store)
 
     @property
     def recipes(self) -> list[Recipe]:

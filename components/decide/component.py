@@ -57,7 +57,7 @@ def decide(
     import json
     from dataclasses import asdict
 
-    from components.core.artifacts.manifest import describe, publish, read_file, read_manifest
+    from components.core.artifacts.manifest import describe, publish, read_document, read_manifest
     from components.core.bundles.release_files import PROVENANCE
     from components.core.retraining import RetrainPolicy
     from components.core.store import store_from_environment
@@ -75,7 +75,7 @@ def decide(
         large_feature_drift=large_feature_drift,
     )
     store = store_from_environment()
-    document = json.loads(read_file(read_manifest(drift.path, kind="drift"), "drift.json", store))
+    document = read_document(read_manifest(drift.path, kind="drift"), "drift.json", store)
     decided = rules.decide(document, policy)
     print(f"{decided.action}: {decided.reason}")
 

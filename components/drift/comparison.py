@@ -1,6 +1,5 @@
 """New rows since the reference data set, and whether they look like it; the content of drift.json."""
 
-import json
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -9,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from components.core.artifacts.manifest import read_file
+from components.core.artifacts.manifest import read_document
 from components.core.bundles.model_bundle import ModelBundle
 from components.core.data.dataset import SPLITS, Dataset
 from components.core.data.seen_rows import LOOKED_AT
+from components.core.errors import UserError
 from components.core.tasks import get_task
 from components.drift.embeddings import embed
 from components.drift.features import feature_drift
@@ -204,6 +204,8 @@ def _newly_quarantined(dataset: Dataset, reference: Dataset, store: "Store") -> 
 def _quarantine(dataset: Dataset, store: "Store") -> set[tuple[str, str]]:
     if not any(entry.path == _QUARANTINE for entry in dataset.manifest.files):
         return set()
-    files = json.loads(read_file(dataset.manifest, _QUARANTINE, store))["files"]
-    usual = get_task(dataset.task).rows.usual_reasons
-    return {(file["source"], file["reason"]) for file in files if file["reason"] not in usual}
+    document, usual = read_document(dataset.manifest, _QUARANTINE, store), get_task(dataset.task).rows.usual_reasons
+    try:
+        return {(file["source"], file["reason"]) for file in document["files"] if file["reason"] not in usual}
+    except (TypeError, KeyError):
+        raise UserError(f"{_QUARANTINE} of the data set must list files with reasons; prepare it again") from None

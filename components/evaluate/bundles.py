@@ -45,12 +45,13 @@ def open_as_onnx(artifact_path: str | Path, store: "Store") -> Opened:
     # torch takes seconds to import and is needed for this kind only.
     from components.core.runtime.conversion import float32_of
 
+    bundle = float32_of(manifest, store)
     return Opened(
-        bundle=float32_of(manifest, store),
+        bundle=bundle,
         digest=manifest.digest,
         seen=_seen(manifest, store),
         of_unknown_data=manifest.metadata.get(TRAINED_ON, "known") is None,
-        watched=watched_of(manifest),
+        watched=watched_of(manifest, bundle.task),
     )
 
 

@@ -19,6 +19,7 @@ from components.core.bundles.release_files import (
     SUMS,
 )
 from components.core.bundles.released_sources import SOURCES, encode_sources
+from components.core.data.stated_facts import is_remark
 from components.core.errors import UserError
 from components.core.evaluation.document import Evaluation, encode_evaluation, without_samples
 from components.core.models.catalog import find_backbone, load_catalog
@@ -62,7 +63,17 @@ def assemble(
         sources: manifests of what a later retraining starts from.
         licence: of the backbone's weights; None looks it up in the built-in catalog.
         retraining: judgement.json of a challenger; None for a release that no retraining made.
+
+    Raises:
+        UserError: the manifest of the network has something else as its licence or data set, or the provenance of the
+            bundle does not say what it was made of.
     """
+    learnt_from = sources["model"].metadata.get("dataset")
+    for name, stated in (("licence", licence), ("dataset", learnt_from)):
+        if stated is not None and not is_remark(stated):
+            raise UserError(f"the network's manifest has a {name} that is not one short line; train it again")
+    if missing := [one for one in ("source_model", "float32_graph", "backbone") if one not in bundle.provenance]:
+        raise UserError(f"the ONNX bundle does not say its {missing[0]}; quantize it again")
     files = bundle.serving_files()
     digest = release_digest(files)
     version = digest[:VERSION_DIGITS]
@@ -73,7 +84,6 @@ def assemble(
     }
     if "calibration" in bundle.provenance:
         chain["calibration data (fingerprint)"] = bundle.provenance["calibration"]["dataset"]
-    learnt_from = sources["model"].metadata.get("dataset")
     if learnt_from not in (None, sources["dataset"].digest):
         chain["data set that the network learnt from, with a teacher's targets"] = learnt_from
     provenance = {**bundle.provenance, "verification": verification.to_json(), "artifacts": dict(digests)}

@@ -39,11 +39,10 @@ def export(
         name: Name of the release in the store: letters, digits, dots, hyphens and underscores.
         retraining: Of a challenger: what led to it and how it compares with the champion (judgement.json).
     """
-    import json
     import os
     from pathlib import Path
 
-    from components.core.artifacts.manifest import describe, publish, read_file, read_manifest
+    from components.core.artifacts.manifest import describe, publish, read_document, read_manifest
     from components.core.bundles.model_bundle import load_model
     from components.core.bundles.onnx_bundle import load_onnx
     from components.core.bundles.release_files import CARD
@@ -66,10 +65,10 @@ def export(
     bundle, student = load_onnx(onnx_manifest, store), load_model(model_manifest, store)
     plain = float32_of(model_manifest, store)
     measured = read_evaluation(evaluation.path, store)
-    chosen = json.loads(read_file(read_manifest(decision.path, kind="decision"), "decision.json", store))
+    chosen = read_document(read_manifest(decision.path, kind="decision"), "decision.json", store)
     judged = None
     if retraining is not None:
-        judged = json.loads(read_file(read_manifest(retraining.path, kind="judgement"), "judgement.json", store))
+        judged = read_document(read_manifest(retraining.path, kind="judgement"), "judgement.json", store)
     verification = verify(
         bundle,
         student,

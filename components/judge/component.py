@@ -53,7 +53,7 @@ def judge(
     """
     import json
 
-    from components.core.artifacts.manifest import describe, publish, read_file, read_manifest
+    from components.core.artifacts.manifest import describe, publish, read_document, read_manifest
     from components.core.evaluation.document import read_evaluation
     from components.core.report.page import Section, write_page
     from components.core.retraining import Anchor, PromotionPolicy
@@ -69,7 +69,7 @@ def judge(
     document = decide_promotion(
         read_evaluation(evaluation.path, store),
         met,
-        json.loads(read_file(read_manifest(decision.path, kind="decision"), "retraining.json", store)),
+        read_document(read_manifest(decision.path, kind="decision"), "retraining.json", store),
         policy,
         anchors=[(Anchor(**anchor), found) for anchor, found in zip(anchors, measured, strict=True)],
         part_uses=part_uses,

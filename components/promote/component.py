@@ -37,15 +37,14 @@ def promote(
     Returns:
         outcome: promoted, already (it is the champion) or overtaken. release: the champion now. message: in words.
     """
-    import json
-
-    from components.core.artifacts.manifest import read_file, read_manifest
+    from components.core.artifacts.manifest import read_document, read_manifest
     from components.core.store import store_from_environment
     from components.promote.swap import promote_challenger
 
     store = store_from_environment()
     facts = read_manifest(release.path, kind="release").metadata
-    judged = json.loads(read_file(read_manifest(judgement.path, kind="judgement"), "judgement.json", store))
-    swap = promote_challenger(store, facts["name"], facts["version"], judged, ref=champion, state=state, run_id=run_id)
+    judged = read_document(read_manifest(judgement.path, kind="judgement"), "judgement.json", store)
+    name, version = str(facts.get("name", "")), str(facts.get("version", ""))
+    swap = promote_challenger(store, name, version, judged, ref=champion, state=state, run_id=run_id)
     print(swap.message)
     return Promoted(outcome=swap.outcome, release=swap.release, message=swap.message)

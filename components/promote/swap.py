@@ -42,8 +42,11 @@ def promote_challenger(
     Raises:
         UserError: the judgement does not allow it, or the release is not whole.
     """
-    if judgement["promote"] is not True:
-        raise UserError(f"{name}/{version} may not be promoted: {judgement['reason']}")
+    if judgement.get("promote") is not True:
+        raise UserError(f"{name}/{version} may not be promoted: {judgement.get('reason')}")
+    grown, proven = judgement.get("retraining"), judgement.get("reason")
+    if not isinstance(grown, dict) or not isinstance(grown.get("reason"), str) or not isinstance(proven, str):
+        raise UserError(f"the judgement of {name}/{version} gives no reason; judge the challenger again")
     before = store.champions.read(ref)
     challenger = f"{name}/{version}"
     try:
@@ -51,7 +54,7 @@ def promote_challenger(
             name,
             version,
             who=WHO,
-            why=f"{judgement['retraining']['reason']} {judgement['reason']}",
+            why=f"{grown['reason']} {proven}",
             ref=ref,
             state=state,
             run=run_id,

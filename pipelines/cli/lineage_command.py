@@ -17,6 +17,8 @@ from pipelines.runner.records.logs import printable
 _STYLES = {"verified": "green", "recorded": "yellow", "broken": "bold red"}
 _DIGITS = 12
 _PIPE_COLUMNS = 1000
+_MOST_CHARACTERS = 200
+"""Of a fact that an artifact says of itself."""
 
 
 def show_lineage(name: str, store: str, *, as_json: bool) -> int:
@@ -26,7 +28,7 @@ def show_lineage(name: str, store: str, *, as_json: bool) -> int:
         release, version = find_named_release(opened, name)
         chain = trace(opened, release, version)
     if as_json:
-        print(json.dumps(chain.to_json(), indent=1, ensure_ascii=False))
+        print(json.dumps(chain.to_json(), indent=1))
         return 0 if chain.is_whole else 1
     # Lines are not wrapped in a pipe, so that grep and programs can read them.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_COLUMNS)
@@ -60,7 +62,7 @@ def _line(link: Link) -> Text:
         line.append(f"  {printable(link.made_by)}", style="dim")
     for key, value in link.facts.items():
         if isinstance(value, str | int | float) and key != "fingerprint":
-            line.append(printable(f"  {key} {value}"), style="dim")
+            line.append(printable(f"  {key} {value}"[:_MOST_CHARACTERS]), style="dim")
     for problem in link.problems:
         line.append(f"\n! {printable(problem)}", style="red")
     return line

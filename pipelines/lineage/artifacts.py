@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components.core.artifacts.entries import FileEntry
 from components.core.artifacts.listings import listed_files
 from components.core.artifacts.manifest import Manifest
-from components.core.data.dataset import Tally
+from components.core.data.dataset import SPLITS, Tally
+from components.core.data.stated_facts import check_facts
 from components.core.errors import UserError
 from components.core.store import BlobDamaged, BlobMissing, NotFound, Store
 from components.core.tasks import get_task
@@ -28,8 +30,9 @@ class Bytes:
 
     def problems(self, manifest: Manifest) -> list[str]:
         """Problems of an artifact's files; a dataset's rows are read too."""
-        problems, tally = [], _tally_of(manifest)
+        problems: list[str] = []
         try:
+            tally = _tally_of(manifest)
             files = listed_files(manifest, self._store)
         except (UserError, NotFound) as error:
             return [str(error)]
@@ -60,20 +63,24 @@ class Bytes:
 
 
 def _tally_of(manifest: Manifest) -> Tally | None:
-    """None for anything but a dataset of a known task."""
+    """None for anything but a dataset of a known task; UserError for one whose manifest cannot be true."""
     if manifest.kind != "dataset":
         return None
+    check_facts(manifest.metadata, SPLITS)
     try:
-        return Tally(get_task(str(manifest.metadata.get("task"))).rows, len(manifest.metadata.get("classes", ())))
+        return Tally(get_task(manifest.metadata["task"]).rows, len(manifest.metadata["classes"]))
     except UserError:
         return None
 
 
 def _read_rows(path: Path, split: str, tally: Tally) -> str:
-    for row in _rows(path):
-        if "image" in row and hashlib.sha256(row["image"]).hexdigest() != row["digest"]:
-            return f"the row {row['digest'][:12]} holds an image with another sha256"
-        tally.add(split, row)
+    try:
+        for row in _rows(path):
+            if "image" in row and hashlib.sha256(row["image"]).hexdigest() != row["digest"]:
+                return f"the row {row['digest'][:12]} holds an image with another sha256"
+            tally.add(split, row)
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError, IndexError) as error:
+        return f"its rows cannot be read: {type(error).__name__}: {error}"
     return ""
 
 

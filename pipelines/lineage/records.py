@@ -8,7 +8,11 @@ from typing import Any
 from components.core.artifacts.manifest import Manifest, parse_manifest
 from components.core.store import Damaged, Store
 from components.core.store.care.reachability import releases_of
+from components.core.store.contents.journal import output_manifests
 from pipelines.runner.records.journal import seal_of
+
+_LATEST = 2**62
+"""Seconds; a whole number of JSON may be too large for a float."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,22 +30,30 @@ class Made:
     @property
     def problem(self) -> str:
         """The problem of the record itself, or ""."""
-        if self.record.get("sha256") != seal_of(self.record):
+        try:
+            is_sealed = self.record.get("sha256") == seal_of(self.record)
+        except ValueError:  # it holds what no record of ours can hold: NaN, half a character
+            is_sealed = False
+        if not is_sealed:
             return f"the journal's record of {self.name} was changed: it does not have its own sha256"
         return ""
 
     @property
+    def started(self) -> float:
+        """Seconds of Unix time; 0 where the record does not say."""
+        started = self.record.get("started")
+        return float(min(started, _LATEST)) if isinstance(started, int | float) else 0.0
+
+    @property
     def inputs(self) -> dict[str, list[str]]:
         """Input → what names each of its artifacts: the digest of its manifest, or a URI."""
-        found = self.record.get("input_artifacts") or {}
-        return {name: [str(item) for item in items] for name, items in found.items()}
+        found = self.record.get("input_artifacts")
+        listed = found.items() if isinstance(found, dict) else ()
+        return {name: [str(item) for item in items] for name, items in listed if isinstance(items, list)}
 
     def outputs(self) -> Iterator[dict[str, Any]]:
         """The documents of the manifests among its outputs."""
-        for items in (self.record.get("output_artifacts") or {}).values():
-            for item in items:
-                if isinstance(item.get("manifest"), dict):
-                    yield item["manifest"]
+        return output_manifests(self.record)
 
 
 class Records:
@@ -84,7 +96,7 @@ class Records:
         The first, for a later one took it over: from the cache, or from a release that is to be retrained. The manifest
         is None if no record has one whose content has that digest.
         """
-        makers = sorted(self._makers[digest], key=lambda made: (bool(made.problem), made.record.get("started") or 0.0))
+        makers = sorted(self._makers[digest], key=lambda made: (bool(made.problem), made.started))
         for made in makers:
             for document in made.outputs():
                 try:

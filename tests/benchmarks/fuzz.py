@@ -25,7 +25,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,15 +38,26 @@ from PIL import Image
 
 from components.core.artifacts.entries import FileEntry
 from components.core.artifacts.manifest import Manifest, read_manifest
+from components.core.artifacts.several import unpacked
+from components.core.bundles.watched import watched_of
 from components.core.data.dataset import SPLITS, Dataset
 from components.core.data.ingestion.locations import UnreadableError
 from components.core.errors import UserError
 from components.core.models.catalog import load_catalog
+from components.core.report.page import Section, render_page
 from components.core.store import open_store
+from components.core.tasks import get_task
+from components.core.tasks.classification.data_page import data_blocks as classification_blocks
 from components.core.tasks.classification.rows import ClassificationRows
+from components.core.tasks.images.levels import stated_levels
+from components.core.tasks.segmentation.assets import palette_of
+from components.core.tasks.segmentation.data_page import data_blocks as segmentation_blocks
 from components.core.tasks.segmentation.rows import SegmentationRows
+from components.core.tasks.translation.general import GeneralSentences
 from components.core.tasks.translation.gettext_catalogs import catalog_pairs
+from components.core.tasks.translation.languages import languages_of
 from components.core.tasks.translation.tmx import tmx_pairs
+from components.evaluate.comparison import _near_copies as near_copies_of
 from pipelines.runner.ir.pipeline import ArtifactPort, Component, Parameter
 from pipelines.runner.processes.launch import Folders
 from pipelines.runner.tasks.inputs import Inputs
@@ -164,6 +175,16 @@ def read_written_manifest(data: bytes, folder: Path) -> None:
         assert dataset.description.isprintable()
         assert len(dataset.description) <= 300
         dataset.stream("train", np.arange(1))
+        for read in (stated_levels, palette_of, languages_of, near_copies_of):
+            with suppress(UserError):
+                read(dataset)
+        for blocks in (classification_blocks, segmentation_blocks):
+            render_page("data", [Section("", blocks(dataset))] if dataset.classes else [])
+    elif manifest.kind == "model":
+        watched = watched_of(manifest, get_task("translation"))
+        assert watched is None or GeneralSentences().change(watched.answers, watched.answers).figures
+    elif manifest.kind == "rung":
+        unpacked(manifest, "0/model")
 
 
 def manifest_text(tree: Any) -> bytes:
@@ -185,8 +206,26 @@ DATASET_MANIFEST = {
         "task": "classification", "classes": ["a", "b"], "counts": {"train": 2, "validation": 1, "test": 1},
         "class_counts": {"train": [1, 1], "validation": [1, 0], "test": [0, 1]}, "fingerprint": "0" * 64,
         "shard_rows": {"train": [2], "validation": [1], "test": [1]}, "description": "synthetic", "licence": "MIT",
+        "slices": {"camera": {"night": {"train": 1, "validation": 0, "test": 0}}}, "levels": [0, 4095],
+        "palette": [[0, 0, 0], [1, 2, 3]], "languages": ["en", "pt-BR"],
+        "near_duplicates": {"grouped": True, "rows": 2, "groups": 1, "in_training": {"test": 1}},
     },
 }  # fmt: skip
+MODEL_MANIFEST = {
+    "format": 1,
+    "kind": "model",
+    "files": [{"path": "weights.safetensors", "bytes": 9, "sha256": "0" * 64}],
+    "metadata": {
+        "stage": "fine_tune", "dataset": "0" * 64, "model": "1" * 64,
+        "general": {"rows": [{"text": "One.", "translation": ""}], "answers": ["Um."], "state": {"general_state": "2"}},
+    },
+}  # fmt: skip
+RUNG_MANIFEST = {
+    "format": 1,
+    "kind": "rung",
+    "files": [{"path": "0/model/weights.safetensors", "bytes": 9, "sha256": "0" * 64}],
+    "metadata": {"packed": {"0/model": {"kind": "model", "metadata": {"stage": "distill"}}}},
+}
 
 
 def parquet(**columns: Any) -> bytes:
@@ -282,8 +321,8 @@ TARGETS = {
     "tmx": Target(read=read_pairs(".tmx"), blobs=(TMX, TMX.replace(b"UTF-8", b"cp1252"))),
     "catalogs": Target(read=read_pairs(".po"), blobs=(PO, MO, PO.replace(b"UTF-8", b"EUC-JP"))),
     "manifest": Target(
-        read=read_written_manifest, trees=(DATASET_MANIFEST,), blobs=(manifest_text(DATASET_MANIFEST),),
-        text=manifest_text,
+        read=read_written_manifest, trees=(DATASET_MANIFEST, MODEL_MANIFEST, RUNG_MANIFEST), text=manifest_text,
+        blobs=(manifest_text(DATASET_MANIFEST),),
     ),
 }  # fmt: skip
 

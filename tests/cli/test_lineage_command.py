@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,9 @@ import pytest
 
 from components.core.artifacts import listings
 from components.core.artifacts.manifest import Manifest, publish
+from components.core.bundles.own_model import stored_model
 from components.core.data.dataset import write_dataset
+from components.core.errors import UserError
 from components.core.store import Store, open_objects, open_store
 from components.core.store.backends.objects import Objects
 from components.core.store.contents.blobs import blob_key
@@ -299,6 +301,47 @@ def test_rows_whose_fingerprint_is_another_are_found(trimtab: Trimtab, chain: Ch
     facts = {**manifest.metadata, "classes": ["dog", "cat"]}
     (problem,) = Bytes(chain.store).problems(Manifest(kind="dataset", metadata=facts, files=manifest.files))
     assert problem.startswith("the rows have the fingerprint ")
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"classes": 5}, {"classes": ["\x1b[2J"]}, {"task": ["x"]}, {"counts": {}}, {"fingerprint": None}]
+)
+def test_a_data_sets_manifest_of_another_form_is_a_broken_link(chain: Chain, wrong: dict[str, Any]) -> None:
+    from pipelines.lineage.artifacts import Bytes
+
+    manifest = chain.manifests["dataset"]
+    facts = {**manifest.metadata, **wrong}
+    (problem,) = Bytes(chain.store).problems(Manifest(kind="dataset", metadata=facts, files=manifest.files))
+    assert problem.startswith("the dataset's manifest ")
+
+
+def test_rows_that_cannot_be_read_are_a_broken_link(chain: Chain) -> None:
+    from pipelines.lineage.artifacts import Bytes
+
+    manifest, content = chain.manifests["dataset"], b"PAR1 nothing of the kind PAR1"
+    shard = replace(manifest.files[0], bytes=len(content), sha256=chain.store.blobs.put(content))
+    (problem,) = Bytes(chain.store).problems(replace(manifest, files=(shard, *manifest.files[1:])))
+    assert problem.startswith(f"{shard.path}: its rows cannot be read: ")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"output_artifacts": []}, {"output_artifacts": {"a": 5}}, {"output_artifacts": {"a": [5]}}, {"started": "x"},
+        {"output_artifacts": {"a": [{"manifest": 5}]}},
+        {"output_artifacts": {"a": [{"manifest": {"kind": "release", "metadata": 5}}]}},
+        {"input_artifacts": 5}, {"input_artifacts": {"a": 5}}, {"started": 10**400}, {"task": "\x1b[2J"},
+    ],
+)  # fmt: skip
+def test_a_journal_record_of_another_form_hides_nothing_and_stops_nothing(
+    trimtab: Trimtab, chain: Chain, wrong: dict[str, Any]
+) -> None:
+    chain.store.journal.write("0-before-the-others", "x", {"task": "x", **wrong})
+    said = trimtab("lineage", "champion")
+    assert said.code == 0
+    assert "whole: 6 links verified" in said.out
+    with pytest.raises(UserError, match="no run in the store"):
+        stored_model("0" * 16, chain.store)
 
 
 def test_a_release_that_does_not_say_what_it_was_made_of_is_broken(trimtab: Trimtab, chain: Chain) -> None:

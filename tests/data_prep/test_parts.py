@@ -1,21 +1,26 @@
 """A data set prepared in parts is that of one process."""
 
 import contextlib
+import json
 import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from kfp import compiler, dsl
 
-from components.core.artifacts.manifest import Manifest
+from components.core.artifacts.entries import FileEntry
+from components.core.artifacts.manifest import Manifest, read_file
 from components.core.data import parts as parts_module
 from components.core.data import spill
 from components.core.data.collect import Part
+from components.core.data.spill import Spill
 from components.core.errors import UserError
 from components.core.store import Store
 from components.core.tasks import get_task
@@ -199,6 +204,73 @@ def test_what_no_part_can_see_alone_is_refused_by_the_merge(tmp_path: Path, pict
     asked = Settings(dataset=str(tmp_path / "many.csv"), rows=asked.rows, slice_columns="camera")
     with pytest.raises(UserError, match="slice column 'camera' has more than 100 values"):
         in_parts(asked, 2, tmp_path / "sliced", store)
+
+
+def rewritten(manifest: Manifest, store: Store, name: str, content: bytes) -> Manifest:
+    """The part with another file, and a digest that is right."""
+    kept = [one for one in manifest.files if one.path != name]
+    file = FileEntry(path=name, bytes=len(content), sha256=store.blobs.put(content))
+    return replace(manifest, files=(*kept, file))
+
+
+HOSTILE: dict[str, Any] = {
+    "no object": [],
+    "no source": {"source": 5},
+    "a source of another form": {"source": {"classes": 5}},
+    "colours of another form": {"source": {"classes": [], "colours": {"a": 5}, "split_from": "", "facts": {}}},
+    "classes of another form": {"classes": 5},
+    "an escape in a class": {"classes": {"\x1b[2J": 3}},
+    "a class of megabytes": {"classes": {"x" * 5_000_000: 3}},
+    "splits of another form": {"splits": [5]},
+    "slices of another form": {"slices": {"camera": 5}},
+    "rejections of another form": {"rejected": [[1]]},
+}
+
+
+@pytest.mark.parametrize("wrong", HOSTILE.values(), ids=HOSTILE.keys())
+def test_a_part_of_another_form_is_refused_in_one_line(pets: Path, tmp_path: Path, store: Store, wrong: Any) -> None:
+    asked = Settings(dataset=str(pets), rows=get_task("classification").rows)
+    both = []
+    for part in inspected(asked, 2, tmp_path, store):
+        found = json.loads(read_file(part, "found.json", store))
+        content = {**found, **wrong} if isinstance(wrong, dict) else wrong
+        both.append(rewritten(part, store, "found.json", json.dumps(content).encode()))
+    with pytest.raises(UserError, match=r"a part of the data set is damaged|must hold an object") as said:
+        prepare(asked, tmp_path / "whole", store, parts=both)
+    assert len(str(said.value)) < 3000
+
+
+@pytest.mark.parametrize("stated", [{}, {"number": "1", "of": 2}, {"number": [1], "of": 2}, {"number": True, "of": 2}])
+def test_parts_that_say_otherwise_which_they_are_are_refused(
+    pets: Path, tmp_path: Path, store: Store, stated: dict[str, Any]
+) -> None:
+    asked = Settings(dataset=str(pets), rows=get_task("classification").rows)
+    first, second = inspected(asked, 2, tmp_path, store)
+    with pytest.raises(UserError, match="the parts do not make up a data set"):
+        prepare(asked, tmp_path / "whole", store, parts=[first, replace(second, metadata=stated)])
+
+
+@pytest.mark.parametrize("digest", ["/tmp-x", "../x", "..", "", "zz"])
+def test_a_digest_in_a_part_is_no_path(tmp_path: Path, digest: str) -> None:
+    schema = pa.schema([("digest", pa.string()), ("source", pa.string())])
+    (tmp_path / "rows").mkdir()
+    with Spill(tmp_path / "rows", schema) as rows:
+        batch = pa.RecordBatch.from_pylist([{"digest": digest, "source": "a"}], schema=schema)
+        with pytest.raises(ValueError, match="which is no sha256 in hex"):
+            rows.take(batch)
+    assert not list((tmp_path / "rows").iterdir())
+
+
+def test_rows_of_a_part_that_are_no_rows_are_one_line(pets: Path, tmp_path: Path, store: Store) -> None:
+    asked = Settings(dataset=str(pets), rows=get_task("classification").rows)
+    first, second = inspected(asked, 2, tmp_path, store)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, pa.schema([("digest", pa.string())])) as file:
+        file.write_batch(pa.RecordBatch.from_pydict({"digest": ["0" * 64]}))
+    for content in (b"no stream", sink.getvalue().to_pybytes()):
+        both = [first, rewritten(second, store, "rows-00000.arrow", content)]
+        with pytest.raises(UserError, match="a part of the data set is damaged"):
+            prepare(asked, tmp_path / "whole", store, parts=both)
 
 
 def test_parts_that_do_not_belong_together_are_refused(pets: Path, tmp_path: Path, store: Store) -> None:

@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -15,7 +16,7 @@ from evaluation_documents import comparison
 from minisign import KeyPair
 from PIL import Image
 
-from components.core.artifacts.manifest import publish, read_manifest
+from components.core.artifacts.manifest import Manifest, publish, read_manifest
 from components.core.budget import Budget
 from components.core.bundles.model_bundle import load_model, save_model
 from components.core.bundles.onnx_bundle import load_onnx, save_onnx
@@ -31,6 +32,7 @@ from components.core.signing import check_signature
 from components.core.store import ReleaseExists, canonical_json, open_store
 from components.evaluate.bundles import Opened
 from components.evaluate.comparison import EvaluateConfig, evaluate_pair
+from components.export.assembly import assemble
 from components.export.release import checksums, publish_release, release_digest
 from components.export.verification import VerificationError
 
@@ -317,6 +319,29 @@ def test_a_float32_candidate_is_compared_with_torch_itself(run_export, chain, tm
 def test_a_name_that_cannot_be_a_folder_is_refused_first(run_export):
     with pytest.raises(UserError, match="release name"):
         run_export(name="../up")
+
+
+@pytest.mark.parametrize("wrong", [5, ["MIT"], {"a": 1}, "x" * 5_000_000, "MIT\x1b[2K", "MIT\nall is well"])
+def test_a_network_whose_manifest_has_no_short_licence_or_data_set_is_not_released(wrong):
+    made_of = {"source_model": "a", "float32_graph": "b", "backbone": "c"}
+    data, model = (Manifest(kind=kind, metadata={}, files=()) for kind in ("dataset", "model"))
+    for licence, network in ((wrong, model), (None, replace(model, metadata={"dataset": wrong}))):
+        with pytest.raises(UserError, match=r"the network's manifest has a (licence|dataset) that is not one short"):
+            assemble(
+                "m", SimpleNamespace(provenance=made_of), evaluation=None, decision={}, verification=None, digests={},
+                sources={"model": network, "dataset": data}, licence=licence,
+            )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["source_model", "float32_graph", "backbone"])
+def test_a_file_that_does_not_say_what_it_was_made_of_is_not_released(name):
+    made_of = {one: "a" for one in ("source_model", "float32_graph", "backbone") if one != name}
+    data, model = (Manifest(kind=kind, metadata={}, files=()) for kind in ("dataset", "model"))
+    with pytest.raises(UserError, match=f"the ONNX bundle does not say its {name}"):
+        assemble(
+            "m", SimpleNamespace(provenance=made_of), evaluation=None, decision={}, verification=None, digests={},
+            sources={"model": model, "dataset": data},
+        )  # fmt: skip
 
 
 def test_a_release_names_the_network_and_the_data_that_a_retraining_starts_from(run_export, chain):

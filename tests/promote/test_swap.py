@@ -74,6 +74,13 @@ def test_a_judgement_that_says_keep_is_not_overruled(store):
     assert store.champions.read().step.release == "m/1"
 
 
+@pytest.mark.parametrize("judged", [{"reason": 5}, {"retraining": None}, {"retraining": []}, {"retraining": {}}])
+def test_a_judgement_without_a_reason_moves_nothing(store, judged):
+    with pytest.raises(UserError, match="the judgement of m/2 gives no reason"):
+        swap(store, "2", state=state_of(store), **judged)
+    assert store.champions.read().step.release == "m/1"
+
+
 def test_a_release_that_is_not_whole_leaves_the_champion(store, tmp_path):
     (tmp_path / "store" / "releases" / "m" / "2" / "model.onnx").write_bytes(b"?")
     with pytest.raises(UserError, match="not a complete release"):

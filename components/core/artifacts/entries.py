@@ -1,11 +1,15 @@
 """Entries of a manifest: files, and listings of further files."""
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, fields
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any, TypeVar
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_LONGEST_NAME = 255
+"""Bytes of a name in a folder, on the file systems of Linux, macOS and Windows."""
+_LONGEST_PATH = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +53,8 @@ def check_relative_path(path: str) -> None:
     """Accept only a normalised relative path with forward slashes, on any operating system.
 
     Raises:
-        ValueError: absolute, with a drive or backslash, with empty, ``.`` or ``..`` parts, or with control characters.
+        ValueError: absolute, with a drive or backslash, with empty, ``.`` or ``..`` parts, with control characters, or
+            too long for a disk.
     """
     if not isinstance(path, str) or not path:
         raise ValueError(f"a file's path must be a non-empty string, got {path!r}")
@@ -57,6 +62,14 @@ def check_relative_path(path: str) -> None:
     leaves = PurePosixPath(path).is_absolute() or PureWindowsPath(path).drive or "\\" in path
     if leaves or any(part in ("", ".", "..") for part in parts) or any(ord(char) < 32 for char in path):
         raise ValueError(f"unsafe path {path!r} in a manifest; paths are relative, with forward slashes, without '..'")
+    if len(path) > _LONGEST_PATH or any(len(part.encode(errors="replace")) > _LONGEST_NAME for part in parts):
+        raise ValueError(f"the path {path[:40]!r}… in a manifest is longer than a file's name may be")
+
+
+def files_and_folders(paths: Collection[str]) -> list[str]:
+    """The paths that others lie below, sorted: no disk can hold them."""
+    folders = {path[:at] for path in paths for at, letter in enumerate(path) if letter == "/"}
+    return sorted(folders.intersection(paths))
 
 
 Entry = TypeVar("Entry", FileEntry, Listing)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from components.core.artifacts.entries import FileEntry, Listing, parse_entries
+from components.core.artifacts.entries import FileEntry, Listing, files_and_folders, parse_entries
 from components.core.errors import UserError
 from components.core.store.concurrency import run_all
 from components.core.store.contents.listings import read_listing
@@ -67,4 +67,6 @@ def listed_files(manifest: Listed, store: "Store") -> tuple[FileEntry, ...]:
     paths = {entry.path for entry in files}
     if len(paths) != len(files):
         raise UserError(f"the listings of the {manifest.kind} artifact name a file twice")
+    if both := files_and_folders(paths):
+        raise UserError(f"the listings of the {manifest.kind} artifact name {both[0]!r} as a file and as a folder")
     return tuple(files)

@@ -16,9 +16,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.core.artifacts.entries import FileEntry, Listing, check_relative_path, parse_entries
+from components.core.artifacts.entries import (
+    FileEntry,
+    Listing,
+    check_relative_path,
+    files_and_folders,
+    parse_entries,
+)
 from components.core.artifacts.listings import listed_files
 from components.core.errors import UserError
+from components.core.json_documents import parse_json
+from components.core.plain_files import is_plain_file
 from components.core.store.keys import canonical_json
 
 if TYPE_CHECKING:
@@ -59,8 +67,10 @@ class Manifest:
         if len(set(paths)) != len(paths):
             twice = next(path for path in paths if paths.count(path) > 1)
             raise ValueError(f"{twice!r} is listed twice")
-        if _STAMPS in paths:
+        if any(path.partition("/")[0] == _STAMPS for path in paths):
             raise ValueError(f"{_STAMPS!r} is reserved for the local cache")
+        if both := files_and_folders(paths):
+            raise ValueError(f"{both[0]!r} is listed as a file and as a folder")
         if len({listing.sha256 for listing in self.listings}) != len(self.listings):
             raise ValueError("a listing is named twice")
 
@@ -149,6 +159,8 @@ def read_manifest(artifact_path: str | Path, *, kind: str | None = None) -> Mani
         UserError: there is no manifest, it is malformed or altered, or it is of another kind than `kind`.
     """
     path = Path(artifact_path) / MANIFEST_NAME
+    if path.exists() and not is_plain_file(path):
+        raise UserError(f"{path} is a pipe, a device or a folder, and no manifest")
     try:
         document = json.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -237,6 +249,22 @@ def cache_folder() -> Path:
 def read_file(manifest: Manifest, name: str, store: "Store") -> bytes:
     """The verified bytes of one (small) file of the artifact."""
     return store.blobs.get(manifest.entry(name).sha256)
+
+
+def read_document(manifest: Manifest, name: str, store: "Store") -> dict[str, Any]:
+    """A file of the artifact that holds a JSON object.
+
+    Raises:
+        UserError: there is no such file, or it holds something else.
+    """
+    content = read_file(manifest, name, store)
+    try:
+        found = parse_json(content)
+    except ValueError as error:
+        raise UserError(f"{name} of the {manifest.kind} artifact is not JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise UserError(f"{name} of the {manifest.kind} artifact must hold an object, got {type(found).__name__}")
+    return found
 
 
 def describe(kfp_artifact: Any, manifest: Manifest, store: "Store", **facts: str | int | float | bool) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from components.core.artifacts.entries import FileEntry
 from components.core.artifacts.manifest import Manifest
+from components.core.errors import UserError
 
 _PACKED = "packed"
 
@@ -20,11 +21,21 @@ def packed(manifests: Mapping[str, Manifest]) -> tuple[list[FileEntry], dict[str
 
 
 def unpacked(manifest: Manifest, name: str) -> Manifest:
-    """The artifact that was packed under a name, with the digest that it had; KeyError if there is none."""
-    facts = manifest.metadata[_PACKED][name]
+    """The artifact that was packed under a name, with the digest that it had.
+
+    Raises:
+        UserError: there is none, or what is said of it is not what `packed` writes.
+    """
+    held = manifest.metadata.get(_PACKED)
+    facts = held.get(name) if isinstance(held, dict) else None
+    if not isinstance(facts, dict) or not isinstance(facts.get("metadata"), dict):
+        raise UserError(f"this {manifest.kind} artifact holds no {name!r}; run the task that made it again")
     entries = (
         replace(entry, path=entry.path.removeprefix(f"{name}/"))
         for entry in manifest.files
         if entry.path.startswith(f"{name}/")
     )
-    return Manifest(kind=facts["kind"], metadata=facts["metadata"], files=tuple(entries))
+    try:
+        return Manifest(kind=str(facts.get("kind")), metadata=facts["metadata"], files=tuple(entries))
+    except ValueError as error:
+        raise UserError(f"{name!r} of this {manifest.kind} artifact: {error}") from None

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 KIND = "model"
 WEIGHTS, ARCHITECTURE = "weights.safetensors", "architecture.json"
 
+_MALFORMED = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RuntimeError, FileNotFoundError)
+"""Errors that a network's library raises for an architecture of other kinds of values, besides our own."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelBundle:
@@ -93,7 +96,7 @@ def load_model(artifact: str | Path | Manifest, store: "Store") -> ModelBundle:
         architecture = Architecture.from_json(parse_json((folder / ARCHITECTURE).read_bytes()))
         assets = get_task(architecture.task).read_assets(read_asset_files(manifest, folder, (WEIGHTS, ARCHITECTURE)))
         module = build(architecture)
-    except (ValueError, FileNotFoundError) as error:
+    except _MALFORMED as error:
         raise UserError(f"model {manifest.digest[:12]} cannot be rebuilt: {error}") from None
     try:
         state = load_file(folder / WEIGHTS)

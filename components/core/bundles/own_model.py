@@ -18,6 +18,7 @@ from components.core.data.ingestion.labels import check_lengths, class_name
 from components.core.errors import UserError
 from components.core.json_documents import parse_json
 from components.core.models.checkpoint import SUFFIXES
+from components.core.store.contents.journal import output_manifests
 from components.core.tasks import get_task
 
 if TYPE_CHECKING:
@@ -215,10 +216,8 @@ def _recorded(store: "Store", *, kind: str) -> Iterator[Manifest]:
     """The artifacts of a kind that runs have made, as their journals name them."""
     for run in store.journal.runs():
         for record in store.journal.read(run):
-            for items in (record.get("output_artifacts") or {}).values():
-                for item in items:
-                    document = item.get("manifest")
-                    if isinstance(document, dict) and document.get("kind") == kind:
-                        with suppress(ValueError):  # of another version, or of somebody's own component
-                            found = parse_manifest(document)
-                            yield found
+            for document in output_manifests(record):
+                if document.get("kind") == kind:
+                    with suppress(ValueError):  # of another version, or of somebody's own component
+                        found = parse_manifest(document)
+                        yield found

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from components.core.artifacts.manifest import Manifest
 from components.core.data.batch import Batch
+from components.core.errors import UserError
 from components.core.tasks import Task
 from components.core.tasks.base import GeneralChange
 
@@ -36,10 +37,22 @@ class Watched:
         return task.general.change(self.answers, answers(task, assets, self.rows, predict))
 
 
-def watched_of(manifest: Manifest) -> Watched | None:
-    """Of a model that training has made; None where nothing is watched."""
+def watched_of(manifest: Manifest, task: Task) -> Watched | None:
+    """Of a model that training has made; None where nothing is watched.
+
+    Raises:
+        UserError: the manifest has something else there.
+    """
     known = manifest.metadata.get(METADATA)
-    return Watched(**known) if known else None
+    if not known or task.general is None:
+        return None
+    whole = isinstance(known, dict) and known.keys() == {"rows", "answers", "state"}
+    if whole and isinstance(known["state"], dict) and task.general.is_watched(known["rows"], known["answers"]):
+        return Watched(**known)
+    raise UserError(
+        f"model {manifest.digest[:12]} does not say what it answered before its training: {METADATA!r} of its manifest "
+        "must hold as many answers as rows; train it again"
+    )
 
 
 def begin(manifest: Manifest, bundle: "ModelBundle", settings: Mapping[str, Any]) -> Watched | None:
@@ -51,7 +64,7 @@ def begin(manifest: Manifest, bundle: "ModelBundle", settings: Mapping[str, Any]
     task = bundle.task
     if task.general is None:
         return None
-    state, known = task.general.state(settings), watched_of(manifest)
+    state, known = task.general.state(settings), watched_of(manifest, task)
     if known and known.state == state:
         return known
     rows = task.general.rows(bundle.assets, settings)

@@ -8,7 +8,7 @@ import hashlib
 import re
 import tempfile
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from io import FileIO
@@ -29,6 +29,7 @@ from components.core.data.group_keys import read_group_keys
 from components.core.data.rows import StoredRows
 from components.core.data.shard_cache import ShardCache
 from components.core.data.slices import SliceCounts, row_slices, sliced_schema
+from components.core.data.stated_facts import check_facts
 from components.core.errors import UserError
 from components.core.json_documents import parse_json
 from components.core.store.keys import canonical_json
@@ -50,10 +51,8 @@ _SHARD_ROWS = "shard_rows.json"
 
 _SHARD_NAME = re.compile(r"(train|validation|test)-(\d{5,})\.parquet")
 _TAKE_ROWS = 256
-_SHORT = 300
-"""Characters of a remark that stands beside each figure."""
-
-_FACTS = {"task": str, "classes": list, "counts": dict, "class_counts": dict, "fingerprint": str}
+_MOST_ROWS = SHARD_BYTES // 32
+"""Of a shard: each row has at least its digest, and its place in a pass is held in memory."""
 
 T = TypeVar("T")
 
@@ -82,24 +81,13 @@ class Dataset:
         manifest: what it was opened from.
 
     Raises:
-        UserError: the manifest lacks one of these, its description or licence is not one short line, or its rows per
-            shard do not fit its shards and counts.
+        UserError: the manifest lacks one of these, or has another kind of it, or names and remarks that are not one
+            short line; or its rows per shard do not fit its shards and counts.
     """
 
     def __init__(self, manifest: Manifest, store: "Store") -> None:
         facts = manifest.metadata
-        for name, kind in _FACTS.items():
-            if not isinstance(facts.get(name), kind):
-                raise UserError(f"the dataset's manifest has no {name}, or another kind of it; prepare the data again")
-        if not all(type(facts["counts"].get(split)) is int for split in SPLITS):
-            raise UserError("the dataset's manifest does not count the rows of each split; prepare the data again")
-        for name in ("description", "licence"):
-            said = facts.get(name, "")
-            if not (isinstance(said, str) and said.isprintable() and len(said) <= _SHORT):
-                raise UserError(
-                    f"the dataset's manifest has a {name} that is not one line of at most {_SHORT} characters; "
-                    "prepare the data again"
-                )
+        check_facts(facts, SPLITS)
         self.manifest = manifest
         self.task: str = facts["task"]
         self.classes: list[str] = facts["classes"]
@@ -131,7 +119,7 @@ class Dataset:
         for split in SPLITS:
             rows = stated.get(split) if isinstance(stated, dict) else None
             shards, total = len(self._shards[split]), self.counts[split]
-            valid = isinstance(rows, list) and all(type(count) is int and count > 0 for count in rows)
+            valid = isinstance(rows, list) and all(type(count) is int and 0 < count <= _MOST_ROWS for count in rows)
             if rows is None or not valid or (len(rows), sum(rows)) != (shards, total):
                 raise UserError(
                     f"the dataset's manifest contradicts itself: its shard_rows do not fit the {shards} shards and "
@@ -246,11 +234,13 @@ class Dataset:
         """Number of rows in each shard of `split`; an old manifest does not say, and then all are fetched for it."""
         self._known(split)
         if split not in self._shard_rows:
-            rows = []
+            rows: list[int] = []
             with closing(self._arriving(split, self._all(split), lambda _: True)) as arrivals:
                 for arrival in arrivals:
-                    with arrival.open() as file:
+                    with arrival.open() as file, self._readable(split, len(rows)):
                         rows.append(pq.read_metadata(file).num_rows)
+                    if rows[-1] > _MOST_ROWS:
+                        raise self._unreadable(split, len(rows) - 1, f"it says that it has {rows[-1]:,} rows")
             self._shard_rows[split] = rows
         return self._shard_rows[split]
 
@@ -271,13 +261,24 @@ class Dataset:
         )
 
     def _table(self, file: FileIO, split: str, shard: int, columns: Sequence[str] | None) -> pa.Table:
-        table = pq.read_table(file, columns=None if columns is None else list(columns))
+        with self._readable(split, shard):
+            table = pq.read_table(file, columns=None if columns is None else list(columns))
         if split in self._shard_rows and table.num_rows != self._shard_rows[split][shard]:
             raise UserError(
                 f"{self._shards[split][shard].path} holds {table.num_rows} rows where the dataset's manifest says "
                 f"{self._shard_rows[split][shard]}; prepare the data again"
             )
         return table
+
+    @contextmanager
+    def _readable(self, split: str, shard: int) -> Iterator[None]:
+        try:
+            yield
+        except (pa.ArrowException, OSError) as error:
+            raise self._unreadable(split, shard, str(error)) from None
+
+    def _unreadable(self, split: str, shard: int, reason: str) -> UserError:
+        return UserError(f"{self._shards[split][shard].path} cannot be read: {reason}; prepare the data again")
 
     def _known(self, split: str) -> None:
         if split not in SPLITS:

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from components.core.artifacts.entries import FileEntry
-from components.core.artifacts.manifest import Manifest, publish_entries, read_file
+from components.core.artifacts.manifest import Manifest, publish_entries, read_document
 from components.core.data.collect import Collected, Part, SourceFacts
 from components.core.data.ingestion.items import Rejection
+from components.core.data.ingestion.labels import LONGEST_STORED, is_name
 from components.core.data.slices import SliceCounts
 from components.core.data.spill import Spill
 from components.core.errors import UserError
@@ -28,6 +29,9 @@ FILE_BYTES = 64 * 1000 * 1000
 """A file of rows is closed when it holds this many bytes; that is what a merge has in memory."""
 
 _FOUND = "found.json"
+
+_MALFORMED = (KeyError, TypeError, ValueError, IndexError, AttributeError, NotImplementedError)
+"""Errors that JSON and Arrow of another shape raise while they are read."""
 
 
 def write_part(
@@ -64,27 +68,51 @@ def merge_parts(parts: Sequence[Manifest], spill: Spill, slice_columns: Sequence
     name come in the order of the source.
 
     Raises:
-        UserError: the parts are not those of one data set: one is missing, or the source has changed in between.
+        UserError: the parts are not those of one data set: one is missing or damaged, or the source has changed in
+            between.
         StoreError: a file of a part is missing, or the store does not answer.
     """
-    numbers = sorted((manifest.metadata["number"], manifest.metadata["of"]) for manifest in parts)
-    if numbers != [(number, len(parts)) for number in range(len(parts))]:
-        said = ", ".join(f"{number + 1} of {of}" for number, of in numbers)
-        raise UserError(f"the parts do not add up to one data set: {said}")
-    ordered = sorted(parts, key=lambda manifest: int(manifest.metadata["number"]))
-    documents = [json.loads(read_file(manifest, _FOUND, store)) for manifest in ordered]
+    ordered = _in_order(parts)
+    documents = [_document(manifest, store) for manifest in ordered]
     if any(document["source"] != documents[0]["source"] for document in documents):
         raise UserError(
             "the data changed while they were read: the parts differ in their declared classes, columns or "
             "splits; start again when the data no longer change"
         )
-    first = documents[0]["source"]
-    colours = {name: (rgb[0], rgb[1], rgb[2]) for name, rgb in first["colours"].items()}
-    merged = Collected(source=SourceFacts(**{**first, "colours": colours}), slices=SliceCounts(slice_columns))
-    for manifest, document in zip(ordered, documents, strict=True):
-        _add(document, merged)
-        _take_rows(manifest, spill, store)
+    try:
+        first = documents[0]["source"]
+        colours = {name: (rgb[0], rgb[1], rgb[2]) for name, rgb in first["colours"].items()}
+        merged = Collected(source=SourceFacts(**{**first, "colours": colours}), slices=SliceCounts(slice_columns))
+        for manifest, document in zip(ordered, documents, strict=True):
+            _add(document, merged)
+            _take_rows(manifest, spill, store)
+        if not all(map(is_name, (*merged.source.classes, *merged.classes))):
+            raise ValueError(f"a class has no name of at most {LONGEST_STORED} characters on one line")
+    except _MALFORMED as error:
+        raise error if isinstance(error, UserError) else _damaged(f"{type(error).__name__}: {error}") from None
     return merged
+
+
+def _in_order(parts: Sequence[Manifest]) -> list[Manifest]:
+    numbers = [(manifest.metadata.get("number"), manifest.metadata.get("of")) for manifest in parts]
+    if sorted(map(repr, numbers)) != sorted(repr((number, len(parts))) for number in range(len(parts))):
+        said = ", ".join(
+            f"{number + 1 if isinstance(number, int) else number!r} of {of!r}"
+            for number, of in sorted(numbers, key=repr)
+        )
+        raise UserError(f"the parts do not make up a data set: {said}")
+    return sorted(parts, key=lambda manifest: int(manifest.metadata["number"]))
+
+
+def _document(manifest: Manifest, store: "Store") -> dict[str, Any]:
+    found = read_document(manifest, _FOUND, store)
+    if not isinstance(found.get("source"), dict):
+        raise _damaged(f"{_FOUND} does not say what the source is")
+    return found
+
+
+def _damaged(reason: str) -> UserError:
+    return UserError(f"a part of the data set is damaged ({reason}); inspect the data again")
 
 
 def _filled(spill: Spill, buckets: Sequence[str]) -> Iterator[list[pa.RecordBatch]]:
@@ -117,7 +145,7 @@ def _take_rows(manifest: Manifest, spill: Spill, store: "Store") -> None:
         for entry in manifest.files:
             if entry.path == _FOUND:
                 continue
-            path = Path(scratch) / entry.path
+            path = Path(scratch) / "rows.arrow"
             store.blobs.fetch(entry.sha256, path)
             with pa.memory_map(str(path)) as mapped, pa.ipc.open_stream(mapped) as file:
                 for batch in file:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from components.core.data.ingestion.labels import without_controls
 from components.core.errors import UserError
 
 MAX_VALUES = 100
@@ -62,8 +63,8 @@ def slice_value(value: Any, names: Sequence[str] = ()) -> str | None:
         value = int(value)
     if not isinstance(value, str | int | float):
         raise ValueError(f"holds a {type(value).__name__}")
-    # One line, and valid Unicode, which JSON does not promise.
-    written = " ".join(str(value).split()).encode("utf-8", "backslashreplace").decode()
+    # One line without a terminal's escapes, and valid Unicode, which JSON does not promise.
+    written = " ".join(without_controls(str(value)).split()).encode("utf-8", "backslashreplace").decode()
     if len(written) > MAX_CHARACTERS:
         raise ValueError(f"holds a text of {len(written):,} characters, at most {MAX_CHARACTERS} name a slice")
     return written or None

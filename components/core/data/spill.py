@@ -1,5 +1,6 @@
 """Rows set aside on disk, sorted coarsely by digest: an external sort for data that does not fit into memory."""
 
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from components.core.data.slices import shard_column, sliced_schema
 BUFFER_BYTES = 64 * 1000 * 1000
 """Memory used before rows are written out, bytes."""
 
+_BUCKET = re.compile(r"[0-9a-f]{2}")
 _ROW_BYTES = 1000
 """Bytes of a row's objects beside its content."""
 
@@ -53,8 +55,15 @@ class Spill:
             self._flush()
 
     def take(self, batch: pa.RecordBatch) -> None:
-        """Set the rows of a batch of another spill's bucket aside; not to be mixed with `add`."""
-        self._file(batch.column("digest")[0].as_py()[:2]).write_batch(batch)
+        """Set the rows of a batch of another spill's bucket aside; not to be mixed with `add`.
+
+        Raises:
+            ValueError: rows of another schema, or a digest that is none.
+        """
+        bucket = batch.column("digest")[0].as_py()[:2]
+        if not _BUCKET.fullmatch(bucket):
+            raise ValueError(f"a row has the digest {bucket!r}…, which is no sha256 in hex")
+        self._file(bucket).write_batch(batch)
 
     def finish(self) -> list[str]:
         """No more rows; the names of the buckets in the order of their digests."""

@@ -16,6 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 FORMAT = 1
 Dimension = Literal["out", "in"]
 _LATER = {"options", "sparse"}
+_MOST_OUTPUTS = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,9 +92,16 @@ class Architecture:
         values = {name: document[name] for name in names if name in document}
         if not isinstance(values.get("options", {}), dict):
             raise ValueError(f"architecture.json: options must be an object, got {values['options']!r}")
-        values["sparse"] = tuple(values.get("sparse", ()))
-        if not all(isinstance(name, str) for name in values["sparse"]):
-            raise ValueError(f"architecture.json: sparse must be names of layers, got {document['sparse']!r}")
+        for name in ("backbone", "source", "task"):
+            if not isinstance(values[name], str):
+                raise ValueError(f"architecture.json: {name} must be a text, got {values[name]!r}")
+        outputs = values["num_outputs"]
+        if type(outputs) is not int or not 0 <= outputs <= _MOST_OUTPUTS:
+            raise ValueError(f"architecture.json: num_outputs must be in 0..{_MOST_OUTPUTS:,}, got {outputs!r}")
+        sparse = values.get("sparse", [])
+        if not isinstance(sparse, list) or not all(isinstance(name, str) for name in sparse):
+            raise ValueError(f"architecture.json: sparse must be names of layers, got {sparse!r}")
+        values["sparse"] = tuple(sparse)
         try:
             values["surgery"] = tuple(Cut(**{**cut, "kept": tuple(cut["kept"])}) for cut in document["surgery"])
         except (TypeError, KeyError) as error:

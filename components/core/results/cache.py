@@ -5,11 +5,11 @@ The record is the one that a stage on a cluster writes too (`Store.results`), so
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from components.core.results.payload import restore_payload, save_payload
+from components.core.results.payload import always, restore_payload, save_payload
 from components.core.store import Store, StoreError, cache_key
 
 FORMAT = 1
@@ -57,12 +57,19 @@ def save(
     parameters: Mapping[str, Any],
     artifacts: Mapping[str, Sequence[Mapping[str, Any]]],
     seconds: float,
+    is_wanted: Callable[[], bool] = always,
 ) -> None:
-    """Records what a task produced: blobs first, the record last, so that a record never points at nothing."""
+    """Records what a task produced: blobs first, the record last, so that a record never points at nothing.
+
+    Raises:
+        Abandoned: `is_wanted`, asked between files, says that it is not wanted any longer.
+    """
     record = {
         "format": FORMAT,
         "output_parameters": dict(parameters),
-        "output_artifacts": {name: [save_payload(item, store) for item in items] for name, items in artifacts.items()},
+        "output_artifacts": {
+            name: [save_payload(item, store, is_wanted) for item in items] for name, items in artifacts.items()
+        },
         "seconds": round(seconds, 3),
         "saved": round(time.time(), 3),
     }

@@ -10,7 +10,7 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -34,6 +34,9 @@ _MOST_WAYS = 16
 _MOST_DEPTH = 100
 """Folders inside each other, in an artifact."""
 
+_PUT_AT_ONCE = 1000
+"""Files that are stored before anybody asks again whether they are wanted."""
+
 _MOST_MANIFEST_BYTES = 64 * 2**20
 
 
@@ -45,11 +48,28 @@ class Payload:
     files: tuple[tuple[str, Path], ...] = ()
 
 
-def payload_at(path: Path) -> Payload:
+class Abandoned(Exception):  # noqa: N818  (nothing is wrong with the artifact)
+    """The run was stopped, and nobody waits any longer."""
+
+    def __init__(self) -> None:
+        super().__init__("the run was stopped")
+
+
+def always() -> bool:
+    """Of a result that is waited for however long it takes."""
+    return True
+
+
+def payload_at(path: Path, is_wanted: Callable[[], bool] = always) -> Payload:
     """The files at an artifact's path. Links are followed; an empty folder counts as a folder.
+
+    Args:
+        path: of the artifact.
+        is_wanted: asked at each file: a folder may have very many.
 
     Raises:
         OSError: links that lead around in circles, or folders inside each other without end.
+        Abandoned: it is not wanted any longer.
     """
     if path.is_file():
         return Payload(kind="file", files=(("", path),))
@@ -67,20 +87,25 @@ def payload_at(path: Path) -> Payload:
             raise OSError(errno.ELOOP, "links lead to this folder in circles", folder)
         folders.sort()
         for name in sorted(names):
+            if not is_wanted():
+                raise Abandoned
             file = Path(folder, name)
             if file.is_file():
                 found.append((file.relative_to(path).as_posix(), file))
     return Payload(kind="folder", files=tuple(sorted(found)))
 
 
-def payload_of(artifact: Mapping[str, Any]) -> Payload:
-    """The bytes of an artifact; none if they are not on this machine's disks."""
-    return Payload(kind="none") if is_remote(artifact) else payload_at(Path(local_path(artifact["uri"])))
+def payload_of(artifact: Mapping[str, Any], is_wanted: Callable[[], bool] = always) -> Payload:
+    """The bytes of an artifact, as `payload_at`; none if they are not on this machine's disks."""
+    return Payload(kind="none") if is_remote(artifact) else payload_at(Path(local_path(artifact["uri"])), is_wanted)
 
 
-def content_digest(artifact: Mapping[str, Any], payload: Payload) -> str:
-    """sha256 over type, metadata and bytes; over the URI instead of bytes if they are not on this machine."""
-    files = {name: _sha256(path) for name, path in payload.files}
+def content_digest(artifact: Mapping[str, Any], payload: Payload, is_wanted: Callable[[], bool] = always) -> str:
+    """sha256 over type, metadata and bytes; over the URI instead of bytes if they are not on this machine.
+
+    `is_wanted` is asked at each file; raises `Abandoned` when it says no.
+    """
+    files = {name: _sha256(path, is_wanted) for name, path in payload.files}
     facts = {
         "type": artifact["type"].get("schemaTitle", ""),
         "metadata": {k: v for k, v in artifact.get("metadata", {}).items() if k not in _NOT_CONTENT},
@@ -99,7 +124,9 @@ def is_remote(artifact: Mapping[str, Any]) -> bool:
     return _SCHEME.match(uri) is not None and not uri.startswith("file://")
 
 
-def _sha256(path: Path) -> str:
+def _sha256(path: Path, is_wanted: Callable[[], bool]) -> str:
+    if not is_wanted():
+        raise Abandoned
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -116,10 +143,17 @@ def manifest_of(artifact: Mapping[str, Any]) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def save_payload(artifact: Mapping[str, Any], store: Store) -> dict[str, Any]:
-    """Puts an artifact's bytes into the store and returns the record from which `restore_payload` brings it back."""
-    payload = payload_of(artifact)
-    digests = store.blobs.put_many([path for _, path in payload.files])
+def save_payload(artifact: Mapping[str, Any], store: Store, is_wanted: Callable[[], bool] = always) -> dict[str, Any]:
+    """Puts an artifact's bytes into the store and returns the record from which `restore_payload` brings it back.
+
+    `is_wanted` is asked at each file that is looked at, and each thousand that are stored; raises `Abandoned`.
+    """
+    payload = payload_of(artifact, is_wanted)
+    paths, digests = [path for _, path in payload.files], list[str]()
+    for start in range(0, len(paths), _PUT_AT_ONCE):
+        if not is_wanted():
+            raise Abandoned
+        digests += store.blobs.put_many(paths[start : start + _PUT_AT_ONCE])
     record = {key: artifact[key] for key in ("name", "type", "metadata", "content") if key in artifact}
     record["payload"] = payload.kind
     record["files"] = {name: digest for (name, _), digest in zip(payload.files, digests, strict=True)}

@@ -93,6 +93,9 @@ class General(Protocol):
     def rows(self, assets: Any, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
         """A fixed sample, to be answered before and after training: JSON-able rows without targets, often none."""
 
+    def is_watched(self, rows: Any, answers: Any) -> bool:
+        """Whether JSON out of a manifest can be `rows` and the predictions for them, at least one."""
+
     def change(self, before: Sequence[Any], after: Sequence[Any]) -> GeneralChange:
         """Compares predictions for `rows`: of the network that training began with, and of a later one."""
 

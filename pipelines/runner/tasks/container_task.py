@@ -9,7 +9,7 @@ from typing import Any
 
 from components.core.errors import UserError
 from components.core.results import cache
-from components.core.results.payload import content_digest, payload_of
+from components.core.results.payload import Abandoned, always, content_digest, payload_of
 from components.core.store import StoreError
 from pipelines.quantities import num_bytes, num_cores
 from pipelines.runner.beneath import remove_folder
@@ -21,6 +21,7 @@ from pipelines.runner.events import TaskRetried, TaskStarted
 from pipelines.runner.ir.pipeline import Component, Container, Task
 from pipelines.runner.ir.placeholders import as_text, lists_of_artifacts, resolve, run_specific
 from pipelines.runner.kubernetes_objects.supplied import NOTHING
+from pipelines.runner.processes import workers
 from pipelines.runner.processes.launch import Folders, Launch
 from pipelines.runner.processes.resources import UNREQUESTED, CapacityClosed, Request
 from pipelines.runner.records import journal
@@ -273,7 +274,10 @@ class _ContainerTask:
             return
         check_end(launch, ended, worker.log)
         try:
-            parameters, artifacts = await context.in_thread(self._collect)
+            parameters, artifacts = await context.in_thread(self._collect, _until_stopped(context.stop))
+        except Abandoned:
+            record.status, record.error = "cancelled", "the run was stopped"
+            return
         except (OSError, StoreError) as error:
             raise TaskFailed("error", f"its outputs cannot be taken: {error}") from None
         record.output_parameters, record.output_artifacts = self._without_secrets(parameters, artifacts)
@@ -306,15 +310,15 @@ class _ContainerTask:
                     item["content"] = content_digest(item, payload_of(item))
         return clean, cleaned
 
-    def _collect(self) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
+    def _collect(self, is_wanted: Callable[[], bool]) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
         """Its outputs. What it wrote in a container is taken into the store first: its manifests name blobs."""
         context = self.context
         if not self._is_contained():
-            return collect(self.component, self.given, self.folders)
+            return collect(self.component, self.given, self.folders, is_wanted=is_wanted)
         if not may_change_store(context):
             take_in(context.store, store_changes(self.folders))
         shared = (context.workspace,) if context.pipeline.has_workspace else ()
-        return collect(self.component, self.given, self.folders, shared=shared)
+        return collect(self.component, self.given, self.folders, shared=shared, is_wanted=is_wanted)
 
     def _launch(self) -> Launch:
         for mount in self.supplied.mounts:
@@ -336,21 +340,24 @@ class _ContainerTask:
         if not self.record.output_artifacts:
             self._save_later(self.record, self.seconds)
             return
-        problem = await self.context.in_thread(self._write_result, self.record, self.seconds)
+        problem = await self.context.in_thread(
+            self._write_result, self.record, self.seconds, _until_stopped(self.context.stop)
+        )
         if problem:
             self.context.warn(problem)
 
     def _save_later(self, record: TaskRecord, seconds: float) -> None:
         self.context.backlog.add(lambda: self._write_result(record, seconds), key=self._result_name(record))
 
-    def _write_result(self, record: TaskRecord, seconds: float) -> str:
+    def _write_result(self, record: TaskRecord, seconds: float, is_wanted: Callable[[], bool] = always) -> str:
         try:
             cache.save(
                 self.context.store, self.program.name, record.cache_key,
                 parameters=record.output_parameters, artifacts=record.output_artifacts, seconds=seconds,
+                is_wanted=is_wanted,
             )  # fmt: skip
-        except (StoreError, OSError, ValueError, TypeError) as error:
-            # The last two: an output that JSON cannot hold.
+        except (StoreError, OSError, ValueError, TypeError, Abandoned) as error:
+            # ValueError and TypeError: an output that JSON cannot hold.
             return f"the result of {record.label} cannot be kept for a later run: {error}"
         return ""
 
@@ -372,6 +379,18 @@ def _request(container: Container, given: Mapping[str, Any], facts: Mapping[str,
         cpu=UNREQUESTED.cpu if cpu is None else num_cores(as_text(resolve(cpu, given, facts)), f"{where}, CPU"),
         memory=assumed if memory is None else num_bytes(as_text(resolve(memory, given, facts)), f"{where}, memory"),
     )
+
+
+def _until_stopped(stop: asyncio.Event) -> Callable[[], bool]:
+    """Whether outputs are still waited for: when the run is stopped, as long as a task may take to end."""
+    since: list[float] = []
+
+    def is_wanted() -> bool:
+        if stop.is_set() and not since:
+            since.append(time.monotonic())
+        return not since or time.monotonic() - since[0] < workers.GRACE_SECONDS
+
+    return is_wanted
 
 
 async def _sleep(seconds: float, stop: asyncio.Event) -> None:

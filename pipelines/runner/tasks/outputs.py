@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from components.core.errors import UserError
-from components.core.results.payload import content_digest, is_remote, local_path, payload_of
+from components.core.results.payload import always, content_digest, is_remote, local_path, payload_of
 from pipelines.runner.beneath import read_file
 from pipelines.runner.ir.parameters import plain, typed
 from pipelines.runner.ir.pipeline import Component
@@ -66,7 +66,12 @@ def make_output_folders(given: Mapping[str, Any]) -> None:
 
 
 def collect(
-    component: Component, given: Mapping[str, Any], folders: Folders, *, shared: Sequence[Path] | None = None
+    component: Component,
+    given: Mapping[str, Any],
+    folders: Folders,
+    *,
+    shared: Sequence[Path] | None = None,
+    is_wanted: Callable[[], bool] = always,
 ) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
     """Reads what a task wrote: output parameters by their types, output artifacts with their content digests.
 
@@ -76,11 +81,13 @@ def collect(
         folders: the task's own.
         shared: of a task in a container, what else it could write to; its outputs lie there or in its own folders, or
             are one of its inputs. None for a task with the user's own rights, whose outputs may lie anywhere.
+        is_wanted: asked at each file of an artifact.
 
     Raises:
         UserError: an output is not of its declared type, is too large, or lies behind a link; or the executor output is
             not of KFP's form.
         OSError: something cannot be read.
+        Abandoned: it is not wanted any longer.
     """
     written = _read_output(folders.work)
     parameters: dict[str, Any] = {}
@@ -107,7 +114,7 @@ def collect(
             elif wrote.get("custom_path") or not (is_remote(artifact) or artifact["uri"] in known):
                 path = wrote.get("custom_path") or local_path(artifact["uri"])
                 take_contained(artifact, path, place, (folders.artifacts, folders.work, *shared))
-            artifact["content"] = content_digest(artifact, payload_of(artifact))
+            artifact["content"] = content_digest(artifact, payload_of(artifact, is_wanted), is_wanted)
             artifacts[name].append(artifact)
     return parameters, artifacts
 

@@ -5,6 +5,7 @@ import json
 import os
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -18,9 +19,11 @@ from components.core.artifacts.manifest import (
     parse_manifest,
     publish,
     publish_folder,
+    read_document,
     read_file,
     read_manifest,
 )
+from components.core.artifacts.several import unpacked
 from components.core.errors import UserError
 from components.core.store import BlobDamaged, Store, open_store
 
@@ -236,3 +239,54 @@ def test_describe_puts_flat_facts_on_the_artifact(tmp_path: Path, store: Store) 
     }
     with pytest.raises(TypeError, match="scalar"):
         describe(artifact, manifest, store, bad=[1])  # type: ignore[arg-type]
+
+
+def entry(path: str) -> FileEntry:
+    return FileEntry(path=path, bytes=1, sha256="0" * 64)
+
+
+@pytest.mark.parametrize("path", ["x" * 256, "é" * 128, "/".join("x" * 200 for _ in range(6)), "x" * 5_000_000])
+def test_a_path_that_is_too_long_for_a_disk_is_refused_in_one_short_line(path: str) -> None:
+    assert entry("x" * 255).path == "x" * 255
+    with pytest.raises(ValueError, match="longer than a file's name may be") as caught:
+        entry(path)
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize(
+    ("paths", "said"),
+    [
+        (["a", "a/b"], "'a' is listed as a file and as a folder"),
+        (["a/b/c", "a/b"], "'a/b' is listed as a file and as a folder"),
+        ([".verified.json/x"], "reserved for the local cache"),
+    ],
+)
+def test_paths_that_no_folder_can_hold_are_refused(paths: list[str], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        Manifest(kind="model", metadata={}, files=tuple(map(entry, paths)))
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("leave", [os.mkfifo, os.mkdir])
+def test_a_manifest_that_is_a_pipe_or_a_folder_is_not_waited_for(tmp_path: Path, leave: Any) -> None:
+    leave(tmp_path / "manifest.json")
+    with pytest.raises(UserError, match="a pipe, a device or a folder, and no manifest"):
+        read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"[1]", b"5", b"{", b"[" * 100_000, b"\xff"])
+def test_a_document_that_is_no_object_is_one_line(tmp_path: Path, store: Store, content: bytes) -> None:
+    manifest = publish(tmp_path, kind="decision", files={"decision.json": content}, metadata={}, store=store)
+    with pytest.raises(UserError, match=r"decision\.json of the decision artifact (is not JSON|must hold an object)"):
+        read_document(manifest, "decision.json", store)
+
+
+@pytest.mark.parametrize(
+    "held", [None, 5, [], {}, {"0/model": 5}, {"0/model": {}}, {"0/model": {"kind": "model", "metadata": 5}}]
+)
+def test_what_is_packed_in_another_form_is_one_line(held: object) -> None:
+    with pytest.raises(UserError, match="this rung artifact holds no '0/model'"):
+        unpacked(Manifest(kind="rung", metadata={} if held is None else {"packed": held}, files=()), "0/model")
+    facts = {"packed": {"0/model": {"kind": "no kind", "metadata": {}}}}
+    with pytest.raises(UserError, match="'0/model' of this rung artifact: unknown artifact kind 'no kind'"):
+        unpacked(Manifest(kind="rung", metadata=facts, files=()), "0/model")

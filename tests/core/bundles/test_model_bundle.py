@@ -149,6 +149,51 @@ def test_a_file_that_cannot_be_read_is_a_users_error(
         load_model(tmp_path / "b", store)
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"num_outputs": "2"}, {"num_outputs": -1}, {"num_outputs": 10**12}, {"num_outputs": True}, {"task": ["x"]},
+        {"source": 5}, {"backbone": {}}, {"surgery": 5}, {"surgery": [5]}, {"surgery": [{"kept": 5}]}, {"sparse": 5},
+        {"surgery": [{"module": "x", "dimension": "out", "kept": ["a", "b"], "total": 3}]}, {"options": 5},
+        {"surgery": [{"module": "features.0", "dimension": "out", "kept": [0.5], "total": 64}]},
+    ],
+)  # fmt: skip
+def test_an_architecture_of_another_form_is_one_line(
+    tmp_path: Path, store: Store, bundle: ModelBundle, wrong: dict[str, Any]
+) -> None:
+    manifest = save_model(tmp_path / "a", bundle, store, {})
+    files: dict[str, bytes | Path] = {entry.path: read_file(manifest, entry.path, store) for entry in manifest.files}
+    files["architecture.json"] = json.dumps({**bundle.architecture.to_json(), **wrong}).encode()
+    publish(tmp_path / "b", kind="model", files=files, metadata={}, store=store)
+    with pytest.raises(UserError, match="cannot be rebuilt"):
+        load_model(tmp_path / "b", store)
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("preprocess.json", {"image_size": "32"}), ("preprocess.json", {"mean": 5}),
+        ("preprocess.json", {"mean": [[1], 1, 1]}),
+        ("preprocess.json", {"mean": [10**400, 1, 1]}), ("preprocess.json", {"std": ["x", 1, 1]}),
+        ("preprocess.json", {"interpolation": ["bilinear"]}), ("preprocess.json", {"crop_ratio": "x"}),
+        ("preprocess.json", {"levels": 5}), ("preprocess.json", {"levels": ["a", "b"]}),
+        ("preprocess.json", {"levels": [0, 10**400]}), ("labels.json", 5), ("labels.json", ["a", 5]),
+        ("labels.json", ["a", "x" * 301]), ("labels.json", ["a", "\x1b[2J"]), ("temperature.json", "hot"),
+        ("temperature.json", 10**400), ("temperature.json", -1), ("temperature.json", [1]),
+    ],
+)  # fmt: skip
+def test_assets_of_another_form_are_one_line(
+    tmp_path: Path, store: Store, bundle: ModelBundle, name: str, wrong: Any
+) -> None:
+    manifest = save_model(tmp_path / "a", bundle, store, {})
+    files: dict[str, bytes | Path] = {entry.path: read_file(manifest, entry.path, store) for entry in manifest.files}
+    content = {**ASSETS.preprocess.to_json(), **wrong} if isinstance(wrong, dict) else wrong
+    publish(tmp_path / "b", kind="model", files={**files, name: json.dumps(content).encode()}, metadata={}, store=store)
+    with pytest.raises(UserError, match="cannot be rebuilt") as caught:
+        load_model(tmp_path / "b", store)
+    assert str(caught.value).isprintable()
+
+
 def test_a_bundle_of_a_task_that_this_version_does_not_have_is_refused_by_name(
     tmp_path: Path, store: Store, bundle: ModelBundle
 ) -> None:

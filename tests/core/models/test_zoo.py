@@ -1,6 +1,7 @@
 import hashlib
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -92,13 +93,27 @@ def test_pretrained_weights_fill_all_but_the_fresh_head(tmp_path: Path, state: d
     assert find_head(module)[1].weight.abs().max() < 0.1
 
 
+class Trap:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
 def test_pth_file_is_read_without_running_code(tmp_path: Path, state: dict[str, torch.Tensor]) -> None:
-    good, bad = tmp_path / "good.pth", tmp_path / "bad.pth"
+    good, bad, sprung = tmp_path / "good.pth", tmp_path / "bad.pth", tmp_path / "sprung"
     torch.save({"state_dict": state}, good)
-    torch.save(nn.Linear(1, 1), bad)
     pretrained(backbone_from_file(good), num_outputs=2)
-    with pytest.raises(UserError, match="cannot be read"):
-        pretrained(backbone_from_file(bad), num_outputs=2)
+    for content in (nn.Linear(1, 1), {"state_dict": {**state, "more": Trap(sprung)}}):
+        torch.save(content, bad)
+        with pytest.raises(UserError, match="cannot be read"):
+            pretrained(backbone_from_file(bad), num_outputs=2)
+    assert not sprung.exists()
+    torch.load(bad, weights_only=False)
+    assert sprung.exists(), "the trap works"
 
 
 def test_wrong_digest_is_seen_before_the_file_is_opened(tmp_path: Path) -> None:

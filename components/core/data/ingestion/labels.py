@@ -3,12 +3,16 @@
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from components.core.errors import UserError
 from components.core.unicode_forms import composed
 
 MOST_CHARACTERS = 200
 """Of a class's name: it stands in every report, card and release."""
+
+LONGEST_STORED = 300
+"""Of a name in an artifact: folders may have names of 255 characters, which are classes too."""
 
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
@@ -21,7 +25,17 @@ def class_name(text: str) -> str:
 
     Control characters become blanks: a name stands in logs and on terminals, as one line.
     """
-    return _CONTROLS.sub(" ", composed(text))
+    return without_controls(composed(text))
+
+
+def without_controls(text: str) -> str:
+    """Control characters, and Unicode's line and paragraph separators, as blanks."""
+    return _CONTROLS.sub(" ", text)
+
+
+def is_name(value: Any, most: int = LONGEST_STORED) -> bool:
+    """Whether it is a text of at most so many characters without any that `without_controls` would change."""
+    return isinstance(value, str) and len(value) <= most and _CONTROLS.search(value) is None
 
 
 def check_lengths(names: Iterable[str], where: str) -> None:

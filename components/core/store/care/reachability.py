@@ -12,6 +12,7 @@ from typing import Any
 from components.core.store.backends.objects import Listed, Objects
 from components.core.store.concurrency import run_all
 from components.core.store.contents.blobs import Blobs
+from components.core.store.contents.journal import output_manifests
 from components.core.store.contents.listings import listings_in, read_listing
 from components.core.store.contents.releases import MARKER
 from components.core.store.errors import BlobDamaged, BlobMissing, Damaged, NotFound
@@ -134,13 +135,10 @@ def blobs_of_result(objects: Objects, record: dict[str, Any]) -> set[str]:
 
 def releases_of(record: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """(name, version) of every release that the task of this journal record published, or found published."""
-    artifacts = record.get("output_artifacts")
-    for items in artifacts.values() if isinstance(artifacts, dict) else ():
-        for item in items:
-            manifest = item.get("manifest") if isinstance(item, dict) else None
-            if isinstance(manifest, dict) and manifest.get("kind") == "release":
-                facts = manifest.get("metadata", {})
-                yield str(facts.get("name")), str(facts.get("version"))
+    for manifest in output_manifests(record):
+        facts = manifest.get("metadata")
+        if manifest.get("kind") == "release" and isinstance(facts, dict):
+            yield str(facts.get("name")), str(facts.get("version"))
 
 
 def _named_by(objects: Objects, listed: Listed) -> set[str]:

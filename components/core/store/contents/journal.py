@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from components.core.store.backends.objects import Objects
@@ -28,11 +29,24 @@ class Journal:
         """The run's records, by `record["started"]` and then by task; none for an unknown run."""
         keys = [listed.key for listed in self._objects.walk(_folder(run_id))]
         records = run_all(lambda key: decode(self._objects.get(key).data, objects=self._objects, key=key), keys)
-        return sorted(records, key=lambda record: (record.get("started") or 0, str(record.get("task", ""))))
+        return sorted(records, key=lambda record: (_seconds(record.get("started")), str(record.get("task", ""))))
 
     def runs(self) -> list[str]:
         """The runs that have a record, sorted by name."""
         return self._objects.folders("journal")
+
+
+def output_manifests(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The documents of the manifests among a record's output artifacts; what has another form has none."""
+    artifacts = record.get("output_artifacts")
+    for items in artifacts.values() if isinstance(artifacts, dict) else ():
+        for item in items if isinstance(items, list) else ():
+            if isinstance(item, dict) and isinstance(item.get("manifest"), dict):
+                yield item["manifest"]
+
+
+def _seconds(value: Any) -> float:
+    return min(value, sys.float_info.max) if isinstance(value, int | float) else 0.0
 
 
 def _folder(run_id: str) -> str:

@@ -9,6 +9,7 @@ from PIL import Image
 
 from components.core.data.dataset import SPLITS
 from components.core.report.page import sample_grid, table
+from components.core.tasks.images.levels import stated_levels
 from components.core.tasks.images.preprocess import open_image
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def _samples(dataset: "Dataset") -> Iterator[dict[str, str]]:
         taken[label] += 1
         shown += 1
         yield {
-            "image_base64": _thumbnail(row["image"], dataset.manifest.metadata.get("levels")),
+            "image_base64": _thumbnail(row["image"], stated_levels(dataset)),
             "media_type": "image/png",
             "label": dataset.classes[label],
         }

@@ -25,6 +25,7 @@ from components.core.report.page import (
 )
 from components.core.tasks.card import CardText, pruned_words
 from components.core.tasks.images.client import client_text
+from components.core.tasks.images.levels import stated_levels
 from components.core.tasks.images.thumbnails import embeddable
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class ClassificationPages:
         self, row: Mapping[str, Any], batch: Batch, predictions: Mapping[str, np.ndarray], dataset: "Dataset"
     ) -> dict[str, Any]:
         """The image, small, with the names of its class and of what each model took it for."""
-        encoded, media_type = embeddable(row["image"], dataset.manifest.metadata.get("levels"))
+        encoded, media_type = embeddable(row["image"], stated_levels(dataset))
         return {
             "label": dataset.classes[row["label"]],
             **{model: dataset.classes[int(predicted[0])] for model, predicted in predictions.items()},

@@ -23,6 +23,7 @@ from components.core.tasks.images.assets import (
     read_image_metadata,
     read_temperature,
 )
+from components.core.tasks.images.levels import stated_levels
 from components.core.tasks.images.preprocess import Preprocess
 from components.core.tasks.images.sizes import shorter_side
 from components.core.tasks.metric import Group, Metric
@@ -82,7 +83,7 @@ class Classification:
                 interpolation=backbone.interpolation if as_trained else INTERPOLATIONS[0],
                 resize=resize,
                 crop_ratio=(asked.get("crop_ratio") or backbone.crop_ratio) if resize == "crop" else 1.0,
-                levels=dataset.manifest.metadata.get("levels"),
+                levels=stated_levels(dataset),
             ),
             labels=list(dataset.classes),
         )

@@ -1,12 +1,13 @@
 """The assets of a network on images: preprocessing and class names."""
 
-import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
 
+from components.core.data.ingestion.labels import is_name
 from components.core.errors import UserError
 from components.core.json_documents import parse_json
 from components.core.models.inputs import BATCH, InputSpec
@@ -94,7 +95,8 @@ def read_temperature(temperature: Any) -> float | None:
     if temperature is None:
         return None
     number = isinstance(temperature, int | float) and not isinstance(temperature, bool)
-    if not number or not math.isfinite(temperature) or temperature <= 0:
+    # A whole number may be too large for a float.
+    if not number or not 0 < temperature <= sys.float_info.max:
         raise ValueError(f"the temperature must be a number above 0, got {temperature!r}")
     return float(temperature)
 
@@ -110,10 +112,13 @@ def softmax(logits: np.ndarray, temperature: float | None = None) -> np.ndarray:
 
 
 def read_labels(labels: Any) -> list[str]:
-    """A list of class names; ValueError for anything else."""
+    """A list of class names, each one line of at most 300 characters; ValueError for anything else."""
     if not isinstance(labels, list):
         raise ValueError(f"labels must be a list of class names, got {type(labels).__name__}")
-    return [str(label) for label in labels]
+    for label in labels:
+        if not is_name(label):
+            raise ValueError(f"labels must be class names on one line each, got {str(label)[:40]!r}")
+    return list(labels)
 
 
 def check_classes(classes: Sequence[str], labels: Sequence[str], *, model: str = "model") -> None:

@@ -4,16 +4,21 @@ A 12-bit value in a 16-bit file, a float of 0..1 or a 32-bit integer of 0..255 i
 """
 
 import hashlib
+import sys
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 from PIL import Image
 
+from components.core.errors import UserError
 from components.core.tasks.images.deep_colour import LOWER, colour_values
 from components.core.tasks.images.near import NEAR, shading
 from components.core.tasks.images.preprocess import as_rgb, strips
+
+if TYPE_CHECKING:
+    from components.core.data.dataset import Dataset
 
 MEASURED = {"darkest": pa.float64(), "brightest": pa.float64(), "contrast": pa.int16(), "look": pa.int64()}
 """Columns of a raw row: smallest and largest value of a deep image's grey or colour (else null), the difference between
@@ -29,6 +34,23 @@ _SHARE = 0.01
 _SIDE = 16
 
 Levels = tuple[float, float]
+
+
+def stated_levels(dataset: "Dataset") -> Levels | None:
+    """(black, white) of the data set's deep images, as its manifest says; None where it has none.
+
+    Raises:
+        UserError: the manifest has something else there.
+    """
+    stated = dataset.manifest.metadata.get("levels")
+    if stated is None:
+        return None
+    if isinstance(stated, list) and len(stated) == 2 and all(type(one) in (int, float) for one in stated):
+        low, high = stated
+        # JSON has whole numbers that are too large for a float, and NaN.
+        if -sys.float_info.max <= low < high <= sys.float_info.max:
+            return float(low), float(high)
+    raise UserError("the dataset's manifest has levels that are not two numbers, black below white; prepare it again")
 
 
 def is_deep(mode: str) -> bool:

@@ -179,9 +179,12 @@ class Preprocess:
         if set(document) - further != names | {"format"}:
             raise ValueError(f"preprocess.json must have exactly {sorted(names)}, got {sorted(document)}")
         values = {name: document[name] for name in names | further}
-        if "levels" in values:
-            values["levels"] = tuple(values["levels"])
-        return cls(**values)
+        try:
+            if "levels" in values:
+                values["levels"] = tuple(values["levels"])
+            return cls(**values)
+        except (TypeError, OverflowError) as error:  # another kind of value, or a whole number too large for a float
+            raise ValueError(f"preprocess.json: {error}") from None
 
 
 class TooManyPixelsError(ValueError):

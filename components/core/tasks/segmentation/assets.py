@@ -1,6 +1,6 @@
 """The assets of a segmentation network: preprocessing, class names and their colours."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
@@ -34,9 +34,7 @@ class SegmentationAssets(ImageAssets):
     def __post_init__(self) -> None:
         if len(self.palette) != len(self.labels):
             raise ValueError(f"{len(self.palette)} colours for {len(self.labels)} classes")
-        for colour in self.palette:
-            if len(colour) != 3 or not all(isinstance(value, int) and 0 <= value <= 255 for value in colour):
-                raise ValueError(f"a colour is three numbers from 0 to 255, got {colour!r}")
+        _check_palette(self.palette)
         if not self.inference.is_resize and self.preprocess.resize != "fit":
             raise ValueError(f"inference {self.inference.mode} needs images that keep their aspect ratio (fit)")
 
@@ -89,11 +87,26 @@ def read_metadata(metadata: Mapping[str, Any]) -> SegmentationAssets:
 
 
 def palette_of(dataset: "Dataset") -> list[Colour]:
-    """The data set's colours, or Pascal VOC's."""
+    """The data set's colours, or Pascal VOC's.
+
+    Raises:
+        UserError: its manifest has something else as colours.
+    """
     stored = dataset.manifest.metadata.get("palette")
     if not stored:
         return default_palette(len(dataset.classes))
-    return [(int(red), int(green), int(blue)) for red, green, blue in stored]
+    try:
+        palette = _colours(stored)
+        _check_palette(palette)
+    except ValueError as error:
+        raise UserError(f"the dataset's manifest: {error}; prepare the data again") from None
+    return palette
+
+
+def _check_palette(palette: Sequence[Colour]) -> None:
+    for colour in palette:
+        if len(colour) != 3 or not all(isinstance(value, int) and 0 <= value <= 255 for value in colour):
+            raise ValueError(f"a colour is three numbers from 0 to 255, got {colour!r}")
 
 
 def _colours(document: Any) -> list[Colour]:

@@ -17,6 +17,7 @@ from components.core.report.markdown import Raw, code, escape, markdown_table
 from components.core.report.page import Block, Cell, Columns, Details, Image, Images, Section, figure, table, text
 from components.core.tasks.card import CardText, pruned_words
 from components.core.tasks.images.client import client_text
+from components.core.tasks.images.levels import stated_levels
 from components.core.tasks.images.preprocess import open_image
 from components.core.tasks.segmentation import figures
 from components.core.tasks.segmentation.assets import palette_of
@@ -55,7 +56,7 @@ class SegmentationPages:
         """Small JPEGs of the image, the truth and both predictions over it, and the mIoU of each prediction."""
         truth = np.asarray(batch.targets[0])
         palette = palette_of(dataset)
-        image, small_truth = _small(open_image(row["image"], levels=dataset.manifest.metadata.get("levels")), truth)
+        image, small_truth = _small(open_image(row["image"], levels=stated_levels(dataset)), truth)
         shown = {"image": _jpeg(image), "truth": _drawn(image, small_truth, palette)}
         scores: dict[str, float | None] = {}
         for model, masks in predictions.items():

@@ -10,6 +10,7 @@ from components.core.data.batch import Batch
 from components.core.errors import UserError
 from components.core.models.inputs import BATCH, Graph, InputSpec, OutputSpec
 from components.core.tasks.images.assets import INPUT, check_classes
+from components.core.tasks.images.levels import stated_levels
 from components.core.tasks.images.preprocess import Preprocess
 from components.core.tasks.metric import Group, Metric
 from components.core.tasks.segmentation import assets as segmentation_assets
@@ -84,7 +85,7 @@ class Segmentation:
                 mean=backbone.mean,
                 std=backbone.std,
                 resize="fit",
-                levels=dataset.manifest.metadata.get("levels"),
+                levels=stated_levels(dataset),
             ),
             labels=list(dataset.classes),
             palette=palette_of(dataset),

@@ -9,7 +9,8 @@ from components.core.json_documents import parse_json
 from components.core.models.inputs import BATCH, InputSpec
 from components.core.store.keys import canonical_json
 from components.core.tasks.translation.decoding import LENGTH_AT_LEAST, LENGTH_FACTOR
-from components.core.tasks.translation.parameters import BEAM_SIZE, LENGTH_PENALTY
+from components.core.tasks.translation.languages import is_language
+from components.core.tasks.translation.parameters import BEAM_SIZE, LENGTH_PENALTY, MOST_BEAMS
 from components.core.tasks.translation.vocabulary import MAX_PIECES, Vocabulary, read_vocabulary
 
 FILE, METADATA = "translation.json", "translation"
@@ -24,7 +25,8 @@ class TranslationAssets:
     """`vocabulary` of both sides; `never`: pieces that decoding may not choose; `beam_size` 1 is greedy decoding.
 
     Raises:
-        ValueError: a beam below 1, a negative penalty, or a piece that the vocabulary has not.
+        ValueError: a language that is no short text, a beam outside of 1..12, a negative penalty, or a piece that the
+            vocabulary has not.
     """
 
     vocabulary: Vocabulary
@@ -35,8 +37,11 @@ class TranslationAssets:
     never: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        if type(self.beam_size) is not int or self.beam_size < 1:
-            raise ValueError(f"beam_size must be a whole number of at least 1, got {self.beam_size!r}")
+        for language in (self.source_language, self.target_language):
+            if not is_language(language):
+                raise ValueError(f"a language is one short line, got {str(language)[:40]!r}")
+        if type(self.beam_size) is not int or not 1 <= self.beam_size <= MOST_BEAMS:
+            raise ValueError(f"beam_size must be a whole number in 1..{MOST_BEAMS}, got {self.beam_size!r}")
         if not isinstance(self.length_penalty, int | float) or not 0 <= self.length_penalty < 100:
             raise ValueError(f"length_penalty must be at least 0, got {self.length_penalty!r}")
         for piece in self.never:

@@ -9,6 +9,7 @@ from components.core.numbers import percent
 from components.core.report import page
 from components.core.report.figures import bars
 from components.core.tasks.translation.examples import TEXT, TRANSLATION
+from components.core.tasks.translation.languages import languages_of
 from components.core.tasks.translation.lengths import LENGTHS, histogram
 
 if TYPE_CHECKING:
@@ -48,8 +49,7 @@ def samples(dataset: "Dataset") -> list[Any]:
         [row[TEXT], row[TRANSLATION], row["source"]]
         for row in dataset.iterate("train", columns=(TEXT, TRANSLATION, "source"), limit=SHOWN_SAMPLES)
     ]
-    languages = dataset.manifest.metadata.get("languages", ["source", "target"])
-    return [page.table([*languages, "from"], rows, caption=f"Up to {SHOWN_SAMPLES} training pairs.")]
+    return [page.table([*languages_of(dataset), "from"], rows, caption=f"Up to {SHOWN_SAMPLES} training pairs.")]
 
 
 def doubts_of(rows: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:

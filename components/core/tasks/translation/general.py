@@ -57,6 +57,13 @@ class GeneralSentences:
         watched = sample(assets.source_language, settings).watched
         return [{TEXT: sentence, TRANSLATION: ""} for sentence in watched]
 
+    def is_watched(self, rows: Any, answers: Any) -> bool:
+        """Sentences, and a translation of each."""
+        if not isinstance(rows, list) or not isinstance(answers, list) or not 0 < len(rows) == len(answers):
+            return False
+        pairs = all(isinstance(row, dict) and row.keys() == {TEXT, TRANSLATION} for row in rows)
+        return pairs and all(isinstance(text, str) for text in (*answers, *chain.from_iterable(map(dict.values, rows))))
+
     def change(self, before: Sequence[str], after: Sequence[str]) -> GeneralChange:
         """chrF of the answers after against those before, of all sentences together, and the share of equal ones."""
         # A network that begins with nothing may say nothing, before and after: no change.

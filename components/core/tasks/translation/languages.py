@@ -5,11 +5,19 @@ import unicodedata
 from collections import Counter
 from functools import cache
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from components.core.errors import UserError
+
+if TYPE_CHECKING:
+    from components.core.data.dataset import Dataset
 
 MIN_LETTERS = 40
 """Shorter texts are not identified: on interface texts the identifier is wrong as often as the translator."""
 MIN_PROBABILITY = 0.9
+
+_LONGEST = 100
+"""Characters of a language's code."""
 
 _SCRIPTS = {
     "CYRILLIC": "be bg kk ky mk mn ru tg uk",
@@ -31,6 +39,23 @@ _SCRIPTS = {
         "af ca cs cy da de en es et eu fi fr ga gl hr hu id is it lt lv ms mt nb nl nn no pl pt ro sk sl sq sv sw tr vi"
     ),
 }
+
+
+def languages_of(dataset: "Dataset") -> tuple[str, str]:
+    """Source and target language of the data set, as its manifest says.
+
+    Raises:
+        UserError: it does not say, or not by two short names.
+    """
+    stated = dataset.manifest.metadata.get("languages")
+    if not isinstance(stated, list) or len(stated) != 2 or not all(map(is_language, stated)):
+        raise UserError("the data set does not state its languages; prepare it again")
+    return stated[0], stated[1]
+
+
+def is_language(value: Any) -> bool:
+    """Whether it can be a language's code: one short line."""
+    return isinstance(value, str) and len(value) <= _LONGEST and value.isprintable()
 
 
 def code_of(name: str) -> str:

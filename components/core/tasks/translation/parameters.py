@@ -8,6 +8,7 @@ from components.core.parameters.rules import FRACTION, NOT_NEGATIVE, SHARE
 MAX_WORDS = 150
 VOCABULARY_LEAST = 10_000
 BEAM_SIZE, LENGTH_PENALTY = 1, 1.0
+MOST_BEAMS = 12
 
 _OWN = (
     Parameter(
@@ -40,7 +41,7 @@ _OWN = (
         text="Cleaning rules to skip, by their names on the data page, such as 'identical'.",
     ),
     Parameter(
-        name="beam_size", part="network", type=int, default=BEAM_SIZE, rule=Range(low=1, high=12),
+        name="beam_size", part="network", type=int, default=BEAM_SIZE, rule=Range(low=1, high=MOST_BEAMS),
         text="Number of beam-search hypotheses, in evaluation and in the release. 1 is greedy decoding, the fastest.",
     ),
     Parameter(

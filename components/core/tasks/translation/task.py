@@ -16,6 +16,7 @@ from components.core.tasks.translation import metrics, pretrained, serving
 from components.core.tasks.translation.assets import SOURCE, TranslationAssets
 from components.core.tasks.translation.examples import TEXT, TRANSLATION, Reference, SentencePairs
 from components.core.tasks.translation.general import GeneralSentences
+from components.core.tasks.translation.languages import languages_of
 from components.core.tasks.translation.lengths import LENGTHS, length_group
 from components.core.tasks.translation.parameters import BEAM_SIZE, LENGTH_PENALTY
 from components.core.tasks.translation.rows import TranslationRows
@@ -69,7 +70,7 @@ class Translation:
             UserError: weights that cannot be used, other languages than the data set's, or too few sentences.
         """
         asked = settings or {}
-        source, target = _languages(dataset)
+        source, target = languages_of(dataset)
         pretrained.check_languages(backbone, (source, target))
         never: tuple[int, ...] = ()
         if backbone.weights == "none":
@@ -94,7 +95,7 @@ class Translation:
 
     def check_classes(self, dataset: "Dataset", assets: TranslationAssets, *, model: str = "model") -> None:
         """UserError when the model translates between other languages than the data set's."""
-        ours, theirs = (assets.source_language, assets.target_language), _languages(dataset)
+        ours, theirs = (assets.source_language, assets.target_language), languages_of(dataset)
         if [pretrained.base_code(code) for code in ours] != [pretrained.base_code(code) for code in theirs]:
             raise UserError(
                 f"the {model} translates {ours[0]} to {ours[1]}, the data set is {theirs[0]} to {theirs[1]}"
@@ -314,14 +315,6 @@ class Translation:
         from components.core.tasks.translation.pages import TranslationPages
 
         return TranslationPages()
-
-
-def _languages(dataset: "Dataset") -> tuple[str, str]:
-    """Of the data set's manifest; UserError where it does not say."""
-    known = dataset.manifest.metadata.get("languages")
-    if not isinstance(known, list) or len(known) != 2:
-        raise UserError("the data set does not state its languages; prepare it again")
-    return str(known[0]), str(known[1])
 
 
 def _source(target: Any) -> str:

@@ -47,7 +47,10 @@ def test_another_vocabulary_than_the_graphs_is_refused(assets):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"beam_size": 0}, "beam_size must be a whole number of at least 1, got 0"),
+        ({"beam_size": 0}, "beam_size must be a whole number in 1..12, got 0"),
+        ({"beam_size": 10**9}, "beam_size must be a whole number in 1..12, got 1000000000"),
+        ({"source_language": 5}, "a language is one short line, got '5'"),
+        ({"target_language": "p\x1b[2Kt"}, "a language is one short line"),
         ({"length_penalty": -1}, "length_penalty must be at least 0, got -1"),
         ({"never": (10_000,)}, "never holds 10000"),
         ({"never": (0,)}, "never holds 0"),  # eos: no translation would end

@@ -12,7 +12,7 @@ from sacrebleu import corpus_chrf
 from toy_translators import SMALL, network
 from trained_vocabulary import pairs, vocabulary_of
 
-from components.core.artifacts.manifest import read_manifest
+from components.core.artifacts.manifest import Manifest, read_manifest
 from components.core.bundles.model_bundle import ModelBundle, load_model, save_model
 from components.core.bundles.watched import Watched, begin, torch_answers, watched_of
 from components.core.data.dataset import Dataset, open_dataset, write_dataset
@@ -29,6 +29,7 @@ from components.fine_tune.component import fine_tune
 ASSETS = TranslationAssets(vocabulary=vocabulary_of(), source_language="en", target_language="pt-BR")
 CONFIG = replace(SMALL, source_size=400, target_size=400)
 GENERAL = GeneralSentences()
+TASK = get_task("translation")
 
 
 def speaking(seed: int = 0) -> torch.nn.Module:
@@ -163,12 +164,31 @@ def test_what_an_earlier_training_began_with_stays_the_reference_but_for_another
     known = Watched(rows=[{"text": "Old.", "translation": ""}], answers=["Velho."], state={})
     manifest = save_model(tmp_path / "model", bundle_of(speaking()), store, known.to_metadata())
     bundle = load_model(manifest, store)
-    assert watched_of(manifest) == begin(manifest, bundle, {}) == known
+    assert watched_of(manifest, TASK) == begin(manifest, bundle, {}) == known
     asked = written(tmp_path / "own.txt", ["One.", "Two."])
     found = begin(manifest, bundle, asked)
     assert found is not None
     assert [row["text"] for row in found.rows] == ["One."]
     assert found.state == GENERAL.state(asked)
+
+
+ROW = {"text": "Old.", "translation": ""}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        5, "x", [1], {"rows": [ROW]}, {"rows": [ROW], "answers": ["Velho."], "state": {}, "more": 1},
+        {"rows": [ROW], "answers": ["Velho."], "state": 5}, {"rows": [ROW], "answers": [], "state": {}},
+        {"rows": [], "answers": [], "state": {}}, {"rows": [{**ROW, "text": 5}], "answers": ["x"], "state": {}},
+        {"rows": [{"a": "b"}], "answers": ["x"], "state": {}}, {"rows": ["x"], "answers": ["x"], "state": {}},
+        {"rows": [ROW], "answers": [5], "state": {}}, {"rows": "x", "answers": "x", "state": {}},
+    ],
+)  # fmt: skip
+def test_what_was_watched_in_another_form_is_refused_in_one_line(wrong: object) -> None:
+    manifest = Manifest(kind="model", metadata={"general": wrong}, files=())
+    with pytest.raises(UserError, match="does not say what it answered before its training"):
+        watched_of(manifest, TASK)
 
 
 def test_replayed_are_the_user_s_sentences_that_no_held_out_row_has(store: Store, tmp_path: Path) -> None:
@@ -229,4 +249,4 @@ def test_fine_tuning_reports_how_far_general_sentences_are_from_the_first_networ
     again = tune(model="tuned/tuned", folder="again", epochs=0)["metrics"].metadata
     assert again["general_chrf"] == found["general_chrf"], "the reference is the first network's, not the tuned one's"
     manifests = [read_manifest(tmp_path / name / "tuned") for name in ("tuned", "again")]
-    assert watched_of(manifests[0]) == watched_of(manifests[1])
+    assert watched_of(manifests[0], TASK) == watched_of(manifests[1], TASK)
