@@ -100,7 +100,7 @@ def _in_order(parts: Sequence[Manifest]) -> list[Manifest]:
             f"{number + 1 if isinstance(number, int) else number!r} of {of!r}"
             for number, of in sorted(numbers, key=repr)
         )
-        raise UserError(f"the parts do not make up a data set: {said}")
+        raise UserError(f"the parts do not add up to one data set: {said}")
     return sorted(parts, key=lambda manifest: int(manifest.metadata["number"]))
 
 
