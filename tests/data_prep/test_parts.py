@@ -246,7 +246,7 @@ def test_parts_that_say_otherwise_which_they_are_are_refused(
 ) -> None:
     asked = Settings(dataset=str(pets), rows=get_task("classification").rows)
     first, second = inspected(asked, 2, tmp_path, store)
-    with pytest.raises(UserError, match="the parts do not make up a data set"):
+    with pytest.raises(UserError, match="the parts do not add up to one data set"):
         prepare(asked, tmp_path / "whole", store, parts=[first, replace(second, metadata=stated)])
 
 
