@@ -69,9 +69,9 @@ def assemble(
             bundle does not say what it was made of.
     """
     learnt_from = sources["model"].metadata.get("dataset")
-    for name, stated in (("licence", licence), ("dataset", learnt_from)):
+    for fact, stated in (("licence", licence), ("dataset", learnt_from)):
         if stated is not None and not is_remark(stated):
-            raise UserError(f"the network's manifest has a {name} that is not one short line; train it again")
+            raise UserError(f"the network's manifest has a {fact} that is not one short line; train it again")
     if missing := [one for one in ("source_model", "float32_graph", "backbone") if one not in bundle.provenance]:
         raise UserError(f"the ONNX bundle does not say its {missing[0]}; quantize it again")
     files = bundle.serving_files()

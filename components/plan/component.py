@@ -81,6 +81,7 @@ def plan(
     check_declared({
         "time_limit_minutes": time_limit_minutes, "max_latency_ms": max_latency_ms, "max_size_mb": max_size_mb,
         "batch_size": batch_size, "head_epochs": head_epochs, "round_to": round_to, "latency_threads": latency_threads,
+        "seed": seed,
     })  # fmt: skip
     store = store_from_environment()
     prepared = open_dataset(dataset.path, store)
