@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from components.core.budget import Budget
 from components.core.bundles.watched import METADATA, Watched
 from components.core.errors import UserError
+from components.core.evaluation.cost import Cost, cheapest
 from components.core.evaluation.document import (
     DatasetFacts,
     Evaluation,
@@ -52,6 +53,7 @@ class EvaluateConfig:
         samples: rows to look at, at most; 0 for none.
         part: of the split, whose rows alone are read; a group of the data set is in one part.
         corruption_rows: rows on which both are compared with corrupted inputs too, at most; 0 for none.
+        price_per_core_hour: for the cost per million rows; 0 for none.
 
     Raises:
         UserError: a value that does not work.
@@ -64,11 +66,12 @@ class EvaluateConfig:
     samples: int = SAMPLES
     part: SplitPart = field(default_factory=SplitPart)
     corruption_rows: int = 0
+    price_per_core_hour: float = 0.0
 
     def __post_init__(self) -> None:
         if self.samples < 0:
             raise UserError(f"samples must be at least 0, got {self.samples}")
-        names = ("threads", "latency_rounds", "corruption_rows")
+        names = ("threads", "latency_rounds", "corruption_rows", "price_per_core_hour")
         check_declared({name: getattr(self, name) for name in names}, threads="latency_threads")
 
 
@@ -160,6 +163,7 @@ def evaluate_pair(
             )
         ),
         robustness=_robustness(dataset, candidate, baseline, ours.digests, config),
+        cost=_cost(config.price_per_core_hour, timings),
     )
 
 
@@ -272,6 +276,16 @@ def _robustness(
         digests=digests,
         rows=config.corruption_rows,
         threads=config.threads,
+    )
+
+
+def _cost(price: float, timings: Timings) -> Cost | None:
+    if not price:
+        return None
+    return Cost(
+        price_per_core_hour=price,
+        candidate=cheapest(timings.candidate, price),
+        baseline=cheapest(timings.baseline, price),
     )
 
 

@@ -28,6 +28,7 @@ def evaluate(
     part: int = 1,
     parts: int = 1,
     corruption_rows: int = 0,
+    price_per_core_hour: float = 0.0,
 ):
     """Compares two models on the same rows in onnxruntime: metrics with intervals, latency, size, and the budget.
 
@@ -54,6 +55,8 @@ def evaluate(
         parts: 1 reads the whole split.
         corruption_rows: Rows on which both models are also compared with corrupted inputs, at most; 0 for none. Images
             alone can be corrupted.
+        price_per_core_hour: Price of one core for an hour, in any currency, for the cost per million predictions; 0
+            for none.
     """
 
     from components.core.artifacts.manifest import describe, publish, read_manifest
@@ -76,7 +79,7 @@ def evaluate(
     budget = Budget(max_latency_ms=max_latency_ms, max_size_mb=max_size_mb, max_drop=max_drop)
     config = EvaluateConfig(
         split=split, threads=threads, latency_rounds=latency_rounds, budget=budget, samples=samples,
-        part=SplitPart(number=part, of=parts), corruption_rows=corruption_rows,
+        part=SplitPart(number=part, of=parts), corruption_rows=corruption_rows, price_per_core_hour=price_per_core_hour,
     )  # fmt: skip
 
     store = store_from_environment()
@@ -102,6 +105,8 @@ def evaluate(
     }
     if result.robustness and result.robustness.points is not None:
         facts["robustness_points"] = result.robustness.points
+    if result.cost:
+        facts["cost_per_million"] = result.cost.candidate.per_million
     manifest = publish(
         evaluation.path,
         kind=KIND,

@@ -5,6 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from components.core.evaluation.blocks import (
+    cost_cells,
+    cost_note,
+    cost_title,
     difference_cell,
     slice_table,
     speedup_cell,
@@ -23,7 +26,7 @@ from components.core.tasks import get_task
 def write_evaluation_page(path: str | Path, evaluation: Evaluation, *, recipe: str = "") -> None:
     """Verdict, both models side by side, slices, what the task shows, and how it was measured."""
     slices, robust = slice_table(evaluation), robustness_blocks(evaluation)
-    shown = table(("", "baseline", "candidate", "change"), _rows(evaluation))
+    shown = table(("", "baseline", "candidate", "change"), _rows(evaluation), caption=cost_note(evaluation))
     sections = [
         Section("", [verdict_callout(evaluation), *warnings_callout(evaluation)]),
         Section("Candidate and baseline", shown),
@@ -62,6 +65,9 @@ def _rows(evaluation: Evaluation) -> list[list[Any]]:
                 f"{side.at(batch).units_per_second or 0:,.0f} {evaluation.timed_units}/s" for side in (theirs, ours)
             ]
             rows.append([f"{evaluation.timed_units}, batch {batch}", *made, ""])
+    if evaluation.cost:
+        before, after = (Cell(*one) for one in cost_cells(evaluation))
+        rows.append([cost_title(evaluation), before, after, times(evaluation.cost.ratio)])
     rows += _sizes(evaluation)
     for title, before, after in (
         ("parameters", theirs.parameters, ours.parameters),

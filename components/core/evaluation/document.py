@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from components.core.artifacts.manifest import Manifest, read_file, read_manifest
 from components.core.budget import Budget, Check
 from components.core.errors import UserError
+from components.core.evaluation.cost import Cost
 from components.core.evaluation.parsing import parse, to_json
 from components.core.evaluation.robustness import Robustness
 from components.core.split_part import SplitPart
@@ -271,6 +272,7 @@ class Evaluation:
         warnings: what was not measured as it should be, in sentences; whoever shows the figures shows these.
         samples: rows to look at.
         robustness: the primary metric on corrupted rows; None where that was not asked for.
+        cost: per million rows; None where no price was given.
 
     Raises:
         UserError: no metric, or models that were not timed at the batch sizes of the speedups, one row among them.
@@ -300,6 +302,7 @@ class Evaluation:
     samples: tuple[Sample, ...]
     timed_units: str = ""
     robustness: Robustness | None = None
+    cost: Cost | None = None
 
     def __post_init__(self) -> None:
         if not self.metrics:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from evaluation_documents import (
     comparison,
+    cost,
     evaluation,
     metric_result,
     model,
@@ -42,6 +43,7 @@ FULL = evaluation(
     budget=Budget(max_drop=1.5),
     samples=(sample(1, "coat", "bag", "aGk="),),
     robustness=robustness(),
+    cost=cost(0.04),
 )
 
 

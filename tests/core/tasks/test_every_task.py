@@ -379,7 +379,7 @@ def test_a_small_network_passes_through_every_stage(task, dataset, catalog, tiny
             "evaluations": [measured["evaluation"]],
         },
     )  # fmt: skip
-    asked = {"corruption_rows": 2 if task.corruptions else 0}
+    asked = {"corruption_rows": 2 if task.corruptions else 0, "price_per_core_hour": 0.05}
     tested = run_stage("evaluate", "tested", inputs=pair, split="test", latency_rounds=2, **asked)
     released = run_stage(
         "export", "released", name="small",
