@@ -92,6 +92,9 @@ def _asked(final: Evaluation) -> dict[str, float | None]:
     if final.robustness:
         found["corruption_drop_points"] = final.robustness.candidate_drop
         found["baseline_corruption_drop_points"] = final.robustness.baseline_drop
+    if final.cost:
+        found["cost_per_million"] = final.cost.candidate.per_million
+        found["baseline_cost_per_million"] = final.cost.baseline.per_million
     return found
 
 
