@@ -48,7 +48,7 @@ SOFT_LOSS = {
 FURTHER = {"epochs": "distill_epochs", "learning_rate": "distill_learning_rate"}
 MEASURING = {"threads": "latency_threads", "latency_rounds": "latency_rounds"}
 # Of the evaluation on test data alone.
-ON_TEST = ("corruption_rows",)
+ON_TEST = ("corruption_rows", "price_per_core_hour")
 CALIBRATION = ("calibration_method", "calibration_images", "seed")
 
 # What every stage that trains has in common, by its own names.
