@@ -33,6 +33,7 @@ from pipelines.search import (
     LIMITS,
     LOSS,
     MEASURING,
+    ON_TEST,
     TEST,
     TUNING,
     SearchResult,
@@ -136,7 +137,7 @@ def _measure(
         split=TEST,
         seen=drift,
         **part,
-        **taken(given, *LIMITS, **MEASURING),
+        **taken(given, *LIMITS, *ON_TEST, **MEASURING),
     )
     measured.set_display_name("evaluate on test")
     whole_machine(measured)

@@ -47,6 +47,8 @@ SOFT_LOSS = {
 }  # fmt: skip
 FURTHER = {"epochs": "distill_epochs", "learning_rate": "distill_learning_rate"}
 MEASURING = {"threads": "latency_threads", "latency_rounds": "latency_rounds"}
+# Of the evaluation on test data alone.
+ON_TEST = ("corruption_rows", "price_per_core_hour")
 CALIBRATION = ("calibration_method", "calibration_images", "seed")
 
 # What every stage that trains has in common, by its own names.
@@ -422,7 +424,7 @@ def _release(
         candidate=candidate,
         baseline=baseline,
         split=TEST,
-        **taken(given, *LIMITS, **MEASURING),
+        **taken(given, *LIMITS, *ON_TEST, **MEASURING),
     )
     final.set_display_name("evaluate on test")
     whole_machine(final)

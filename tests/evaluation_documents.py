@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from components.core.budget import Budget, Check
+from components.core.evaluation.cost import Cost, cheapest
 from components.core.evaluation.document import (
     Comparison,
     DatasetFacts,
@@ -18,6 +19,7 @@ from components.core.evaluation.document import (
     Timing,
     Verdict,
 )
+from components.core.evaluation.robustness import CorruptedResult, Robustness
 from components.core.split_part import SplitPart
 
 CLASSES = ("coat", "bag")
@@ -146,6 +148,43 @@ def evaluation(**changes: Any) -> Evaluation:
         "samples": (),
     }
     return Evaluation(**{**given, **changes})
+
+
+def robustness(*, points: float | None = -2.0, low: float | None = -3.5, high: float | None = -0.5) -> Robustness:
+    """Two corruptions at three severities: from 90 % the baseline loses 2 points per severity, the candidate 3."""
+    corrupted = tuple(
+        CorruptedResult(
+            corruption=name,
+            severity=severity,
+            candidate=0.9 - 0.03 * severity,
+            baseline=0.9 - 0.02 * severity,
+            candidate_drop=3.0 * severity,
+            baseline_drop=2.0 * severity,
+        )
+        for name in ("gaussian noise", "JPEG")
+        for severity in (1, 2, 3)
+    )
+    return Robustness(
+        rows=200,
+        candidate=0.9,
+        baseline=0.9,
+        corrupted=corrupted,
+        candidate_drop=6.0,
+        baseline_drop=4.0,
+        points=points,
+        low=low,
+        high=high,
+        method="Images are corrupted at 224 px.",
+    )
+
+
+def cost(price: float) -> Cost:
+    """1,600 and 320 images per second at batch 32, by one thread."""
+    return Cost(
+        price_per_core_hour=price,
+        candidate=cheapest([timing(1, 1.0), timing(32, 20.0)], price),
+        baseline=cheapest([timing(1, 5.0), timing(32, 100.0)], price),
+    )
 
 
 def verdict(*checks: Check) -> Verdict:

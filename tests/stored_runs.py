@@ -68,3 +68,41 @@ def _task(
         "output_artifacts": {}, "input_artifacts": {}, "error": error, "log": None,
     }  # fmt: skip
     store.journal.write(run, path, {**whole, **record})
+
+
+def finished_search(store: Store, folder: Path, run: str, *, state: str = "SUCCEEDED") -> str:
+    """A search with parameters, two epochs of training, an evaluation and a release; gives the release's digest."""
+    _task(
+        store, run, "run/preflight", "preflight", START, 1.0, parameters={"data_source": "demo"},
+        output_parameters={"learning_rate": 0.001, "backbones": ["efficientnet_lite0"], "dataset": "photos"},
+    )  # fmt: skip
+    epochs = [{"epoch": 1, "validation_metric": 0.5, "train_loss": 1.2},
+              {"epoch": 2, "validation_metric": 0.75, "train_loss": 0.8}]  # fmt: skip
+    trained = {"metric": {"label": "top-1", "percent": True}, "epochs": epochs, "best_epoch": 2}
+    _task(
+        store, run, "run/fine-tune", "fine-tune", START + 1, 60.0,
+        output_artifacts=_artifact(store, folder / "curves", "curves", {"curves.json": json.dumps(trained).encode()}),
+    )  # fmt: skip
+    measured = encode_evaluation(evaluation(split="test", metrics=(metric_result(0.905, 0.93),)))
+    _task(
+        store, run, "run/evaluate", "evaluate", START + 61, 9.0,
+        output_artifacts=_artifact(store, folder / "evaluation", "evaluation", {"evaluation.json": measured}),
+    )  # fmt: skip
+    digest, version = "d1" * 32, "d1d1d1d1d1d1"
+    store.releases.publish(
+        "sorter", version, {"model.onnx": b"onnx", "evaluation.json": measured, "card.md": b"# sorter"}
+    )
+    facts = {"name": "sorter", "version": version, "release_digest": digest, "uri": f"{store.uri}/releases/sorter"}
+    released = _artifact(store, folder / "release", "release", {"model.onnx": b"onnx"}, facts)
+    _task(store, run, "run/export", "export", START + 70, 5.0, output_artifacts=released)
+    _end(store, run, "optimize", START + 75, state=state, title="4.00× smaller, 1.00× faster")
+    return digest
+
+
+def _artifact(
+    store: Store, folder: Path, kind: str, files: dict[str, bytes], metadata: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    publish(folder, kind=kind, files=files, metadata=metadata or {}, store=store)
+    name = "release" if kind == "release" else kind
+    manifest = read_manifest(folder).to_json()
+    return {name: [{"type": "system.Artifact", "uri": "", "metadata": {}, "manifest": manifest}]}

@@ -1,5 +1,7 @@
 """Format quantities for pages and tables: one format per unit, with a typographic minus."""
 
+import math
+
 MISSING = "–"
 """Shown where a value was not measured; never a zero."""
 
@@ -103,6 +105,14 @@ def compact(value: float | None) -> str:
             digits = 2 if abs(scaled) < 10 else 1 if abs(scaled) < 100 else 0
             return _signed(f"{scaled:.{digits}f} {unit}")
     return _signed(f"{value:.0f}")
+
+
+def cost(value: float | None) -> str:
+    """An amount of money without its currency: three significant digits, `0.0123`, or whole ones, `1,234`."""
+    if value is None:
+        return MISSING
+    digits = max(0, 2 - math.floor(math.log10(value))) if value > 0 else 0
+    return f"{value:,.{digits}f}"
 
 
 def times(ratio: float | None) -> str:

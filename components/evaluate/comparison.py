@@ -1,12 +1,13 @@
 """The stage's work in order: predictions of both, figures, latency, verdict; the content of evaluation.json."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from components.core.budget import Budget
 from components.core.bundles.watched import METADATA, Watched
 from components.core.errors import UserError
+from components.core.evaluation.cost import Cost, cheapest
 from components.core.evaluation.document import (
     DatasetFacts,
     Evaluation,
@@ -17,6 +18,7 @@ from components.core.evaluation.document import (
     Verdict,
 )
 from components.core.evaluation.parsing import parse
+from components.core.evaluation.robustness import Robustness
 from components.core.numbers import capitalized
 from components.core.parameters import check_declared
 from components.core.runtime.host import describe_host
@@ -29,6 +31,7 @@ from components.evaluate.groups import group_comparisons, slice_comparisons
 from components.evaluate.inference import Unread, check_split, rows_in, run_split
 from components.evaluate.intervals import CONFIDENCE, PairedRows, difference_name, interval_name
 from components.evaluate.latency import Timings, measure_both
+from components.evaluate.robustness import check_corruptions, measure_robustness
 from components.evaluate.samples import SAMPLES, pick_samples, read_samples
 
 if TYPE_CHECKING:
@@ -49,6 +52,8 @@ class EvaluateConfig:
         budget: limits.
         samples: rows to look at, at most; 0 for none.
         part: of the split, whose rows alone are read; a group of the data set is in one part.
+        corruption_rows: rows on which both are compared with corrupted inputs too, at most; 0 for none.
+        price_per_core_hour: for the cost per million rows; 0 for none.
 
     Raises:
         UserError: a value that does not work.
@@ -60,11 +65,14 @@ class EvaluateConfig:
     budget: Budget
     samples: int = SAMPLES
     part: SplitPart = field(default_factory=SplitPart)
+    corruption_rows: int = 0
+    price_per_core_hour: float = 0.0
 
     def __post_init__(self) -> None:
         if self.samples < 0:
             raise UserError(f"samples must be at least 0, got {self.samples}")
-        check_declared({"threads": self.threads, "latency_rounds": self.latency_rounds}, threads="latency_threads")
+        names = ("threads", "latency_rounds", "corruption_rows", "price_per_core_hour")
+        check_declared({name: getattr(self, name) for name in names}, threads="latency_threads")
 
 
 def evaluate_pair(
@@ -82,9 +90,11 @@ def evaluate_pair(
 
     Raises:
         UserError: the split is not one to judge on, its part has no row, the dataset's manifest has something else as
-            its near copies, or a model was made for other classes than the dataset's.
+            its near copies, a model was made for other classes than the dataset's, or rows that cannot be corrupted
+            are to be.
     """
     check_split(dataset, config.split)
+    check_corruptions(dataset, config.corruption_rows)
     near_copies = _near_copies(dataset)
     task = get_task(dataset.task)
     # Of validation data the network that was given knows all, and nothing is published that was found there.
@@ -152,6 +162,8 @@ def evaluate_pair(
                 unread=unread,
             )
         ),
+        robustness=_robustness(dataset, candidate, baseline, ours.digests, config),
+        cost=_cost(config.price_per_core_hour, timings),
     )
 
 
@@ -248,6 +260,32 @@ def _method(config: EvaluateConfig, timings: Timings, task: Task) -> str:
         f"counted; medians of wall time, CPU time beside it; cold: the first call after the other model. Speed-up: "
         f"from pairs of neighbouring blocks (Hodges-Lehmann, {share} signed-rank interval). Inference only, without "
         f"preparing the inputs.{of_rows}"
+    )
+
+
+def _robustness(
+    dataset: "Dataset", candidate: Opened, baseline: Opened, digests: Sequence[str], config: EvaluateConfig
+) -> Robustness | None:
+    if not config.corruption_rows:
+        return None
+    return measure_robustness(
+        dataset,
+        config.split,
+        candidate=candidate.bundle,
+        baseline=baseline.bundle,
+        digests=digests,
+        rows=config.corruption_rows,
+        threads=config.threads,
+    )
+
+
+def _cost(price: float, timings: Timings) -> Cost | None:
+    if not price:
+        return None
+    return Cost(
+        price_per_core_hour=price,
+        candidate=cheapest(timings.candidate, price),
+        baseline=cheapest(timings.baseline, price),
     )
 
 

@@ -27,6 +27,8 @@ def evaluate(
     samples: int = 24,
     part: int = 1,
     parts: int = 1,
+    corruption_rows: int = 0,
+    price_per_core_hour: float = 0.0,
 ):
     """Compares two models on the same rows in onnxruntime: metrics with intervals, latency, size, and the budget.
 
@@ -51,6 +53,10 @@ def evaluate(
         samples: Maximum number of rows to show; 0 for none, if another evaluation of the same candidate shows them.
         part: Number of the part of the split to read, of `parts` parts divided by a hash of each row or of its group.
         parts: 1 reads the whole split.
+        corruption_rows: Rows on which both models are also compared with corrupted inputs, at most; 0 for none. Images
+            alone can be corrupted.
+        price_per_core_hour: Price of one core for an hour, in any currency, for the cost per million predictions; 0
+            for none.
     """
 
     from components.core.artifacts.manifest import describe, publish, read_manifest
@@ -67,17 +73,19 @@ def evaluate(
     from components.evaluate.comparison import EvaluateConfig, evaluate_pair
     from components.evaluate.inference import check_split
     from components.evaluate.page import write_evaluation_page
+    from components.evaluate.robustness import check_corruptions
 
     check_declared({"parts": parts}, parts="test_parts")
     budget = Budget(max_latency_ms=max_latency_ms, max_size_mb=max_size_mb, max_drop=max_drop)
     config = EvaluateConfig(
         split=split, threads=threads, latency_rounds=latency_rounds, budget=budget, samples=samples,
-        part=SplitPart(number=part, of=parts),
+        part=SplitPart(number=part, of=parts), corruption_rows=corruption_rows, price_per_core_hour=price_per_core_hour,
     )  # fmt: skip
 
     store = store_from_environment()
     prepared = open_dataset(dataset.path, store)
     check_split(prepared, split)
+    check_corruptions(prepared, corruption_rows)
     ours, theirs = open_as_onnx(candidate.path, store), open_as_onnx(baseline.path, store)
     known = read_seen(read_manifest(seen.path, kind="drift"), store) if seen else frozenset()
     result = evaluate_pair(prepared, ours, theirs, config, seen=known)
@@ -95,6 +103,10 @@ def evaluate(
         "size_ratio": result.size_ratio,
         "meets_budget": int(result.verdict.meets),
     }
+    if result.robustness and result.robustness.points is not None:
+        facts["robustness_points"] = result.robustness.points
+    if result.cost:
+        facts["cost_per_million"] = result.cost.candidate.per_million
     manifest = publish(
         evaluation.path,
         kind=KIND,

@@ -5,6 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from components.core.evaluation.blocks import (
+    cost_cells,
+    cost_note,
+    cost_title,
     difference_cell,
     slice_table,
     speedup_cell,
@@ -14,6 +17,7 @@ from components.core.evaluation.blocks import (
     warnings_callout,
 )
 from components.core.evaluation.document import Evaluation, ModelFigures
+from components.core.evaluation.robustness_blocks import robustness_blocks
 from components.core.numbers import compact, megabytes, milliseconds, times
 from components.core.report.page import Cell, Section, facts, table, write_page
 from components.core.tasks import get_task
@@ -21,10 +25,12 @@ from components.core.tasks import get_task
 
 def write_evaluation_page(path: str | Path, evaluation: Evaluation, *, recipe: str = "") -> None:
     """Verdict, both models side by side, slices, what the task shows, and how it was measured."""
-    slices = slice_table(evaluation)
+    slices, robust = slice_table(evaluation), robustness_blocks(evaluation)
+    shown = table(("", "baseline", "candidate", "change"), _rows(evaluation), caption=cost_note(evaluation))
     sections = [
         Section("", [verdict_callout(evaluation), *warnings_callout(evaluation)]),
-        Section("Candidate and baseline", table(("", "baseline", "candidate", "change"), _rows(evaluation))),
+        Section("Candidate and baseline", shown),
+        *([Section("Robustness", robust)] if robust else []),
         *([Section("Slices", slices)] if slices else []),
         *get_task(evaluation.task).pages.evaluation_sections(evaluation, candidate="candidate"),
         Section("How it was measured", [facts({"method": evaluation.method}), facts(_flat(evaluation.host))]),
@@ -59,6 +65,9 @@ def _rows(evaluation: Evaluation) -> list[list[Any]]:
                 f"{side.at(batch).units_per_second or 0:,.0f} {evaluation.timed_units}/s" for side in (theirs, ours)
             ]
             rows.append([f"{evaluation.timed_units}, batch {batch}", *made, ""])
+    if evaluation.cost:
+        before, after = (Cell(*one) for one in cost_cells(evaluation))
+        rows.append([cost_title(evaluation), before, after, times(evaluation.cost.ratio)])
     rows += _sizes(evaluation)
     for title, before, after in (
         ("parameters", theirs.parameters, ours.parameters),

@@ -32,8 +32,8 @@ def pick_samples(metric: Metric, statistics: np.ndarray, number: int = SAMPLES) 
     """
     scores = metric.reduce(statistics)
     if metric.proportion:
-        wrong = _spread(np.flatnonzero(scores < 1), number // 2)
-        right = _spread(np.flatnonzero(scores == 1), number - len(wrong))
+        wrong = spread_evenly(np.flatnonzero(scores < 1), number // 2)
+        right = spread_evenly(np.flatnonzero(scores == 1), number - len(wrong))
         return {**dict.fromkeys(wrong.tolist(), "wrong"), **dict.fromkeys(right.tolist(), "right")}
     order = np.argsort(scores if metric.higher_is_better else -scores, kind="stable")
     order = order[np.isfinite(scores[order])]
@@ -83,6 +83,13 @@ def read_samples(
     return sorted(found, key=lambda sample: KINDS.index(sample.kind))
 
 
+def spread_evenly(rows: np.ndarray, number: int) -> np.ndarray:
+    """At most `number` of the rows `(N,)`, evenly spread over them."""
+    if len(rows) <= number:
+        return rows
+    return rows[np.arange(number) * len(rows) // number]
+
+
 class _Predictor:
     """One row alone through a bundle: the batch that it makes, and the predictions of it."""
 
@@ -126,9 +133,3 @@ def _without_repeats(shown: Mapping[str, Any], kept: Mapping[str, Any] | None) -
     """`shown` without the entries that are a bytes column of the kept row, such as a small image shown as it is."""
     columns = [value["base64"] for value in (kept or {}).values() if isinstance(value, dict)]
     return {name: value for name, value in shown.items() if value not in columns}
-
-
-def _spread(rows: np.ndarray, number: int) -> np.ndarray:
-    if len(rows) <= number:
-        return rows
-    return rows[np.arange(number) * len(rows) // number]

@@ -9,8 +9,10 @@ from typing import Any
 import jinja2
 
 from components.core.budget import Check
+from components.core.evaluation.blocks import cost_note
 from components.core.evaluation.document import Comparison, Estimate, Evaluation, MetricResult
-from components.core.numbers import compact, figure_of_merit, megabytes, milliseconds, percent, points, spread
+from components.core.evaluation.robustness_blocks import mean_drop, robustness_sentence
+from components.core.numbers import compact, cost, figure_of_merit, megabytes, milliseconds, percent, points, spread
 from components.core.report.markdown import Raw, code, escape
 from components.core.stage_pages.judgement import amount, since_anchors
 from components.core.tasks.card import CardText
@@ -68,6 +70,10 @@ def _merit(estimate: Estimate, metric: MetricResult) -> str:
     return f"{value} ({low} to {high})"
 
 
+def _merit_value(value: float | None, metric: MetricResult) -> str:
+    return figure_of_merit(value, percent=metric.percent, digits=1)
+
+
 def _part(value: float | None, of: Comparison | Mapping[str, Any]) -> str:
     """A value of a comparison, or of a metric as judgement.json describes it."""
     return figure_of_merit(value, percent=of.percent if isinstance(of, Comparison) else bool(of["percent"]))
@@ -102,5 +108,10 @@ def _template() -> jinja2.Template:
         "megabytes": megabytes,
         "milliseconds": milliseconds,
         "compact": compact,
+        "cost": cost,
+        "cost_note": cost_note,
+        "robustness_sentence": robustness_sentence,
+        "merit_value": _merit_value,
+        "drop": mean_drop,
     }
     return environment.get_template("card.md.jinja")

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from components.core.evaluation.blocks import timing_note
+from components.core.evaluation.blocks import cost_cells, cost_title, timing_note
 from components.core.evaluation.document import Estimate, Evaluation, MetricResult, ModelFigures, Speedup, Timing
 from components.core.numbers import (
     MISSING,
@@ -38,7 +38,7 @@ class Row:
 
 
 def before_and_after(evaluation: Evaluation) -> list[Row]:
-    """Rows of every metric, size, latency, throughput, MACs and parameters."""
+    """Rows of every metric, size, latency, throughput, cost, MACs and parameters."""
     before, after = evaluation.baseline, evaluation.candidate
     rows = [_metric(metric) for metric in evaluation.metrics]
     rows.append(
@@ -73,6 +73,18 @@ def before_and_after(evaluation: Evaluation) -> list[Row]:
                 before_note=timing_note(first),
                 after_note=timing_note(second),
                 change_note=_speedup_interval(speedup),
+            )
+        )
+    if evaluation.cost:
+        (was_cost, was_at), (now_cost, now_at) = cost_cells(evaluation)
+        rows.append(
+            Row(
+                name=cost_title(evaluation),
+                before=was_cost,
+                after=now_cost,
+                change=_change(evaluation.cost.ratio, 1, "cheaper", "more expensive"),
+                before_note=was_at,
+                after_note=now_at,
             )
         )
     for name, was, now in (("MACs", before.macs, after.macs), ("parameters", before.parameters, after.parameters)):

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from components.core.report.page import Callout, Section, render_page
-from components.run_report.details import slice_section, task_sections
+from components.run_report.details import robustness_section, slice_section, task_sections
 from components.run_report.evidence import Evidence
 from components.run_report.record import asked_section, data_section, provenance_section, task_section
 from components.run_report.result import failure_section, headline, result_section
@@ -30,6 +30,7 @@ def render_report(evidence: Evidence) -> str:
         ("Tasks", lambda: task_section(evidence)),
         ("Backbones", lambda: backbone_section(evidence)),
         ("Training", lambda: training_section(evidence)),
+        ("Robustness", lambda: robustness_section(evidence)),
         ("Slices", lambda: slice_section(evidence)),
         ("The release in detail", lambda: task_sections(evidence)),
         ("Data", lambda: data_section(evidence)),

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from components.core.evaluation.blocks import verdict_callout, warnings_callout
+from components.core.evaluation.blocks import cost_note, verdict_callout, warnings_callout
 from components.core.evaluation.document import Evaluation
 from components.core.numbers import capitalized, duration, figure_of_merit, megabytes, milliseconds
 from components.core.report.page import Block, Callout, Cell, Details, Log, Section, Tile, Tiles, facts, table
@@ -71,6 +71,7 @@ def result_section(evidence: Evidence) -> Section | None:
         f"{final.paired}); of latency and throughput the p90, the first call after the other model (cold), CPU time, "
         "and the interval of the ratio."
     )
+    caption = " ".join(filter(None, (caption, cost_note(final))))
     note = _test_note(final, evidence.first("judgement.json"))
     reason = str((evidence.decision or {}).get("reason", ""))
     verdict = verdict_callout(final, candidate="release", unlimited=reason)

@@ -101,13 +101,15 @@ def training_section(evidence: Evidence) -> Section | None:
     documents = evidence.documents.get("curves.json") or ()
     if not documents:
         return None
-    names = _series_names(documents, evidence.lanes)
-    quality = {name: _curve(document, "validation_metric") for name, document in names.items()}
+    curves = training_curves(evidence)
+    quality = {name: found["validation_metric"] for name, found in curves.items()}
     metrics = (document.content.get("metric") for document in documents)
     metric: Mapping[str, Any] = next((one for one in metrics if one), {})
     label = str(metric.get("label", "metric"))
-    loss = {name: _curve(document, "train_loss") for name, document in names.items()}
-    best = {name: document.content.get("best_epoch") for name, document in names.items()}
+    loss = {name: found["train_loss"] for name, found in curves.items()}
+    best = {
+        name: document.content.get("best_epoch") for name, document in _series_names(documents, evidence.lanes).items()
+    }
     columns = Columns(
         (
             figure(
@@ -128,6 +130,15 @@ def training_section(evidence: Evidence) -> Section | None:
         )
     )
     return Section("Training", columns)
+
+
+def training_curves(evidence: Evidence) -> dict[str, dict[str, list[tuple[float, float]]]]:
+    """Of everything that was trained `validation_metric` and `train_loss`, each as (epoch, value) from epoch 1 on."""
+    documents = _series_names(evidence.documents.get("curves.json") or (), evidence.lanes)
+    return {
+        name: {key: _curve(document, key) for key in ("validation_metric", "train_loss")}
+        for name, document in documents.items()
+    }
 
 
 def _series_names(documents: Sequence[Document], lanes: Mapping[str, str]) -> dict[str, Document]:

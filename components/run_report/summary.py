@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from components.core.evaluation.document import Evaluation
 from components.run_report.comparison import COLUMNS, before_and_after
 from components.run_report.evidence import Evidence
 from components.run_report.result import headline
@@ -71,6 +72,7 @@ def summarize(evidence: Evidence, *, report: str) -> dict[str, Any]:
             **{f"speedup_batch{speedup.batch}": speedup.ratio for speedup in final.speedups},
             "size_ratio": final.size_ratio,
             "test_rows": final.rows,
+            **_asked(final),
         }
     outputs |= retraining_outputs(evidence)
     return {
@@ -82,6 +84,18 @@ def summarize(evidence: Evidence, *, report: str) -> dict[str, Any]:
         "files": files,
         "outputs": {name: value for name, value in outputs.items() if value is not None},
     }
+
+
+def _asked(final: Evaluation) -> dict[str, float | None]:
+    """Facts of measurements that are made only where they are asked for."""
+    found: dict[str, float | None] = {}
+    if final.robustness:
+        found["corruption_drop_points"] = final.robustness.candidate_drop
+        found["baseline_corruption_drop_points"] = final.robustness.baseline_drop
+    if final.cost:
+        found["cost_per_million"] = final.cost.candidate.per_million
+        found["baseline_cost_per_million"] = final.cost.baseline.per_million
+    return found
 
 
 def _card(evidence: Evidence) -> str:

@@ -353,6 +353,21 @@ def measure(
 
 
 @app.command()
+def track(
+    run_id: Annotated[str, typer.Argument(metavar="RUN", help="A finished run in the store (see: trimtab report).")],
+    uri: Annotated[
+        str, typer.Option(metavar="URI", help="http(s) address of the MLflow server [default: $MLFLOW_TRACKING_URI].")
+    ] = "",
+    experiment: Annotated[str, typer.Option(help="MLflow experiment [default: the pipeline's name].")] = "",
+    store: Annotated[str, _STORE] = "",
+) -> None:
+    """Record a finished run in MLflow: parameters, metrics, release. Give the password in $MLFLOW_TRACKING_PASSWORD."""
+    from pipelines.cli.track_command import track
+
+    track(run_id, uri=uri, experiment=experiment, store=store)
+
+
+@app.command()
 def doctor(
     store: Annotated[str, typer.Option(help="The store to check [default: as for run].")] = "",
 ) -> None:

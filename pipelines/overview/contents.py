@@ -71,7 +71,7 @@ def read_contents(store: Store) -> Contents:
         StoreError: the store does not answer, or refuses.
     """
     contents = Contents(store=store.uri)
-    runs = run_all(lambda run: _told(lambda: _run(store, run), f"run {run}"), store.journal.runs())
+    runs = run_all(lambda run: _told(lambda: read_run(store, run), f"run {run}"), store.journal.runs())
     releases = run_all(
         lambda one: _told(lambda: _released(store, *one), f"release {'/'.join(one)}"), store.releases.list()
     )
@@ -93,7 +93,8 @@ def _told(read: Any, what: str) -> Any:
         return f"{what}: {error if str(error) else type(error).__name__}"
 
 
-def _run(store: Store, run: str) -> Run:
+def read_run(store: Store, run: str) -> Run:
+    """One run from its journal; an unknown one has no tasks and no end."""
     tasks = read_tasks(store.journal.read(run))
     told = _end(tasks)
     started = min((task.started for task in tasks if task.started), default=0.0)

@@ -26,6 +26,10 @@ from components.core.report.recipe_names import recipe_names
         (numbers.compact(3_380_000), "3.38 M"),
         (numbers.compact(999), "999"),
         (numbers.times(1.968), "1.97×"),
+        (numbers.cost(0.03125), "0.0312"),
+        (numbers.cost(12.3456), "12.3"),
+        (numbers.cost(999.9), "1,000"),
+        (numbers.cost(1234.5), "1,234"),
         (numbers.duration(0.42), "0.4 s"),
         (numbers.duration(59.7), "1 min 00 s"),
         (numbers.duration(185), "3 min 05 s"),
@@ -40,7 +44,7 @@ def test_quantities_are_written_for_people(written, expected):
 @pytest.mark.parametrize(
     "write",
     [numbers.percent, numbers.points, numbers.megabytes, numbers.milliseconds, numbers.compact, numbers.times,
-     numbers.duration, numbers.count],
+     numbers.duration, numbers.count, numbers.cost],
 )  # fmt: skip
 def test_what_was_not_measured_is_never_a_zero(write):
     assert write(None) == "–"

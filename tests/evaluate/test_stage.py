@@ -284,7 +284,7 @@ def test_component_writes_evaluation_metrics_confusions_and_page(
     outputs = run_evaluate(inputs, split="validation", latency_rounds=2, max_drop=5.0, max_size_mb=1.0)
     found = read_evaluation(outputs["evaluation"].path, store)
     manifest = read_manifest(outputs["evaluation"].path, kind="evaluation")
-    assert json.loads(read_file(manifest, "evaluation.json", store))["format"] == 5
+    assert json.loads(read_file(manifest, "evaluation.json", store))["format"] == 6
     assert found.verdict.meets is False
     assert found.candidate.digest == read_manifest(inputs["candidate"]).digest
     logged = outputs["metrics"].metadata

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import onnx
 import pytest
-from evaluation_documents import comparison
+from evaluation_documents import comparison, cost, robustness
 from minisign import KeyPair
 from PIL import Image
 
@@ -262,6 +262,27 @@ def test_the_slices_stand_in_the_card_and_their_names_cannot_become_markup(run_e
         "| camera=dusk | 5 | 75.00 % | 70.00 % | −5.00 points, too few images to tell |",
         "| camera=dawn | 0 | – | – | no images |",
     ]
+
+
+def test_robustness_and_cost_stand_in_the_card_and_leave_the_version_as_it_is(run_export, chain, tmp_path):
+    plain = run_export(name="plain")["release"].metadata
+    asked = replace(chain.evaluation, robustness=robustness(), cost=cost(0.036))
+    outputs = run_export(name="asked", evaluation=publish_evaluation(tmp_path / "asked", asked, chain.store))
+    assert outputs["release"].metadata["release_digest"] == plain["release_digest"]
+    card = Path(outputs["card"].path).read_text()
+    assert "| cost per million images | 0.0312 | 0.00625, 5.00× cheaper |" in card
+    assert "without energy" in card
+    assert "## Robustness" in card
+    assert (
+        "| gaussian noise | 88.0 % → 87.0 % | 86.0 % → 84.0 % | 84.0 % → 81.0 % | 4.00 points → 6.00 points |" in card
+    )
+    assert "−2.00 points (95% interval −3.50 to −0.50) for the release." in card
+    assert "on 200 images of the test split" in card
+    folder = Path(outputs["release"].metadata["uri"].removeprefix("file://"))
+    assert released_evaluation(folder).cost == asked.cost
+    card = (Path(plain["uri"].removeprefix("file://")) / "card.md").read_text()
+    assert "Robustness" not in card
+    assert "cost per million" not in card
 
 
 @pytest.mark.parametrize("grouped", [False, True])

@@ -24,7 +24,9 @@ RECIPES = [
 ]
 
 
-def measured(*, split, top1, size_bytes, latency, macs, checks=(), samples=(), rows=2000, classes=CLASSES, warnings=()):
+def measured(
+    *, split, top1, size_bytes, latency, macs, checks=(), samples=(), rows=2000, classes=CLASSES, warnings=(), **asked
+):
     """The evaluation of a candidate against one fixed baseline."""
     return evaluation(
         split=split,
@@ -39,7 +41,7 @@ def measured(*, split, top1, size_bytes, latency, macs, checks=(), samples=(), r
             macs=33_100_000, parameters=3_380_000, details=classifier_details(0.9245, classes, images=2000),
         ),
         verdict=verdict(*checks),
-        samples=tuple(samples), warnings=tuple(warnings),
+        samples=tuple(samples), warnings=tuple(warnings), **asked,
     )  # fmt: skip
 
 
@@ -217,8 +219,8 @@ def run_until_distill(run, classes=CLASSES, recipes=RECIPES):
     return root, loop, begin
 
 
-def complete_run(run, *, classes=CLASSES, checks=None, warnings=()):
-    """A whole successful run."""
+def complete_run(run, *, classes=CLASSES, checks=None, warnings=(), **asked):
+    """A whole successful run; `asked` are further fields of its evaluation on test data."""
     from components.choose.decision import decide_recipe
     from components.core.budget import Budget
 
@@ -265,6 +267,7 @@ def complete_run(run, *, classes=CLASSES, checks=None, warnings=()):
         samples=samples(classes=classes),
         classes=classes,
         warnings=warnings,
+        **asked,
     )
     run.task(
         f"{root}/evaluate-2",

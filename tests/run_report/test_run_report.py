@@ -4,6 +4,7 @@ from html.parser import HTMLParser
 from types import SimpleNamespace
 
 import pytest
+from evaluation_documents import cost, robustness
 from kfp.dsl import PipelineTaskFinalStatus
 
 from components.core.budget import Check
@@ -103,6 +104,22 @@ def test_a_successful_run_is_reported_from_the_verdict_to_the_digests(run, runs,
         assert expected in text
     assert "cannot be shown" not in text
     assert "could be read" not in text
+
+
+def test_robustness_and_cost_are_reported_where_they_were_asked_for(run, runs, tmp_path):
+    runs.complete_run(run, robustness=robustness(), cost=cost(0.036))
+    html, summary = report(run, tmp_path)
+    assert "Robustness" in headings(html)
+    text = Text(html).text
+    assert "Compression cost robustness" in text
+    assert "gaussian noise 87.0 % 88.0 %" in text
+    assert "cost per million images 0.0312 320 images/s at batch 32 0.00625" in text
+    assert "1 core at 0.036 per core and hour" in text
+    assert ["cost per million images", "0.0312", "0.00625", "5.00× cheaper"] in summary["rows"]
+    outputs = summary["outputs"]
+    assert (outputs["corruption_drop_points"], outputs["baseline_corruption_drop_points"]) == (6.0, 4.0)
+    assert outputs["cost_per_million"] == pytest.approx(0.00625)
+    assert outputs["baseline_cost_per_million"] == pytest.approx(0.03125)
 
 
 def test_every_recipe_has_its_own_curve_and_its_own_column(run, runs, tmp_path):

@@ -13,6 +13,7 @@ from components.core.evaluation.document import (
 )
 from components.core.numbers import (
     MISSING,
+    cost,
     figure_of_merit,
     merit_interval,
     milliseconds,
@@ -89,6 +90,33 @@ def slice_table(evaluation: Evaluation, *, candidate: str = "candidate") -> Bloc
     return comparison_table(
         evaluation.slices, title="slice", row_noun=row, candidate=candidate, caption=caption, plural="slices"
     )
+
+
+def cost_title(evaluation: Evaluation) -> str:
+    """The heading of the cost, `cost per million images`."""
+    return f"cost per million {evaluation.row_noun}"
+
+
+def cost_note(evaluation: Evaluation) -> str:
+    """What the cost is: the price, and that it is of computing alone; empty where no price was given."""
+    if evaluation.cost is None:
+        return ""
+    ours = evaluation.cost.candidate
+    cores = "1 core" if ours.threads == 1 else f"{ours.threads} cores"
+    return (
+        f"Cost: {cores} at {evaluation.cost.price_per_core_hour:g} per core and hour, in the price's currency, at the "
+        f"best measured throughput; inference alone, without energy, and as if the core were never idle."
+    )
+
+
+def cost_cells(evaluation: Evaluation) -> list[tuple[str, str]]:
+    """Of baseline and candidate the cost per million rows, and the throughput that it follows from; empty without."""
+    if evaluation.cost is None:
+        return []
+    return [
+        (cost(one.per_million), f"{one.rows_per_second:,.0f} {evaluation.row_noun}/s at batch {one.batch}")
+        for one in (evaluation.cost.baseline, evaluation.cost.candidate)
+    ]
 
 
 def comparison_table(

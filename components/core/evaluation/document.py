@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 from components.core.artifacts.manifest import Manifest, read_file, read_manifest
 from components.core.budget import Budget, Check
 from components.core.errors import UserError
+from components.core.evaluation.cost import Cost
 from components.core.evaluation.parsing import parse, to_json
+from components.core.evaluation.robustness import Robustness
 from components.core.split_part import SplitPart
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 FILE = "evaluation.json"
 KIND = "evaluation"
-FORMAT = 5
+FORMAT = 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -271,6 +273,8 @@ class Evaluation:
         method: how all of it was measured, in sentences.
         warnings: what was not measured as it should be, in sentences; whoever shows the figures shows these.
         samples: rows to look at.
+        robustness: the primary metric on corrupted rows; None where that was not asked for.
+        cost: per million rows; None where no price was given.
 
     Raises:
         UserError: no metric, or models that were not timed at the batch sizes of the speedups, one row among them.
@@ -299,6 +303,8 @@ class Evaluation:
     warnings: tuple[str, ...]
     samples: tuple[Sample, ...]
     timed_units: str = ""
+    robustness: Robustness | None = None
+    cost: Cost | None = None
 
     def __post_init__(self) -> None:
         if not self.metrics:

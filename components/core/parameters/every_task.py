@@ -291,6 +291,11 @@ _MEASUREMENT = (
         name="latency_rounds", type=int, default=50, rule=AT_LEAST_ONE,
         text="Minimum number of timed calls per model. More follow until the speed-up is known to within ±3 %.",
     ),
+    Parameter(
+        name="price_per_core_hour", type=float, default=0.0, rule=NOT_NEGATIVE,
+        text="Price of one CPU core for an hour, in any currency. From it and the best measured throughput follows the "
+        "cost per million predictions. 0 shows no cost.",
+    ),
 )  # fmt: skip
 
 COMMON = (*_DATA, *_BUDGET, *_SEARCH, *_TRAINING, *_COMPRESSION, *_MEASUREMENT)

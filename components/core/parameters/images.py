@@ -1,7 +1,7 @@
 """Parameters of tasks that look at images."""
 
 from components.core.parameters.parameter import Parameter
-from components.core.parameters.rules import LIMIT_FROM_ZERO, NO_LIMIT, Range
+from components.core.parameters.rules import LIMIT_FROM_ZERO, NO_LIMIT, NOT_NEGATIVE, Range
 
 LARGEST_IMAGE_MB = 1000
 
@@ -28,6 +28,12 @@ IMAGES = (
         name="int8_max_drop", part="recipe", type=float, default=NO_LIMIT, rule=LIMIT_FROM_ZERO,
         text="Maximum drop of the int8 model against its float32 network, in points on validation data. The most "
         "sensitive layers stay float until the limit holds. -1 is no limit.",
+    ),
+    Parameter(
+        name="corruption_rows", type=int, default=0, rule=NOT_NEGATIVE,
+        text="Robustness: compare release and baseline on this many test images with corrupted copies too (noise, "
+        "blur, brightness, contrast, pixelate, JPEG; three severities each). 200 are enough to see a loss of a few "
+        "points. 0 is off.",
     ),
     Parameter(
         name="image_column", part="data", type=str, default="",

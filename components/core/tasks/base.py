@@ -4,7 +4,7 @@ A task is a folder beside this file with the same modules as the others; `task.p
 are stateless, and import torch, onnxruntime and the report only in the methods that need them.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
@@ -113,6 +113,24 @@ class Probabilities(Protocol):
 
     def scaled(self, assets: Any, temperature: float) -> Any:
         """The assets with this temperature, above 0."""
+
+
+class Corruptions(Protocol):
+    """How a task's inputs look when they are damaged: what an evaluation of robustness compares."""
+
+    @property
+    def kinds(self) -> tuple[tuple[str, int], ...]:
+        """Every corruption with every severity, from 1, the mildest, upwards."""
+
+    @property
+    def method(self) -> str:
+        """How rows are damaged, in sentences."""
+
+    def versions(self, row: Mapping[str, Any], assets: Sequence[Any]) -> Iterator[dict[str, Any]]:
+        """The stored row undamaged, then damaged by each of `kinds` in turn; equal rows give equal versions.
+
+        `assets` are those of the models that will see them, who all see the same.
+        """
 
 
 class Task(Protocol):
@@ -339,6 +357,10 @@ class Task(Protocol):
     @property
     def general(self) -> General | None:
         """Inputs outside of every data set that are watched while training; None where there can be none."""
+
+    @property
+    def corruptions(self) -> Corruptions | None:
+        """Damage to inputs under which models are compared; None where none is defined."""
 
     @property
     def probabilities(self) -> "Probabilities | None":

@@ -6,7 +6,16 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from evaluation_documents import comparison, evaluation, metric_result, model, sample, verdict
+from evaluation_documents import (
+    comparison,
+    cost,
+    evaluation,
+    metric_result,
+    model,
+    robustness,
+    sample,
+    verdict,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,6 +42,8 @@ FULL = evaluation(
     verdict=verdict(Check(limit="max_drop", allowed=1.5, measured=1.0, met=True)),
     budget=Budget(max_drop=1.5),
     samples=(sample(1, "coat", "bag", "aGk="),),
+    robustness=robustness(),
+    cost=cost(0.04),
 )
 
 
@@ -140,8 +151,8 @@ def test_an_evaluation_of_an_earlier_version_is_refused_in_one_line_that_says_wh
         Evaluation.from_json({"format": 1, "split": "test", "candidate": {"top1": 0.9}})
     with pytest.raises(UserError, match=r"made by an earlier version of trimtab \(format 3\); evaluate again"):
         Evaluation.from_json({**FULL.to_json(), "format": 3})
-    for odd in ({}, [], "text", {"format": 6}, {"format": True}):
-        with pytest.raises(UserError, match="must have format 5"):
+    for odd in ({}, [], "text", {"format": 7}, {"format": True}):
+        with pytest.raises(UserError, match="must have format 6"):
             Evaluation.from_json(odd)
 
 

@@ -29,6 +29,7 @@ from components.core.bundles.onnx_bundle import load_onnx, save_onnx
 from components.core.data.batch import Share
 from components.core.data.dataset import open_dataset, write_dataset
 from components.core.data.reading import read_batches
+from components.core.errors import UserError
 from components.core.models.architecture import Architecture
 from components.core.models.catalog import load_catalog
 from components.core.models.complexity import count_parameters
@@ -40,6 +41,7 @@ from components.core.tasks import TASKS, get_task
 from components.core.tasks.networks import fresh_network
 from components.core.training.data import as_tensors
 from components.core.training.device import place_batch
+from components.evaluate.robustness import check_corruptions
 
 CPU = torch.device("cpu")
 HERE = Path(__file__).parent
@@ -270,6 +272,38 @@ def check_timed_calls(task, sessions, batch, assets):
         assert task.timed_call(sessions, batch, assets, rows=len(batch))(0) == sum(made)
 
 
+def check_robustness(task, found):
+    """Each kind of damage was measured; on rows that cannot be damaged nothing was."""
+    assert (found is None) == (task.corruptions is None)
+    if found is not None:
+        assert found["rows"] == 2
+        assert tuple((one["corruption"], one["severity"]) for one in found["corrupted"]) == task.corruptions.kinds
+
+
+def test_damaged_rows_keep_their_target_and_become_batches(task, dataset, bundle):
+    if task.corruptions is None:
+        with pytest.raises(UserError, match=f"{task.row_noun} cannot be corrupted"):
+            check_corruptions(dataset, 1)
+        return
+    transform = task.transform(bundle.assets, full_size=True)
+    row = next(iter(dataset.iterate("test", columns=(*transform.columns, "digest"))))
+    versions = list(task.corruptions.versions(row, [bundle.assets, bundle.assets]))
+    assert len(versions) == 1 + len(task.corruptions.kinds)
+    inputs = set(row) - {"digest", *task.rows.target_columns}
+    for one in versions:
+        assert {name: value for name, value in one.items() if name not in inputs} == {
+            name: value for name, value in row.items() if name not in inputs
+        }
+    batch, clean = (transform.collate([transform.decode(one) for one in some], [row["digest"]] * len(some), None)
+                    for some in (versions, [row]))  # fmt: skip
+    for name, values in batch.inputs.items():
+        assert np.array_equal(values[0], clean.inputs[name][0])
+        assert all(np.shape(value) == np.shape(values[0]) for value in values)
+        assert not any(np.array_equal(value, values[0]) for value in values[3::3]), "the severest differ"
+    again = list(task.corruptions.versions(row, [bundle.assets, bundle.assets]))
+    assert again == versions
+
+
 def test_a_student_sees_the_same_view_smaller(task, dataset, bundle):
     free = {size for spec in bundle.inputs for size in spec.shape if isinstance(size, str)}
     smaller = task.student_assets(bundle.assets, bundle.assets, 24 if free == {"batch"} else 0)
@@ -345,7 +379,8 @@ def test_a_small_network_passes_through_every_stage(task, dataset, catalog, tiny
             "evaluations": [measured["evaluation"]],
         },
     )  # fmt: skip
-    tested = run_stage("evaluate", "tested", inputs=pair, split="test", latency_rounds=2)
+    asked = {"corruption_rows": 2 if task.corruptions else 0, "price_per_core_hour": 0.05}
+    tested = run_stage("evaluate", "tested", inputs=pair, split="test", latency_rounds=2, **asked)
     released = run_stage(
         "export", "released", name="small",
         inputs={
@@ -359,7 +394,9 @@ def test_a_small_network_passes_through_every_stage(task, dataset, catalog, tiny
     graphs = {f"{name}.onnx" for name in bundle.graphs}
     made = load_onnx(tmp_path / "quantized" / "quantized", store)
     assert {*graphs, *made.assets.to_files(), "card.md", "SHA256SUMS"} <= set(files)
-    stated = json.loads(store.releases.read("small", facts["version"], "evaluation.json"))["candidate"]
+    document = json.loads(store.releases.read("small", facts["version"], "evaluation.json"))
+    check_robustness(task, document["robustness"])
+    stated = document["candidate"]
     shipped = {*graphs, *made.assets.beside()}
     assert stated["size_bytes"] == sum(len(store.releases.read("small", facts["version"], name)) for name in shipped)
     watches = task.general is not None and bool(task.general.rows(bundle.assets, {}))

@@ -23,6 +23,7 @@ from components.core.tasks.images.assets import (
     read_image_metadata,
     read_temperature,
 )
+from components.core.tasks.images.corruptor import ImageCorruptions
 from components.core.tasks.images.levels import stated_levels
 from components.core.tasks.images.preprocess import Preprocess
 from components.core.tasks.images.sizes import shorter_side
@@ -52,6 +53,7 @@ class Classification:
     timed_units = ""
     general = None
     probabilities = serving.Probabilities()
+    corruptions = ImageCorruptions()
     validation_batch = 256
 
     def transform(

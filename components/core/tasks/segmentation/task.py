@@ -10,6 +10,7 @@ from components.core.data.batch import Batch
 from components.core.errors import UserError
 from components.core.models.inputs import BATCH, Graph, InputSpec, OutputSpec
 from components.core.tasks.images.assets import INPUT, check_classes
+from components.core.tasks.images.corruptor import ImageCorruptions
 from components.core.tasks.images.levels import stated_levels
 from components.core.tasks.images.preprocess import Preprocess
 from components.core.tasks.metric import Group, Metric
@@ -50,6 +51,7 @@ class Segmentation:
     stay_float = ("MatMul",)
     general = None
     probabilities = None
+    corruptions = ImageCorruptions(same_size=True)
     timed_units = ""
     validation_batch = 256
     rows = SegmentationRows()

@@ -49,6 +49,7 @@ class Translation:
     stay_float = ()
     general = GeneralSentences()
     probabilities = None
+    corruptions = None
     timed_units = "pieces"
     # Logits of 256 rows of 100 pieces and a vocabulary of 32,000 would take 3 GB.
     validation_batch = 32
