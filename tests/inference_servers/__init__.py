@@ -67,6 +67,11 @@ class Server:
         """Resident memory of the server and all its children; what they share counts for each of them."""
         return sum(_resident(pid) for pid in _family(self.process.pid))
 
+    @property
+    def cpu_seconds(self) -> float:
+        """CPU time that the server and its children have taken."""
+        return sum(_cpu_seconds(pid) for pid in _family(self.process.pid))
+
 
 class StartError(RuntimeError):
     """A server did not come up; holds the end of its log."""
@@ -114,7 +119,7 @@ def serving(kind: str, repository: Path, *, threads: int = 1) -> Iterator[Server
 
 
 def ask(server: Server, model: str, images: Sequence[Path], release: Path, **options: int | bool) -> dict[str, Any]:
-    """What the client (`client.py`) got for encoded images: `outputs` and `seconds` per request, `wall` in seconds.
+    """What the client (`client.py`) got for encoded images: `outputs` and `seconds` per request, `wall` and `cpu`.
 
     Args:
         server: that is asked.
@@ -187,3 +192,9 @@ def _resident(pid: int) -> int:
         line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":" in line
     )
     return 1024 * int(lines.get("VmRSS", "0 kB").split()[0])
+
+
+def _cpu_seconds(pid: int) -> float:
+    # Behind the program's name, which may hold spaces: state is the first field, user and system time 12th and 13th.
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -3,8 +3,8 @@
     python client.py HOST:PORT MODEL RELEASE [--requests=N] [--concurrency=N] [--prepared=1] IMAGE…
 
 What the model takes, and how its output is called, it asks the server. Prints JSON: `outputs` and `seconds` of each
-request, `wall` seconds of all of them. With --prepared the inputs are made before the clock starts; else decoding and
-preprocessing, by the release's own `client.py`, count.
+request, `wall` and the client's `cpu` seconds for all of them. With --prepared the inputs are made before the clock
+starts; else decoding and preprocessing, by the release's own `client.py`, count.
 """
 
 import argparse
@@ -50,10 +50,10 @@ async def main(given: argparse.Namespace) -> None:
                 seconds[number] = time.perf_counter() - start
                 outputs[number] = answer.as_numpy(wanted["name"])[0].tolist()
 
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), time.process_time()
         await asyncio.gather(*(one(number) for number in range(given.requests)))
-        wall = time.perf_counter() - start
-    print(json.dumps({"outputs": outputs, "seconds": seconds, "wall": wall}))
+        wall, cpu = time.perf_counter() - start, time.process_time() - cpu
+    print(json.dumps({"outputs": outputs, "seconds": seconds, "wall": wall, "cpu": cpu}))
 
 
 if __name__ == "__main__":
