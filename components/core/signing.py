@@ -9,16 +9,13 @@ Keys are given by reference: a file that `$TRIMTAB_SIGNING_KEY` names, its passw
 
 import binascii
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.core.errors import UserError
 from components.core.store import MARKER, SIGNATURE, Damaged
+from components.core.store.files import new_folder
 
 if TYPE_CHECKING:
     from minisign import PublicKey, SecretKey
@@ -133,7 +130,7 @@ def verify_release(
     if to is None:
         files = store.releases.verify(name, version, marker=marker)
     else:
-        with _new_folder(to) as folder:
+        with new_folder(to) as folder:
             files = store.releases.verify(name, version, marker=marker, to=folder)
             (folder / MARKER).write_bytes(marker)
             if signature is not None:
@@ -152,25 +149,6 @@ def _checked(name: str, version: str, marker: bytes, found: bytes | None, key: "
     except (Error, ValueError, IndexError) as error:
         raise Damaged(f"the signature of {name}/{version} does not match this key and these files: {error}") from None
     return signature.trusted_comment
-
-
-@contextmanager
-def _new_folder(path: Path) -> Iterator[Path]:
-    """The block fills a folder, which then becomes `path`, or vanishes if the block raises."""
-    if path.exists() or path.is_symlink():
-        raise UserError(f"{path} already exists; name a new folder")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(prefix=f".{path.name[:100]}.", dir=path.parent))
-        try:
-            yield aside
-            aside.chmod(0o755)  # mkdtemp's 0o700 would hide it from the process that serves it
-            aside.rename(path)
-        except BaseException:
-            shutil.rmtree(aside, ignore_errors=True)
-            raise
-    except OSError as error:
-        raise UserError(f"cannot create {path}: {(error.strerror or 'unknown error').lower()}") from None
 
 
 def _read(path: str) -> bytes:

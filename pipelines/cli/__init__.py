@@ -327,6 +327,34 @@ def verify(
 
 
 @app.command()
+def layout(
+    release: Annotated[
+        str, typer.Argument(metavar="RELEASE", help="NAME/VERSION, or a name or version that is unique.")
+    ],
+    to: Annotated[Path, typer.Option(metavar="FOLDER", help="The model repository: a new folder.")],
+    uri: Annotated[
+        str,
+        typer.Option(
+            metavar="URI", help="Where you will copy FOLDER (s3://…, pvc://…): also writes KServe's InferenceService."
+        ),
+    ] = "",
+    name: Annotated[str, typer.Option(help="Name of the served model [default: the release's].")] = "",
+    fold: Annotated[
+        bool,
+        typer.Option("--fold", help="Put normalisation and softmax into the graph: it takes uint8 (batch, H, W, 3)."),
+    ] = False,
+    key: Annotated[
+        str, typer.Option(metavar="KEY", help="minisign's public key, text or file [default: $TRIMTAB_PUBLIC_KEY].")
+    ] = "",
+    store: Annotated[str, _STORE] = "",
+) -> None:
+    """Verify a release and write it as a model repository of Triton, and for KServe."""
+    from pipelines.cli.layout_command import lay_out
+
+    lay_out(release, to=to, uri=uri, name=name, is_folded=fold, key=key, store=store)
+
+
+@app.command()
 def measure(
     release: Annotated[
         str, typer.Argument(metavar="RELEASE", help="NAME/VERSION in the store, or a folder with a release's files.")

@@ -121,7 +121,10 @@ def test_without_mlflows_client_one_line_says_what_to_install(
 
 @pytest.fixture(scope="module")
 def environment() -> Path:
-    return own_environment("mlflow", VERSION, timeout=900)
+    try:
+        return own_environment("mlflow", [f"mlflow=={VERSION}"])
+    except RuntimeError as error:
+        pytest.fail(f"{error}\ndeselect with -m 'not mlflow'")
 
 
 @pytest.fixture(scope="module")

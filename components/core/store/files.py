@@ -1,13 +1,17 @@
-"""Files on a local disk that appear whole or not at all."""
+"""Files and folders on a local disk that appear whole or not at all."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import random
+import shutil
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from components.core.errors import UserError
 
 # Not the system's randomness: many threads would wait for one another at each name.
 _NAMES = random.Random()
@@ -67,3 +71,26 @@ def replacing(path: Path) -> Iterator[Path]:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Atomic: the block fills the folder it is given, which then becomes `path`, or vanishes if the block raises.
+
+    Raises:
+        UserError: `path` is there already, or cannot be made.
+    """
+    if path.exists() or path.is_symlink():
+        raise UserError(f"{path} already exists; name a new folder")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(prefix=f".{path.name[:100]}.", dir=path.parent))
+        try:
+            yield aside
+            aside.chmod(0o755)  # mkdtemp's 0o700 would hide it from the process that serves it
+            aside.rename(path)
+        except BaseException:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise
+    except OSError as error:
+        raise UserError(f"cannot create {path}: {(error.strerror or 'unknown error').lower()}") from None
