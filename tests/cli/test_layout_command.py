@@ -77,7 +77,7 @@ def test_a_folder_that_is_there_is_left_alone(trimtab: Trimtab, store: Store) ->
     Path("served").mkdir()
     said = trimtab("layout", "0123", "--to", "served")
     assert said.code == 2
-    assert "served is there already" in said.err
+    assert "served already exists" in said.err
     assert list(Path("served").iterdir()) == []
 
 
