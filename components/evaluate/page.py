@@ -66,8 +66,8 @@ def _rows(evaluation: Evaluation) -> list[list[Any]]:
             ]
             rows.append([f"{evaluation.timed_units}, batch {batch}", *made, ""])
     if evaluation.cost:
-        before, after = (Cell(*one) for one in cost_cells(evaluation))
-        rows.append([cost_title(evaluation), before, after, times(evaluation.cost.ratio)])
+        cells = [Cell(*one) for one in cost_cells(evaluation)]
+        rows.append([cost_title(evaluation), *cells, times(evaluation.cost.ratio)])
     rows += _sizes(evaluation)
     for title, before, after in (
         ("parameters", theirs.parameters, ours.parameters),

@@ -3,7 +3,7 @@
 What stays with the client is decoding and resizing, which ONNX has no operators for. The folded graph computes
 
     images = (pixels / 255 − mean) / std      uint8 (batch, H, W, 3) → float32 (batch, 3, H, W)
-    probabilities = softmax(logits / T)       of a classifier, float32 (batch, classes)
+    probabilities = softmax(logits / T)       float32 (batch, classes), for a task whose releases state them
 
 with the very float32 operations, in their order, of `Preprocess.normalized`, so that the network sees the same bits. A
 request has a quarter of the bytes.
@@ -19,7 +19,6 @@ from components.core.bundles.onnx_bundle import OnnxBundle
 from components.core.errors import UserError
 from components.core.runtime.sessions import open_session
 from components.core.tasks.images.assets import INPUT, ImageAssets, softmax
-from components.core.tasks.segmentation.assets import SegmentationAssets
 
 if TYPE_CHECKING:
     import onnxruntime as ort
@@ -39,8 +38,8 @@ class FoldingError(RuntimeError):
 def folded(bundle: OnnxBundle) -> bytes:
     """The bundle's graph with its preprocessing inside, compared with the released one at batch 1 and 3.
 
-    A classifier gives `probabilities`. A segmentation network still gives `logits`, since its client enlarges these
-    before it compares them.
+    Where a release of the task states probabilities, it gives `probabilities`; else it still gives `logits`, which a
+    client may have to enlarge before it compares them.
 
     Raises:
         UserError: the bundle is not of one graph on images, or its images keep a size of their own and are padded with
@@ -50,15 +49,14 @@ def folded(bundle: OnnxBundle) -> bytes:
     assets = bundle.assets
     if len(bundle.graphs) != 1 or not isinstance(assets, ImageAssets):
         raise UserError(f"{bundle.task.title} has no preprocessing that could be folded into its graph")
-    is_mask = isinstance(assets, SegmentationAssets)
-    if is_mask and assets.inference.mode == "whole":
-        raise UserError(
-            "images that are taken whole are padded with the mean colour, which is no uint8: the preprocessing of this "
-            "release cannot be folded into its graph"
-        )
     (path,) = bundle.graphs.values()
+    if assets.preprocess.resize == "fit":
+        raise UserError(
+            "the preprocessing of this release cannot be folded into its graph: images keep their size and are padded "
+            "with the mean colour, which is no uint8"
+        )
     model = _with_pixels(onnx.load(path), assets)
-    if not is_mask:
+    if bundle.task.probabilities is not None:
         _add_probabilities(model, assets)
     onnx.checker.check_model(model)
     data = model.SerializeToString(deterministic=True)

@@ -50,10 +50,8 @@ def model_repository(bundle: OnnxBundle, *, name: str, release: str, is_folded: 
     model = folded(bundle) if is_folded else path.read_bytes()
     session = open_session(model)
     labels = bundle.assets.labels
-    # One label per line, for Triton's classification extension; a name with a line break cannot stand there.
-    listed = [*session.get_outputs()[0].shape[1:]] == [len(labels)] and all(
-        len(one.splitlines()) == 1 for one in labels
-    )
+    # One label per line, for Triton's classification extension.
+    listed = [*session.get_outputs()[0].shape[1:]] == [len(labels)]
     config = _config(session, name=name, release=release, rows=bundle.task.large_batch, has_labels=listed)
     files = {f"{name}/{CONFIG}": config.encode(), f"{name}/{MODEL}": model}
     return {**files, f"{name}/{LABELS}": "".join(f"{one}\n" for one in labels).encode()} if listed else files

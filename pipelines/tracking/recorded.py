@@ -69,7 +69,8 @@ def recorded_of(run: Run, store: Store) -> Recorded:
     release = find_release(run.evidence)
     tags = {"run": run.id, "pipeline": run.pipeline, "store": store.uri, "title": run.title}
     if run.release:
-        tags |= {"release": run.release, "release_digest": release.get("digest"), "release_uri": release.get("uri")}
+        tags["release"] = run.release
+        tags |= {f"release_{name}": str(release[name]) for name in ("digest", "uri") if name in release}
     tags |= {name: value for name, value in found.items() if isinstance(value, str) and name not in tags}
     return Recorded(
         run=run.id,

@@ -1,6 +1,7 @@
 """Folded preprocessing computes what the client computes, image by image."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -86,7 +87,10 @@ def test_the_network_sees_the_very_bits_that_the_client_would_send(tmp_path):
 
 def test_a_segmentation_network_still_gives_logits(tmp_path):
     bundle = bundle_of(segmenter(), tmp_path)
-    object.__setattr__(bundle.assets, "inference", Inference())
+    assets = replace(
+        bundle.assets, inference=Inference(), preprocess=replace(bundle.assets.preprocess, resize="squash")
+    )
+    bundle = replace(bundle, assets=assets)
     pixels = np.random.default_rng(0).integers(0, 256, (2, SIDE, SIDE, 3), dtype=np.uint8)
     (expected,) = open_session(bundle.graphs["model"]).run(
         None, {"images": bundle.assets.preprocess.normalized(pixels)}
@@ -96,7 +100,7 @@ def test_a_segmentation_network_still_gives_logits(tmp_path):
 
 
 def test_what_cannot_be_folded_is_refused_by_name(tmp_path):
-    with pytest.raises(UserError, match="images that are taken whole are padded with the mean colour"):
+    with pytest.raises(UserError, match="images keep their size and are padded with the mean colour"):
         folded(bundle_of(segmenter(), tmp_path))
     translation = OnnxBundle(graphs={"a": tmp_path, "b": tmp_path}, assets=None, provenance={"task": "translation"})
     with pytest.raises(UserError, match="translation has no preprocessing that could be folded"):

@@ -50,12 +50,6 @@ def test_a_segmenter_of_any_size_has_free_dimensions_and_no_file_of_labels(tmp_p
     assert "label_filename" not in config
 
 
-def test_a_class_name_of_two_lines_stands_in_no_file_of_lines(tmp_path):
-    repository = model_repository(bundle_of(classifier(["cat", "two\nlines"]), tmp_path), name="m", release="m/0")
-    assert "m/labels.txt" not in repository
-    assert b"label_filename" not in repository["m/config.pbtxt"]
-
-
 def test_texts_are_escaped_byte_by_byte(tmp_path):
     repository = model_repository(bundle_of(classifier(["ü", "z"]), tmp_path), name="m", release="m/0")
     assert repository["m/config.pbtxt"].isascii()
