@@ -187,7 +187,7 @@ def track(environment: Path, tmp_path: Path) -> Callable[..., subprocess.Complet
         command = [sys.executable, "-c", code, "track", *arguments, "--store", str(tmp_path / "store")]
         kept = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
         return subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=300, env={**kept, **variables}
+            command, capture_output=True, text=True, check=False, timeout=600, env={**kept, **variables}
         )
 
     return call
