@@ -13,7 +13,8 @@ import yaml
 from components.core.bundles.onnx_bundle import OnnxBundle
 from components.core.errors import UserError
 from components.core.runtime.metadata import PREFIX
-from components.core.runtime.serving import open_graphs
+from components.core.runtime.sessions import open_session
+from components.export.folding import folded
 
 CONFIG, SERVICE, LABELS = "config.pbtxt", "inferenceservice.yaml", "labels.txt"
 MODEL = "1/model.onnx"
@@ -27,13 +28,14 @@ _SERVICE_NAME = re.compile(r"[a-z]([-a-z0-9]{0,51}[a-z0-9])?")
 _URI = re.compile(r"[a-z][a-z0-9+.-]*://[^\s]+")
 
 
-def model_repository(bundle: OnnxBundle, *, name: str, release: str) -> dict[str, bytes]:
+def model_repository(bundle: OnnxBundle, *, name: str, release: str, is_folded: bool = False) -> dict[str, bytes]:
     """The files of a model repository with one model, by path.
 
     Args:
         bundle: of one graph, whose first dimension of each input and output is the batch.
         name: of the model, and so of its folder.
         release: what it is, `NAME/VERSION`, for the model's parameters.
+        is_folded: with preprocessing and probabilities inside the graph (`folding.py`).
 
     Raises:
         UserError: the bundle has several graphs, which a client calls one after another.
@@ -44,15 +46,16 @@ def model_repository(bundle: OnnxBundle, *, name: str, release: str) -> dict[str
             f"once per step; a model repository serves one graph in one call. Serve a release of {bundle.task.title} "
             "with its client"
         )
-    ((graph, path),) = bundle.graphs.items()
-    session = open_graphs(bundle)[graph]
+    (path,) = bundle.graphs.values()
+    model = folded(bundle) if is_folded else path.read_bytes()
+    session = open_session(model)
     labels = bundle.assets.labels
     # One label per line, for Triton's classification extension; a name with a line break cannot stand there.
     listed = [*session.get_outputs()[0].shape[1:]] == [len(labels)] and all(
         len(one.splitlines()) == 1 for one in labels
     )
     config = _config(session, name=name, release=release, rows=bundle.task.large_batch, has_labels=listed)
-    files = {f"{name}/{CONFIG}": config.encode(), f"{name}/{MODEL}": path.read_bytes()}
+    files = {f"{name}/{CONFIG}": config.encode(), f"{name}/{MODEL}": model}
     return {**files, f"{name}/{LABELS}": "".join(f"{one}\n" for one in labels).encode()} if listed else files
 
 

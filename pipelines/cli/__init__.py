@@ -332,6 +332,10 @@ def layout(
         ),
     ] = "",
     name: Annotated[str, typer.Option(help="Name of the served model [default: the release's].")] = "",
+    fold: Annotated[
+        bool,
+        typer.Option("--fold", help="Put normalisation and softmax into the graph: it takes uint8 (batch, H, W, 3)."),
+    ] = False,
     key: Annotated[
         str, typer.Option(metavar="KEY", help="minisign's public key, text or file [default: $TRIMTAB_PUBLIC_KEY].")
     ] = "",
@@ -340,7 +344,7 @@ def layout(
     """Verify a release and write it as a model repository of Triton, and for KServe."""
     from pipelines.cli.layout_command import lay_out
 
-    lay_out(release, to=to, uri=uri, name=name, key=key, store=store)
+    lay_out(release, to=to, uri=uri, name=name, is_folded=fold, key=key, store=store)
 
 
 @app.command()

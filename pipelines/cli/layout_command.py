@@ -17,9 +17,10 @@ from pipelines.runner.records.logs import printable
 from pipelines.runner.run import home_folder
 
 
-def lay_out(release: str, *, to: Path, uri: str, name: str, key: str, store: str) -> None:
-    """Verifies a release and writes the files that were verified as a model repository; with `uri` also the
-    InferenceService that serves it from there. The folder `to` appears whole or not at all."""
+def lay_out(release: str, *, to: Path, uri: str, name: str, is_folded: bool, key: str, store: str) -> None:
+    """Verifies a release and writes the files that were verified as a model repository: the folder `to`, which appears
+    whole or not at all. With `uri` also the InferenceService that serves it from there; with `is_folded` preprocessing
+    and softmax are inside the graph."""
     text = key or os.environ.get(PUBLIC_KEY_VARIABLE, "")
     public = public_key(text) if text else None
     opened = open_store(store or os.environ.get("TRIMTAB_STORE") or str(home_folder() / "store"))
@@ -33,7 +34,8 @@ def lay_out(release: str, *, to: Path, uri: str, name: str, key: str, store: str
             verify_release(opened, *found, public, to=copy)
         except (Damaged, NotFound) as error:
             raise UserError(f"it is not laid out: {error}") from None
-        files = {**model_repository(read_release(copy), name=model, release=full_name), **service}
+        repository = model_repository(read_release(copy), name=model, release=full_name, is_folded=is_folded)
+    files = {**repository, **service}
     with new_folder(to) as folder:
         for path, content in files.items():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
