@@ -1,16 +1,14 @@
 """checkov over every overlay. In an environment of its own: it pins an older boto3 than the store needs."""
 
-import fcntl
 import json
 import os
 import subprocess
-import sys
-import venv
 from pathlib import Path
 
 import pytest
 import yaml
 from manifests.objects import Object
+from own_environment import own_environment
 
 VERSION = "3.3.30"
 pytestmark = pytest.mark.checkov
@@ -18,21 +16,11 @@ pytestmark = pytest.mark.checkov
 
 @pytest.fixture(scope="session")
 def checkov() -> Path:
-    """The program, installed once for each version of it and of Python, kept from session to session."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "trimtab-ci"
-    folder = cache / f"checkov-{VERSION}-python{sys.version_info.major}.{sys.version_info.minor}"
-    complete = folder / "complete"
-    cache.mkdir(parents=True, exist_ok=True)
-    with (cache / f"{folder.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # another session may be at it
-        if not complete.exists():
-            venv.create(folder, clear=True, with_pip=True)
-            pip = [folder / "bin" / "python", "-m", "pip", "install", "-q", f"checkov=={VERSION}"]
-            done = subprocess.run(pip, capture_output=True, text=True, check=False, timeout=600)
-            if done.returncode:
-                pytest.fail(f"checkov cannot be installed; deselect with -m 'not checkov':\n{done.stderr[-2000:]}")
-            complete.touch()
-    return folder / "bin" / "checkov"
+    """The program."""
+    try:
+        return own_environment("checkov", [f"checkov=={VERSION}"]) / "bin" / "checkov"
+    except RuntimeError as error:
+        pytest.fail(f"{error}\ndeselect with -m 'not checkov'")
 
 
 def scan(checkov: Path, folder: Path) -> dict[str, list[dict]]:
