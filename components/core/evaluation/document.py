@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 FILE = "evaluation.json"
 KIND = "evaluation"
 FORMAT = 6
+BEFORE_ROBUSTNESS = 5
+"""The format that lacked `robustness` and `cost`, and is read as one where neither was asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -352,6 +354,8 @@ class Evaluation:
             UserError: another format; or the first field that is missing, unknown or of another type, by its path.
         """
         found = document.get("format") if isinstance(document, dict) else None
+        if found == BEFORE_ROBUSTNESS:
+            document, found = {**document, "robustness": None, "cost": None}, FORMAT
         if isinstance(found, int) and not isinstance(found, bool) and 0 < found < FORMAT:
             raise UserError(
                 f"this evaluation was made by an earlier version of trimtab (format {found}); evaluate again"

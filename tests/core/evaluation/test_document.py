@@ -146,6 +146,15 @@ def test_what_cannot_be_is_refused(change, said):
         Evaluation.from_json({**FULL.to_json(), **change})
 
 
+def test_an_evaluation_from_before_robustness_and_cost_is_read():
+    earlier = {**FULL.to_json(), "format": 5}
+    for name in ("robustness", "cost"):
+        del earlier[name]
+    assert Evaluation.from_json(earlier) == replace(FULL, robustness=None, cost=None)
+    with pytest.raises(UserError, match=r"has no 'metrics'"):
+        Evaluation.from_json({name: value for name, value in earlier.items() if name != "metrics"})
+
+
 def test_an_evaluation_of_an_earlier_version_is_refused_in_one_line_that_says_what_to_do():
     with pytest.raises(UserError, match=r"made by an earlier version of trimtab \(format 1\); evaluate again"):
         Evaluation.from_json({"format": 1, "split": "test", "candidate": {"top1": 0.9}})
