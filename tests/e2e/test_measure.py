@@ -69,7 +69,7 @@ def test_a_folder_is_enough_and_other_rows_are_said_to_be_others(
     said = " ".join(capsys.readouterr().out.split())
     assert code == 0
     assert "24 images of" in said
-    assert "of no use were 1" in said
+    assert "unusable: 1" in said
     assert "it is not known whether the release was trained on some of them" in said
     assert "The card's top-1 lies outside of the interval of these rows" in said
 

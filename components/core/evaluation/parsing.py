@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import sys
 import types
 from collections.abc import Mapping
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -79,7 +80,7 @@ def _value(hint: Any, value: Any, path: str) -> Any:
 
 
 def _plain(hint: type, value: Any, path: str) -> Any:
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
     fits = number if hint is float else isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
     if not fits:
         raise ValueError(f"{path} must be {_NAMES[hint]}, got {_shown(value)}")

@@ -66,11 +66,13 @@ def with_integers(
     """
     copied = onnx.ModelProto()
     copied.CopyFrom(model)
+    weights = _weight_ranges(copied, floating)
     data = TensorsData(
         CalibrationMethod.MinMax,
         {
             name: TensorData(lowest=np.array(low, np.float32), highest=np.array(high, np.float32))
             for name, (low, high) in ranges.items()
+            if name not in weights
         },
     )
     with _quiet():
@@ -84,7 +86,7 @@ def with_integers(
             nodes_to_quantize=[],
             nodes_to_exclude=floating,
             op_types_to_quantize=_OPERATORS,
-            extra_options={"TensorQuantOverrides": _weight_ranges(copied, floating)},
+            extra_options={"TensorQuantOverrides": weights},
         )
         quantizer.quantize_model()
         quantizer.model.topological_sort()

@@ -170,6 +170,12 @@ def test_numbers_that_json_cannot_hold_are_not_written():
         to_json(Estimate(value=float("nan"), low=None, high=None))
 
 
+@pytest.mark.parametrize("odd", [10**400, -(10**400), float("nan"), float("inf"), True, "1"])
+def test_what_is_no_number_that_a_float_can_hold_is_refused(odd):
+    with pytest.raises(ValueError, match="value must be a number, got"):
+        parse(Estimate, {"value": odd, "low": None, "high": None})
+
+
 def test_a_whole_number_serves_where_a_number_is_asked_for():
     assert parse(Estimate, {"value": 1, "low": None, "high": 2.5}) == Estimate(value=1.0, low=None, high=2.5)
 

@@ -144,7 +144,7 @@ def test_an_executor_output_cannot_name_a_folder_of_this_machine(
 
     ran = contained(naming)
     assert ran.statuses()["shell"] == "failed"
-    assert "'out' is at" in ran.result.error
+    assert "reports the output 'out' at" in ran.result.error
     assert KEY.encode() not in kept(tmp_path / "home")
 
 
