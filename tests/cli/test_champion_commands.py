@@ -61,7 +61,7 @@ def test_promoting_the_champion_says_that_nothing_moved(trimtab: Trimtab, store:
         (("promote", "sorter/ddd", "--why", "x"), "there is no release 'sorter/ddd'; give one as NAME/VERSION: sorter"),
         (("promote", "sorter", "--why", "x"), "3 releases are called 'sorter'"),
         (("promote", "aaa"), "why"),
-        (("promote", "aaa", "--why", " "), "say why"),
+        (("promote", "aaa", "--why", " "), "why must not be empty"),
         (("rollback", "--why", "x"), "there is no champion to roll back"),
         (("promote", "aaa", "--why", "x", "--name", "../x"), "not a usable"),
     ],

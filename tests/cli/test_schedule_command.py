@@ -48,7 +48,7 @@ def test_a_schedule_is_made_with_all_that_was_said(schedule: Callable[..., Any],
     (version,) = kfp_server.objects["versions"].values()
     assert made["pipeline_version_reference"]["pipeline_version_id"] == version["pipeline_version_id"]
     assert kfp_server.names("experiments") == ["retraining"]
-    assert "'0 3 * * 1' is '0 0 3 * * 1' for KFP" in said.out
+    assert "'0 3 * * 1' becomes '0 0 3 * * 1'" in said.out
     assert f"schedule weekly created: {kfp_server.url}/#/recurringrun/details/{made['recurring_run_id']}" in said.out
 
 

@@ -110,7 +110,7 @@ def test_get_overwrites_nothing(trimtab: Trimtab, store: Store, tmp_path: Path) 
     (tmp_path / "file").write_text("mine")
     (tmp_path / "folder").mkdir()
     for name, place in ((store.blobs.put(b"some bytes"), "file"), ("sorter", "folder"), ("sorter", "file")):
-        assert refusal(trimtab("store", "get", name, place)) == f"error: {place} exists; choose another place\n"
+        assert refusal(trimtab("store", "get", name, place)) == f"error: {place} already exists; choose another place\n"
     assert (tmp_path / "file").read_text() == "mine"
 
 

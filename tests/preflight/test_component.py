@@ -65,7 +65,7 @@ def test_fields_and_advanced_come_out_side_by_side():
     ("given", "message"),
     [
         ({"advanced": {"learning_rte": 1}}, "unknown key 'learning_rte' in advanced; did you mean 'learning_rate'?"),
-        ({"advanced": {"max_drop": 1}}, "it is the field budget_max_drop of the form"),
+        ({"advanced": {"max_drop": 1}}, "give it in the field budget_max_drop of the form"),
         ({"advanced": {"champion": "c"}}, "unknown key 'champion' in advanced"),
         ({"budget_max_size_mb": 0}, "max_size_mb must be greater than 0, or -1 for no limit; got 0"),
         ({"budget_max_size_mb": 0.1}, "max_size_mb 0.1 cannot be met"),

@@ -168,7 +168,7 @@ def test_files_beside_the_weights_are_had_and_verified_with_them(
     for files, message in (
         (
             {"vocab.spm": "0" * 64},
-            "vocab.spm of backbone 'own' has a different sha256 than catalog.yaml requires (0000",
+            "vocab.spm of backbone 'own' has a different sha256 than catalog.yaml requires .0000",
         ),
         ({"vocab.spm": None}, "needs the sha256 of its file vocab.spm"),
         ({"other.spm": "0" * 64}, "no file other.spm beside"),

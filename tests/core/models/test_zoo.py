@@ -156,7 +156,7 @@ def test_mapping_by_order_renames_and_refuses_another_meaning(tmp_path: Path) ->
     scale, shift = names[1], names[2]  # of the first batch norm: equal shapes
     swapped = {(shift if n == scale else scale if n == shift else n): t for n, t in renamed.items()}
     torch.save(swapped, path)
-    with pytest.raises(UserError, match=r"stands where 'bn1\.weight' is expected"):
+    with pytest.raises(UserError, match=r"where 'bn1\.weight' is expected"):
         load_pretrained(module, backbone_from_file(path, architecture=architecture, mapping="order"))
 
     torch.save(dict(list(renamed.items())[:-1]), path)

@@ -84,7 +84,7 @@ def test_a_network_that_answers_no_numbers_has_no_metric(tiny):
     net, _, _ = run(tiny, epochs=1)
     with torch.no_grad():
         net.head.weight[0, 0] = torch.nan
-    with pytest.raises(UserError, match="no finite answer for the validation images; train it again"):
+    with pytest.raises(UserError, match="output is NaN or infinite for the validation images; train it again"):
         validate(net, tiny.data().validation(), task=TASK, num_classes=3, device=CPU)
 
 
