@@ -214,7 +214,7 @@ def test_a_file_name_that_is_not_unicode_is_no_obstacle(twenty_jpegs: Path, tmp_
 def test_a_class_of_which_nothing_is_usable_is_named(twenty_jpegs: Path, tmp_path: Path, store: Store) -> None:
     (twenty_jpegs / "birds").mkdir()
     (twenty_jpegs / "birds" / "1.jpg").write_bytes(b"broken")
-    with pytest.raises(UserError, match="class 'birds' has 0 usable images; at least 3 are needed"):
+    with pytest.raises(UserError, match="class 'birds' has 0 usable images; it needs at least 3"):
         prepared(twenty_jpegs, store, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

@@ -208,7 +208,7 @@ def test_of_a_row_that_is_too_large_for_the_document_the_picture_is_kept(dataset
 
 def test_training_images_and_empty_or_unknown_splits_are_refused(dataset, opened):
     model = opened("a")
-    with pytest.raises(UserError, match="not evaluated on the images it was trained on"):
+    with pytest.raises(UserError, match="cannot be evaluated on the images it was trained on"):
         evaluate_pair(dataset, model, model, config(split="train"))
     with pytest.raises(UserError, match="unknown split 'holdout'; available: validation, test"):
         evaluate_pair(dataset, model, model, config(split="holdout"))

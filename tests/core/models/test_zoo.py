@@ -160,7 +160,7 @@ def test_mapping_by_order_renames_and_refuses_another_meaning(tmp_path: Path) ->
         load_pretrained(module, backbone_from_file(path, architecture=architecture, mapping="order"))
 
     torch.save(dict(list(renamed.items())[:-1]), path)
-    with pytest.raises(UserError, match=rf"hold {len(source) - 1} tensors, {architecture} has {len(source)}"):
+    with pytest.raises(UserError, match=rf"hold {len(source) - 1} tensors, but {architecture} has {len(source)}"):
         load_pretrained(module, backbone_from_file(path, architecture=architecture, mapping="order"))
 
 

@@ -140,7 +140,7 @@ def test_a_rollback_to_a_release_that_was_damaged_since_is_refused(releases: Sto
 
 @pytest.mark.parametrize("field", ["who", "why"])
 def test_a_step_without_a_name_or_a_reason_is_refused(releases: Store, field: str) -> None:
-    with pytest.raises(UserError, match=f"say {field}"):
+    with pytest.raises(UserError, match=f"{field} must not be empty"):
         promote(releases, "1", **{field: " "})
 
 

@@ -227,7 +227,7 @@ def test_three_groups_are_split_by_rank_and_two_are_too_few(pairs: Pairs, store:
     assert result.plan.small_classes == [""]
     for path in (folder / "images" / "2").iterdir():
         path.unlink()
-    with pytest.raises(UserError, match="the data set has 2 usable groups; at least 3 are needed"):
+    with pytest.raises(UserError, match="the data set has 2 usable groups; it needs at least 3"):
         prepared(folder, store, rows, name="again")
 
 
