@@ -114,7 +114,7 @@ def repository(files: dict[str, bytes], folder: Path, name: str) -> Path:
 
 
 def test_triton_reads_each_field_of_the_configuration(tmp_path: Path) -> None:
-    labels = ["cat", 'a "dög"\\', "tab\there", "'"]
+    labels = ["cat", 'a "dög"\\', "'"]
     repository(classifier(labels), tmp_path, "pets")
     laid = repository(segmenter(), tmp_path, "poles")
     (laid / "inferenceservice.yaml").write_bytes(inference_service(name="pets", release="pets/01", uri="s3://a/b"))
