@@ -102,7 +102,7 @@ def test_file_of_100_mb_is_refused_unread(refusal: Callable[..., str], tmp_path:
     with path.open("wb") as file:
         file.write(b"pipelineInfo: {name: x}\n# ")
         file.truncate(100 * 2**20)
-    assert "more than 16 MB" in refusal(path)
+    assert "larger than 16 MB" in refusal(path)
 
 
 def test_what_is_no_file_is_refused(refusal: Callable[..., str], tmp_path: Path) -> None:
