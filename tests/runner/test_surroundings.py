@@ -81,7 +81,7 @@ def test_a_store_that_fills_up_loses_the_cache_and_not_the_run(compiled: Callabl
     disk = tmp_path / "disk"
     said = in_a_small_disk(disk, "2m", run_in(tmp_path / "home", disk / "store", compiled(filling), 5))
     assert (said.returncode, said.stderr) == (0, "")
-    assert "cannot be cached" in said.stdout
+    assert "cannot be kept for a later run" in said.stdout
     assert "no space left" in said.stdout.lower()
 
 

@@ -225,7 +225,7 @@ def test_replay_without_an_input_a_second_teacher_and_another_task_are_refused(
 
 def test_a_task_whose_labels_are_no_sequences_is_refused(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(type(get_task("translation")), "teacher_answers", Classification.teacher_answers)
-    with pytest.raises(UserError, match=r"^teacher_beam must be 0 for machine translation, whose labels are no seq"):
+    with pytest.raises(UserError, match=r"^teacher_beam must be 0 for machine translation, whose labels are not seq"):
         run("refused", teacher_beam=2)
 
 
