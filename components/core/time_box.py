@@ -273,7 +273,7 @@ def _plan(costs: Costs, contenders: Sequence[Contender], *, epochs: int, first_e
 
 
 def _idle(costs: Costs, contenders: Sequence[Contender]) -> float:
-    """What both rungs take besides training, if as many go on as are trained side by side."""
+    """Seconds of both rungs besides training, if as many students continue as are trained side by side."""
     return costs.rung([0.0] * len(contenders), 0) + costs.rung([0.0] * min(len(contenders), costs.lanes), 0)
 
 

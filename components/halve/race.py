@@ -16,7 +16,7 @@ from components.halve.halving import halve_students
 def costs_now(
     recipes: Sequence[Recipe], plan: Mapping[str, Any], epoch_seconds: Sequence[float | None], *, spent: float
 ) -> tuple[Costs, list[float]]:
-    """What all that comes takes on this machine as it is now, and an epoch of each student.
+    """Costs of the remaining steps on this machine as it is now, and of an epoch of each student.
 
     Epochs take what they took in the first rung. Where that is not known, as where several processes train, they are
     stretched as the whole rung was; what was done beside training always is.

@@ -43,7 +43,7 @@ class Candidate:
 
     @property
     def contender(self) -> Contender:
-        """What its time is planned by."""
+        """The facts that its time is planned from."""
         return Contender(work=self.work, stock=CONTROL in self.recipe.more)
 
 

@@ -98,7 +98,7 @@ def cost_title(evaluation: Evaluation) -> str:
 
 
 def cost_note(evaluation: Evaluation) -> str:
-    """What the cost is: the price, and that it is of computing alone; empty where no price was given."""
+    """A sentence on the cost: its price, and that it covers computing alone; empty if no price was given."""
     if evaluation.cost is None:
         return ""
     ours = evaluation.cost.candidate

@@ -9,7 +9,7 @@ _SECONDS_PER_HOUR = 3600
 
 
 class Throughput(Protocol):
-    """What was measured at one batch size."""
+    """Throughput and cost of a model at one batch size."""
 
     @property
     def batch(self) -> int: ...

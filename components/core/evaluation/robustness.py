@@ -24,7 +24,7 @@ class CorruptedResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Robustness:
-    """What corrupted inputs cost each model, in points of the primary metric.
+    """Points of the primary metric that each model loses on corrupted inputs.
 
     Attributes:
         rows: how many rows were damaged, the same ones for every corruption and both models.

@@ -10,7 +10,7 @@ from components.core.report.page import Block, Callout, Cell, Tone, figure, tabl
 
 
 def robustness_blocks(evaluation: Evaluation, *, candidate: str = "candidate") -> list[Block]:
-    """What corrupted inputs cost both models: a sentence, a table and a figure; empty where it was not measured."""
+    """How much both models lose on corrupted inputs: a sentence, a table and a figure; empty if not measured."""
     found, primary = evaluation.robustness, evaluation.primary
     if found is None:
         return []
