@@ -71,7 +71,7 @@ def test_a_folder_is_enough_and_other_rows_are_said_to_be_others(
     assert "24 images of" in said
     assert "unusable: 1" in said
     assert "it is not known whether the release was trained on some of them" in said
-    assert "The card's top-1 lies outside of the interval of these rows" in said
+    assert "The card's top-1 lies outside of the interval measured here" in said
 
 
 def test_a_network_that_computes_something_else_here_is_said(release: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -131,7 +131,7 @@ def test_triton_reads_each_field_of_the_configuration(tmp_path: Path) -> None:
     assert [group["kind"] for group in pets["instance_group"]] == ["KIND_CPU"]
     assert [(one["name"], one["data_type"], one["dims"]) for one in (*pets["input"], *pets["output"])] == [
         ("images", "TYPE_FP32", [3, 8, 8]),
-        ("logits", "TYPE_FP32", [4]),
+        ("logits", "TYPE_FP32", [len(labels)]),
     ]
     assert [one["dims"] for one in (*poles["input"], *poles["output"])] == [[3, -1, -1], [2, -1, -1]]
     session = open_session(tmp_path / "pets" / "model.onnx")
