@@ -36,8 +36,8 @@ from components.distill import distillation
 from components.distill.distillation import DistillConfig, distill_bundle
 from components.distill.losses import mixed_loss, soft_target_loss
 
-DKD_BETA = 8.0
-"""Weight of the classes that are not the target, as the authors choose it for CIFAR."""
+DKD_BETA = 2.0
+"""Weight of the classes that are not the target; the authors use 0.5 to 8."""
 
 WAYS: dict[str, dict[str, Any]] = {
     "default": {},
@@ -101,16 +101,16 @@ def dkd(student: Tensor, teacher: Tensor, targets: Tensor, temperature: float) -
 
 
 def dist(student: Tensor, teacher: Tensor, targets: Tensor, temperature: float) -> Tensor:
-    """`N · T² · (2 − mean correlation of rows − mean correlation of classes)`, a scalar; logits `(N, C)`.
+    """`2 · N · T² · (2 − mean correlation of rows − mean correlation of classes)`, a scalar; logits `(N, C)`.
 
-    Huang et al. 2022, arXiv:2205.10536, eq. 9 and 10, times N because the losses here are sums.
+    Huang et al. 2022, arXiv:2205.10536, eq. 9 and 10 with β = γ = 2, times N because losses here are sums.
     """
     ours, theirs = (F.softmax(logits / temperature, dim=1) for logits in (student, teacher))
 
     def correlation(one: Tensor, other: Tensor) -> Tensor:
         return F.cosine_similarity(one - one.mean(1, keepdim=True), other - other.mean(1, keepdim=True), dim=1).mean()
 
-    return len(student) * temperature**2 * (2 - correlation(ours, theirs) - correlation(ours.T, theirs.T))
+    return 2 * len(student) * temperature**2 * (2 - correlation(ours, theirs) - correlation(ours.T, theirs.T))
 
 
 def hinton(student: Tensor, teacher: Tensor, targets: Tensor, temperature: float) -> Tensor:
