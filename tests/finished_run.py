@@ -24,7 +24,7 @@ DEMO = get_task("classification").rows.demo.file
 IMPORT_RECORDER = Path(__file__).with_name("import_recorder")
 
 REDUCED = {
-    "image_size": "48",
+    "image_size": "32",
     "backbones": "efficientnet_lite0,efficientnet_lite1",
     "epochs": "1",
     "distill_epochs": "1",
