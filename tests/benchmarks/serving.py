@@ -171,9 +171,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="serving-") as name:
         work = Path(name)
         bundle = release(work / "release", given.size)
-        layouts = {
-            "float32 in": model_repository(bundle, name="model", release="model/0"),
-            "uint8 in": model_repository(bundle, name="model", release="model/0", is_folded=True),
+        layouts = {  # no blanks: Triton's Python backend splits a path at them
+            "float32-in": model_repository(bundle, name="model", release="model/0"),
+            "uint8-in": model_repository(bundle, name="model", release="model/0", is_folded=True),
         }
         for form, files in layouts.items():
             for path, content in files.items():
