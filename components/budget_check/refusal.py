@@ -41,7 +41,7 @@ def refusal(
         instead = "Raise the limit, or give"
     else:
         said = (
-            f"{backbone} by the smallest recipe ({recipe.name}) takes {asked.latency_ms:.3g} ms at batch 1 on this "
+            f"{backbone} with the smallest recipe ({recipe.name}) takes {asked.latency_ms:.3g} ms at batch 1 on this "
             f"machine, and {least.latency_ms:.3g} ms pruned as far as it can be"
         )
         instead = "Raise the limit, or give smaller prune_targets,"

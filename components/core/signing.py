@@ -63,7 +63,9 @@ def public_key(text: str) -> "PublicKey":
             return PublicKey.from_base64(text)
         return PublicKey.from_bytes(_read(text))
     except (Error, ValueError, IndexError, binascii.Error) as error:
-        raise UserError(f"{text} is not a public key of minisign ({error})") from None
+        raise UserError(
+            f"{text} is not a minisign public key ({error}); give the file minisign.pub or its second line"
+        ) from None
 
 
 def sign_release(store: "Store", name: str, version: str, key: "SecretKey") -> None:

@@ -43,10 +43,10 @@ optimizer, and calls. Of EfficientNet-Lite0 at 64 px the whole step falls to 0.6
 
 
 class TooShortError(Exception):
-    """Not even the least plan fits; `least` is what it takes, in seconds."""
+    """Not even the shortest plan fits; `least` is how long it takes, in seconds."""
 
     def __init__(self, least: float) -> None:
-        super().__init__(f"the least plan takes {least:.0f} s")
+        super().__init__(f"the shortest plan takes {least:.0f} s")
         self.least = least
 
 
@@ -158,7 +158,7 @@ def plan_time(left: float, costs: Costs, contenders: Sequence[Contender]) -> Tim
     As many candidates as leave at least `TRAINING_SHARE` of the time to training. Of the time for training,
     `TEACHER_SHARE` goes into fine-tuning and as much into the baseline, `FIRST_SHARE` into the first rung, at least an
     epoch each; the teacher gets fewer where less than `SECOND_SHARE` would be left, and a second rung of an epoch must
-    fit. Where nothing of that fits, the least plan: an epoch each for the first two candidates, and no more training
+    fit. Where nothing of that fits, the shortest plan: an epoch each for the first two candidates, and no more training
     after the first rung.
 
     Args:
@@ -167,7 +167,7 @@ def plan_time(left: float, costs: Costs, contenders: Sequence[Contender]) -> Tim
         contenders: the candidates, the ones to be tried first first.
 
     Raises:
-        TooShortError: the least plan does not fit.
+        TooShortError: the shortest plan does not fit.
     """
     usable = (1 - RESERVE) * left - costs.release
     fewest = min(LEAST_STUDENTS, len(contenders))

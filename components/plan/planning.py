@@ -117,7 +117,7 @@ def plan_race(
     `control`: a sentence on it, for the report.
 
     Raises:
-        UserError: the time box is too short for the least plan; says how long that takes.
+        UserError: the time box is too short for the shortest plan; says how long that takes.
     """
     costs = costs_of(measure_speed(bundle, dataset, batch_size=batch_size), dataset, head_epochs=head_epochs)
     made, began = now(), deadline - 60 * minutes

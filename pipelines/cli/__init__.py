@@ -175,7 +175,10 @@ def compile_(
     ] = "",
     output: Annotated[
         Path | None,
-        typer.Option(help="File to write, prepared for a cluster [default: pipelines/compiled/NAME.yaml, unprepared]."),
+        typer.Option(
+            help="File to write, with a cluster's images and pod settings [default: pipelines/compiled/NAME.yaml, "
+            "without them]."
+        ),
     ] = None,
     check: Annotated[bool, typer.Option("--check", help="Write nothing; fail if the YAML is out of date.")] = False,
     form: Annotated[
@@ -348,7 +351,7 @@ def layout(
     ] = "",
     store: Annotated[str, _STORE] = "",
 ) -> None:
-    """Verify a release and write it as a model repository of Triton, and for KServe."""
+    """Verify a release and write it as a model repository for Triton and KServe."""
     from pipelines.cli.layout_command import lay_out
 
     lay_out(release, to=to, uri=uri, name=name, is_folded=fold, key=key, store=store)

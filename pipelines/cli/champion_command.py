@@ -13,9 +13,13 @@ from pipelines.runner.run import home_folder
 
 def show_champion(ref: str, store: str) -> None:
     """Prints the champion and its history, latest first."""
-    champion = _read(_store(store), ref)
+    opened = _store(store)
+    champion = _read(opened, ref)
     if champion is None:
-        raise UserError(f"there is no champion {ref!r} yet; promote a release: trimtab promote NAME/VERSION")
+        raise UserError(
+            f"there is no champion {ref!r} yet in the store {opened.uri}; promote a release: trimtab promote "
+            "NAME/VERSION"
+        )
     print(printable(champion.step.release))
     for step in reversed(champion.history):
         by = f"{step.who}, run {step.run}" if step.run else step.who
@@ -58,7 +62,12 @@ def find_release(text: str, known: list[tuple[str, str]]) -> tuple[str, str]:
     found = [(name, version) for name, version in known if text in (f"{name}/{version}", name, version)]
     if len(found) == 1:
         return found[0]
-    shown = ", ".join(f"{name}/{version}" for name, version in (found or known)[:10]) or "none"
+    if not known:
+        raise UserError(
+            f"there is no release {text!r}: the store has no releases yet; make one with trimtab run, or give another "
+            "--store"
+        )
+    shown = ", ".join(f"{name}/{version}" for name, version in (found or known)[:10])
     problem = f"{len(found)} releases are called {text!r}" if found else f"there is no release {text!r}"
     raise UserError(f"{problem}; give one as NAME/VERSION: {shown}")
 

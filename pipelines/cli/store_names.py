@@ -76,7 +76,8 @@ def find_named_release(store: Store, name: str) -> tuple[str, str]:
                 )
             return pointed
     known = [word for one in releases for word in (f"{one[0]}/{one[1]}", one[0])]
-    raise UserError(f"there is no release and no ref {name!r} in the store {store.uri}{nearest(name, known)}")
+    empty = "" if known else "; it has no releases yet: make one with trimtab run, or give another --store"
+    raise UserError(f"there is no release and no ref {name!r} in the store {store.uri}{nearest(name, known)}{empty}")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -26,7 +26,7 @@ def track(run: str, *, uri: str, experiment: str, store: str) -> None:
         opened = Store(objects)
         known = opened.journal.runs()
         if run not in known:
-            raise UserError(f"the store at {opened.uri} has no run {run!r}{near(run, known)}")
+            raise UserError(f"the store at {opened.uri} has no run {run!r}{near(run, known)} (see: trimtab report)")
         recorded = recorded_of(read_run(opened, run), opened)
     entry = record(recorded, server, experiment=experiment or recorded.pipeline or "trimtab")
     console = Console(highlight=False, soft_wrap=True)

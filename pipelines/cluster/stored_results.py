@@ -63,7 +63,8 @@ def _digest_of(artifact: Artifact) -> str:
 
 def _listed(made: list[tuple[float, Artifact]], producer: Producer | None) -> str:
     if not made:
-        return f" (there is no result of {producer.component} yet)" if producer else " (there are no results yet)"
+        said = f"no result of {producer.component}" if producer else "no results"
+        return f" (the store has {said} yet: run the pipeline first)"
     newest: dict[str, float] = {}
     for saved, artifact in made:
         newest.setdefault(_digest_of(artifact), saved)

@@ -75,8 +75,8 @@ def find_training_task(
             return found[0]
         if found:
             raise UserError(f"{len(found)} tasks are called {wanted!r}; trimtab trainjob needs a unique name")
-    listed = f"; those that can: {', '.join(names)}" if names else ""
-    raise UserError(f"no task {wanted!r} that trains in several processes{near(wanted, names)}{listed}")
+    listed = f"; give one that does: {', '.join(names)}" if names else ""
+    raise UserError(f"no task called {wanted!r} trains in several processes{near(wanted, names)}{listed}")
 
 
 def _trains_in_several(task: GivenTask) -> bool:

@@ -42,7 +42,8 @@ class RunOptions:
             raise UserError(f"--allow {name!r} is not known; known: {known}")
         if self.engine == "process" and (self.allow or self.allow_paths):
             raise UserError(
-                "--allow and --allow-path only apply to --runner container; without it every task has your own rights"
+                "--allow and --allow-path only apply to --runner container; leave them out: a process already has your "
+                "permissions"
             )
 
     @property

@@ -14,7 +14,7 @@ from pipelines.tracking.recorded import Recorded
 T = TypeVar("T")
 
 _AT_ONCE = {"params": 100, "metrics": 1000}
-"""What MLflow takes in one call."""
+"""Limits of MLflow for one call."""
 
 _QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",

@@ -1,4 +1,4 @@
-"""What a tracking server is told of a finished run: parameters, metrics, tags and the release's card."""
+"""Record of a finished run for a tracking server: parameters, metrics, tags and the release's card."""
 
 import json
 import re
@@ -58,7 +58,7 @@ class Recorded:
 
 
 def recorded_of(run: Run, store: Store) -> Recorded:
-    """What is told of a run in the store's journal.
+    """Record of a run in the store's journal.
 
     Raises:
         UserError: the run has no recorded end, for it is still at work or was killed.

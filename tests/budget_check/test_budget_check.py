@@ -28,7 +28,7 @@ def test_what_no_student_can_reach_is_refused_with_what_can_be_reached(run_stage
     with pytest.raises(UserError) as latency:
         check(run_stage, network, "latency", max_latency_ms=1e-6)
     found = re.fullmatch(
-        r"max_latency_ms 1e-06 cannot be met: tiny by the smallest recipe \(60% MACs\) takes (\S+) ms at batch 1 on "
+        r"max_latency_ms 1e-06 cannot be met: tiny with the smallest recipe \(60% MACs\) takes (\S+) ms at batch 1 on "
         r"this machine, and (\S+) ms pruned as far as it can be\. Raise the limit, .*", str(latency.value),
     )  # fmt: skip
     assert found is not None

@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ def test_each_name_has_a_champion_of_its_own(trimtab: Trimtab, store: Store) -> 
     assert trimtab("champion", "--name", "eu/champion").out.startswith("sorter/aaa\n")
     said = trimtab("champion")
     assert said.code == 2
-    assert "there is no champion 'champion' yet" in said.err
+    assert f"there is no champion 'champion' yet in the store {store.uri}; promote a release: trimtab" in said.err
 
 
 def test_promoting_the_champion_says_that_nothing_moved(trimtab: Trimtab, store: Store) -> None:
@@ -72,6 +72,21 @@ def test_a_mistake_is_one_line(trimtab: Trimtab, store: Store, arguments: tuple[
     assert words in said.err
     assert said.err.count("\n") <= 1
     assert store.champions.read() is None
+
+
+@pytest.mark.parametrize(
+    "command", [("promote", "model", "--why", "x"), ("verify", "model"), ("layout", "model", "--to", "there")]
+)
+def test_a_store_without_releases_says_how_to_make_one(
+    trimtab: Trimtab, tmp_path: Path, command: Sequence[str]
+) -> None:
+    open_store(str(tmp_path / "store")).blobs.put(b"of a first run")
+    said = trimtab(*command, "--store", str(tmp_path / "store"))
+    assert said.code == 2
+    assert said.err == (
+        "error: there is no release 'model': the store has no releases yet; make one with trimtab run, or give "
+        "another --store\n"
+    )
 
 
 def test_a_damaged_release_is_refused_in_one_line(trimtab: Trimtab, store: Store, tmp_path: Path) -> None:

@@ -83,6 +83,7 @@ def test_a_crash_inside_a_task_is_code_1_and_shows_the_end_of_its_log(trimtab: T
         (["-p", "n=1", "-p", "n=2"], "twice"),
         (["-p", "n=1", "--store", "ftp://x/y"], "ftp"),
         (["-p", "n=1", "--store", "/proc/nowhere"], "/proc/nowhere"),
+        (["-p", "n=1", "--allow", "network"], "leave them out: a process already has your permissions"),
         (["-p", "n=1", "--run-id", "a/b"], "a/b"),
         (["-p", "n=1", "--frobnicate"], "--frobnicate"),
         (["-p", "n=1", "--json", "/no/such/folder/x.json"], "/no/such/folder/x.json"),

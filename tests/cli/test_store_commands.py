@@ -94,6 +94,16 @@ def test_what_is_not_there_is_one_line_with_the_nearest_name(
     assert expected in refusal(trimtab(*arguments))
 
 
+def test_a_store_without_releases_says_how_to_make_one(trimtab: Trimtab, uri: str) -> None:
+    store = open_store(uri)
+    store.blobs.put(b"some bytes")
+    for command in (("store", "get", "sorter", "there"), ("lineage", "sorter")):
+        assert refusal(trimtab(*command)) == (
+            f"error: there is no release and no ref 'sorter' in the store {store.uri}; it has no releases yet: make "
+            "one with trimtab run, or give another --store\n"
+        )
+
+
 def test_get_brings_a_blob_and_a_release_by_name_version_or_ref(trimtab: Trimtab, store: Store, tmp_path: Path) -> None:
     digest = store.blobs.put(b"some bytes")
     assert trimtab("store", "get", digest, "made/blob").out == "made/blob  10 B, verified\n"

@@ -91,7 +91,11 @@ def test_names_and_values_are_those_that_mlflow_takes(store: Any, tmp_path: Path
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["optimise-1", "--uri", "http://127.0.0.1:1"], "has no run 'optimise-1'; did you mean 'optimize-1'?"),
+        (
+            ["optimise-1", "--uri", "http://127.0.0.1:1"],
+            "has no run 'optimise-1'; did you mean 'optimize-1'? (see: trimtab report)",
+        ),
+        (["nightly", "--uri", "http://127.0.0.1:1"], "has no run 'nightly' (see: trimtab report)"),
         (["optimize-1"], "give the address of an MLflow server: --uri http://HOST:5000, or $MLFLOW_TRACKING_URI"),
         (["optimize-1", "--uri", f"sqlite://ann:{SECRET}@x/y"], "--uri must be the address of an MLflow server"),
         (["optimize-1", "--uri", f"http://ann:{SECRET}@host:port"], "--uri must be the address of an MLflow server"),

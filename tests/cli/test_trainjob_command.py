@@ -117,14 +117,21 @@ def test_what_cannot_work_is_one_line_and_writes_nothing(
 
 
 @pytest.mark.parametrize(("task", "message"), [
-    ("prune", "no task 'prune' that trains in several processes; those that can: baseline, distill, fine-tune"),
+    ("prune", "no task called 'prune' trains in several processes; give one that does: baseline, distill, fine-tune"),
     ("fine_tun", "did you mean 'fine-tune'?"),
-    ("", "no task ''"),
+    ("", "no task called ''"),
 ])  # fmt: skip
 def test_a_task_that_does_not_train_is_refused(write: Callable[..., Any], task: str, message: str) -> None:
     said = write(task=task)
     assert (said.code, said.job) == (2, None)
     assert message in said.err
+
+
+def test_a_store_without_results_says_to_run_the_pipeline_first(write: Callable[..., Any], tmp_path: Path) -> None:
+    open_store(str(tmp_path / "new")).blobs.put(b"of a first run")
+    said = write("--store", "new", model="0" * 8)
+    assert said.code == 2
+    assert "(the store has no result of data_prep yet: run the pipeline first)" in said.err
 
 
 def test_an_input_is_named_by_a_digest_that_its_producer_left(

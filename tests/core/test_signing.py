@@ -234,5 +234,7 @@ def test_what_is_no_key_is_refused_in_one_line(tmp_path: Path, content: bytes) -
         assert "\n" not in str(refused.value)
     with pytest.raises(UserError, match="cannot be read: no such file"):
         public_key(str(tmp_path / "nowhere"))
-    with pytest.raises(UserError, match="is not a public key"):
+    with pytest.raises(
+        UserError, match=r"is not a minisign public key \(.*\); give the file minisign.pub or its second "
+    ):
         public_key("RWQg+AaWNgPz632j1jTfIAZs")

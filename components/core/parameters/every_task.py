@@ -11,6 +11,7 @@ from components.core.parameters.rules import (
     NOT_NEGATIVE,
     POSITIVE,
     PROPER_FRACTION,
+    SEED,
     SHARE,
     Range,
 )
@@ -96,7 +97,7 @@ _SEARCH = (
         text="Epochs of fine-tuning the whole network. 0 trains the new head only.",
     ),
     Parameter(
-        name="seed", field="search_seed", type=int, default=0, rule=NOT_NEGATIVE,
+        name="seed", field="search_seed", type=int, default=0, rule=SEED,
         text="Random seed. The same seed and the same data give the same release.",
     ),
     Parameter(
@@ -293,8 +294,8 @@ _MEASUREMENT = (
     ),
     Parameter(
         name="price_per_core_hour", type=float, default=0.0, rule=NOT_NEGATIVE,
-        text="Price of one CPU core for an hour, in any currency. From it and the best measured throughput follows the "
-        "cost per million predictions. 0 shows no cost.",
+        text="Price of one CPU core for an hour, in any currency. The report computes the cost per million predictions "
+        "from it and the best measured throughput. 0 shows no cost.",
     ),
 )  # fmt: skip
 

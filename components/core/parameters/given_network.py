@@ -27,13 +27,13 @@ GIVEN_NETWORK = (
     ),
     Parameter(
         name="mean", type=list[float], default=[], rule=_CHANNEL,
-        text="Mean of R, G and B (0 to 1) with which the checkpoint's training images were normalised. Empty takes "
-        "the mean that belongs to the library's own weights.",
+        text="Mean of R, G and B (0 to 1) with which the checkpoint's training images were normalised. Empty uses "
+        "the mean of the library's pretrained weights.",
     ),
     Parameter(
         name="std", type=list[float], default=[], rule=_SPREAD,
         text="Standard deviation of R, G and B with which the checkpoint's training images were normalised. Empty "
-        "takes the one that belongs to the library's own weights.",
+        "uses that of the library's pretrained weights.",
     ),
 )  # fmt: skip
 
@@ -41,8 +41,8 @@ _FIELDS = {"distill_epochs": "search_distill_epochs", "seed": None, "image_size"
 """Other places on this form."""
 
 _TEXTS = {
-    "image_size": "Side of the model's input in pixels. 0 keeps the size of a release; for a checkpoint it takes the "
-    "size that belongs to the library's own weights.",
+    "image_size": "Side of the model's input in pixels. 0 keeps the size of a release; for a checkpoint it uses the "
+    "default size of the library's pretrained weights.",
     "distill_epochs": "Epochs of distillation, with the given model as the teacher. 0 trains nothing.",
 }
 

@@ -21,8 +21,8 @@ IMAGES = (
     ),
     Parameter(
         name="class_weights", part="training", type=str, default="none", choices=("none", "balanced"),
-        text="Weights of classes in the cross-entropy: none weighs all alike; balanced gives rare classes more "
-        "weight, by the inverse root of their share.",
+        text="Class weights in the cross-entropy loss: none weights all classes equally; balanced gives rare classes "
+        "more weight, by the inverse square root of their share.",
     ),
     Parameter(
         name="int8_max_drop", part="recipe", type=float, default=NO_LIMIT, rule=LIMIT_FROM_ZERO,

@@ -33,8 +33,8 @@ RETRAIN = (
     Parameter(
         name="action", field="retrain_action", type=str, default="auto",
         choices=("auto", "skip", "fine-tune", "optimize"),
-        text="What to do with new data: auto decides from them; skip, fine-tune and optimize (a new search) are done "
-        "whatever the data say.",
+        text="Reaction to new data: auto decides from the data; skip, fine-tune or optimize (a new search) forces that "
+        "action.",
     ),
     Parameter(
         name="min_new_images", field="retrain_min_new_images", type=int, default=100, rule=AT_LEAST_ONE,

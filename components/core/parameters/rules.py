@@ -36,7 +36,7 @@ class Range:
     def words(self) -> str:
         """As it follows "must be"."""
         if not self.above and not self.below and self.high < math.inf:
-            said = f"between {self.low:g} and {self.high:g}"
+            said = f"between {self.low:g} and {self.high:.10g}"
         else:
             said = f"{'greater than' if self.above else 'at least'} {self.low:g}"
             if self.high < math.inf:
@@ -46,6 +46,8 @@ class Range:
 
 POSITIVE = Range(low=0, above=True)
 NOT_NEGATIVE = Range(low=0)
+SEED = Range(low=0, high=2**32 - 1)
+"""Torch takes 64 bits, and `core/training/ranks.py` multiplies the seed by about 2³⁰."""
 AT_LEAST_ONE = Range(low=1)
 FRACTION = Range(low=0, high=1)
 PROPER_FRACTION = Range(low=0, high=1, above=True, below=True)

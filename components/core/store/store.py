@@ -78,7 +78,7 @@ def open_objects(uri: str) -> Objects:
         return LocalObjects(_absolute(unquote(parts.path)))
     if scheme == "s3":
         return _open_s3(rest)
-    raise UserError(f"a store cannot be at {scheme[:20]!a}://; {_USAGE}")
+    raise UserError(f"unknown store scheme {scheme[:20]!a}; {_USAGE}")
 
 
 def store_from_environment() -> Store:

@@ -26,7 +26,9 @@ def read_documents(path: Path) -> tuple[str, list[Any]]:
             raise UserError(f"{path} is larger than {MOST_BYTES // 2**20} MB, too large for a pipeline")
         text = content.decode("utf-8")
     except FileNotFoundError:
-        raise UserError(f"there is no pipeline file {path}") from None
+        raise UserError(
+            f"there is no pipeline file {path}; give a compiled KFP v2 YAML, or the name of a pipeline"
+        ) from None
     except IsADirectoryError:
         raise UserError(f"{path} is a folder; a compiled pipeline is a YAML file") from None
     except UnicodeDecodeError:

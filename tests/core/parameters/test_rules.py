@@ -1,11 +1,14 @@
 """Ranges, limits, and the rules between two parameters."""
 
 import math
+from typing import Any, cast
 
 import pytest
 
 from components.core.errors import UserError
 from components.core.parameters import DECLARED, NO_LIMIT, Range, check_between, check_declared, limit
+from components.core.training.device import deterministic
+from components.core.training.ranks import Ranks
 
 
 @pytest.mark.parametrize(
@@ -17,6 +20,7 @@ from components.core.parameters import DECLARED, NO_LIMIT, Range, check_between,
         (Range(low=0, high=1, above=True), [0.1, 1], [0, 1.1], "greater than 0 and at most 1"),
         (Range(low=0, high=1, below=True), [0, 0.9], [1], "at least 0 and less than 1"),
         (Range(low=0, high=1, above=True, below=True), [0.5], [0, 1], "greater than 0 and less than 1"),
+        (Range(low=0, high=4294967295), [0, 4294967295], [4294967296], "between 0 and 4294967295"),
         (Range(low=16, high=32, also={0: "any"}), [0, 16, 32], [1, 15, 33], "between 16 and 32, or 0 for any"),
     ],
 )
@@ -40,6 +44,14 @@ def test_no_limit_is_a_value_that_means_nothing_else():
             with pytest.raises(UserError, match=f"{name} must be greater than 0, or -1 for no limit; got {value}"):
                 DECLARED[name].check(value)
     assert DECLARED["max_drop"].check(0) == 0.0
+
+
+def test_a_seed_that_torch_cannot_take_is_refused_and_the_largest_works():
+    with pytest.raises(UserError, match="seed must be between 0 and 4294967295; got 4294967296"):
+        DECLARED["seed"].check(2**32)
+    largest = DECLARED["seed"].check(2**32 - 1)
+    with deterministic(largest):
+        Ranks(control=cast("Any", "several")).seed_step(largest, 10**9)
 
 
 @pytest.mark.parametrize(

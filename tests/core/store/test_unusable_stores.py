@@ -43,7 +43,7 @@ def s3(object_store_server, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPat
 def test_a_folder_under_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     assert f"{tmp_path}/file is a file, not a folder" in refusal(f"{tmp_path}/file/store")
-    assert f"{tmp_path}/file is a file, not a folder" in refusal(f"{tmp_path}/file")
+    assert f"{tmp_path}/file is a file, not a folder; give a folder that exists" in refusal(f"{tmp_path}/file")
 
 
 def test_a_folder_that_cannot_be_made_is_refused() -> None:
@@ -168,6 +168,12 @@ def test_a_uri_that_is_no_store_is_refused(uri: str) -> None:
     with pytest.raises(UserError) as caught:
         open_store(uri)
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_an_unknown_scheme_is_named_with_what_works() -> None:
+    with pytest.raises(UserError) as caught:
+        open_store("s4://bucket/prefix")
+    assert str(caught.value) == "unknown store scheme 's4'; name a folder, file:///folder or s3://bucket/prefix"
 
 
 def test_a_secret_in_a_uri_is_refused_and_not_repeated() -> None:

@@ -94,6 +94,10 @@ def test_what_is_not_plain_yaml_is_refused_in_one_line(text: str) -> None:
 def test_missing_file_folder_and_binary_are_refused(tmp_path: Path) -> None:
     binary = tmp_path / "b.yaml"
     binary.write_bytes(b"\xff\xfe\x00\x01")
-    for path, said in ((tmp_path / "no.yaml", "no pipeline file"), (tmp_path, "folder"), (binary, "not a text file")):
+    missing = (
+        tmp_path / "no.yaml",
+        "no pipeline file .*no.yaml; give a compiled KFP v2 YAML, or the name of a pipeline",
+    )
+    for path, said in (missing, (tmp_path, "folder"), (binary, "not a text file")):
         with pytest.raises(UserError, match=said):
             read_documents(path)

@@ -227,7 +227,9 @@ class LocalObjects:
             return AccessDenied(f"the store {self.uri} refuses access to {address}: {reason}")
         if isinstance(error, FileExistsError | missing):
             cause = f"{at} is a file, not a folder" if at else reason
-            return StoreUnavailable(f"the store {self.uri} cannot be used: {cause}; name a folder that can be made")
+            return StoreUnavailable(
+                f"the store {self.uri} cannot be used: {cause}; give a folder that exists or can be created"
+            )
         if error.errno in (errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTCONN, errno.ESTALE):
             return StoreUnavailable(f"the store {self.uri} cannot be written: {reason}")
         return StoreError(f"{address}: {reason}")

@@ -220,7 +220,7 @@ class SegmentationNetwork(nn.Module):
             image = torch.zeros(1, 3, height, width, device=next(self.parameters()).device)
             maps = free.eval().maps(image, self.head.strides)
         if any(maps[stride].shape[-2:] != (height // stride, width // stride) for stride in maps):
-            raise UserError("this backbone has no graph with free height and width: its layers are not padded")
+            raise UserError("this backbone cannot be exported with dynamic height and width: its layers are not padded")
         return free
 
 

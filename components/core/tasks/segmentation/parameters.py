@@ -35,7 +35,7 @@ _OWN = (
         name="inference", part="network", type=str, default=INFERENCES[0], choices=INFERENCES,
         text="What happens to images of another size than image_size: resize shrinks larger ones to fit; sliding runs "
         "the network on windows of image_size and averages the logits where windows overlap; whole runs it on every "
-        "image at its own size, by a graph with free height and width.",
+        "image at its own size, with dynamic height and width in the graph.",
     ),
     Parameter(
         name="loss", part="training", type=str, default="cross_entropy", choices=LOSSES,

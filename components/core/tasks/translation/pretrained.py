@@ -70,7 +70,7 @@ def check_languages(backbone: "Backbone", languages: tuple[str, str]) -> None:
         if said is not None and base_code(str(said)) != base_code(wanted):
             raise UserError(
                 f"{backbone.origin}: backbone {backbone.name!r} translates {stated[0]} to {stated[1]}, the data set is "
-                f"{languages[0]} to {languages[1]}"
+                f"{languages[0]} to {languages[1]}; give other backbones, or check source_language and target_language"
             )
 
 

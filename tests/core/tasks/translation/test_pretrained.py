@@ -77,7 +77,7 @@ def test_a_vocabulary_that_does_not_belong_to_the_weights_is_refused(own, tmp_pa
 
 def test_languages_of_the_entry_are_held_against_those_of_the_data(own):
     _, entry = own
-    with pytest.raises(UserError, match="backbone 'own' translates en to pt, the data set is en to de"):
+    with pytest.raises(UserError, match="backbone 'own' translates en to pt, the data set is en to de; give other ba"):
         TASK.assets(entry, data_set(("en", "de")), 0)
     assert pretrained.base_code("pt_BR") == pretrained.base_code("pt-BR") == pretrained.base_code("PT") == "pt"
     assets = TASK.assets(entry, data_set(), 0)
