@@ -24,6 +24,7 @@ from components.core.data.dataset import Dataset, write_dataset
 from components.core.data.rows import StoredRows
 from components.core.data.slices import shard_column
 from components.core.errors import UserError
+from components.core.json_documents import parse_json
 from components.core.store import BlobMissing
 from components.core.tasks.base import TeacherAnswers
 from components.core.training.checkpoint import checkpoint_key
@@ -181,7 +182,13 @@ def _taken_over(store: "Store", key: str) -> list[str]:
     with tempfile.TemporaryDirectory(prefix="trimtab-teach-") as folder:
         if not store.checkpoints.load(key, Path(folder)):
             return []
-        parts: list[str] = json.loads(Path(folder, _PARTS).read_bytes())
+        content = Path(folder, _PARTS).read_bytes()
+    try:
+        parts = parse_json(content)
+        if not isinstance(parts, list) or not all(isinstance(part, str) for part in parts):
+            raise ValueError("it is no list of blobs")
+    except ValueError as error:
+        raise UserError(f"{_PARTS} of checkpoint {key[:12]} is damaged: {error}; delete it and run again") from None
     try:
         store.blobs.hold(parts)
     except BlobMissing:
