@@ -22,7 +22,7 @@ from components.core.artifacts.manifest import Manifest
 from components.core.bundles.model_bundle import ModelBundle
 from components.core.data.dataset import Dataset, write_dataset
 from components.core.data.rows import StoredRows
-from components.core.data.slices import shard_column
+from components.core.data.slices import shard_column, sliced_columns
 from components.core.errors import UserError
 from components.core.json_documents import parse_json
 from components.core.store import BlobMissing
@@ -96,7 +96,8 @@ def teach_rows(
     inputs = {"dataset": dataset.manifest.digest, "teacher": teacher_digest}
     key = checkpoint_key("teach", parameters={"beam": beam, "part_rows": PART_ROWS}, inputs=inputs)
     with deterministic(0):
-        parts = answered_parts(dataset.iterate("train"), dataset.rows("train"), task.rows, answers, store, key=key)
+        given = dataset.iterate("train", columns=sliced_columns(task.rows.schema, tuple(dataset.slices)))
+        parts = answered_parts(given, dataset.rows("train"), task.rows, answers, store, key=key)
     teacher.module.cpu()
 
     losses, same = losses_of(store, parts)
@@ -217,6 +218,7 @@ def _taught(
 ) -> Iterator[dict[str, Any]]:
     """The kept training rows, each with its answer."""
     targets = targets_of(store, parts, stored)
-    for row, target, keep in zip(dataset.iterate("train"), targets, kept.tolist(), strict=True):
+    given = dataset.iterate("train", columns=sliced_columns(stored.schema, tuple(dataset.slices)))
+    for row, target, keep in zip(given, targets, kept.tolist(), strict=True):
         if keep:
             yield row | target

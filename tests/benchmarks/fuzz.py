@@ -219,7 +219,7 @@ def shard_reader(task: str, transform: Any, classes: list[str]) -> Callable[[byt
         }  # fmt: skip
         dataset = Dataset(Manifest(kind="dataset", metadata=facts, files=(shard,)), store)
         rows = get_task(task).rows
-        for row in dataset.iterate("train"):
+        for row in dataset.iterate("train", columns=rows.schema.names):
             rows.target_key(row)
             rows.mix(row, len(classes))
         with closing(read_batches(dataset, "train", transform, batch_size=2)) as batches:
@@ -301,6 +301,7 @@ class Characters:
     """A vocabulary of code points."""
 
     eos = 0
+    to_files = staticmethod(dict)
     encode = encode_target = staticmethod(lambda text: [*map(ord, text), 0])
 
 

@@ -20,6 +20,7 @@ from components.core.artifacts.manifest import Manifest
 from components.core.data.batch import Transform
 from components.core.data.dataset import Dataset, ShardWithRows, write_dataset
 from components.core.data.reading import read_batches
+from components.core.data.slices import sliced_columns
 from components.core.data.stored_columns import STORED
 from components.core.errors import UserError
 from components.core.store import open_store
@@ -153,6 +154,15 @@ def test_a_column_of_another_type_or_with_holes_is_one_line(
     dataset = opened(task, parquet(columns(task, **{name: values})))
     refused(lambda: list(dataset.iterate("train")), rf"train-00000\.parquet cannot be read: {said}")
     refused(lambda: dataset.read("train", 0, columns=[name]), rf"train-00000\.parquet cannot be read: {said}")
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_column_that_is_missing_is_one_line(opened: Opened, task: str) -> None:
+    names = sliced_columns(get_task(task).rows.schema, ())
+    for missing in names:
+        left = {name: values for name, values in columns(task).items() if name != missing}
+        dataset = opened(task, parquet(left))
+        refused(lambda: list(dataset.iterate("train", columns=names)), f"cannot be read: No match for .*{missing}")  # noqa: B023
 
 
 @pytest.mark.parametrize(
