@@ -261,7 +261,7 @@ class Dataset:
         self, split: str, wanted: Iterable[tuple[int, T]], needed: Callable[[T], bool]
     ) -> Generator[Arrival[tuple[int, T]]]:
         entries = self._shards[split]
-        largest = max((entry.bytes for entry in entries), default=1)
+        largest = max((entry.bytes for entry in entries), default=1) or 1
         return arriving(
             wanted,
             lambda item, stopped: self._cache.open(entries[item[0]], stopped=stopped),

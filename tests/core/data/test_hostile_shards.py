@@ -188,6 +188,10 @@ def test_a_slice_of_kilobytes_is_one_line(opened: Opened, wrong: str) -> None:
     refused(lambda: list(dataset.iterate("train")), "the slice of row 2 has more than 100 characters")
 
 
+def test_a_shard_of_no_bytes_is_one_line(opened: Opened) -> None:
+    refused(lambda: list(opened("translation", b"").iterate("train")), r"train-00000\.parquet cannot be read: ")
+
+
 def test_a_text_that_is_no_utf_8_is_one_line(opened: Opened) -> None:
     broken = pa.array([b"\xff\xfe", b"a"]).view(pa.string())
     dataset = opened("translation", parquet(columns("translation", text=broken)))
