@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from components.core.artifacts.manifest import Manifest, read_document
 from components.core.artifacts.several import unpacked
+from components.core.evaluation.parsing import read_fields
+from components.core.evaluation.stage_documents import Race
 from components.core.recipe import CONTROL, Recipe
 
 if TYPE_CHECKING:
@@ -14,11 +16,16 @@ _NAMES = {"onnx": "candidate", "model": "model", "evaluation": "evaluation"}
 
 
 class FirstRung:
-    """The students of the first rung, as the stage halve has packed them."""
+    """The students of the first rung, as the stage halve has packed them.
+
+    Raises:
+        UserError: race.json of the artifact does not say what is read of it.
+    """
 
     def __init__(self, rung: Manifest, store: "Store") -> None:
         self._rung = rung
         self._document: Mapping[str, Any] = read_document(rung, "race.json", store)
+        read_fields(Race, self._document, "race.json")
 
     @property
     def recipes(self) -> list[Recipe]:

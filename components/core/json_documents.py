@@ -3,6 +3,8 @@
 import json
 from typing import Any
 
+from components.core.errors import UserError
+
 MOST_DEPTH = 200
 
 
@@ -22,6 +24,21 @@ def parse_json(data: str | bytes) -> Any:
         if not level:
             return found
     raise _too_deep()
+
+
+def parse_object(data: str | bytes, name: str) -> dict[str, Any]:
+    """The JSON object in a file.
+
+    Raises:
+        UserError: it holds something else; `name` says which file it is.
+    """
+    try:
+        found = parse_json(data)
+    except ValueError as error:
+        raise UserError(f"{name} is not JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise UserError(f"{name} must hold an object, got {type(found).__name__}")
+    return found
 
 
 def _inside(value: Any) -> list[Any]:

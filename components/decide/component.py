@@ -59,6 +59,7 @@ def decide(
 
     from components.core.artifacts.manifest import describe, publish, read_document, read_manifest
     from components.core.bundles.release_files import PROVENANCE
+    from components.core.json_documents import parse_object
     from components.core.retraining import RetrainPolicy
     from components.core.store import store_from_environment
     from components.decide import rules
@@ -89,5 +90,6 @@ def decide(
     }
     manifest = publish(decision.path, kind="decision", files={**files}, metadata={}, store=store)
     describe(decision, manifest, store, action=decided.action, reason=decided.reason, attention=decided.attention)
-    provenance = json.loads(store.releases.read(name, version, PROVENANCE))
+    content = store.releases.read(name, version, PROVENANCE)
+    provenance = parse_object(content, f"{PROVENANCE} of release {name}/{version}")
     return Decided(action=decided.action, recipe=rules.fine_tuned_recipe(recipes, provenance).to_json())

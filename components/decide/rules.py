@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from components.core.evaluation.parsing import read_fields
+from components.core.evaluation.stage_documents import Drift
 from components.core.numbers import percent
 from components.core.recipe import Recipe
 from components.core.retraining import AUTO, FINE_TUNE, OPTIMIZE, SKIP, RetrainPolicy
@@ -42,6 +44,7 @@ def decide(drift: Mapping[str, Any], policy: RetrainPolicy) -> Decision:
     Where fine-tuning is due, but test images were training images of the champion, it is optimize: a challenger that
     starts from the champion would be judged on images it has seen.
     """
+    read_fields(Drift, drift, "drift.json")
     decision = _decide(drift, policy)
     moved = drift["images"]["moved_to_test"]
     if decision.action == FINE_TUNE and moved:

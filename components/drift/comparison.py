@@ -204,7 +204,8 @@ def _newly_quarantined(dataset: Dataset, reference: Dataset, store: "Store") -> 
 def _quarantine(dataset: Dataset, store: "Store") -> set[tuple[str, str]]:
     if not any(entry.path == _QUARANTINE for entry in dataset.manifest.files):
         return set()
-    document, usual = read_document(dataset.manifest, _QUARANTINE, store), get_task(dataset.task).rows.usual_reasons
+    usual = get_task(dataset.task).rows.usual_reasons
+    document = read_document(dataset.manifest, _QUARANTINE, store, most_bytes=None)
     try:
         return {(file["source"], file["reason"]) for file in document["files"] if file["reason"] not in usual}
     except (TypeError, KeyError):

@@ -22,6 +22,8 @@ from components.core.bundles.released_sources import SOURCES, encode_sources
 from components.core.data.stated_facts import is_remark
 from components.core.errors import UserError
 from components.core.evaluation.document import Evaluation, encode_evaluation, without_samples
+from components.core.evaluation.parsing import read_fields
+from components.core.evaluation.stage_documents import Choice, Host, Judgement, Provenance
 from components.core.models.catalog import find_backbone, load_catalog
 from components.core.runtime.metadata import trimtab_version
 from components.export.card import write_card
@@ -66,7 +68,7 @@ def assemble(
 
     Raises:
         UserError: the manifest of the network has something else as its licence or data set, or the provenance of the
-            bundle does not say what it was made of.
+            bundle does not say what it was made of; or one of the documents lacks what the card shows of it.
     """
     learnt_from = sources["model"].metadata.get("dataset")
     for fact, stated in (("licence", licence), ("dataset", learnt_from)):
@@ -74,6 +76,11 @@ def assemble(
             raise UserError(f"the network's manifest has a {fact} that is not one short line; train it again")
     if missing := [one for one in ("source_model", "float32_graph", "backbone") if one not in bundle.provenance]:
         raise UserError(f"the ONNX bundle does not say its {missing[0]}; quantize it again")
+    read_fields(Host, evaluation.host, "the host in evaluation.json")
+    read_fields(Choice, decision, "decision.json")
+    if retraining is not None:
+        read_fields(Judgement, retraining, "judgement.json")
+    read_fields(Provenance, bundle.provenance, "provenance.json of the ONNX bundle")
     files = bundle.serving_files()
     digest = release_digest(files)
     version = digest[:VERSION_DIGITS]

@@ -24,6 +24,7 @@ from components.export.predictions import LEAST_EQUAL, Compared, compare_predict
 
 if TYPE_CHECKING:
     from components.core.data.dataset import Dataset
+    from components.core.tasks import Task
 
 BATCH_SIZES = (1, 3)
 
@@ -121,9 +122,17 @@ def _check_metadata(candidate: OnnxBundle) -> None:
     """Each file's own metadata gives the assets of the bundle; what is too large for it is in the files beside."""
     beside = candidate.assets.to_files()
     for name, session in open_graphs(candidate).items():
-        inside = candidate.task.read_metadata(read_metadata(session.get_modelmeta().custom_metadata_map), beside)
+        inside = _assets_inside(candidate.task, session, beside)
         if inside != candidate.assets:
             raise VerificationError(f"{name}.onnx carries other {_differing(inside, candidate.assets)} than its bundle")
+
+
+def _assets_inside(task: "Task", session: InferenceSession, beside: Mapping[str, bytes]) -> Any:
+    facts = read_metadata(session.get_modelmeta().custom_metadata_map)
+    try:
+        return task.read_metadata(facts, beside)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"the ONNX file's metadata cannot be used: {error}; quantize it again") from None
 
 
 def _differing(inside: Any, beside: Any) -> str:
@@ -169,8 +178,7 @@ def _repeat_samples(candidate: OnnxBundle, evaluation: Evaluation) -> int:
     """Predict the evaluation's samples again, from the files alone; only those that it holds whole."""
     task = candidate.task
     sessions = open_graphs(candidate)
-    facts = read_metadata(next(iter(sessions.values())).get_modelmeta().custom_metadata_map)
-    assets = task.read_metadata(facts, candidate.assets.to_files())
+    assets = _assets_inside(task, next(iter(sessions.values())), candidate.assets.to_files())
     transform = task.transform(assets, full_size=True)
     metric, classes = task.metrics[0], evaluation.dataset.classes
     repeated = 0

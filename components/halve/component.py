@@ -54,6 +54,8 @@ def halve(
     from components.core.artifacts.several import packed
     from components.core.budget import Budget
     from components.core.evaluation.document import read_evaluation
+    from components.core.evaluation.parsing import read_fields
+    from components.core.evaluation.stage_documents import LearningCurve
     from components.core.recipe import Recipe
     from components.core.store import store_from_environment
     from components.halve.race import go_on
@@ -71,7 +73,7 @@ def halve(
 
     finalists, document = go_on(
         measurements, tried, budget, plan, deadline=deadline, now=time.time(),
-        epoch_seconds=[one.metadata.get("epoch_seconds") for one in curves],
+        epoch_seconds=[read_fields(LearningCurve, one.metadata, "a learning curve").epoch_seconds for one in curves],
     )  # fmt: skip
     for line in document["said"]:
         print(line)

@@ -1,13 +1,12 @@
 """The champion out of the store: the released file as it is served, and what it was made from."""
 
-import json
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from components.core.artifacts.manifest import Manifest
 from components.core.bundles.onnx_bundle import PROVENANCE, SUFFIX, read_onnx, save_onnx
@@ -15,6 +14,9 @@ from components.core.bundles.release_files import RETRAINING, serving_names
 from components.core.bundles.released_sources import read_sources
 from components.core.data.last_prepared import load_last_prepared
 from components.core.errors import UserError
+from components.core.evaluation.parsing import read_fields
+from components.core.evaluation.stage_documents import ReleasedJudgement
+from components.core.json_documents import parse_object
 from components.core.retraining import Anchor
 from components.core.split_part import SplitPart, all_parts
 from components.core.store import NotFound, StoreUnavailable
@@ -151,8 +153,12 @@ def count_uses(store: "Store", name: str, parts: int) -> tuple[int, ...]:
 def _part_of(store: "Store", name: str, version: str) -> SplitPart:
     if RETRAINING not in store.releases.files(name, version):
         return SplitPart()
-    part = json.loads(store.releases.read(name, version, RETRAINING)).get("test_part")
-    return SplitPart(number=part["number"], of=part["of"]) if part else SplitPart()
+    return _judgement_of(store, name, version).test_part or SplitPart()
+
+
+def _judgement_of(store: "Store", name: str, version: str) -> ReleasedJudgement:
+    where = f"{RETRAINING} of release {name}/{version}"
+    return read_fields(ReleasedJudgement, parse_object(store.releases.read(name, version, RETRAINING), where), where)
 
 
 def proven_release(store: "Store", champion: Champion) -> str:
@@ -163,11 +169,9 @@ def proven_release(store: "Store", champion: Champion) -> str:
     """
     step = champion.step
     promoted = next(one for one in reversed(champion.history) if (one.release, one.action) == (step.release, PROMOTED))
-    if promoted.run and RETRAINING in store.releases.files(step.name, step.version):
-        judged = json.loads(store.releases.read(step.name, step.version, RETRAINING))
-        if following := judged.get("next_anchor"):
-            return f"{following['name']}/{following['version']}"
-    return step.release
+    judged = promoted.run and RETRAINING in store.releases.files(step.name, step.version)
+    following = _judgement_of(store, step.name, step.version).next_anchor if judged else None
+    return f"{following.name}/{following.version}" if following else step.release
 
 
 def first_of_year(history: Sequence[Step], year: int) -> tuple[str, str]:
@@ -187,7 +191,7 @@ def first_of_year(history: Sequence[Step], year: int) -> tuple[str, str]:
 
 def save_served(artifact_path: str | Path, released: ServedRelease, store: "Store") -> Manifest:
     """Publishes the released file as an "onnx" artifact, so that what serves is evaluated like any other candidate."""
-    provenance: dict[str, Any] = json.loads(released.files[PROVENANCE])
+    provenance = parse_object(released.files[PROVENANCE], f"{PROVENANCE} of release {released.release}")
     facts = {name: fact for name, fact in provenance.items() if name not in _ADDED_BY_EXPORT}
     with tempfile.TemporaryDirectory(prefix="trimtab-incumbent-") as folder:
         graphs = {}

@@ -6,6 +6,8 @@ from typing import Any
 
 from components.core.errors import UserError
 from components.core.evaluation.document import Comparison, Evaluation
+from components.core.evaluation.parsing import read_fields
+from components.core.evaluation.stage_documents import Retraining
 from components.core.numbers import points, spread
 from components.core.retraining import Anchor, PromotionPolicy
 from components.core.stage_pages.judgement import POINTS
@@ -49,8 +51,10 @@ def decide_promotion(
         part_uses: of each part of the test split, how many releases it has measured before; one number for the whole.
 
     Raises:
-        UserError: the evaluations are not of one challenger on the same part of one test split.
+        UserError: the evaluations are not of one challenger on the same part of one test split, or retraining.json does
+            not name the champion.
     """
+    read_fields(Retraining, retraining, "retraining.json")
     part = duel.part
     if len(part_uses) != part.of:
         raise UserError(f"uses of {part.of} parts of the test split are needed, got {len(part_uses)}")

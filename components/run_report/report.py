@@ -14,7 +14,7 @@ from components.run_report.summary import find_release, summarize
 
 Built = Section | list[Section] | None
 
-_MALFORMED = (KeyError, TypeError, ValueError, IndexError, AttributeError, ZeroDivisionError)
+_MALFORMED = (KeyError, TypeError, ValueError, IndexError, AttributeError, ArithmeticError)
 """Errors that a stage's JSON of an unexpected shape raises while it is shown."""
 
 

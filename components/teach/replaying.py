@@ -14,7 +14,7 @@ import numpy as np
 from components.core.artifacts.manifest import Manifest
 from components.core.bundles.model_bundle import ModelBundle
 from components.core.data.dataset import Dataset, write_dataset
-from components.core.data.slices import shard_column
+from components.core.data.slices import shard_column, sliced_columns
 from components.core.errors import UserError
 from components.core.training.checkpoint import checkpoint_key
 from components.core.training.device import choose_device, deterministic, place, use_available_threads
@@ -92,12 +92,13 @@ def replay_rows(
         for row, target, keep in zip(rows, targets_of(store, parts, task.rows), kept.tolist(), strict=True)
         if keep
     ]
+    given = dataset.iterate("train", columns=sliced_columns(task.rows.schema, tuple(dataset.slices)))
     columns = ("digest", *task.rows.target_columns, *map(shard_column, dataset.slices))
     manifest = write_dataset(
         path,
         rows=task.rows,
         classes=dataset.classes,
-        splits={"train": spread(dataset.iterate("train"), dataset.rows("train"), new)},
+        splits={"train": spread(given, dataset.rows("train"), new)},
         store=store,
         metadata={**dataset.manifest.metadata, **inputs},
         kept={split: list(dataset.shards(split, columns=columns)) for split in _HELD_OUT},

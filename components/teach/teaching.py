@@ -22,8 +22,9 @@ from components.core.artifacts.manifest import Manifest
 from components.core.bundles.model_bundle import ModelBundle
 from components.core.data.dataset import Dataset, write_dataset
 from components.core.data.rows import StoredRows
-from components.core.data.slices import shard_column
+from components.core.data.slices import shard_column, sliced_columns
 from components.core.errors import UserError
+from components.core.json_documents import parse_json
 from components.core.store import BlobMissing
 from components.core.tasks.base import TeacherAnswers
 from components.core.training.checkpoint import checkpoint_key
@@ -95,7 +96,8 @@ def teach_rows(
     inputs = {"dataset": dataset.manifest.digest, "teacher": teacher_digest}
     key = checkpoint_key("teach", parameters={"beam": beam, "part_rows": PART_ROWS}, inputs=inputs)
     with deterministic(0):
-        parts = answered_parts(dataset.iterate("train"), dataset.rows("train"), task.rows, answers, store, key=key)
+        given = dataset.iterate("train", columns=sliced_columns(task.rows.schema, tuple(dataset.slices)))
+        parts = answered_parts(given, dataset.rows("train"), task.rows, answers, store, key=key)
     teacher.module.cpu()
 
     losses, same = losses_of(store, parts)
@@ -181,7 +183,13 @@ def _taken_over(store: "Store", key: str) -> list[str]:
     with tempfile.TemporaryDirectory(prefix="trimtab-teach-") as folder:
         if not store.checkpoints.load(key, Path(folder)):
             return []
-        parts: list[str] = json.loads(Path(folder, _PARTS).read_bytes())
+        content = Path(folder, _PARTS).read_bytes()
+    try:
+        parts = parse_json(content)
+        if not isinstance(parts, list) or not all(isinstance(part, str) for part in parts):
+            raise ValueError("it is no list of blobs")
+    except ValueError as error:
+        raise UserError(f"{_PARTS} of checkpoint {key[:12]} is damaged: {error}; delete it and run again") from None
     try:
         store.blobs.hold(parts)
     except BlobMissing:
@@ -210,6 +218,7 @@ def _taught(
 ) -> Iterator[dict[str, Any]]:
     """The kept training rows, each with its answer."""
     targets = targets_of(store, parts, stored)
-    for row, target, keep in zip(dataset.iterate("train"), targets, kept.tolist(), strict=True):
+    given = dataset.iterate("train", columns=sliced_columns(stored.schema, tuple(dataset.slices)))
+    for row, target, keep in zip(given, targets, kept.tolist(), strict=True):
         if keep:
             yield row | target

@@ -13,6 +13,7 @@ from components.core.artifacts.entries import FileEntry
 from components.core.artifacts.listings import listed_files
 from components.core.artifacts.manifest import Manifest
 from components.core.data.dataset import SPLITS, Tally
+from components.core.data.ingestion.parquet_sizes import check_whole_size
 from components.core.data.stated_facts import check_facts
 from components.core.errors import UserError
 from components.core.store import BlobDamaged, BlobMissing, NotFound, Store
@@ -85,6 +86,7 @@ def _read_rows(path: Path, split: str, tally: Tally) -> str:
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    with pq.ParquetFile(path) as file:
+    with path.open("rb", buffering=0) as opened, pq.ParquetFile(path) as file:
+        check_whole_size(file.metadata, opened, None)
         for batch in file.iter_batches(batch_size=_BATCH_ROWS):
             yield from batch.to_pylist()

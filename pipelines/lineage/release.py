@@ -1,10 +1,10 @@
 """A release's own files: whether they are what its marker, its checksums and its version say."""
 
 import hashlib
-import json
 from typing import Any
 
 from components.core.bundles.release_files import PROVENANCE, SUMS, serving_names
+from components.core.json_documents import parse_json
 from components.core.store import Damaged, NotFound, Store
 from components.export.release import VERSION_DIGITS, release_digest
 
@@ -59,7 +59,7 @@ class ReleaseFiles:
 
     def _read_provenance(self, contents: dict[str, bytes]) -> None:
         try:
-            found = json.loads(contents.get(PROVENANCE, b"{}"))
+            found = parse_json(contents.get(PROVENANCE, b"{}"))
         except ValueError:
             found = {}
         self.provenance = found if isinstance(found, dict) else {}

@@ -1,12 +1,12 @@
 """Contents of a store for the overview. Unreadable records become lines in `problems`; the rest is shown."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from components.core.errors import UserError
 from components.core.evaluation.document import Evaluation
+from components.core.json_documents import parse_json
 from components.core.store import Champion, Store, StoreError
 from components.core.store.concurrency import run_all
 from components.run_report.evidence import Evidence, collect
@@ -89,7 +89,7 @@ def read_contents(store: Store) -> Contents:
 def _told(read: Any, what: str) -> Any:
     try:
         return read()
-    except (StoreError, UserError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (StoreError, UserError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
         return f"{what}: {error if str(error) else type(error).__name__}"
 
 
@@ -131,5 +131,5 @@ def _champion(store: Store, ref: str) -> Champion | None:
 
 
 def _released(store: Store, name: str, version: str) -> Released:
-    document = json.loads(store.releases.read(name, version, EVALUATION))
+    document = parse_json(store.releases.read(name, version, EVALUATION))
     return Released(name=f"{name}/{version}", evaluation=Evaluation.from_json(document))

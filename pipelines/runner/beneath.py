@@ -9,11 +9,12 @@ import os
 import shutil
 import stat
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
 from components.core.errors import UserError
+from components.core.results.payload import Abandoned, always
 
 MOST_DEPTH = 100
 """Folders inside each other: each costs an open file, and a level of Python's stack."""
@@ -64,14 +65,16 @@ def check_tree(root: Path, path: str = ".") -> None:
         return
 
 
-def copy_tree(root: Path, path: str, target: Path) -> bool:
+def copy_tree(root: Path, path: str, target: Path, is_wanted: Callable[[], bool] = always) -> bool:
     """Copies a file or folder to `target`, where nothing may be; False if there is nothing to copy.
 
-    Raises: as `check_tree`.
+    `is_wanted` is asked at each file and folder.
+
+    Raises: as `check_tree`; Abandoned: it is not wanted any longer.
     """
     try:
         with _opened(root, path) as found:
-            _copy(found, path, target)
+            _copy(found, path, target, is_wanted)
     except FileNotFoundError:
         return False
     return True
@@ -165,7 +168,9 @@ def _check(found: int, path: str, depth: int = 0) -> None:
             raise _refused(f"{path}/{name}")
 
 
-def _copy(found: int, path: str, target: Path, depth: int = 0) -> None:
+def _copy(found: int, path: str, target: Path, is_wanted: Callable[[], bool], depth: int = 0) -> None:
+    if not is_wanted():
+        raise Abandoned
     mode = os.fstat(found).st_mode
     if stat.S_ISREG(mode):
         with target.open("xb") as out, os.fdopen(os.dup(found), "rb") as source:
@@ -177,7 +182,7 @@ def _copy(found: int, path: str, target: Path, depth: int = 0) -> None:
         with _naming(f"{path}/{name}"):
             below = os.open(name, _FILE, dir_fd=found)
         try:
-            _copy(below, f"{path}/{name}", target / name, depth + 1)
+            _copy(below, f"{path}/{name}", target / name, is_wanted, depth + 1)
         finally:
             os.close(below)
 

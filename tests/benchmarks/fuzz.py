@@ -1,4 +1,4 @@
-"""Fuzzing of what others write: executor outputs, tables, catalogs, manifests, Parquet and lists beside the data.
+"""Fuzzing of what others write: executor outputs, tables, catalogs, manifests, Parquet, and what lies in a store.
 
     python tests/benchmarks/fuzz.py --minutes 10 [--target parquet]
 
@@ -16,6 +16,7 @@ import copy
 import io
 import json
 import multiprocessing
+import os
 import random
 import resource
 import signal
@@ -25,7 +26,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import redirect_stdout, suppress
+from contextlib import closing, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,23 +37,33 @@ import pyarrow.parquet as pq
 import yaml
 from PIL import Image
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from hostile_documents import DOCUMENTS
+
 from components.core.artifacts.entries import FileEntry
 from components.core.artifacts.manifest import Manifest, read_manifest
 from components.core.artifacts.several import unpacked
 from components.core.bundles.watched import watched_of
 from components.core.data.dataset import SPLITS, Dataset
 from components.core.data.ingestion.locations import UnreadableError
+from components.core.data.reading import read_batches
 from components.core.errors import UserError
 from components.core.models.catalog import load_catalog
 from components.core.report.page import Section, render_page
 from components.core.store import open_store
 from components.core.tasks import get_task
 from components.core.tasks.classification.data_page import data_blocks as classification_blocks
+from components.core.tasks.classification.examples import LabelledImages
 from components.core.tasks.classification.rows import ClassificationRows
 from components.core.tasks.images.levels import stated_levels
+from components.core.tasks.images.preprocess import Preprocess
 from components.core.tasks.segmentation.assets import palette_of
+from components.core.tasks.segmentation.augment import Augmentation
 from components.core.tasks.segmentation.data_page import data_blocks as segmentation_blocks
+from components.core.tasks.segmentation.examples import MaskedImages
+from components.core.tasks.segmentation.masks import encode
 from components.core.tasks.segmentation.rows import SegmentationRows
+from components.core.tasks.translation.examples import SentencePairs
 from components.core.tasks.translation.general import GeneralSentences
 from components.core.tasks.translation.gettext_catalogs import catalog_pairs
 from components.core.tasks.translation.languages import languages_of
@@ -187,6 +198,37 @@ def read_written_manifest(data: bytes, folder: Path) -> None:
         unpacked(manifest, "0/model")
 
 
+def read_documents(data: bytes, folder: Path) -> None:
+    """By each stage that reads such a document: it is one of theirs at most."""
+    for _, read in DOCUMENTS.values():
+        with suppress(UserError):
+            read(data, folder)
+
+
+def shard_reader(task: str, transform: Any, classes: list[str]) -> Callable[[bytes, Path], Any]:
+    """The first training shard of a data set of two rows: every column, as batches, counted, and as a page."""
+
+    def read(data: bytes, folder: Path) -> None:
+        store = open_store(str(folder / "store"))
+        os.environ["TRIMTAB_CACHE"] = str(folder / "cache")
+        shard = FileEntry(path="train-00000.parquet", bytes=len(data), sha256=store.blobs.put(data))
+        counts = {"train": 2, "validation": 0, "test": 0}
+        facts = {
+            "task": task, "classes": classes, "counts": counts, "fingerprint": "0" * 64,
+            "class_counts": {split: [1, 1] for split in SPLITS} if classes else {},
+        }  # fmt: skip
+        dataset = Dataset(Manifest(kind="dataset", metadata=facts, files=(shard,)), store)
+        rows = get_task(task).rows
+        for row in dataset.iterate("train", columns=rows.schema.names):
+            rows.target_key(row)
+            rows.mix(row, len(classes))
+        with closing(read_batches(dataset, "train", transform, batch_size=2)) as batches:
+            collections.deque(batches, maxlen=0)
+        render_page("data", [Section("", rows.samples(dataset))])
+
+    return read
+
+
 def manifest_text(tree: Any) -> bytes:
     """With the digest of what it says, where it says something: whoever may write the store computes it as well."""
     try:
@@ -234,10 +276,40 @@ def parquet(**columns: Any) -> bytes:
     return file.getvalue()
 
 
+def parquet_as_stored(task: str, columns: dict[str, Any]) -> bytes:
+    file = io.BytesIO()
+    table = pa.table(columns, schema=get_task(task).rows.schema)
+    pq.write_table(table, file, compression="none", use_dictionary=False, write_statistics=False)
+    return file.getvalue()
+
+
 def lines(rows: Any) -> bytes:
     listed = rows if isinstance(rows, list) else [rows]
     return b"\n".join(json.dumps(row).encode("utf-8", "surrogatepass") for row in listed)
 
+
+DIGESTS = {"digest": ["0" * 64, "1" * 64], "source": ["a", "b"]}
+SHARDS = {
+    "classification": {"image": [PICTURE] * 2, "label": pa.array([0, 1], pa.int32()), **DIGESTS},
+    "segmentation": {"image": [PICTURE] * 2, "mask": [encode(np.eye(2, dtype=np.uint8))] * 2, **DIGESTS},
+    "translation": {"text": ["One.", "Two."], "translation": ["Um.", "Dois."], **DIGESTS},
+}
+PREPROCESS = Preprocess(image_size=8, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+
+
+class Characters:
+    """A vocabulary of code points."""
+
+    eos = 0
+    to_files = staticmethod(dict)
+    encode = encode_target = staticmethod(lambda text: [*map(ord, text), 0])
+
+
+TRANSFORMS: dict[str, Any] = {
+    "classification": LabelledImages(preprocess=PREPROCESS),
+    "segmentation": MaskedImages(preprocess=PREPROCESS, augmentation=Augmentation(), classes=2),
+    "translation": SentencePairs(vocabulary=Characters(), full_size=True),  # type: ignore[arg-type]
+}
 
 ROWS = [{"image": "a.png", "label": "x", "split": "train"}, {"image": "b.png", "label": "y"}, {"path": "c", "label": 3}]
 COCO = {
@@ -324,6 +396,17 @@ TARGETS = {
         read=read_written_manifest, trees=(DATASET_MANIFEST, MODEL_MANIFEST, RUNG_MANIFEST), text=manifest_text,
         blobs=(manifest_text(DATASET_MANIFEST),),
     ),
+    "documents": Target(
+        read=read_documents, trees=tuple(document for document, _ in DOCUMENTS.values()),
+        blobs=tuple(json.dumps(document).encode() for document, _ in DOCUMENTS.values()),
+    ),
+    **{
+        f"shard-{task}": Target(
+            read=shard_reader(task, TRANSFORMS[task], [] if task == "translation" else ["a", "b"]),
+            blobs=(parquet(**columns), parquet_as_stored(task, columns)),
+        )
+        for task, columns in SHARDS.items()
+    },
 }  # fmt: skip
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from components.core.artifacts import listings
@@ -315,10 +317,18 @@ def test_a_data_sets_manifest_of_another_form_is_a_broken_link(chain: Chain, wro
     assert problem.startswith("the dataset's manifest ")
 
 
-def test_rows_that_cannot_be_read_are_a_broken_link(chain: Chain) -> None:
+def large_cell() -> bytes:
+    """A cell of 100 MB in some kilobytes."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table({"image": [bytes(100_000_000)]}), sink, compression="zstd", use_dictionary=False)
+    return sink.getvalue().to_pybytes()
+
+
+@pytest.mark.parametrize("content", [b"PAR1 nothing of the kind PAR1", large_cell()], ids=["damaged", "large"])
+def test_rows_that_cannot_be_read_are_a_broken_link(chain: Chain, content: bytes) -> None:
     from pipelines.lineage.artifacts import Bytes
 
-    manifest, content = chain.manifests["dataset"], b"PAR1 nothing of the kind PAR1"
+    manifest = chain.manifests["dataset"]
     shard = replace(manifest.files[0], bytes=len(content), sha256=chain.store.blobs.put(content))
     (problem,) = Bytes(chain.store).problems(replace(manifest, files=(shard, *manifest.files[1:])))
     assert problem.startswith(f"{shard.path}: its rows cannot be read: ")
@@ -344,8 +354,11 @@ def test_a_journal_record_of_another_form_hides_nothing_and_stops_nothing(
         stored_model("0" * 16, chain.store)
 
 
-def test_a_release_that_does_not_say_what_it_was_made_of_is_broken(trimtab: Trimtab, chain: Chain) -> None:
-    chain.store.releases.publish("bare", "1", {"model.onnx": b"x"})
+@pytest.mark.parametrize("files", [{}, {"provenance.json": b"[" * 100_000}, {"provenance.json": b"[]"}])
+def test_a_release_that_does_not_say_what_it_was_made_of_is_broken(
+    trimtab: Trimtab, chain: Chain, files: dict[str, bytes]
+) -> None:
+    chain.store.releases.publish("bare", "1", {"model.onnx": b"x", **files})
     said = trimtab("lineage", "bare")
     assert said.code == 1
     assert "provenance.json does not say what it was made of" in said.out

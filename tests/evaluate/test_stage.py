@@ -103,7 +103,8 @@ def test_rows_of_a_group_are_in_one_part_and_new_rows_of_it_join_them(write_test
 
 
 @pytest.mark.parametrize(
-    ("content", "said"), [(b"{", "is not valid JSON"), (b'{"a": 1}', "must hold a key of each row")]
+    ("content", "said"),
+    [(b"{", "is not valid JSON"), (b"[" * 100_000, "is not valid JSON"), (b'{"a": 1}', "must hold a key of each row")],
 )
 def test_a_damaged_list_of_groups_is_refused(write_test_split, opened, content, said):
     damaged = write_test_split("data", files={"group_keys.json": content})

@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -318,3 +319,30 @@ def test_a_use_of_the_whole_and_of_other_parts_counts_for_every_part_that_shares
     assert found.part_uses == (3, 3, 2)
     assert found.part == SplitPart(number=3, of=3)
     assert read_incumbent(store, "champion").part_uses == (3,)
+
+
+HOSTILE = [
+    b"[" * 100_000, b"[]", b"5", b"\xff", b'{"next_anchor": 5}', b'{"next_anchor": {"name": "m"}}',
+    b'{"next_anchor": {"name": "m", "version": 5}}', b'{"test_part": [1]}', b'{"test_part": {"number": 0, "of": 2}}',
+    b'{"test_part": {"number": 1, "of": 1e999}}', b'{"test_part": {"number": NaN, "of": 2}}',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("content", HOSTILE, ids=range(len(HOSTILE)))
+def test_a_judgement_of_another_form_in_a_release_is_one_line(store, champion, content):
+    files = {name: store.releases.read("m", "1", name) for name in store.releases.files("m", "1")}
+    store.releases.publish("m", "2", {**files, "retraining.json": content})
+    store.champions.promote("m", "2", who="trimtab retrain", why="not worse", run="run-2")
+    with pytest.raises(UserError, match=r"retraining\.json of release m/2") as caught:
+        read_incumbent(store, "champion", test_parts=2)
+    assert len(str(caught.value)) < 300
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("content", [b"[" * 100_000, b"[]", b"null", b'{"a": '])
+def test_a_provenance_of_another_form_is_one_line(store, champion, tmp_path, content):
+    served = read_incumbent(store, "champion").champion
+    hostile = replace(served, files={**served.files, "provenance.json": content})
+    with pytest.raises(UserError, match=r"provenance\.json of release m/1 ") as caught:
+        save_served(tmp_path / "served", hostile, store)
+    assert len(str(caught.value)) < 300

@@ -24,7 +24,7 @@ from components.core.tasks.classification.task import Classification
 from components.core.tasks.translation.assets import TranslationAssets
 from components.teach import teaching
 from components.teach.component import teach
-from components.teach.teaching import kept_rows
+from components.teach.teaching import answered_parts, kept_rows
 
 TRAIN, BEAM, PART = 42, 3, 10
 SLICES = ("product",)
@@ -246,3 +246,11 @@ def test_the_worst_are_dropped_by_their_loss_and_later_ones_first() -> None:
     assert kept_rows(np.array([1.0] * 19)).all()
     some = np.array([np.inf] * 3 + [0.0] * 17)
     assert np.flatnonzero(~kept_rows(some)).tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("content", [b"[" * 100_000, b"{}", b"[5]", b"x"])
+def test_a_list_of_parts_of_another_form_is_one_line(store: Store, content: bytes) -> None:
+    store.checkpoints.save("a" * 64, {"parts.json": content})
+    with pytest.raises(UserError, match=r"parts\.json of checkpoint a{12} is damaged") as caught:
+        answered_parts([], 0, get_task("translation").rows, lambda rows: [], store, key="a" * 64)
+    assert len(str(caught.value)) < 300

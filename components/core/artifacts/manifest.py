@@ -9,6 +9,7 @@ The manifest of an artifact of very many files names most of them through listin
 import hashlib
 import json
 import os
+import sys
 import tempfile
 import uuid
 from collections.abc import Mapping, Sequence
@@ -25,7 +26,7 @@ from components.core.artifacts.entries import (
 )
 from components.core.artifacts.listings import listed_files
 from components.core.errors import UserError
-from components.core.json_documents import parse_json
+from components.core.json_documents import parse_object
 from components.core.plain_files import is_plain_file
 from components.core.store.keys import canonical_json
 
@@ -39,6 +40,9 @@ KINDS = (
     "dataset", "model", "onnx", "ranking", "curves", "evaluation", "decision", "release", "drift", "judgement",
     "part", "rung",
 )  # fmt: skip
+
+DOCUMENT_BYTES = 32 * 2**20
+"""Of a document that a stage reads whole, and none is as long as a data set."""
 
 _STAMPS = ".verified.json"
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -251,20 +255,26 @@ def read_file(manifest: Manifest, name: str, store: "Store") -> bytes:
     return store.blobs.get(manifest.entry(name).sha256)
 
 
-def read_document(manifest: Manifest, name: str, store: "Store") -> dict[str, Any]:
+def read_document(
+    manifest: Manifest, name: str, store: "Store", *, most_bytes: int | None = DOCUMENT_BYTES
+) -> dict[str, Any]:
     """A file of the artifact that holds a JSON object.
 
+    Args:
+        manifest: of the artifact.
+        name: of the file.
+        store: where its bytes are.
+        most_bytes: None where it has a line for each row of a data set.
+
     Raises:
-        UserError: there is no such file, or it holds something else.
+        UserError: there is no such file, it is larger, or it holds something else.
     """
-    content = read_file(manifest, name, store)
-    try:
-        found = parse_json(content)
-    except ValueError as error:
-        raise UserError(f"{name} of the {manifest.kind} artifact is not JSON: {error}") from None
-    if not isinstance(found, dict):
-        raise UserError(f"{name} of the {manifest.kind} artifact must hold an object, got {type(found).__name__}")
-    return found
+    where, most = f"{name} of the {manifest.kind} artifact", sys.maxsize if most_bytes is None else most_bytes
+    stated = manifest.entry(name).bytes
+    content = read_file(manifest, name, store) if stated <= most else b""
+    if (size := max(stated, len(content))) > most:
+        raise UserError(f"{where} has {size:,} bytes; at most {most:,} are read")
+    return parse_object(content, where)
 
 
 def describe(kfp_artifact: Any, manifest: Manifest, store: "Store", **facts: str | int | float | bool) -> None:

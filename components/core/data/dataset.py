@@ -26,10 +26,12 @@ from components.core.artifacts.entries import FileEntry, Listing
 from components.core.artifacts.manifest import Manifest, publish_entries, read_file, read_manifest
 from components.core.data.background_fetch import Arrival, arriving
 from components.core.data.group_keys import read_group_keys
+from components.core.data.ingestion.parquet_sizes import check_whole_size
 from components.core.data.rows import StoredRows
 from components.core.data.shard_cache import ShardCache
 from components.core.data.slices import SliceCounts, row_slices, sliced_schema
 from components.core.data.stated_facts import check_facts
+from components.core.data.stored_columns import check_columns
 from components.core.errors import UserError
 from components.core.json_documents import parse_json
 from components.core.store.keys import canonical_json
@@ -187,7 +189,12 @@ class Dataset:
                 yield shard, rows if rng is None else rng.permutation(rows)
 
     def read(self, split: str, shard: int, *, columns: Sequence[str] | None = None) -> pa.Table:
-        """One shard as a table with the given columns (None = all)."""
+        """One shard as a table with the given columns (None = all).
+
+        Raises:
+            UserError: it is no Parquet file with such columns and rows (`stored_columns`), or decodes to much more than
+                it has bytes.
+        """
         with self._cache.open(self._shards[split][shard]) as file:
             return self._table(file, split, shard, columns)
 
@@ -211,6 +218,9 @@ class Dataset:
 
         Yields:
             Shard number, what belongs to it, and what reads the table, at most once and before the next is asked for.
+
+        Raises:
+            UserError: unknown split. The reading of a table raises as `read` does.
         """
         self._known(split)
         with closing(self._arriving(split, wanted, needed)) as arrivals:
@@ -251,7 +261,7 @@ class Dataset:
         self, split: str, wanted: Iterable[tuple[int, T]], needed: Callable[[T], bool]
     ) -> Generator[Arrival[tuple[int, T]]]:
         entries = self._shards[split]
-        largest = max((entry.bytes for entry in entries), default=1)
+        largest = max((entry.bytes for entry in entries), default=1) or 1
         return arriving(
             wanted,
             lambda item, stopped: self._cache.open(entries[item[0]], stopped=stopped),
@@ -262,19 +272,28 @@ class Dataset:
 
     def _table(self, file: FileIO, split: str, shard: int, columns: Sequence[str] | None) -> pa.Table:
         with self._readable(split, shard):
+            metadata = pq.read_metadata(file)
+            self._check_rows(metadata.num_rows, split, shard)
+            check_whole_size(metadata, file, columns)
             table = pq.read_table(file, columns=None if columns is None else list(columns))
-        if split in self._shard_rows and table.num_rows != self._shard_rows[split][shard]:
+            self._check_rows(table.num_rows, split, shard)
+            check_columns(table, len(self.classes))
+        return table
+
+    def _check_rows(self, rows: int, split: str, shard: int) -> None:
+        if split in self._shard_rows and rows != self._shard_rows[split][shard]:
             raise UserError(
-                f"{self._shards[split][shard].path} holds {table.num_rows} rows where the dataset's manifest says "
+                f"{self._shards[split][shard].path} holds {rows} rows where the dataset's manifest says "
                 f"{self._shard_rows[split][shard]}; prepare the data again"
             )
-        return table
 
     @contextmanager
     def _readable(self, split: str, shard: int) -> Iterator[None]:
         try:
             yield
-        except (pa.ArrowException, OSError) as error:
+        except UserError:
+            raise
+        except (pa.ArrowException, OSError, ValueError) as error:
             raise self._unreadable(split, shard, str(error)) from None
 
     def _unreadable(self, split: str, shard: int, reason: str) -> UserError:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from components.core.artifacts.manifest import Manifest, read_file
 from components.core.errors import UserError
+from components.core.json_documents import parse_json
 
 if TYPE_CHECKING:
     from components.core.store import Store
@@ -31,7 +32,7 @@ def read_group_keys(manifest: Manifest, store: "Store") -> dict[str, str]:
     if not any(entry.path == GROUP_KEYS_NAME for entry in manifest.files):
         return {}
     try:
-        found = json.loads(read_file(manifest, GROUP_KEYS_NAME, store))
+        found = parse_json(read_file(manifest, GROUP_KEYS_NAME, store))
     except ValueError as error:
         raise UserError(
             f"{GROUP_KEYS_NAME} of the data set is not valid JSON: {error}; prepare the data again"

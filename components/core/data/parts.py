@@ -105,7 +105,7 @@ def _in_order(parts: Sequence[Manifest]) -> list[Manifest]:
 
 
 def _document(manifest: Manifest, store: "Store") -> dict[str, Any]:
-    found = read_document(manifest, _FOUND, store)
+    found = read_document(manifest, _FOUND, store, most_bytes=None)
     if not isinstance(found.get("source"), dict):
         raise _damaged(f"{_FOUND} does not say what the source is")
     return found

@@ -43,6 +43,11 @@ def sliced_schema(schema: pa.Schema, columns: Sequence[str]) -> pa.Schema:
     return schema
 
 
+def sliced_columns(schema: pa.Schema, columns: Sequence[str]) -> tuple[str, ...]:
+    """Names of all columns of such shards: what is read by name is missed by name."""
+    return tuple(sliced_schema(schema, columns).names)
+
+
 def slice_value(value: Any, names: Sequence[str] = ()) -> str | None:
     """A cell as the name of a slice; None when it is empty (null, NaN, blanks only).
 

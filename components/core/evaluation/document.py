@@ -14,6 +14,7 @@ from components.core.errors import UserError
 from components.core.evaluation.cost import Cost
 from components.core.evaluation.parsing import parse, to_json
 from components.core.evaluation.robustness import Robustness
+from components.core.json_documents import parse_json
 from components.core.split_part import SplitPart
 
 if TYPE_CHECKING:
@@ -377,7 +378,7 @@ def read_evaluation(artifact: "str | Path | Manifest", store: "Store") -> Evalua
     manifest = artifact if isinstance(artifact, Manifest) else read_manifest(artifact, kind=KIND)
     content = read_file(manifest, FILE, store)
     try:
-        document = json.loads(content)
+        document = parse_json(content)
     except ValueError as error:
         raise UserError(f"{FILE} is not valid JSON: {error}") from None
     return Evaluation.from_json(document)

@@ -5,6 +5,9 @@ from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
+from components.core.errors import UserError
+from components.core.json_documents import parse_json
+
 # Reading what a file says needs no onnx: a server that uses a release has onnxruntime only.
 if TYPE_CHECKING:
     import onnx
@@ -61,8 +64,19 @@ def write_metadata(model: "onnx.ModelProto", facts: Mapping[str, Any]) -> None:
 
 
 def read_metadata(entries: Mapping[str, str]) -> dict[str, Any]:
-    """The inverse of `write_metadata`, from onnxruntime's `custom_metadata_map`."""
-    return {key.removeprefix(PREFIX): json.loads(value) for key, value in entries.items() if key.startswith(PREFIX)}
+    """The inverse of `write_metadata`, from onnxruntime's `custom_metadata_map`.
+
+    Raises:
+        UserError: a value is no JSON.
+    """
+    facts: dict[str, Any] = {}
+    for key, value in entries.items():
+        if key.startswith(PREFIX):
+            try:
+                facts[key.removeprefix(PREFIX)] = parse_json(value)
+            except ValueError as error:
+                raise UserError(f"the ONNX file's metadata cannot be used: {key} is not JSON: {error}") from None
+    return facts
 
 
 def trimtab_version() -> str:

@@ -12,6 +12,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from components.core.errors import UserError
+from components.core.json_documents import parse_object
 from components.core.store.keys import cache_key
 from components.core.training.ema import Ema
 from components.core.training.history import History
@@ -98,15 +100,24 @@ class Checkpointer:
         self.last_saved = self.clock()
 
     def restore(self, state: TrainingState) -> bool:
-        """Loads the state in place and returns True; False when there is no checkpoint, and nothing is changed."""
+        """Loads the state in place and returns True; False when there is no checkpoint, and nothing is changed.
+
+        Raises:
+            UserError: the checkpoint does not say where the run is.
+        """
         with tempfile.TemporaryDirectory() as folder:
             if not self.store.checkpoints.load(self.key, Path(folder)):
                 return False
-            record = json.loads((Path(folder) / _PROGRESS).read_bytes())
+            record = parse_object((Path(folder) / _PROGRESS).read_bytes(), f"{_PROGRESS} of checkpoint {self.key[:12]}")
             tensors = load_file(Path(folder) / _TENSORS)
-        found = record.pop("format")
-        assert found == FORMAT, f"the key names format {FORMAT}, the file {found}"
-        state.progress = Progress.from_json(record)
+        try:
+            if (found := record.pop("format")) != FORMAT:
+                raise TypeError(f"the key names format {FORMAT}, the file {found!r}")
+            state.progress = Progress.from_json(record)
+        except (KeyError, TypeError) as error:
+            raise UserError(
+                f"{_PROGRESS} of checkpoint {self.key[:12]} is damaged: {error}; delete the checkpoint and run again"
+            ) from None
         state.module.load_state_dict(_below(tensors, "module/"))
         if state.ema is not None:
             state.ema.module.load_state_dict(_below(tensors, "ema/"))

@@ -1,12 +1,12 @@
 """The runner's handling of artifacts besides keeping them: showing them to a component, and finding them again."""
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from components.core.errors import UserError
-from components.core.results.payload import content_digest, is_remote, local_path, payload_at
+from components.core.results.payload import Abandoned, always, content_digest, is_remote, local_path, payload_at
 from pipelines.runner.beneath import check_tree, copy_tree, inside, remove
 
 
@@ -26,25 +26,46 @@ def is_in_place(artifact: Mapping[str, Any]) -> bool:
         return False
 
 
-def take_custom_path(artifact: dict[str, Any], custom_path: str, place: Path) -> None:
+def take_custom_path(
+    artifact: dict[str, Any], custom_path: str, place: Path, is_wanted: Callable[[], bool] = always
+) -> None:
     """A component may write to a path of its own choice (`artifact.custom_path`); its bytes come to their place.
+
+    `is_wanted` is asked at each file and folder.
 
     Raises:
         OSError: it cannot be copied, as links that lead around in circles.
+        Abandoned: it is not wanted any longer.
     """
+
+    def ask(folder: str, names: list[str]) -> list[str]:
+        if not is_wanted():
+            raise Abandoned
+        return []
+
+    def copy(source: str, target: str) -> str:
+        ask(source, [])
+        return shutil.copy2(source, target)
+
     source = Path(custom_path)
     if not source.exists() or source == place:
         return
-    payload_at(source)  # a copy would follow links around in circles, and folders without end
+    payload_at(source, is_wanted)  # a copy would follow links around in circles, and folders without end
     place.parent.mkdir(parents=True, exist_ok=True)
     if source.is_dir():
-        shutil.copytree(source, place, dirs_exist_ok=True)
+        shutil.copytree(source, place, ignore=ask, copy_function=copy, dirs_exist_ok=True)
     else:
         shutil.copyfile(source, place)
     artifact["uri"] = str(place)
 
 
-def take_contained(artifact: dict[str, Any], path: str, place: Path, roots: Sequence[Path]) -> None:
+def take_contained(
+    artifact: dict[str, Any],
+    path: str,
+    place: Path,
+    roots: Sequence[Path],
+    is_wanted: Callable[[], bool] = always,
+) -> None:
     """As `take_custom_path`, of a task in a container, which may have put links anywhere below its folders.
 
     Args:
@@ -52,10 +73,12 @@ def take_contained(artifact: dict[str, Any], path: str, place: Path, roots: Sequ
         path: where the task says that its bytes are.
         place: where they belong, directly below the first of the roots.
         roots: the folders that the task could write to.
+        is_wanted: asked at each file and folder that is copied.
 
     Raises:
         UserError: the path is in none of them, or there are links and no files.
         OSError: something cannot be read.
+        Abandoned: it is not wanted any longer.
     """
     for root in roots:
         below = inside(root, path)
@@ -67,7 +90,7 @@ def take_contained(artifact: dict[str, Any], path: str, place: Path, roots: Sequ
             return
         taken = place.with_name(f".{place.name}.taken")
         remove(taken)
-        if copy_tree(root, below, taken):
+        if copy_tree(root, below, taken, is_wanted):
             remove(place)
             taken.replace(place)
         artifact["uri"] = str(place)

@@ -110,10 +110,10 @@ def collect(
         for wrote in written["artifacts"].get(name) or [{}]:
             artifact = _promised(item["artifacts"][0], wrote)
             if shared is None:
-                _take(artifact, wrote, place, folders.work)
+                _take(artifact, wrote, place, folders.work, is_wanted)
             elif wrote.get("custom_path") or not (is_remote(artifact) or artifact["uri"] in known):
                 path = wrote.get("custom_path") or local_path(artifact["uri"])
-                take_contained(artifact, path, place, (folders.artifacts, folders.work, *shared))
+                take_contained(artifact, path, place, (folders.artifacts, folders.work, *shared), is_wanted)
             artifact["content"] = content_digest(artifact, payload_of(artifact, is_wanted), is_wanted)
             artifacts[name].append(artifact)
     return parameters, artifacts
@@ -183,9 +183,11 @@ def _promised(promised: Mapping[str, Any], wrote: Mapping[str, Any]) -> dict[str
     }
 
 
-def _take(artifact: dict[str, Any], wrote: Mapping[str, Any], place: Path, work: Path) -> None:
+def _take(
+    artifact: dict[str, Any], wrote: Mapping[str, Any], place: Path, work: Path, is_wanted: Callable[[], bool]
+) -> None:
     if wrote.get("custom_path"):
-        take_custom_path(artifact, wrote["custom_path"], place)
+        take_custom_path(artifact, wrote["custom_path"], place, is_wanted)
     elif not is_remote(artifact) and Path(local_path(artifact["uri"])).is_relative_to(work):
         # dsl.get_uri: the task's own folder, which goes away with the run's end.
-        take_custom_path(artifact, local_path(artifact["uri"]), place)
+        take_custom_path(artifact, local_path(artifact["uri"]), place, is_wanted)

@@ -191,6 +191,9 @@ def test_it_is_read_from_an_artifact_and_another_kind_is_refused(tmp_path):
     publish(tmp_path / "broken", kind="evaluation", files={"evaluation.json": b"{"}, metadata={}, store=store)
     with pytest.raises(UserError, match=r"evaluation\.json is not valid JSON"):
         read_evaluation(tmp_path / "broken", store)
+    publish(tmp_path / "deep", kind="evaluation", files={"evaluation.json": b"[" * 100_000}, metadata={}, store=store)
+    with pytest.raises(UserError, match=r"evaluation\.json is not valid JSON: it is nested"):
+        read_evaluation(tmp_path / "deep", store)
 
 
 def test_without_its_samples_the_rest_stays():

@@ -76,3 +76,10 @@ def test_reading_a_release_needs_no_torch(released, tmp_path):
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == load_release(released)([png(1)])[0].label
+
+
+@pytest.mark.parametrize("value", ["[" * 100_000, "{", "", "9" * 5000])
+def test_metadata_that_is_no_json_is_one_line(value):
+    with pytest.raises(UserError, match=r"metadata cannot be used: trimtab\.labels is not JSON") as caught:
+        read_metadata({"other": "x", "trimtab.labels": value})
+    assert len(str(caught.value)) < 300

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 
+from components.core.errors import UserError
 from components.core.store import open_store
 from components.core.tasks import get_task
 from components.core.training.checkpoint import Checkpointer, checkpoint_key
@@ -168,3 +169,15 @@ def test_the_key_follows_parameters_and_inputs_but_not_how_often_is_saved():
 
     assert key() == key(checkpoint_seconds=5)
     assert len({key(), key(epochs=4), key(model="bb")}) == 3
+
+
+@pytest.mark.parametrize(
+    "progress",
+    [b"[" * 100_000, b"[]", b"{}", b'{"format": 2}', b'{"format": 1, "history": 5}', b'{"format": 1, "x": 1}'],
+)
+def test_a_checkpoint_that_does_not_say_where_the_run_is_is_one_line(tmp_path, progress):
+    store = open_store(str(tmp_path))
+    store.checkpoints.save(KEY, {"progress.json": progress, "tensors.safetensors": save({"a": torch.zeros(1)})})
+    with pytest.raises(UserError, match=r"progress\.json of checkpoint a{12} ") as caught:
+        Checkpointer(store, KEY, seconds=0).restore(None)
+    assert len(str(caught.value)) < 300

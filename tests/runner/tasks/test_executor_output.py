@@ -13,6 +13,7 @@ from kfp import dsl
 from kfp.dsl import Artifact, Metrics, Output
 
 from components.core.errors import UserError
+from components.core.results.payload import Abandoned
 from pipelines.runner.ir.pipeline import ArtifactPort, Component, Parameter
 from pipelines.runner.processes.launch import Folders
 from pipelines.runner.tasks.inputs import Inputs
@@ -142,3 +143,21 @@ def test_a_wrong_executor_output_fails_its_task_by_name_and_the_exit_task_runs(r
     assert ran.result.status == "failed"
     assert ran.result.error.startswith("lie: ")
     assert ran.statuses()["farewell"] == "succeeded", [task.error for task in ran.result.tasks]
+
+
+@pytest.mark.parametrize("contained", [False, True])
+def test_a_folder_of_a_tasks_own_choice_is_not_copied_to_its_end_when_nobody_waits(
+    folders: Folders, contained: bool
+) -> None:
+    """The copy asks at each file, as the walks before and after it do."""
+    mine = folders.work / "mine"
+    for number in range(20):
+        (mine / f"{number}").mkdir(parents=True)
+        (mine / f"{number}" / "file").write_text("x")
+    copied = lambda: len([*folders.artifacts.rglob("file")])  # noqa: E731
+    with pytest.raises(Abandoned):
+        collected(
+            folders, of_artifact(custom_path=str(mine)), is_wanted=lambda: copied() < 3,
+            **({"shared": ()} if contained else {}),
+        )  # fmt: skip
+    assert copied() == 3

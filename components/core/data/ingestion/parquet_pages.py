@@ -8,12 +8,16 @@ understand differently is refused.
 import mmap
 import struct
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import nullcontext
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
 _I32, _I64, _LIST, _STRUCT = 5, 6, 9, 12
 _DATA, _DICTIONARY, _DATA_V2 = 5, 7, 8
 """Fields of a page's header, one of which says how many values it has."""
+_ENCODING = {_DATA: 2, _DATA_V2: 4}
+"""Fields of these which say how values are encoded; 0 is one after the other, as they are."""
 
 _MOST_FOOTER_BYTES, _MOST_NESTED, _MOST_VARINT_BYTES = 16 * 2**20, 12, 10
 _BYTES_A_VALUE = 4
@@ -26,15 +30,21 @@ class DamagedPageError(ValueError):
     """A footer or a page's header that is none, or says what cannot be."""
 
 
-def bytes_of_pages(path: Path, columns: Collection[int]) -> list[int]:
-    """Bytes that the pages of some columns take when they are decoded, of each row group. A column is one of the
-    schema's leaves, by its place: the names that stand with the pages are nobody's.
+def bytes_of_pages(source: Path | FileIO, columns: Collection[int], *, repeated: bool = False) -> list[int]:
+    """Bytes that the pages of some columns take when they are decoded, of each row group.
+
+    Args:
+        source: the file.
+        columns: the schema's leaves, by their places: the names that stand with the pages are nobody's.
+        repeated: a value that a dictionary has once, or that begins as the one before it, counts for each row that has
+            it, as what keeps no dictionary holds it; each is counted as long as all of its pages, for it may be.
 
     Raises:
         DamagedPageError: see there.
         OSError: the file cannot be read.
     """
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+    opened = source.open("rb", buffering=0) if isinstance(source, Path) else nullcontext(source)
+    with opened as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         try:
             length, _ = struct.unpack("<I4s", data[-8:])
             if length > min(len(data) - 8, _MOST_FOOTER_BYTES):
@@ -44,7 +54,7 @@ def bytes_of_pages(path: Path, columns: Collection[int]) -> list[int]:
             # Else a small file would have the same pages read a hundred thousand times.
             if sum(_number(chunk, 7, _I64) for chunks in groups for chunk in chunks) > len(data):
                 raise DamagedPageError("its columns overlap")
-            return [sum(_of_chunk(data, chunk) for chunk in chunks) for chunks in groups]
+            return [sum(_of_chunk(data, chunk, repeated=repeated) for chunk in chunks) for chunks in groups]
         except (IndexError, struct.error):
             raise DamagedPageError("it ends too early") from None
 
@@ -53,26 +63,28 @@ def _chunks(row_group: Fields, columns: Collection[int]) -> Iterator[Fields]:
     return (_get(chunk, 3, _STRUCT) for place, chunk in enumerate(_structs(row_group, 1)) if place in columns)
 
 
-def _of_chunk(data: mmap.mmap, chunk: Fields) -> int:
+def _of_chunk(data: mmap.mmap, chunk: Fields, *, repeated: bool) -> int:
     most_values, stored_bytes = _number(chunk, 5, _I64), _number(chunk, 7, _I64)
     at = _number(chunk, 9, _I64)
     if 11 in chunk:
         at = min(at, _number(chunk, 11, _I64) or at)
-    end, values, size = at + stored_bytes, 0, 0
+    end, values, size, plain = at + stored_bytes, 0, 0, True
     while at < end and values < most_values:
         at, header = _struct(data, at)
         held = _number(header, 2, _I32)
         size += held
         at += _number(header, 3, _I32)
         for field in {_DATA, _DICTIONARY, _DATA_V2} & header.keys():
-            count = _number(_get(header, field, _STRUCT), 1, _I32)
+            page = _get(header, field, _STRUCT)
+            count = _number(page, 1, _I32)
+            plain &= field in _ENCODING and page.get(_ENCODING[field]) == (_I32, 0)
             if field != _DICTIONARY:
                 values += count
             elif count > held:
                 raise DamagedPageError(f"a dictionary of {held} bytes says that it has {count} values")
     if values > most_values:
         raise DamagedPageError(f"its pages have {values} values, and the footer says {most_values}")
-    return size + values * _BYTES_A_VALUE
+    return (size if plain or not repeated else size * max(values, 1)) + values * _BYTES_A_VALUE
 
 
 def _get(fields: Fields, number: int, kind: int) -> Any:

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from components.core.data.ingestion.cells import Cell, cell_of
 from components.core.data.ingestion.columns import Columns, FoundColumns, check_columns
 from components.core.data.ingestion.labels import MOST_CHARACTERS, class_name, label_of
-from components.core.data.ingestion.parquet_pages import DamagedPageError, bytes_of_pages
+from components.core.data.ingestion.parquet_sizes import check_page_sizes, check_stated_sizes
 from components.core.data.ingestion.splits import cell_split
 from components.core.data.slices import slice_value
 from components.core.errors import UserError
@@ -34,9 +34,6 @@ _BATCH_ROWS = 64
 _DELIMITERS = ",;\t|"
 _LONGEST_CELL = 1 << 30
 _FIRST_LINES = 100
-
-# Pictures and numbers shrink by some per cent, repeated texts by their dictionary, which is counted small already.
-_SURELY_FINE_BYTES, _MOST_EXPANSION = 64 * 2**20, 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +157,7 @@ def _parquet_rows(path: Path, name: str, columns: Columns, *, labels_only: bool)
     reading = _Reading(columns, file.schema_arrow.names, name, path)
     contents = [] if labels_only else [*reading.found.files.values(), *reading.found.texts.values()]
     read = list(dict.fromkeys([*contents, *reading.read]))
-    _check_pages(file.metadata, path, name, read)
+    check_page_sizes(file.metadata, path, name, read)
     batch_rows = 4096 if labels_only else _BATCH_ROWS
     number = 0
     try:
@@ -187,42 +184,8 @@ def _open_parquet(path: Path, name: str) -> pq.ParquetFile:
         file = pq.ParquetFile(path, memory_map=True, read_dictionary=texts)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise UserError(f"{name} is not a readable Parquet file: {_line(error)}") from error
-    _check_sizes(metadata, path, name)
+    check_stated_sizes(metadata, path, name)
     return file
-
-
-def _check_sizes(metadata: pq.FileMetaData, path: Path, name: str) -> None:
-    """A row group is decoded at once, so what it says of its size must fit what is there.
-
-    Of whole groups: Arrow ends the process when it is asked for the size of a column that is damaged.
-    """
-    for group in range(metadata.num_row_groups):
-        _check_size(metadata.row_group(group).total_byte_size, group, path, name)
-
-
-def _check_pages(metadata: pq.FileMetaData, path: Path, name: str, columns: Sequence[str]) -> None:
-    """The same by what the pages of some columns say, for the footer may say less."""
-    leaves = [metadata.schema.column(place).path for place in range(metadata.num_columns)]
-    wanted = {
-        place for place, leaf in enumerate(leaves) if any(leaf == one or leaf.startswith(f"{one}.") for one in columns)
-    }
-    try:
-        sizes = bytes_of_pages(path, wanted)
-    except (DamagedPageError, OSError) as error:
-        raise UserError(f"{name} is not a readable Parquet file: {_line(error)}") from error
-    if len(sizes) != metadata.num_row_groups:
-        raise UserError(f"{name} is not a readable Parquet file: its footer is damaged")
-    for group, size in enumerate(sizes):
-        _check_size(size, group, path, name)
-
-
-def _check_size(size: int, group: int, path: Path, name: str) -> None:
-    stored = max(path.stat().st_size, 1)
-    if size > _SURELY_FINE_BYTES and size > _MOST_EXPANSION * stored:
-        raise UserError(
-            f"{name}: row group {group + 1} expands to {size // 2**20} MB in a file of {stored // 2**10} kB; more "
-            f"than {_MOST_EXPANSION} times the stored size is refused"
-        )
 
 
 def _csv_rows(path: Path, name: str, columns: Columns) -> Iterator[Row]:

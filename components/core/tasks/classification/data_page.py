@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
@@ -10,7 +10,7 @@ from PIL import Image
 from components.core.data.dataset import SPLITS
 from components.core.report.page import sample_grid, table
 from components.core.tasks.images.levels import stated_levels
-from components.core.tasks.images.preprocess import open_image
+from components.core.tasks.images.stored_pictures import open_stored
 
 if TYPE_CHECKING:
     from components.core.data.dataset import Dataset
@@ -47,15 +47,15 @@ def _samples(dataset: "Dataset") -> Iterator[dict[str, str]]:
         taken[label] += 1
         shown += 1
         yield {
-            "image_base64": _thumbnail(row["image"], stated_levels(dataset)),
+            "image_base64": _thumbnail(row, stated_levels(dataset)),
             "media_type": "image/png",
             "label": dataset.classes[label],
         }
 
 
-def _thumbnail(image: bytes, levels: tuple[float, float] | None) -> str:
+def _thumbnail(row: Mapping[str, Any], levels: tuple[float, float] | None) -> str:
     """A small PNG, which every browser shows."""
-    picture = open_image(image, levels=levels)
+    picture = open_stored(row, levels)
     picture.thumbnail((_THUMBNAIL_PIXELS, _THUMBNAIL_PIXELS), Image.Resampling.BILINEAR)
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")

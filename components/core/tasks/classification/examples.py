@@ -10,6 +10,7 @@ from components.core.data.batch import Batch, Draws, Example
 from components.core.tasks.images.assets import INPUT
 from components.core.tasks.images.augment import augmented, draw_flips_and_shifts
 from components.core.tasks.images.preprocess import Preprocess
+from components.core.tasks.images.stored_pictures import open_stored
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +29,8 @@ class LabelledImages:
 
     def decode(self, row: Mapping[str, Any]) -> Example:
         """Pixels uint8 `(H, W, 3)`, and the label."""
-        return self.preprocess.pixels(row["image"]), int(row["label"])
+        picture = open_stored(row, self.preprocess.levels)
+        return self.preprocess.resized(picture), int(row["label"])
 
     def draw(self, rng: np.random.Generator, count: int) -> Draws:
         """Flips and shifts."""

@@ -19,6 +19,7 @@ from components.core.data.ingestion.sources import locate, refuse_without_images
 from components.core.data.ingestion.table_source import TableFiles, TableSource
 from components.core.data.ingestion.tables import TABLE_SUFFIXES
 from components.core.data.rows import Demo, group_key, refuse_options, refuse_wrong_texts
+from components.core.data.stored_columns import STORED
 from components.core.errors import UserError
 from components.core.tasks.classification.class_folders import ClassFolders
 from components.core.tasks.images.inspection import REASONS, inspect_image, read_item
@@ -32,7 +33,7 @@ _METADATA = "metadata"
 _LOOKED_AT_ROWS = 1000
 _SHOWN_CLASSES = 5
 _RAW = {"group": pa.string(), **RAW}
-_FIELDS = {"image": pa.binary(), "label": pa.int32(), "digest": pa.string(), "source": pa.string()}
+_FIELDS = {name: STORED[name] for name in ("image", "label", "digest", "source")}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from components.core.tasks.images.corruptions import CORRUPTIONS, SEVERITIES, corrupted
-from components.core.tasks.images.preprocess import open_image
+from components.core.tasks.images.stored_pictures import open_stored
 
 SIDE = 224
 """Shorter side, in pixels, at which images are corrupted if they are larger: that of Hendrycks and Dietterich."""
@@ -37,7 +37,7 @@ class ImageCorruptions:
 
     def versions(self, row: Mapping[str, Any], assets: Sequence[Any]) -> Iterator[dict[str, Any]]:
         """The row undamaged, then damaged by each of `kinds` in turn; its other columns are left alone."""
-        image = open_image(row["image"], levels=assets[0].preprocess.levels)
+        image = open_stored(row, assets[0].preprocess.levels)
         size, shorter = image.size, min(image.size)
         side = max(SIDE, *(one.preprocess.image_size for one in assets))
         if shorter > side:

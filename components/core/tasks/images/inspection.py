@@ -15,15 +15,13 @@ from components.core.tasks.images.levels import measured
 from components.core.tasks.images.preprocess import (
     HEIC_INSTALLED,
     IMAGE_FORMATS,
+    MAX_PIXELS,
     TooManyPixelsError,
     announced,
     stored_image,
 )
 
 T = TypeVar("T")
-
-MAX_PIXELS = 8192 * 8192
-"""Larger images are quarantined unread: decoded they would take more than 200 MB each."""
 
 _FULL_SCALE = 64
 

@@ -26,6 +26,9 @@ IMAGE_FORMATS = (
 )
 """Formats that `open_image` accepts, by content. Pillow knows more, also formats that run an interpreter (EPS)."""
 
+MAX_PIXELS = 8192 * 8192
+"""Larger images are quarantined unread: decoded they would take more than 200 MB each."""
+
 RESIZES = ("squash", "fit", "letterbox", "crop")
 
 _TRIPLE = 3

@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 
 from components.core.tasks.images.preprocess import IMAGE_FORMATS
+from components.core.tasks.images.stored_pictures import decodable
 
 if TYPE_CHECKING:
     from components.core.data.dataset import Dataset
@@ -25,5 +26,5 @@ def shorter_side(dataset: "Dataset") -> int:
 
 
 def _shorter(image: bytes) -> int:
-    with Image.open(io.BytesIO(image), formats=IMAGE_FORMATS) as opened:
+    with decodable({}), Image.open(io.BytesIO(image), formats=IMAGE_FORMATS) as opened:
         return min(opened.size)

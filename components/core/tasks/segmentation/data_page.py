@@ -12,7 +12,7 @@ from components.core.data.dataset import SPLITS
 from components.core.numbers import percent
 from components.core.report import page
 from components.core.tasks.images.levels import stated_levels
-from components.core.tasks.images.preprocess import open_image
+from components.core.tasks.images.stored_pictures import open_stored
 from components.core.tasks.segmentation.assets import palette_of
 from components.core.tasks.segmentation.masks import IGNORED, resized, stored_mask
 
@@ -73,8 +73,8 @@ def overlay(
 def _samples(dataset: "Dataset") -> Iterator[page.Image]:
     palette = palette_of(dataset)
     for row in dataset.iterate("train", columns=("image", "mask"), limit=SHOWN_SAMPLES):
-        picture = open_image(row["image"], levels=stated_levels(dataset))
-        mask = stored_mask(row["mask"])
+        picture = open_stored(row, stated_levels(dataset))
+        mask = stored_mask(row["mask"], len(dataset.classes))
         names = [dataset.classes[number] for number in np.unique(mask[mask != IGNORED])]
         picture.thumbnail((_SHOWN_PIXELS, _SHOWN_PIXELS), Image.Resampling.BILINEAR)
         pixels = np.asarray(picture)

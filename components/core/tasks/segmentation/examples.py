@@ -10,9 +10,13 @@ from PIL import Image
 
 from components.core.data.batch import Batch, Draws, Example
 from components.core.tasks.images.assets import INPUT
-from components.core.tasks.images.preprocess import Preprocess, open_image
+from components.core.tasks.images.preprocess import Preprocess
+from components.core.tasks.images.stored_pictures import decodable, open_stored
 from components.core.tasks.segmentation.augment import Augmentation, apply
 from components.core.tasks.segmentation.masks import IGNORED
+
+_MODES = ("P", "L", "1")
+"""Of stored masks, by Pillow."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,12 +26,15 @@ class MaskedImages:
     The mask goes with the image into the network's square; what the image does not fill is `IGNORED`. With `full_size`
     the targets are the masks as they are stored, a list of N arrays uint8 `(H, W)`, and there is no weight.
 
+    `classes` is how many there are; a mask that has another is refused.
+
     With `native` images keep their resolution. Batches to train with are windows of S × S at random places; without
     augmentation the window in the middle. With `full_size` the images are not prepared: a list of uint8 `(H, W, 3)`.
     """
 
     preprocess: Preprocess
     augmentation: Augmentation
+    classes: int
     full_size: bool = False
     native: bool = False
 
@@ -42,12 +49,25 @@ class MaskedImages:
 
     def decode(self, row: Mapping[str, Any]) -> Example:
         """Pixels uint8 `(S, S, 3)`, and the mask uint8 in the square or at its own size; if `native` both are."""
-        mask = Image.open(io.BytesIO(row["mask"]))
+        picture = open_stored(row, self.preprocess.levels)
+        with decodable(row, "mask"):
+            mask = self._mask(row["mask"], picture.size)
         if self.native:
-            picture = open_image(row["image"], levels=self.preprocess.levels)
             return np.asarray(picture, dtype=np.uint8), np.asarray(mask, dtype=np.uint8)
-        pixels = self.preprocess.pixels(row["image"])
+        pixels = self.preprocess.resized(picture)
         return pixels, np.asarray(mask, dtype=np.uint8) if self.full_size else self._squared(mask)
+
+    def _mask(self, data: bytes, size: tuple[int, int]) -> Image.Image:
+        mask = Image.open(io.BytesIO(data), formats=("PNG",))
+        if mask.size != size:
+            raise ValueError(f"it has {mask.width} x {mask.height} pixels, the image {size[0]} x {size[1]}")
+        if mask.mode not in _MODES:
+            raise ValueError(f"its mode is {mask.mode}, not one of {', '.join(_MODES)}")
+        # 255 becomes 0: ignored pixels are of no class.
+        largest = int((np.asarray(mask, dtype=np.uint8) + np.uint8(1)).max(initial=0))
+        if largest > self.classes:
+            raise ValueError(f"a pixel has the class {largest - 1}, and there are {self.classes} classes")
+        return mask
 
     def _squared(self, mask: Image.Image) -> np.ndarray:
         side = self.preprocess.image_size

@@ -9,6 +9,7 @@ from functools import cache
 import numpy as np
 from PIL import Image
 
+from components.core.errors import UserError
 from components.core.tasks.images.preprocess import strips
 
 IGNORED = 255
@@ -86,9 +87,16 @@ def decode(
     return np.where(ignored, IGNORED, values).astype(np.uint8)
 
 
-def stored_mask(mask: bytes) -> np.ndarray:
-    """The class numbers of a stored mask: uint8 `(H, W)`, 255 where ignored."""
-    return decode(mask, classes=MAX_CLASSES)
+def stored_mask(mask: bytes, classes: int = MAX_CLASSES) -> np.ndarray:
+    """The class numbers of a stored mask: uint8 `(H, W)`, below `classes`, and 255 where ignored.
+
+    Raises:
+        UserError: it is no such mask, as one that somebody else has put into the store.
+    """
+    try:
+        return decode(mask, classes=min(max(classes, 1), MAX_CLASSES))
+    except MaskError as error:
+        raise UserError(f"a mask of the data set cannot be used: {error}; prepare the data again") from None
 
 
 def encode(mask: np.ndarray, palette: Palette | None = None) -> bytes:

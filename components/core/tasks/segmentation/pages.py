@@ -18,7 +18,7 @@ from components.core.report.page import Block, Cell, Columns, Details, Image, Im
 from components.core.tasks.card import CardText, pruned_words
 from components.core.tasks.images.client import client_text
 from components.core.tasks.images.levels import stated_levels
-from components.core.tasks.images.preprocess import open_image
+from components.core.tasks.images.stored_pictures import open_stored
 from components.core.tasks.segmentation import figures
 from components.core.tasks.segmentation.assets import palette_of
 from components.core.tasks.segmentation.masks import IGNORED, resized
@@ -56,7 +56,7 @@ class SegmentationPages:
         """Small JPEGs of the image, the truth and both predictions over it, and the mIoU of each prediction."""
         truth = np.asarray(batch.targets[0])
         palette = palette_of(dataset)
-        image, small_truth = _small(open_image(row["image"], levels=stated_levels(dataset)), truth)
+        image, small_truth = _small(open_stored(row, stated_levels(dataset)), truth)
         shown = {"image": _jpeg(image), "truth": _drawn(image, small_truth, palette)}
         scores: dict[str, float | None] = {}
         for model, masks in predictions.items():

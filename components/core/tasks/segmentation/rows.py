@@ -19,6 +19,7 @@ from components.core.data.ingestion.splits import given_splits
 from components.core.data.ingestion.table_source import TableFiles, TableSource
 from components.core.data.ingestion.tables import TABLE_SUFFIXES, Row
 from components.core.data.rows import DEMO, Demo, group_key, refuse_options, refuse_wrong_texts
+from components.core.data.stored_columns import STORED
 from components.core.errors import UserError
 from components.core.tasks.images import inspection
 from components.core.tasks.images.assets import check_classes
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 MASK_COLUMNS = ("mask", "annotation", "mask_path", "mask_file", "segmentation", "segmentation_mask", "seg_map")
 _LOOKED_AT = 64
 _LOOK_SECONDS = 2.0
-_FIELDS = {"image": pa.binary(), "mask": pa.binary(), "digest": pa.string(), "source": pa.string()}
+_FIELDS = {name: STORED[name] for name in ("image", "mask", "digest", "source")}
 _RAW = {"target": pa.string(), "numbered": pa.bool_(), "group": pa.string(), **RAW}
 
 
@@ -135,7 +136,9 @@ class SegmentationRows:
 
     def class_counts(self, row: Mapping[str, Any], num_classes: int) -> np.ndarray:
         """Pixels of each class; ignored ones count nowhere."""
-        return np.bincount(stored_mask(row["mask"]).reshape(-1), minlength=256)[:num_classes].astype(np.int64)
+        return np.bincount(stored_mask(row["mask"], num_classes).reshape(-1), minlength=256)[:num_classes].astype(
+            np.int64
+        )
 
     mix = class_counts
 

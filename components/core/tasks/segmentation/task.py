@@ -69,6 +69,7 @@ class Segmentation:
         return MaskedImages(
             preprocess=assets.preprocess,
             augmentation=augmentation,
+            classes=len(assets.labels),
             full_size=full_size,
             native=not assets.inference.is_resize,
         )

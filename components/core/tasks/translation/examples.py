@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from components.core.data.batch import Batch, Draws, Example
+from components.core.errors import UserError
 from components.core.tasks.translation.serving import padded
 from components.core.tasks.translation.vocabulary import Vocabulary
 
@@ -16,6 +17,9 @@ SOURCE, TARGET = "source", "target"
 """Inputs of the network, by name."""
 TEXT, TRANSLATION = "text", "translation"
 """Columns of a stored row; `source` there is where the row is from."""
+
+_MOST_CHARACTERS = 1_000_000
+"""Of a text, whatever the preparation let pass: a batch is as long as its longest sentence."""
 
 
 class Reference(str):
@@ -53,6 +57,12 @@ class SentencePairs:
 
     def decode(self, row: Mapping[str, Any]) -> Example:
         """Pieces of the source and of the target as int32; with `full_size` the target's text."""
+        for name in self.columns:
+            if len(row[name]) > _MOST_CHARACTERS:
+                raise UserError(
+                    f"the {name} of the row {row.get('digest', '')[:12]} in the data set has {len(row[name]):,} "
+                    f"characters, more than {_MOST_CHARACTERS:,}; prepare the data again"
+                )
         source = np.array(self.vocabulary.encode(row[TEXT]), dtype=np.int32)
         if self.full_size:
             return source, Reference(row[TRANSLATION], source=row[TEXT])

@@ -15,6 +15,7 @@ from components.core.data.ingestion.items import Inspected, Item, Rejection, Sou
 from components.core.data.ingestion.locations import PACKAGES, Location
 from components.core.data.ingestion.sources import locate
 from components.core.data.rows import CONTENT_IN_TWO_SPLITS, Demo, refuse_options, refuse_wrong_texts
+from components.core.data.stored_columns import STORED
 from components.core.errors import UserError
 from components.core.tasks.translation import cleaning, gettext_catalogs, pair_source, pairs, shifts
 from components.core.tasks.translation.cleaning import CleaningRules, content_key
@@ -35,7 +36,7 @@ DEMO_PACKAGES = (
 )  # fmt: skip
 SEVERAL_SCRIPTS = "several scripts"
 _LOOKED_AT = 1000
-_FIELDS = {TEXT: pa.string(), TRANSLATION: pa.string(), "digest": pa.string(), "source": pa.string()}
+_FIELDS = {name: STORED[name] for name in (TEXT, TRANSLATION, "digest", "source")}
 _RAW = {
     "group": pa.string(), "source_key": pa.uint64(), "target_key": pa.uint64(), "source_words": pa.int32(),
     "target_words": pa.int32(),
