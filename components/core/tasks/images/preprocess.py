@@ -29,6 +29,9 @@ IMAGE_FORMATS = (
 MAX_PIXELS = 8192 * 8192
 """Larger images are quarantined unread: decoded they would take more than 200 MB each."""
 
+_MOST_TIMES = 100
+"""Of one side against the other: "crop" brings the shorter side to the network's and the longer one along with it."""
+
 RESIZES = ("squash", "fit", "letterbox", "crop")
 
 _TRIPLE = 3
@@ -191,7 +194,7 @@ class Preprocess:
 
 
 class TooManyPixelsError(ValueError):
-    """The image's header announces more pixels than allowed; nothing was decoded."""
+    """The image's header announces more pixels than allowed, now or when it is resized; nothing was decoded."""
 
 
 def open_image(
@@ -290,6 +293,8 @@ def _check_pixels(size: tuple[int, int], max_pixels: int | None) -> None:
     width, height = size
     if max_pixels is not None and width * height > max_pixels:
         raise TooManyPixelsError(f"{width} × {height} pixels; the limit is {max_pixels:,} in all")
+    if max_pixels is not None and max(size) > _MOST_TIMES * min(size):
+        raise TooManyPixelsError(f"{width} × {height} pixels; one side may be at most {_MOST_TIMES} times the other")
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -1,5 +1,6 @@
 """One image at a time: used, or refused with the right reason."""
 
+import io
 import struct
 import zlib
 from collections.abc import Callable
@@ -7,6 +8,7 @@ from collections.abc import Callable
 import deep_colour_files
 import numpy as np
 import pytest
+from PIL import Image
 
 from components.core.data.ingestion.items import Rejection
 from components.core.tasks.images.inspection import REASONS, inspect_image
@@ -70,6 +72,20 @@ def test_a_bomb_is_refused_from_its_header() -> None:
         rejection = inspect_image(png_header(side, side))
         assert rejection is not None
         assert rejection.reason == "oversized"
+
+
+def test_a_narrow_picture_that_cropping_would_make_huge_is_refused_from_its_header() -> None:
+    for size in ((1, 101), (20_200, 200), (1, 60_000_000)):
+        rejection = inspect_image(png_header(*size))
+        assert rejection is not None
+        assert rejection.reason == "oversized"
+        assert rejection.detail == f"{size[0]} × {size[1]} pixels; one side may be at most 100 times the other"
+
+
+def test_a_picture_at_the_limit_of_narrowness_is_read() -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (2, 200)).save(buffer, "PNG")
+    assert inspect_image(buffer.getvalue()) is None
 
 
 def test_whatever_a_decoder_raises_is_a_reason_and_no_crash(monkeypatch: pytest.MonkeyPatch, picture: Picture) -> None:
