@@ -1,10 +1,9 @@
 """Which runtime a release is to be served with, and how the runtimes are shown."""
 
 import json
-from typing import Any
 
 import pytest
-from evaluation_documents import evaluation, speedup, timing
+from evaluation_documents import evaluation, onnxruntime, runtime, speedup
 
 from components.core.errors import UserError
 from components.core.evaluation.document import Evaluation, RuntimeFigures, Speedup, encode_evaluation
@@ -12,26 +11,7 @@ from components.core.evaluation.runtime_blocks import recommended, runtime_block
 from components.evaluate.page import write_evaluation_page
 
 
-def figures(name: str = "OpenVINO", **changes: Any) -> RuntimeFigures:
-    """1.5 times as fast at batch 1 (within 2 %), twice at batch 32."""
-    given = {
-        "name": name,
-        "version": "2026.4",
-        "latency": (timing(1, 1.0), timing(32, 16.0)),
-        "speedups": (speedup(1, 1.5), speedup(32, 2.0)),
-        "difference": 0.012,
-        "computes_the_same": True,
-        "agreement": 0.992,
-        "compared_rows": 128,
-        "refused": "",
-    }
-    return RuntimeFigures(**{**given, **changes})
-
-
-FIRST = figures(
-    "onnxruntime", version="1.32", latency=(timing(1, 1.5), timing(32, 32.0)), speedups=(), difference=None,
-    agreement=None, compared_rows=0,
-)  # fmt: skip
+FIRST = onnxruntime()
 
 
 def at_batch_1(ratio: float, low: float, high: float) -> tuple[Speedup, ...]:
@@ -42,31 +22,31 @@ def at_batch_1(ratio: float, low: float, high: float) -> tuple[Speedup, ...]:
     ("others", "name", "said"),
     [
         (
-            [figures()],
+            [runtime()],
             "OpenVINO",
             "Serve with OpenVINO: it is 1.50× as fast at batch 1 here (A CPU) as onnxruntime (1.47× to 1.53×). The "
             "figures of quality are onnxruntime's.",
         ),
-        ([figures(), figures("bf16", speedups=at_batch_1(1.6, 1.55, 1.65))], "bf16", "Serve with bf16: it is 1.60×"),
+        ([runtime(), runtime("bf16", speedups=at_batch_1(1.6, 1.55, 1.65))], "bf16", "Serve with bf16: it is 1.60×"),
         # Batch 32 does not decide.
         (
-            [figures(speedups=at_batch_1(0.5, 0.4, 0.625))],
+            [runtime(speedups=at_batch_1(0.5, 0.4, 0.625))],
             "onnxruntime",
             "Serve with onnxruntime: it is 2.00× as fast at batch 1 here (A CPU) as OpenVINO (1.60× to 2.50×).",
         ),
         (
-            [figures(speedups=at_batch_1(1.01, 0.99, 1.03))],
+            [runtime(speedups=at_batch_1(1.01, 0.99, 1.03))],
             "onnxruntime",
             "Serve with onnxruntime: OpenVINO cannot be told to be faster at batch 1 here (A CPU) "
             "(0.99× to 1.03× as fast).",
         ),
         (
-            [figures(speedups=at_batch_1(9.0, 8.9, 9.1), computes_the_same=False, difference=0.3)],
+            [runtime(speedups=at_batch_1(9.0, 8.9, 9.1), computes_the_same=False, difference=0.3)],
             "onnxruntime",
             "Serve with onnxruntime: nothing else was measured here (A CPU) that computes the same.",
         ),
         (
-            [figures(latency=(), speedups=(), computes_the_same=False, refused="it cannot")],
+            [runtime(latency=(), speedups=(), computes_the_same=False, refused="it cannot")],
             "onnxruntime",
             "Serve with onnxruntime: nothing else was measured here (A CPU) that computes the same.",
         ),
@@ -79,10 +59,10 @@ def test_the_fastest_that_computes_the_same_is_recommended(others: list[RuntimeF
 
 
 def test_the_table_has_a_row_per_runtime_with_what_was_measured() -> None:
-    wrong = figures("Wrong", computes_the_same=False, difference=0.3, agreement=0.5)
-    no_numbers = figures("NaN", computes_the_same=False, difference=None)
-    refused = figures("Old", latency=(), speedups=(), computes_the_same=False, refused="Old cannot open model.onnx")
-    columns, rows = runtime_table([FIRST, figures(), wrong, no_numbers, refused], "images")
+    wrong = runtime("Wrong", computes_the_same=False, difference=0.3, agreement=0.5)
+    no_numbers = runtime("NaN", computes_the_same=False, difference=None)
+    refused = runtime("Old", latency=(), speedups=(), computes_the_same=False, refused="Old cannot open model.onnx")
+    columns, rows = runtime_table([FIRST, runtime(), wrong, no_numbers, refused], "images")
     assert columns == ["runtime", "version", "latency, batch 1", "throughput, batch 32", "answers"]
     assert rows[0] == ["onnxruntime", "1.32", "1.50 ms", "1,000 images/s", "those that were evaluated"]
     assert rows[1] == [
@@ -99,7 +79,7 @@ def test_the_table_has_a_row_per_runtime_with_what_was_measured() -> None:
 
 
 def test_where_nothing_was_timed_the_table_has_no_such_columns() -> None:
-    columns, rows = runtime_table([figures(latency=(), speedups=())], "images")
+    columns, rows = runtime_table([runtime(latency=(), speedups=())], "images")
     assert columns == ["runtime", "version", "answers"]
     assert len(rows[0]) == 3
 
@@ -109,7 +89,7 @@ def test_the_page_shows_them_and_is_as_before_without(tmp_path) -> None:
         write_evaluation_page(tmp_path / "page.html", document)
         return (tmp_path / "page.html").read_text()
 
-    shown = page(evaluation(runtimes=(FIRST, figures())))
+    shown = page(evaluation(runtimes=(FIRST, runtime())))
     assert "Serve with OpenVINO: it is 1.50× as fast at batch 1 here (A CPU @ 2.0 GHz)" in shown
     assert "2,000 images/s (2.00× as fast)" in shown
     assert "Runtimes" not in page(evaluation())
@@ -117,7 +97,7 @@ def test_the_page_shows_them_and_is_as_before_without(tmp_path) -> None:
 
 
 def test_the_document_has_the_field_only_where_there_is_something_to_tell() -> None:
-    alone, both = evaluation(), evaluation(runtimes=(FIRST, figures()))
+    alone, both = evaluation(), evaluation(runtimes=(FIRST, runtime()))
     assert "runtimes" not in json.loads(encode_evaluation(alone))
     assert Evaluation.from_json(json.loads(encode_evaluation(alone))) == alone
     assert Evaluation.from_json(json.loads(encode_evaluation(both))) == both
