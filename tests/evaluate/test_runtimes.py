@@ -1,11 +1,13 @@
 """A model in every runtime that is installed: what it computes there, how fast, and what is said of it."""
 
+import io
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +15,19 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
 from small_releases import classifier, segmenter
 
 from components.core.budget import Budget
 from components.core.bundles.onnx_bundle import OnnxBundle
 from components.core.bundles.release_folder import read_release
+from components.core.data.dataset import open_dataset, write_dataset
 from components.core.evaluation.document import Evaluation, encode_evaluation
 from components.core.runtime import runtimes
 from components.core.runtime.runtimes import ONNXRUNTIME, Runtime, other_runtimes
 from components.core.runtime.sessions import SessionError
+from components.core.tasks import get_task
+from components.core.tasks.segmentation.masks import encode
 from components.evaluate.comparison import EvaluateConfig, evaluate_pair
 from components.evaluate.runtimes import measure_runtimes
 from pipelines.cli.measure_command import measure
@@ -146,6 +152,28 @@ def test_openvino_computes_what_onnxruntime_does(released, openvino, files):
 def test_openvino_decides_as_onnxruntime_on_the_rows_of_the_split(make_bundle, write_test_split, openvino):
     _, theirs = measure_runtimes(make_bundle("sees"), write_test_split("data"), "test", threads=1, rounds=ROUNDS)
     assert (theirs.agreement, theirs.compared_rows) == (1.0, 60)
+
+
+@needs_openvino
+def test_images_of_any_size_are_decided_on_pixel_by_pixel(released, store, tmp_path, openvino, monkeypatch):
+    rows = []
+    for number, size in enumerate([(8, 8), (12, 20), (17, 9)]):
+        rng, buffer = np.random.default_rng(number), io.BytesIO()
+        Image.fromarray(rng.integers(0, 256, (*size, 3), dtype=np.uint8)).save(buffer, "PNG")
+        mask, digest = encode(rng.integers(0, 2, size).astype(np.uint8)), sha256(buffer.getvalue()).hexdigest()
+        rows.append({"image": buffer.getvalue(), "mask": mask, "digest": digest, "source": str(number)})
+    rows.sort(key=lambda row: row["digest"])
+    format_, classes = get_task("segmentation").rows, ["ground", "pole"]
+    (tmp_path / "data").mkdir()
+    write_dataset(tmp_path / "data", rows=format_, classes=classes, splits={"test": rows}, store=store)
+    bundle, data = released(segmenter()), open_dataset(tmp_path / "data", store)
+    _, theirs = measure_runtimes(bundle, data, "test", threads=1, rounds=ROUNDS)
+    assert (theirs.refused, theirs.compared_rows) == ("", 3)
+    assert theirs.agreement > 0.99
+    # Of the other class everywhere no pixel is the same.
+    monkeypatch.setattr("components.evaluate.runtimes.other_runtimes", lambda: (runtime(lambda logits: -logits),))
+    _, negated = measure_runtimes(bundle, data, "test", threads=1, rounds=ROUNDS)
+    assert negated.agreement == 0
 
 
 def quantized_convolution(path: Path) -> Callable[[np.ndarray], np.ndarray]:

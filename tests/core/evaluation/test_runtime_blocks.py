@@ -10,7 +10,6 @@ from components.core.evaluation.document import Evaluation, RuntimeFigures, Spee
 from components.core.evaluation.runtime_blocks import recommended, runtime_blocks, runtime_sentence, runtime_table
 from components.evaluate.page import write_evaluation_page
 
-
 FIRST = onnxruntime()
 
 
