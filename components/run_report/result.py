@@ -76,7 +76,7 @@ def result_section(evidence: Evidence) -> Section | None:
     note = _test_note(final, evidence.first("judgement.json"))
     reason = str((evidence.decision or {}).get("reason", ""))
     verdict = verdict_callout(final, candidate="release", unlimited=reason)
-    blocks = [_tiles(final), verdict, *warnings_callout(final), table(columns, rows, caption=caption)]
+    blocks: list[Block] = [_tiles(final), verdict, *warnings_callout(final), table(columns, rows, caption=caption)]
     return Section("Result", [*blocks, *runtime_blocks(final)], note=note)
 
 
