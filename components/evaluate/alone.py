@@ -10,7 +10,7 @@ from components.core.data.collect import GIVEN_COLUMN, collect, open_spill
 from components.core.data.dataset import Dataset, open_dataset, write_dataset
 from components.core.data.rows import RowFormat
 from components.core.errors import UserError
-from components.core.evaluation.document import Estimate
+from components.core.evaluation.document import Estimate, RuntimeFigures
 from components.core.runtime.latency import Latency
 from components.core.store import open_store
 from components.core.tasks.metric import Metric
@@ -18,6 +18,7 @@ from components.evaluate.comparison import rounds_of
 from components.evaluate.inference import run_split
 from components.evaluate.intervals import estimate
 from components.evaluate.latency import measure_bundles
+from components.evaluate.runtimes import measure_runtimes
 
 SPLIT = "test"
 """The name under which the user's rows are read."""
@@ -41,6 +42,7 @@ class Figures:
         metrics: each with its interval; empty without rows.
         latency: by batch size, ascending; empty where calls need rows and there are none.
         busy: whether the machine did something else in some block of calls.
+        runtimes: it in each runtime that is installed; empty where onnxruntime is the only one.
     """
 
     rows: int
@@ -48,6 +50,7 @@ class Figures:
     metrics: tuple[tuple[Metric, Estimate], ...]
     latency: tuple[Latency, ...]
     busy: bool
+    runtimes: tuple[RuntimeFigures, ...]
 
 
 def own_rows(
@@ -120,4 +123,5 @@ def figures_of(
         metrics=metrics,
         latency=tuple(one.latencies[_MODEL] for one in timed.values()),
         busy=any(one.busy_blocks for one in timed.values()),
+        runtimes=measure_runtimes(bundle, dataset, SPLIT, threads=threads, rounds=rounds),
     )

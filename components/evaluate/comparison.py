@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from components.core.budget import Budget
+from components.core.bundles.onnx_bundle import OnnxBundle
 from components.core.bundles.watched import METADATA, Watched
 from components.core.errors import UserError
 from components.core.evaluation.cost import Cost, cheapest
@@ -14,6 +15,7 @@ from components.core.evaluation.document import (
     MetricResult,
     ModelFigures,
     NearCopiesFacts,
+    RuntimeFigures,
     Timing,
     Verdict,
 )
@@ -32,6 +34,7 @@ from components.evaluate.inference import Unread, check_split, rows_in, run_spli
 from components.evaluate.intervals import CONFIDENCE, PairedRows, difference_name, interval_name
 from components.evaluate.latency import Timings, measure_both
 from components.evaluate.robustness import check_corruptions, measure_robustness
+from components.evaluate.runtimes import measure_runtimes
 from components.evaluate.samples import SAMPLES, pick_samples, read_samples
 
 if TYPE_CHECKING:
@@ -164,6 +167,7 @@ def evaluate_pair(
         ),
         robustness=_robustness(dataset, candidate, baseline, ours.digests, config),
         cost=_cost(config.price_per_core_hour, timings),
+        runtimes=_runtimes(candidate.bundle, dataset, config),
     )
 
 
@@ -277,6 +281,14 @@ def _robustness(
         rows=config.corruption_rows,
         threads=config.threads,
     )
+
+
+def _runtimes(bundle: OnnxBundle, dataset: "Dataset", config: EvaluateConfig) -> tuple[RuntimeFigures, ...]:
+    """Of what is released alone: choices among candidates are made with onnxruntime, and need no other."""
+    if config.split != "test":
+        return ()
+    rounds = rounds_of(bundle.task, config.latency_rounds)
+    return measure_runtimes(bundle, dataset, config.split, threads=config.threads, rounds=rounds)
 
 
 def _cost(price: float, timings: Timings) -> Cost | None:

@@ -61,9 +61,9 @@ def measure_both(
     bundles = {"baseline": baseline, "candidate": candidate}
     found = measure_bundles(bundles, dataset, split, threads=threads, rounds=rounds)
     return Timings(
-        candidate=tuple(_timing(one.latencies["candidate"]) for one in found.values()),
-        baseline=tuple(_timing(one.latencies["baseline"]) for one in found.values()),
-        speedups=tuple(_speedup(batch, one) for batch, one in found.items()),
+        candidate=tuple(timing_of(one.latencies["candidate"]) for one in found.values()),
+        baseline=tuple(timing_of(one.latencies["baseline"]) for one in found.values()),
+        speedups=tuple(speedup_of(batch, one, "candidate") for batch, one in found.items()),
         warnings=tuple(text for batch, one in found.items() for text in timing_warnings(batch, one)),
     )
 
@@ -135,7 +135,8 @@ def timing_warnings(batch: int, measurement: Measurement) -> list[str]:
     return warnings
 
 
-def _timing(latency: Latency) -> Timing:
+def timing_of(latency: Latency) -> Timing:
+    """As the document has it."""
     return Timing(
         batch=latency.batch,
         threads=latency.threads,
@@ -149,6 +150,7 @@ def _timing(latency: Latency) -> Timing:
     )
 
 
-def _speedup(batch: int, measurement: Measurement) -> Speedup:
-    ratio = measurement.ratios["candidate"]
+def speedup_of(batch: int, measurement: Measurement, name: str) -> Speedup:
+    """How many times as fast `name` is as the first that was measured."""
+    ratio = measurement.ratios[name]
     return Speedup(batch=batch, ratio=ratio.value, low=ratio.low, high=ratio.high, pairs=ratio.pairs)

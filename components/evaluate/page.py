@@ -18,6 +18,7 @@ from components.core.evaluation.blocks import (
 )
 from components.core.evaluation.document import Evaluation, ModelFigures
 from components.core.evaluation.robustness_blocks import robustness_blocks
+from components.core.evaluation.runtime_blocks import runtime_blocks
 from components.core.numbers import compact, megabytes, milliseconds, times
 from components.core.report.page import Cell, Section, facts, table, write_page
 from components.core.tasks import get_task
@@ -25,11 +26,12 @@ from components.core.tasks import get_task
 
 def write_evaluation_page(path: str | Path, evaluation: Evaluation, *, recipe: str = "") -> None:
     """Verdict, both models side by side, slices, what the task shows, and how it was measured."""
-    slices, robust = slice_table(evaluation), robustness_blocks(evaluation)
+    slices, robust, runtimes = slice_table(evaluation), robustness_blocks(evaluation), runtime_blocks(evaluation)
     shown = table(("", "baseline", "candidate", "change"), _rows(evaluation), caption=cost_note(evaluation))
     sections = [
         Section("", [verdict_callout(evaluation), *warnings_callout(evaluation)]),
         Section("Candidate and baseline", shown),
+        *([Section("Runtimes", runtimes)] if runtimes else []),
         *([Section("Robustness", robust)] if robust else []),
         *([Section("Slices", slices)] if slices else []),
         *get_task(evaluation.task).pages.evaluation_sections(evaluation, candidate="candidate"),

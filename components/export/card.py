@@ -12,6 +12,7 @@ from components.core.budget import Check
 from components.core.evaluation.blocks import cost_note
 from components.core.evaluation.document import Comparison, Estimate, Evaluation, MetricResult
 from components.core.evaluation.robustness_blocks import mean_drop, robustness_sentence
+from components.core.evaluation.runtime_blocks import runtime_sentence, runtime_table
 from components.core.numbers import compact, cost, figure_of_merit, megabytes, milliseconds, percent, points, spread
 from components.core.report.markdown import Raw, code, escape
 from components.core.stage_pages.judgement import amount, since_anchors
@@ -111,6 +112,8 @@ def _template() -> jinja2.Template:
         "cost": cost,
         "cost_note": cost_note,
         "robustness_sentence": robustness_sentence,
+        "runtime_table": runtime_table,
+        "runtime_sentence": runtime_sentence,
         "merit_value": _merit_value,
         "drop": mean_drop,
     }

@@ -8,10 +8,9 @@ import onnxruntime as ort
 
 from components.core.bundles.onnx_bundle import OnnxBundle
 from components.core.evaluation.document import Evaluation
-from components.core.models.inputs import BATCH
+from components.core.runtime import self_test_program
 from components.core.runtime.host import describe_host
-from components.core.runtime.serving import graph_inputs, open_graphs
-from components.export import self_test_program
+from components.core.runtime.serving import made_up_inputs, open_graphs
 from components.export.verification import VerificationError
 
 FORMAT = 1
@@ -35,11 +34,7 @@ def self_test(bundle: OnnxBundle, evaluation: Evaluation) -> dict[str, Any]:
     """
     graphs = {}
     for name, session in open_graphs(bundle).items():
-        specs, free = graph_inputs(bundle, name)
-        inputs = [
-            {"name": spec.name, "dtype": spec.dtype, "shape": list(spec.sizes({BATCH: 1, **free})), "high": spec.high}
-            for spec in specs
-        ]
+        inputs = made_up_inputs(bundle, name)
         outputs = self_test_program.answers(session, inputs, ROWS)
         known = {
             "inputs": inputs,

@@ -7,6 +7,7 @@ from typing import Any
 
 from components.core.evaluation.blocks import cost_note, verdict_callout, warnings_callout
 from components.core.evaluation.document import Evaluation
+from components.core.evaluation.runtime_blocks import runtime_blocks
 from components.core.numbers import capitalized, duration, figure_of_merit, megabytes, milliseconds
 from components.core.report.page import Block, Callout, Cell, Details, Log, Section, Tile, Tiles, facts, table
 from components.run_report.comparison import COLUMNS, before_and_after, fold
@@ -75,9 +76,8 @@ def result_section(evidence: Evidence) -> Section | None:
     note = _test_note(final, evidence.first("judgement.json"))
     reason = str((evidence.decision or {}).get("reason", ""))
     verdict = verdict_callout(final, candidate="release", unlimited=reason)
-    return Section(
-        "Result", [_tiles(final), verdict, *warnings_callout(final), table(columns, rows, caption=caption)], note=note
-    )
+    blocks: list[Block] = [_tiles(final), verdict, *warnings_callout(final), table(columns, rows, caption=caption)]
+    return Section("Result", [*blocks, *runtime_blocks(final)], note=note)
 
 
 def _test_note(final: Evaluation, judgement: Mapping[str, Any] | None) -> str:

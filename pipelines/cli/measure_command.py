@@ -17,17 +17,19 @@ from components.core.bundles.released_sources import read_sources
 from components.core.data.dataset import Dataset
 from components.core.errors import UserError
 from components.core.evaluation.document import Evaluation
+from components.core.evaluation.parsing import to_json
+from components.core.evaluation.runtime_blocks import runtime_sentence, runtime_table
 from components.core.json_documents import parse_json
 from components.core.numbers import MISSING, merit_interval, milliseconds
 from components.core.parameters import near
 from components.core.runtime.host import describe_host
 from components.core.runtime.latency import BUSY
+from components.core.runtime.self_test_program import ROUNDED, difference, opened
 from components.core.signing import verify_release
 from components.core.store import NotFound, Store, open_store
 from components.core.store.errors import Damaged
 from components.core.tasks.parameters import parameters_of
 from components.evaluate.alone import Figures, OwnRows, figures_of, own_rows
-from components.export.self_test_program import ROUNDED, difference, opened
 from pipelines.cli.champion_command import find_release
 from pipelines.cli.run_command import given_parameters
 from pipelines.cli.summary import print_summary
@@ -56,7 +58,8 @@ def measure(release: str, parameters: Sequence[str], *, store: str, threads: int
     rows = [*_metric_rows(found, card), *_latency_rows(found, card, threads)]
     warnings = _warnings(found, data, card, worst, knows=known is not None)
     test = "none in the release" if worst is None else f"largest difference {worst:.2g} of the largest output"
-    host = f"{describe_host()['processor']}, {threads} thread{'' if threads == 1 else 's'}"
+    processor = describe_host()["processor"]
+    host = f"{processor}, {threads} thread{'' if threads == 1 else 's'}"
     named = Path(release).name if Path(release).is_dir() else release
     summary = {
         "title": f"{named}: {bundle.task.title}, {bundle.provenance['scheme']}",
@@ -66,6 +69,10 @@ def measure(release: str, parameters: Sequence[str], *, store: str, threads: int
         "warnings": warnings,
     }
     print_summary(Console(), summary)
+    if found.runtimes:
+        columns, cells = runtime_table(found.runtimes, bundle.task.row_noun)
+        lead = runtime_sentence(found.runtimes, processor)
+        print_summary(Console(), {"title": "Runtimes", "lead": lead, "columns": columns, "rows": cells})
     if json_file is not None:
         json_file.write_text(json.dumps(_document(found, data, worst, threads), indent=1) + "\n", encoding="utf-8")
     return 1 if worst is not None and worst > ROUNDED else 0
@@ -193,6 +200,7 @@ def _warnings(
 
 
 def _document(found: Figures, data: OwnRows | None, worst: float | None, threads: int) -> dict[str, Any]:
+    runtimes = {"runtimes": to_json(found.runtimes)} if found.runtimes else {}
     return {
         "rows": found.rows,
         "left_out": found.left_out,
@@ -204,4 +212,5 @@ def _document(found: Figures, data: OwnRows | None, worst: float | None, threads
         "threads": threads,
         "self_test_difference": worst,
         "host": describe_host(),
+        **runtimes,
     }

@@ -1,6 +1,8 @@
 """Images of one colour, and ONNX files written by hand that name it: accuracies are known before anything runs."""
 
+import importlib
 import io
+import sys
 from collections.abc import Callable, Collection
 from hashlib import sha256
 from pathlib import Path
@@ -11,6 +13,7 @@ import onnx
 import pytest
 from kfp import dsl
 from onnx import TensorProto, helper, numpy_helper
+from own_environment import own_environment
 from PIL import Image
 
 from components.core.bundles.onnx_bundle import OnnxBundle, save_onnx
@@ -22,6 +25,7 @@ from components.core.tasks.images.preprocess import Preprocess
 from components.evaluate.bundles import Opened
 
 CLASSES = ["red", "green", "blue"]
+OPENVINO = "2026.4.1"
 
 
 def picture(label: int, number: int) -> bytes:
@@ -156,3 +160,25 @@ def run_evaluate(tmp_path) -> Callable[..., dict[str, Any]]:
         return outputs
 
     return run
+
+
+@pytest.fixture(scope="session")
+def openvino_packages() -> Path:
+    """The folder with OpenVINO's packages, its usage reports among them, beside which trimtab's own are used.
+
+    If it were installed with trimtab, every run of the suite would measure a second runtime.
+    """
+    try:
+        packages = [f"openvino=={OPENVINO}", "openvino-telemetry==2025.2.0"]
+        environment = own_environment("openvino", [], alone=packages)
+    except RuntimeError as error:
+        pytest.fail(f"{error}\ndeselect with -m 'not openvino'")
+    return environment / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
+
+
+@pytest.fixture
+def openvino(openvino_packages: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The version of OpenVINO, which is found while the test runs, and not afterwards."""
+    monkeypatch.setattr(sys, "path", [*sys.path, str(openvino_packages)])
+    importlib.invalidate_caches()
+    return OPENVINO

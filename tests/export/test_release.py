@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import onnx
 import pytest
-from evaluation_documents import comparison, cost, robustness
+from evaluation_documents import comparison, cost, onnxruntime, robustness, runtime
 from minisign import KeyPair
 from PIL import Image
 
@@ -229,6 +229,20 @@ def test_the_card_states_cold_latency_the_interval_of_the_speed_up_and_what_was_
     assert f"| latency, batch 1 (median, cold) | {milliseconds(measured.baseline.at(1).cold_ms)} | " in card
     assert f"| {milliseconds(cold)} |" in card
     assert "**Latency at batch 1: the machine was busy.**" in card
+
+
+def test_the_card_says_which_runtime_to_serve_with_and_is_as_before_where_one_is_installed(run_export, chain, tmp_path):
+    assert "Runtimes" not in Path(run_export(name="alone")["card"].path).read_text()
+    measured = replace(chain.evaluation, runtimes=(onnxruntime(), runtime()))
+    evaluation = publish_evaluation(tmp_path / "two", measured, chain.store)
+    lines = Path(run_export(name="two", evaluation=evaluation)["card"].path).read_text().splitlines()
+    first = lines.index("## Runtimes")
+    assert lines[first + 2].startswith("**Serve with OpenVINO: it is 1.50× as fast at batch 1 here (")
+    assert lines[first + 4] == "| runtime | version | latency, batch 1 | throughput, batch 32 | answers |"
+    assert lines[first + 5] == "|---|---|---|---|---|"
+    assert lines[first + 7].startswith(
+        "| OpenVINO | 2026.4 | 1.00 ms (1.50× as fast) | 2,000 images/s (2.00× as fast) |"
+    )
 
 
 def test_figures_of_made_up_rows_say_so_beside_the_split(run_export, chain, tmp_path):

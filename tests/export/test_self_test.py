@@ -15,7 +15,7 @@ from onnx import TensorProto, numpy_helper
 
 from components.core.artifacts.manifest import read_manifest
 from components.core.bundles.onnx_bundle import load_onnx
-from components.export import self_test_program
+from components.core.runtime import self_test_program
 from components.export.self_test import ROWS, self_test
 from components.export.verification import VerificationError
 

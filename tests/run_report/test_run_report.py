@@ -4,7 +4,7 @@ from html.parser import HTMLParser
 from types import SimpleNamespace
 
 import pytest
-from evaluation_documents import cost, robustness
+from evaluation_documents import cost, onnxruntime, robustness, runtime
 from kfp.dsl import PipelineTaskFinalStatus
 
 from components.core.budget import Check
@@ -120,6 +120,13 @@ def test_robustness_and_cost_are_reported_where_they_were_asked_for(run, runs, t
     assert (outputs["corruption_drop_points"], outputs["baseline_corruption_drop_points"]) == (6.0, 4.0)
     assert outputs["cost_per_million"] == pytest.approx(0.00625)
     assert outputs["baseline_cost_per_million"] == pytest.approx(0.03125)
+
+
+def test_a_row_per_runtime_is_reported_where_two_are_installed(run, runs, tmp_path):
+    runs.complete_run(run, runtimes=(onnxruntime(), runtime()))
+    text = Text(report(run, tmp_path)[0]).text
+    assert "OpenVINO 2026.4 1.00 ms (1.50× as fast) 2,000 images/s (2.00× as fast)" in text
+    assert "Serve with OpenVINO: it is 1.50× as fast at batch 1 here" in text
 
 
 def test_every_recipe_has_its_own_curve_and_its_own_column(run, runs, tmp_path):

@@ -192,6 +192,37 @@ class Speedup:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RuntimeFigures:
+    """The candidate in one of the runtimes that are installed where it was measured, all in alternating blocks.
+
+    Attributes:
+        name, version: of the runtime; the first one is onnxruntime, which every other figure was made with.
+        latency: by batch size, ascending; empty where it was not measured.
+        speedups: how many times as fast it is as onnxruntime, by batch size; empty for onnxruntime itself.
+        difference: the largest difference of an output from onnxruntime's on the inputs of the self-test, relative to
+            the largest output; None for onnxruntime itself, and where it does not run them or answers with no numbers.
+        computes_the_same: whether that is within what the self-test allows to rounding.
+        agreement: share of decisions on rows of the split that are onnxruntime's; None where none were compared.
+        compared_rows: how many rows these are.
+        refused: why it was not measured, in a few words; empty where it was.
+    """
+
+    name: str
+    version: str
+    latency: tuple[Timing, ...]
+    speedups: tuple[Speedup, ...]
+    difference: float | None
+    computes_the_same: bool
+    agreement: float | None
+    compared_rows: int
+    refused: str
+
+    def at(self, batch: int) -> Timing | None:
+        """The latency at a batch size; None where that was not measured."""
+        return next((timing for timing in self.latency if timing.batch == batch), None)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Verdict:
     """Whether the candidate keeps every limit of the budget, and one check per limit that was given."""
 
@@ -278,6 +309,8 @@ class Evaluation:
         samples: rows to look at.
         robustness: the primary metric on corrupted rows; None where that was not asked for.
         cost: per million rows; None where no price was given.
+        runtimes: the candidate in each runtime, onnxruntime first; empty where only that is installed, or on data
+            that choices are made by.
 
     Raises:
         UserError: no metric, or models that were not timed at the batch sizes of the speedups, one row among them.
@@ -308,6 +341,7 @@ class Evaluation:
     timed_units: str = ""
     robustness: Robustness | None = None
     cost: Cost | None = None
+    runtimes: tuple[RuntimeFigures, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.metrics:
@@ -344,8 +378,11 @@ class Evaluation:
         return self.speedups[0].ratio
 
     def to_json(self) -> dict[str, Any]:
-        """The content of evaluation.json."""
-        return {"format": FORMAT, **to_json(self)}
+        """The content of evaluation.json; without `runtimes` where there are none to tell of."""
+        document = {"format": FORMAT, **to_json(self)}
+        if not self.runtimes:
+            del document["runtimes"]
+        return document
 
     @classmethod
     def from_json(cls, document: Any) -> "Evaluation":
@@ -364,7 +401,8 @@ class Evaluation:
         if found != FORMAT:
             raise UserError(f"{FILE} must have format {FORMAT}, got {found!r}; evaluate again")
         try:
-            return parse(cls, {name: value for name, value in document.items() if name != "format"})
+            fields = {name: value for name, value in document.items() if name != "format"}
+            return parse(cls, {"runtimes": [], **fields})
         except ValueError as error:
             raise UserError(f"{FILE} cannot be read: {error}") from None
 

@@ -14,6 +14,10 @@ _DISTRIBUTIONS = (
 )  # fmt: skip
 """Libraries whose version may change a result."""
 
+_WHERE_INSTALLED = {"core/runtime/runtimes.py": "openvino"}
+"""Libraries that change a result where they are installed, by the module that looks for them: for its stages alone."""
+
+_ABSENT = "absent"
 
 VARIANT = "__"
 """Between a stage's name and that of a variant, in a function's name: `preflight__retrain` belongs to `preflight`."""
@@ -24,8 +28,13 @@ def stage_digest(folder: Path) -> str:
 
     Comments and empty lines do not count.
     """
-    package = package_at(folder.parent)
-    return digest_of((path, package.digest(path)) for path in loaded_files(folder))
+    package, files = package_at(folder.parent), loaded_files(folder)
+    optional = [
+        (f"{name} {version}", b"")
+        for path, name in _WHERE_INSTALLED.items()
+        if path in files and (version := _version(name)) != _ABSENT
+    ]
+    return digest_of([*((path, package.digest(path)) for path in files), *optional])
 
 
 def files_of(folder: Path) -> Iterator[tuple[str, bytes]]:
@@ -46,10 +55,11 @@ def digest_of(parts: Iterable[tuple[str, bytes]]) -> str:
 @cache
 def library_versions() -> str:
     """`torch 2.10.0, timm 1.0.26, …`: the versions that a result may depend on."""
-    found = []
-    for name in _DISTRIBUTIONS:
-        try:
-            found.append(f"{name} {importlib.metadata.version(name)}")
-        except importlib.metadata.PackageNotFoundError:
-            found.append(f"{name} absent")
-    return ", ".join(found)
+    return ", ".join(f"{name} {_version(name)}" for name in _DISTRIBUTIONS)
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return _ABSENT

@@ -1,11 +1,13 @@
 """The graphs of an ONNX bundle, opened and called as they are served."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import onnxruntime as ort
 
 from components.core.models.inputs import BATCH, InputSpec, examples, trials
+from components.core.runtime.latency import Feed
 from components.core.runtime.sessions import open_session
 
 if TYPE_CHECKING:
@@ -42,12 +44,27 @@ def graph_trials(bundle: "OnnxBundle", graph: str) -> list[dict[str, int]]:
     return trials(known.get("free", {}), known.get("multiples", {}))
 
 
+def made_up_inputs(bundle: "OnnxBundle", graph: str) -> list[dict[str, Any]]:
+    """A graph's inputs for one row, as the self-test program makes them up: name, dtype, shape and `high` of each."""
+    specs, free = graph_inputs(bundle, graph)
+    return [
+        {"name": spec.name, "dtype": spec.dtype, "shape": list(spec.sizes({BATCH: 1, **free})), "high": spec.high}
+        for spec in specs
+    ]
+
+
 def graph_calls(bundle: "OnnxBundle", *, batch: int, threads: int) -> Callable[[], None]:
     """A call that runs each graph once on `batch` random rows."""
+    return calls_of(bundle, lambda path, _: open_session(path, threads=threads), batch=batch)
+
+
+def calls_of(bundle: "OnnxBundle", opened: Callable[[Path, Feed], Any], *, batch: int) -> Callable[[], None]:
+    """As `graph_calls`, of sessions that `opened` gives for a graph's file and the inputs of all calls of it."""
     runs = []
-    for name, session in open_graphs(bundle, threads=threads).items():
+    for name, path in bundle.graphs.items():
         specs, free = graph_inputs(bundle, name)
-        runs.append((session, examples(specs, {BATCH: batch, **free})))
+        feed = examples(specs, {BATCH: batch, **free})
+        runs.append((opened(path, feed), feed))
 
     def call() -> None:
         for session, feed in runs:

@@ -245,3 +245,13 @@ def test_without_its_comments_a_module_means_the_same_and_has_none(path: Path) -
 )
 def test_comments_and_empty_lines_are_taken_out_and_nothing_in_a_text(source: str, left: str) -> None:
     assert without_comments(source) == left
+
+
+def test_a_second_runtime_loses_the_results_of_the_stage_that_measures_it_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {stage: stage_digest(ROOT / stage) for stage in STAGES}
+    (tmp_path / "openvino-1.2.3.dist-info").mkdir()
+    (tmp_path / "openvino-1.2.3.dist-info" / "METADATA").write_text("Name: openvino\nVersion: 1.2.3\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert {stage for stage in STAGES if stage_digest(ROOT / stage) != before[stage]} == {"evaluate"}
