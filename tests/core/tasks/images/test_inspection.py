@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from components.core.data.ingestion.items import Rejection
-from components.core.tasks.images.inspection import REASONS, inspect_image
+from components.core.tasks.images.inspection import REASONS, Inspection, inspect_image
 
 Picture = Callable[..., bytes]
 FORMATS = ["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF"]
@@ -85,7 +85,9 @@ def test_a_narrow_picture_that_cropping_would_make_huge_is_refused_from_its_head
 def test_a_picture_at_the_limit_of_narrowness_is_read() -> None:
     buffer = io.BytesIO()
     Image.new("RGB", (2, 200)).save(buffer, "PNG")
-    assert inspect_image(buffer.getvalue()) is None
+    found = inspect_image(buffer.getvalue())
+    assert isinstance(found, Inspection)
+    assert (found.width, found.height) == (2, 200)
 
 
 def test_whatever_a_decoder_raises_is_a_reason_and_no_crash(monkeypatch: pytest.MonkeyPatch, picture: Picture) -> None:
