@@ -50,6 +50,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "temperature 4": {"temperature": 4.0},
     "averaged weights": {"ema_decay": 0.99},
     "batch statistics": {"batch_norm": "train"},
+    "one rate for all layers": {"layer_decay": 1.0},
     "twice the learning rate": {"times_learning_rate": 2.0},
     "twice the epochs": {"times_epochs": 2},
 }
