@@ -39,7 +39,7 @@ def halve_students(
     going_on = able[:count]
     best = names[going_on[0]]
     reasons = {
-        one: stopped.get(one, f"the choice takes {best} before it, and {len(going_on)} of {len(measured)} continue")
+        one: stopped.get(one, f"{best} ranks above it, and {len(going_on)} of {len(measured)} continue")
         for one in range(len(measured))
         if one not in going_on
     }
