@@ -97,7 +97,7 @@ def test_training_images_of_one_class_cannot_compare_backbones(
         ({"backbones": ["smal"]}, "unknown backbone 'smal'; did you mean 'small'"),
         ({"image_size": 8}, "image_size must be between 16 and 2048, or 0 for each backbone's own size; got 8"),
         ({"max_images": 3}, "max_images must be at least 10"),
-        ({"seed": -1}, "seed must be at least 0"),
+        ({"seed": -1}, "seed must be between 0 and"),
         ({"max_latency_ms": 0.0}, "max_latency_ms must be greater than 0, or -1 for no limit"),
     ],
 )
