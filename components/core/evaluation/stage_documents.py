@@ -1,4 +1,4 @@
-"""What stages read of the documents that other stages write: fields that must be there, and of which type.
+"""Fields that stages read of the documents of other stages: which must be there, and of which type.
 
 `parsing.read_fields` holds a document to one of these dataclasses: whoever may write to the store may write any other.
 Fields that nobody reads are not here.

@@ -29,7 +29,7 @@ class Tensor(NamedTuple):
 
 
 class Session(Protocol):
-    """What is used of `onnxruntime.InferenceSession`."""
+    """The part of `onnxruntime.InferenceSession` that is used."""
 
     def get_inputs(self) -> Sequence[Any]: ...
 
